@@ -1,1 +1,20 @@
+//! The words and the rules of BKES, and nothing else: no I/O, no clock, no threads, no async.
+//!
+//! A topic's partition is a sequence of [`Record`]s. [`marker`] says what a record claims about itself, [`accept`] decides
+//! from the log alone which records are events of which aggregate at which order, and [`sequence`] decides what the writer
+//! of an append may be told and when. Everything here is a function of its arguments: the same inputs give the same
+//! history on every instance, which is what the whole system rests on.
+
 #![forbid(unsafe_code)]
+
+mod words;
+pub mod limits;
+pub mod marker;
+mod place;
+pub mod accept;
+pub mod sequence;
+
+pub use accept::{AcceptRule, Applied, Decision, IncarnationState, OpenBatch, VoidReason};
+pub use marker::{BatchPlace, Marker, RecordClass, Stamp};
+pub use place::{Partitioner, PartitionerEvidence};
+pub use words::{Header, Incarnation, Key, Offset, Order, Partition, Position, Record, TimestampMs};

@@ -1,0 +1,263 @@
+//! The three traits of a log, in the words of bkes-core.
+
+use crate::Waker;
+use bkes_core::{Header, Offset, Partition, Position, Record, TimestampMs};
+use bytes::Bytes;
+use std::num::NonZeroU32;
+
+/// What tells one log from another, even under the same name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogIdentity {
+    /// The cluster the topic lives in.
+    pub cluster: String,
+    /// The topic's name.
+    pub topic: String,
+    /// The topic's own id, new whenever it is created again; empty where the log cannot tell (old brokers).
+    pub topic_id: String,
+}
+
+/// The marks of one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Watermarks {
+    /// The first position that is still there.
+    pub low: Position,
+    /// The last stable offset: reading ends here, everything below is decided. `low <= stable <= high`.
+    pub stable: Position,
+    /// The end of what is replicated.
+    pub high: Position,
+}
+
+/// Why a question about the log has no answer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LogError {
+    /// The log cannot be reached now; asking again later makes sense.
+    #[error("the log is unavailable: {detail}")]
+    Unavailable {
+        /// What went wrong, in the words of the layer below.
+        detail: String,
+    },
+    /// The topic is not there.
+    #[error("topic {topic} does not exist")]
+    NoSuchTopic {
+        /// The topic asked for.
+        topic: String,
+    },
+    /// The partition is not there.
+    #[error("partition {partition} does not exist")]
+    NoSuchPartition {
+        /// The partition asked for.
+        partition: Partition,
+    },
+    /// We may not do this.
+    #[error("not permitted: {detail}")]
+    Denied {
+        /// What was refused, in the words of the layer below.
+        detail: String,
+    },
+    /// The log cannot be used any more; retrying will not help.
+    #[error("the log failed: {detail}")]
+    Failed {
+        /// What went wrong.
+        detail: String,
+    },
+}
+
+/// A partitioned log: a topic.
+///
+/// Its questions may block, for a bounded time (10 s), and are asked by the engine's monitor thread and at start, never by
+/// an owner thread. A failure is an error, never an empty answer.
+pub trait Log: Send + Sync + 'static {
+    /// Which log this is, as of now: a topic that was created again answers with another `topic_id`.
+    fn identity(&self) -> Result<LogIdentity, LogError>;
+
+    /// How many partitions it has now. It never shrinks.
+    fn partition_count(&self) -> Result<NonZeroU32, LogError>;
+
+    /// The marks of one partition now.
+    fn watermarks(&self, partition: Partition) -> Result<Watermarks, LogError>;
+
+    /// The largest key + value + headers of one record that the log takes, in bytes.
+    fn record_bytes_max(&self) -> u64;
+
+    /// A new reader that reads nothing until partitions are assigned to it.
+    fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError>;
+
+    /// A new appender: a fresh producer handle, so the caller draws a new incarnation for it.
+    fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError>;
+}
+
+/// Something a reader met.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReadEvent {
+    /// The next record of its partition. Records of aborted transactions and control records never show up.
+    Record(Record),
+    /// Everything below `position` has been read: the reader stands at the end of what is stable, gaps included.
+    End {
+        /// The partition whose end was reached.
+        partition: Partition,
+        /// The next position to read.
+        position: Position,
+    },
+    /// Reading a partition met an error. Reading goes on by itself unless the failure says otherwise.
+    Failed {
+        /// The partition, or all of them.
+        partition: Option<Partition>,
+        /// What happened.
+        failure: ReadFailure,
+    },
+}
+
+/// Why reading failed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ReadFailure {
+    /// The position asked for is below the low or above the high watermark. The partition is not read further.
+    #[error("position {position} is out of range")]
+    OutOfRange {
+        /// The position that is not there.
+        position: Position,
+    },
+    /// The log is away, or says no for now; the reader keeps trying.
+    #[error("the log is unavailable: {detail}")]
+    Unavailable {
+        /// What went wrong.
+        detail: String,
+    },
+    /// What the log returned is damaged. The partition is not read further.
+    #[error("damaged record at or after position {position}: {detail}")]
+    Damaged {
+        /// Where reading stopped.
+        position: Position,
+        /// What is wrong there.
+        detail: String,
+    },
+}
+
+/// The reading half. It reads committed records only, each partition in offset order.
+pub trait LogReader: Send {
+    /// Reads `partition` from `from` on; on a partition that is assigned already it seeks. Does not block; what goes wrong
+    /// comes out of [`poll`](Self::poll).
+    fn assign(&mut self, partition: Partition, from: Position);
+
+    /// Moves up to `records_max` events that are there to the end of `out`, without blocking. The waker is called whenever
+    /// there may be more. What is fetched and not polled is bounded.
+    fn poll(&mut self, records_max: usize, out: &mut Vec<ReadEvent>);
+}
+
+/// A record to be appended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewRecord {
+    /// The partition it goes to.
+    pub partition: Partition,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its value; an empty one is written as empty, not as null.
+    pub value: Option<Bytes>,
+    /// Its headers, kept in order.
+    pub headers: Vec<Header>,
+}
+
+impl NewRecord {
+    /// Key, value and headers together, as the size limit counts them.
+    pub fn bytes(&self) -> u64 {
+        let of = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        let headers: usize = self.headers.iter().map(|header| header.name.len() + of(&header.value)).sum();
+        (of(&self.key) + of(&self.value) + headers) as u64
+    }
+}
+
+/// What the owner calls an append of its own, returned with the report.
+pub type Token = u64;
+
+/// Why a record was not taken for sending. It is not stored and never will be.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SendError {
+    /// The bounded queue is full.
+    #[error("the send queue is full")]
+    Full,
+    /// The record is larger than the log takes.
+    #[error("record of {bytes} bytes exceeds the limit of {bytes_max}")]
+    TooLarge {
+        /// Its size.
+        bytes: u64,
+        /// The most the log takes.
+        bytes_max: u64,
+    },
+    /// The log is known to be down.
+    #[error("the log is down: {detail}")]
+    Down {
+        /// What went wrong.
+        detail: String,
+    },
+    /// The handle is finished; make a new appender.
+    #[error("the producer handle failed: {detail}")]
+    Fatal {
+        /// What went wrong.
+        detail: String,
+    },
+}
+
+/// What became of a record, as far as the log can tell.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Delivery {
+    /// It is in the log, for good.
+    Stored {
+        /// Where; unknown when the log found it to be there already after a retry.
+        offset: Option<Offset>,
+        /// The timestamp the log gave it; unknown where only reading it back tells.
+        timestamp: Option<TimestampMs>,
+    },
+    /// It is not in the log and never will be.
+    NotStored {
+        /// Why.
+        detail: String,
+    },
+    /// It may or may not be, now or later.
+    Unknown {
+        /// Why.
+        detail: String,
+    },
+}
+
+/// The report of one send: exactly one comes for each, unless the handle is dropped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// The partition it was sent to.
+    pub partition: Partition,
+    /// The owner's token.
+    pub token: Token,
+    /// What became of it.
+    pub delivery: Delivery,
+}
+
+/// Whether sending makes sense.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AppenderState {
+    /// The log is there, or nothing is known to the contrary.
+    Up,
+    /// The log is known to be away; the handle comes back by itself.
+    Down {
+        /// What went wrong.
+        detail: String,
+    },
+    /// The handle is finished: its open sends are reported, and a new one is needed.
+    Fatal {
+        /// What went wrong.
+        detail: String,
+    },
+}
+
+/// The appending half: one producer handle, used by one thread.
+pub trait LogAppender: Send {
+    /// Queues a record. Records of one partition are sent in the order of these calls, each stored at most once by this
+    /// handle's own retries (a late or repeated copy after an unknown outcome is possible and the accept rule's business).
+    fn send(&mut self, record: NewRecord, token: Token) -> Result<(), SendError>;
+
+    /// How many more records, of `bytes` bytes in all, fit into the queue now: a batch asks before its first member is sent.
+    fn has_room(&self, records: usize, bytes: u64) -> bool;
+
+    /// Moves the reports that are there to the end of `out`, without blocking. The waker is called whenever there may be more.
+    fn poll(&mut self, out: &mut Vec<Report>);
+
+    /// Whether sending makes sense now. Cheap. The waker is called when it changes.
+    fn state(&self) -> AppenderState;
+}

@@ -1,0 +1,233 @@
+//! The store's contract, in the words of bkes-core.
+
+use bkes_core::{Header, Incarnation, IncarnationState, Key, Offset, Order, Partition, Partitioner, Position, Stamp, TimestampMs};
+use bytes::Bytes;
+use std::num::NonZeroU32;
+
+/// The log a store belongs to, and how new keys are placed in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoreIdentity {
+    /// The cluster the topic lives in.
+    pub cluster: String,
+    /// The topic's name.
+    pub topic: String,
+    /// The topic's own id; empty where the log cannot tell.
+    pub topic_id: String,
+    /// The partition count that placing used last.
+    pub partitions: NonZeroU32,
+    /// The partitioner that placing uses; `None` until it is decided.
+    pub partitioner: Option<Partitioner>,
+}
+
+/// An event as the store keeps it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredEvent {
+    /// Its place in its aggregate, within its partition.
+    pub order: Order,
+    /// Where its record lies.
+    pub partition: Partition,
+    /// Where its record lies in the partition.
+    pub offset: Offset,
+    /// The log's timestamp; old message formats have none.
+    pub timestamp: Option<TimestampMs>,
+    /// The value; empty for a tombstone.
+    pub value: Bytes,
+    /// Whether the record's value was null.
+    pub tombstone: bool,
+    /// Who wrote it, when BKES did.
+    pub stamp: Option<Stamp>,
+    /// The record's headers. Of a marked record the two reserved ones are not among them.
+    pub headers: Vec<Header>,
+}
+
+/// An event to be stored under its key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewEvent {
+    /// The aggregate.
+    pub key: Key,
+    /// The event. Its order is the next one of the key in its partition, or the base of a new one.
+    pub event: StoredEvent,
+}
+
+/// What identifies the last applied record of a partition, to notice a log that was cut and written anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fingerprint {
+    /// Where that record lies.
+    pub offset: Offset,
+    /// CRC-32C of its key, value and headers.
+    pub crc32c: u32,
+}
+
+/// What was met so far in a partition. Rising counts of records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Accepted events.
+    pub events: u64,
+    /// Marked records that the rule rejected.
+    pub void: u64,
+    /// Accepted events that BKES did not write.
+    pub foreign: u64,
+    /// Aggregates found in another partition too when they first appeared in this one.
+    pub split: u64,
+    /// Records with a null or an empty key.
+    pub skipped: u64,
+}
+
+/// How far a partition is applied, stored in the same transaction as the events it covers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Checkpoint {
+    /// The next offset to apply.
+    pub position: Position,
+    /// Where this fold began: above 0, the head of the log was gone.
+    pub fold_start: Position,
+    /// The last applied record; `None` before the first.
+    pub fingerprint: Option<Fingerprint>,
+    /// Whether the fold met the traces of a head that was cut off after BKES had written it.
+    pub cut: bool,
+    /// Counts of what was met.
+    pub counters: Counters,
+}
+
+/// One partition's share of an aggregate: the orders `base..next`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// The partition.
+    pub partition: Partition,
+    /// The order of its first event there: 0 but in a cut partition.
+    pub base: Order,
+    /// The order its next event takes.
+    pub next: Order,
+}
+
+/// Where an aggregate stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Heads {
+    /// It has no events.
+    None,
+    /// It lives in one partition, as it should.
+    One(Head),
+    /// It was found in several partitions; ascending.
+    Split(Vec<Head>),
+}
+
+/// How a read is bounded: events of one key in one partition, from an order on.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadPart<'a> {
+    /// The aggregate.
+    pub key: &'a Key,
+    /// The partition.
+    pub partition: Partition,
+    /// The first order wanted.
+    pub from: Order,
+    /// Most events to return.
+    pub events_max: usize,
+    /// Stop behind the event whose value and headers reach this many bytes in all; at least one event is returned.
+    pub bytes_max: usize,
+}
+
+/// Everything that one transaction writes.
+#[derive(Clone, Debug, Default)]
+pub struct StoreBatch {
+    /// New events; those of one (key, partition) in rising order without gaps.
+    pub events: Vec<NewEvent>,
+    /// The checkpoints that cover them.
+    pub checkpoints: Vec<(Partition, Checkpoint)>,
+    /// Incarnation states that changed, unfinished batches included; `None` forgets one.
+    pub incarnations: Vec<(Partition, Incarnation, Option<IncarnationState>)>,
+}
+
+/// How lasting a commit is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// Visible at once; lost by a crash before the next lasting one.
+    Eventual,
+    /// On disk when the call returns, with everything before it.
+    Immediate,
+}
+
+/// A commit: the batch and how lasting it is.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// What to write.
+    pub batch: StoreBatch,
+    /// How lasting.
+    pub durability: Durability,
+}
+
+/// Everything the engine needs from a store when it starts.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// The log it belongs to; `None` for a store without content.
+    pub identity: Option<StoreIdentity>,
+    /// The checkpoint of every partition that has one, ascending.
+    pub checkpoints: Vec<(Partition, Checkpoint)>,
+    /// Every incarnation that is not forgotten.
+    pub incarnations: Vec<(Partition, Incarnation, IncarnationState)>,
+}
+
+/// Sizes, for the status.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StoreStats {
+    /// Aggregates kept.
+    pub keys: u64,
+    /// Bytes on disk; 0 in memory.
+    pub file_bytes: u64,
+}
+
+/// Why a store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Stored bytes are not what was written. The store must be reset and rebuilt from the log.
+    #[error("the store is damaged: {detail}")]
+    Damaged {
+        /// Where, and what was found.
+        detail: String,
+    },
+    /// Writing failed (disk full, I/O error); nothing of the batch is there. Reads go on; writing needs [`Store::reopen`].
+    #[error("the store cannot write: {detail}")]
+    WriteFailed {
+        /// What the system said.
+        detail: String,
+    },
+    /// Reading failed with an I/O error.
+    #[error("the store cannot read: {detail}")]
+    ReadFailed {
+        /// What the system said.
+        detail: String,
+    },
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// The derived store. Every method may block on the disk; all can be called from any thread, writes come from one.
+///
+/// A method that meets damage returns [`StoreError::Damaged`]; none panics on what the disk holds.
+pub trait Store: Send + Sync + 'static {
+    /// Identity, checkpoints and incarnations as committed.
+    fn load(&self) -> Result<Loaded, StoreError>;
+
+    /// Binds the store to a log, or changes partition count and partitioner; lasting when it returns.
+    fn set_identity(&self, identity: &StoreIdentity) -> Result<(), StoreError>;
+
+    /// Where each of `keys` stands, one answer for each at the end of `out`, all from one snapshot.
+    fn heads(&self, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), StoreError>;
+
+    /// Appends the events asked for to `out`, in order; fewer only at the end or at a limit. Verifies each checksum.
+    fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError>;
+
+    /// Writes a batch in one transaction: all of it or nothing.
+    fn commit(&self, commit: Commit) -> Result<(), StoreError>;
+
+    /// Opens the file anew after a failed write. What was not lasting may be gone: the answer says what is there.
+    fn reopen(&self) -> Result<Loaded, StoreError>;
+
+    /// Drops all content. A damaged file is set aside under a name that says so, and a new one begun.
+    fn reset(&self) -> Result<(), StoreError>;
+
+    /// Makes everything lasting and closes; any later call fails with [`StoreError::Closed`].
+    fn close(&self) -> Result<(), StoreError>;
+
+    /// Sizes; cheap.
+    fn stats(&self) -> StoreStats;
+}
