@@ -14,7 +14,7 @@ mod place;
 pub mod accept;
 pub mod sequence;
 
-pub use accept::{AcceptRule, Applied, Decision, IncarnationState, OpenBatch, VoidReason};
+pub use accept::{IncarnationState, OpenBatch};
 pub use marker::{BatchPlace, Marker, RecordClass, Stamp};
 pub use place::{Partitioner, PartitionerEvidence};
 pub use words::{Header, Incarnation, Key, Offset, Order, Partition, Position, Record, TimestampMs};
