@@ -1,0 +1,318 @@
+//! What a caller of the engine says and hears: requests, answers, errors and the status. Plain data, no behaviour.
+
+use bkes_core::{Key, Offset, Order, Partition, Position};
+use bkes_storage::{Counters, StoredEvent};
+use bytes::Bytes;
+
+/// What the writer of an append believes about the aggregate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expected {
+    /// It does not exist yet: the first event takes order 0.
+    New,
+    /// It exists and its next event takes this order. `At(Order(0))` is never true of an existing aggregate.
+    At(Order),
+}
+
+/// One append: 1 to 1,000 events of one aggregate, all or nothing.
+///
+/// An append rests only on events that were read or acknowledged. One that rests on an unacknowledged append cannot be
+/// guarded by an order: send both as one batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AppendRequest {
+    /// The aggregate.
+    pub key: Key,
+    /// What it is believed to be.
+    pub expected: Expected,
+    /// The events' values, in order; at least one.
+    pub values: Vec<Bytes>,
+}
+
+/// Where an append was stored: it is the truth now, and every later read of this engine shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Appended {
+    /// The partition.
+    pub partition: Partition,
+    /// Where the last event of the append lies. (For a single event: the event.)
+    pub offset: Offset,
+    /// The log's timestamp of the last event, in milliseconds since the Unix epoch, where it has one.
+    pub timestamp_ms: Option<i64>,
+    /// The order of the append's first event.
+    pub first: Order,
+    /// The order of its last event.
+    pub last: Order,
+}
+
+/// The class of an error: what the caller may conclude.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ErrorClass {
+    /// Not stored, and it never will be.
+    Rejected,
+    /// Not stored; a retry is safe.
+    Unavailable,
+    /// It may or may not be stored, at most once: read before retrying.
+    Unknown,
+}
+
+/// Why the engine does not serve now.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unready {
+    /// Not every partition was read to its target yet.
+    #[error("catching up: {applied} of {target} offsets applied")]
+    CatchingUp {
+        /// Offsets applied so far, over all partitions.
+        applied: u64,
+        /// Offsets to apply.
+        target: u64,
+    },
+    /// Reading falls behind the log.
+    #[error("partition {partition} lags {lag_ms} ms behind the log")]
+    Lagging {
+        /// The partition.
+        partition: Partition,
+        /// For how long something was known to be unread.
+        lag_ms: u64,
+    },
+    /// The log is known to be down.
+    #[error("the log is down: {detail}")]
+    LogDown {
+        /// What went wrong.
+        detail: String,
+    },
+    /// A foreign transaction is open in the key's partition, so nothing behind it can be decided.
+    #[error("partition {partition} is stalled at {stable} below {high} by an open transaction of another producer")]
+    Stalled {
+        /// The partition.
+        partition: Partition,
+        /// The last stable offset.
+        stable: Position,
+        /// The high watermark.
+        high: Position,
+    },
+    /// The partition cannot be served.
+    #[error("partition {partition} is degraded: {detail}")]
+    Degraded {
+        /// The partition.
+        partition: Partition,
+        /// Why, and what to do.
+        detail: String,
+    },
+    /// The store cannot be written.
+    #[error("the store is unavailable: {detail}")]
+    Store {
+        /// What went wrong.
+        detail: String,
+    },
+    /// A queue is full.
+    #[error("overloaded: {queue} is full ({limit})")]
+    Overloaded {
+        /// Which queue.
+        queue: &'static str,
+        /// Its limit.
+        limit: u64,
+    },
+    /// The engine is stopping.
+    #[error("shutting down")]
+    ShuttingDown,
+}
+
+/// Why an append did not succeed. See [`AppendError::class`] for what to conclude.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The aggregate's next order is another one.
+    #[error("order {expected} was expected but the next order of the aggregate is {current}")]
+    Conflict {
+        /// The order the append was for.
+        expected: Order,
+        /// The aggregate's next order.
+        current: Order,
+    },
+    /// [`Expected::New`], and the aggregate exists.
+    #[error("the aggregate exists already: its next order is {current}")]
+    AlreadyExists {
+        /// The aggregate's next order.
+        current: Order,
+    },
+    /// [`Expected::At`], and the aggregate has no events.
+    #[error("no aggregate with key {key}")]
+    NoSuchAggregate {
+        /// The key asked for.
+        key: Key,
+        /// The order the append was for.
+        expected: Order,
+    },
+    /// No event, or more than a batch may have.
+    #[error("an append carries 1 to {count_max} events, not {count}")]
+    BadCount {
+        /// How many were given.
+        count: usize,
+        /// The most a batch may have.
+        count_max: usize,
+    },
+    /// A record or the batch is larger than the log takes.
+    #[error("{bytes} bytes exceed the limit of {bytes_max}")]
+    TooLarge {
+        /// Its size with key and headers.
+        bytes: u64,
+        /// The most that is taken.
+        bytes_max: u64,
+    },
+    /// The key was found in several partitions.
+    #[error("the aggregate is split over partitions {partitions:?}: it can be read but not appended to")]
+    Split {
+        /// Where its events lie.
+        partitions: Vec<Partition>,
+    },
+    /// The head of the partition's log is gone, so that another instance may hold a different history.
+    #[error("partition {partition} is cut: the head of its log was removed after BKES had written to it")]
+    Cut {
+        /// The partition.
+        partition: Partition,
+    },
+    /// Not stored; retry later.
+    #[error("unavailable: {0}")]
+    Unavailable(Unready),
+    /// The append failed on its way and is proven not to be stored; retry.
+    #[error("not stored: {detail}")]
+    NotStored {
+        /// What went wrong.
+        detail: String,
+    },
+    /// It may or may not be stored.
+    #[error("outcome unknown: {detail}: read the aggregate before retrying")]
+    Unknown {
+        /// What went wrong.
+        detail: String,
+    },
+}
+
+impl AppendError {
+    /// What the caller may conclude.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            AppendError::Conflict { .. }
+            | AppendError::AlreadyExists { .. }
+            | AppendError::NoSuchAggregate { .. }
+            | AppendError::BadCount { .. }
+            | AppendError::TooLarge { .. }
+            | AppendError::Split { .. }
+            | AppendError::Cut { .. } => ErrorClass::Rejected,
+            AppendError::Unavailable(_) | AppendError::NotStored { .. } => ErrorClass::Unavailable,
+            AppendError::Unknown { .. } => ErrorClass::Unknown,
+        }
+    }
+}
+
+/// Which events of an aggregate to read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReadRequest {
+    /// The aggregate.
+    pub key: Key,
+    /// The first event wanted. (Of a split aggregate: its index over all partitions.)
+    pub from: Order,
+    /// Most events to return.
+    pub events_max: usize,
+    /// The read ends behind the event that reaches this many bytes of values and headers.
+    pub bytes_max: usize,
+    /// Show appends that are not decided yet too. Whoever decides on one decides on a false premise.
+    pub include_pending: bool,
+}
+
+impl ReadRequest {
+    /// Everything of an aggregate, without a bound.
+    pub fn all(key: Key) -> ReadRequest {
+        ReadRequest { key, from: Order::FIRST, events_max: usize::MAX, bytes_max: usize::MAX, include_pending: false }
+    }
+}
+
+/// Events of an aggregate.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Events {
+    /// Accepted events, in order.
+    pub events: Vec<StoredEvent>,
+    /// Values that are sent and not decided, when asked for and `events` reaches the end.
+    pub pending: Vec<Bytes>,
+    /// The order the aggregate's next event takes, as of this read.
+    pub next: Order,
+    /// Whether there are accepted events behind these.
+    pub more: bool,
+    /// Whether the aggregate is split over partitions.
+    pub split: bool,
+}
+
+/// Why a read has no answer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The aggregate has no events.
+    #[error("no aggregate with key {key}")]
+    NoSuchAggregate {
+        /// The key asked for.
+        key: Key,
+    },
+    /// Not now.
+    #[error("unavailable: {0}")]
+    Unavailable(Unready),
+    /// The store failed; it recovers or is rebuilt by itself.
+    #[error("the store failed: {detail}")]
+    Store {
+        /// What went wrong.
+        detail: String,
+    },
+}
+
+/// The state of a partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PartitionState {
+    /// Reading up to the target.
+    CatchingUp,
+    /// Caught up and following.
+    Ready,
+    /// An open foreign transaction holds the last stable offset back.
+    Stalled,
+    /// The head of its log is gone: reads only (unless allowed by a flag).
+    Cut,
+    /// Not served.
+    Degraded {
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// One partition, for people and metrics.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PartitionStatus {
+    /// The partition.
+    pub partition: Partition,
+    /// Its state.
+    pub state: PartitionState,
+    /// The next offset to apply.
+    pub applied: Position,
+    /// Up to where the store is committed.
+    pub stored: Position,
+    /// The end of what can be applied, as of the last look.
+    pub target: Position,
+    /// The high watermark, as of the last look.
+    pub high: Position,
+    /// Offsets between applied and target.
+    pub lag: u64,
+    /// Counts of what was met, over the life of the store.
+    pub counters: Counters,
+}
+
+/// The engine's status.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// Why it is not ready; `None` when it is.
+    pub unready: Option<Unready>,
+    /// Every partition.
+    pub partitions: Vec<PartitionStatus>,
+    /// Appends answered "unknown" since start.
+    pub unknown: u64,
+    /// Appends answered "conflict" since start, and start on an existing aggregate.
+    pub conflicts: u64,
+    /// Appends answered with success since start.
+    pub appended: u64,
+    /// Aggregates in the store.
+    pub keys: u64,
+    /// Size of the store's file in bytes.
+    pub store_bytes: u64,
+}
