@@ -1,6 +1,18 @@
-//! The accept rule: a state machine over the records of one partition.
+//! The accept rule: a state machine over the records of one partition, in offset order.
+//!
+//! For a key, `next` is the number of events accepted so far in this partition. A foreign record is always accepted and takes
+//! the next order. A marked record is accepted iff the order it names equals `next`; a batch is decided at its last member,
+//! as one. Before that comes the check of sequence numbers: those of an incarnation are judged once, in rising order, so a
+//! late or repeated copy never tears, repeats or revives anything.
+//!
+//! The rule knows no counts: there are millions of keys, so its host looks a count up and passes it in. It keeps what is
+//! bounded: per incarnation the highest number and the unfinished batch. All limits are measured in offsets, so that two
+//! instances that read the same log forget the same things at the same record.
 
-use crate::{Key, Offset, Order, Record};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_SPAN_OFFSETS, INCARNATION_SPAN_OFFSETS};
+use crate::marker::{Marker, RecordClass, Stamp, classify};
+use crate::{Incarnation, Key, Offset, Order, Position, Record};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the rule remembers of one incarnation in one partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,4 +38,300 @@ pub struct OpenBatch {
     pub bytes: usize,
     /// The records seen so far, whole, from the first.
     pub members: Vec<Record>,
+}
+
+/// Why a marked record is not an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VoidReason {
+    /// The aggregate's next order was another one.
+    OrderTaken {
+        /// The order the append named (its first, for a batch).
+        expected: Order,
+        /// The aggregate's next order at that moment.
+        next: Order,
+    },
+    /// Its sequence number was judged before: this record changed nothing.
+    JudgedBefore,
+    /// Its batch can never become whole: a member is missing, does not fit, or the batch is too large or spread too far.
+    BatchBroken,
+    /// It breaks the grammar of the marker.
+    Malformed,
+}
+
+/// What the rule says of a record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// Null or empty key: not an event of anything.
+    Skipped,
+    /// An event, at this order.
+    Accepted {
+        /// Its order.
+        order: Order,
+        /// The record.
+        record: Record,
+    },
+    /// The last member of a batch: all members are events, the first at this order.
+    AcceptedBatch {
+        /// The order of the first member.
+        first: Order,
+        /// All members, in order.
+        records: Vec<Record>,
+    },
+    /// A member of a batch that waits for the rest.
+    Undecided,
+    /// Not an event.
+    Void(VoidReason),
+}
+
+/// What applying a record did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Applied {
+    /// Who numbered the record, when BKES wrote it and it can be told.
+    pub stamp: Option<Stamp>,
+    /// What it is.
+    pub decision: Decision,
+    /// Records that became void with this one: itself, or members of a batch that can no longer be whole.
+    pub void_records: u64,
+    /// The record shows that the head of the log was removed after BKES had written to it.
+    pub cut: bool,
+}
+
+/// A record written by a newer BKES, which this one cannot judge: the partition stops before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("record at offset {offset} was written by a newer BKES (marker format {format}): upgrade")]
+pub struct NewerFormat {
+    /// Where the record lies.
+    pub offset: Offset,
+    /// The format it carries.
+    pub format: u64,
+}
+
+/// The rule's state for one partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AcceptRule {
+    /// Whether the fold began above the first offset, so that the head of an aggregate may be missing.
+    head_missing: bool,
+    incarnations: BTreeMap<Incarnation, IncarnationState>,
+    changed: BTreeSet<Incarnation>,
+    /// Expired state is swept out when the log enters another span of this number.
+    span: u64,
+}
+
+impl AcceptRule {
+    /// The rule at the beginning of a fold that starts at `fold_start`.
+    pub fn new(fold_start: Position) -> AcceptRule {
+        AcceptRule::resume(fold_start, fold_start, [])
+    }
+
+    /// The rule as it was at a checkpoint.
+    pub fn resume(
+        fold_start: Position,
+        position: Position,
+        incarnations: impl IntoIterator<Item = (Incarnation, IncarnationState)>,
+    ) -> AcceptRule {
+        AcceptRule {
+            head_missing: fold_start > Position::START,
+            incarnations: incarnations.into_iter().collect(),
+            changed: BTreeSet::new(),
+            span: position.0 / BATCH_SPAN_OFFSETS,
+        }
+    }
+
+    /// Applies the next record. `next` is the next order of the record's key in this partition, `None` for a key without
+    /// events there. Offsets must rise.
+    pub fn apply(&mut self, record: Record, next: Option<Order>) -> Result<Applied, NewerFormat> {
+        let swept = self.sweep(record.offset);
+        let Some(key) = record.aggregate() else {
+            return Ok(Applied { stamp: None, decision: Decision::Skipped, void_records: swept, cut: false });
+        };
+        let mut applied = match classify(&record.headers) {
+            RecordClass::Foreign => Applied::event(None, next.unwrap_or(Order::FIRST), record),
+            RecordClass::Marked(marker) => self.apply_marked(marker, key, record, next),
+            RecordClass::Broken(None) => Applied::void(None, VoidReason::Malformed, 1),
+            RecordClass::Broken(Some(stamp)) => self.apply_broken(stamp, record.offset),
+            RecordClass::Newer { format } => return Err(NewerFormat { offset: record.offset, format }),
+        };
+        applied.void_records += swept;
+        Ok(applied)
+    }
+
+    /// The incarnations that changed since the last call, each with its state, `None` when it was forgotten.
+    pub fn take_changes(&mut self) -> Vec<(Incarnation, Option<IncarnationState>)> {
+        let changed = std::mem::take(&mut self.changed);
+        changed
+            .into_iter()
+            .map(|incarnation| (incarnation, self.incarnations.get(&incarnation).cloned()))
+            .collect()
+    }
+
+    fn apply_marked(&mut self, marker: Marker, key: Key, record: Record, next: Option<Order>) -> Applied {
+        let Marker { stamp, order } = marker;
+        let Some((state, voided)) = self.judge(stamp, record.offset) else {
+            return Applied::void(Some(stamp), VoidReason::JudgedBefore, 1);
+        };
+        if stamp.place.is_none() {
+            return Self::decide(self.head_missing, stamp, order, next, vec![record], voided);
+        }
+        match state.join(stamp, order, key, record) {
+            Joined::Waits => Applied {
+                stamp: Some(stamp),
+                decision: Decision::Undecided,
+                void_records: voided,
+                cut: false,
+            },
+            Joined::Broken { members } => {
+                Applied::void(Some(stamp), VoidReason::BatchBroken, voided + members)
+            }
+            Joined::Whole(batch) => {
+                Self::decide(self.head_missing, stamp, batch.first, next, batch.members, voided)
+            }
+        }
+    }
+
+    /// A record whose stamp can be read and whose order cannot: it uses up its number and breaks its batch.
+    fn apply_broken(&mut self, stamp: Stamp, offset: Offset) -> Applied {
+        let Some((state, voided)) = self.judge(stamp, offset) else {
+            return Applied::void(Some(stamp), VoidReason::JudgedBefore, 1);
+        };
+        let members = state.open.take().map_or(0, |batch| batch.members.len() as u64);
+        Applied::void(Some(stamp), VoidReason::Malformed, voided + members + 1)
+    }
+
+    /// The check of the sequence number: `None` when it was judged before. Otherwise the incarnation's state, in which a
+    /// lower unfinished batch has been voided, and how many records that voided.
+    fn judge(&mut self, stamp: Stamp, offset: Offset) -> Option<(&mut IncarnationState, u64)> {
+        self.changed.insert(stamp.incarnation);
+        let fresh = IncarnationState { top: stamp.number, last_offset: offset, open: None };
+        let (state, known) = match self.incarnations.entry(stamp.incarnation) {
+            std::collections::btree_map::Entry::Vacant(entry) => (entry.insert(fresh), false),
+            std::collections::btree_map::Entry::Occupied(entry) => {
+                let state = entry.into_mut();
+                let known = offset.0.saturating_sub(state.last_offset.0) < INCARNATION_SPAN_OFFSETS;
+                if !known {
+                    *state = fresh;
+                }
+                (state, known)
+            }
+        };
+        state.last_offset = offset;
+        if known {
+            let seen = state.open.as_ref().map_or(u32::MAX, |batch| batch.members.len() as u32);
+            if stamp.number < state.top || (stamp.number == state.top && stamp.i() <= seen) {
+                return None;
+            }
+        }
+        let stale = state.open.take_if(|_| stamp.number > state.top);
+        state.top = stamp.number;
+        Some((state, stale.map_or(0, |batch| batch.members.len() as u64)))
+    }
+
+    fn decide(
+        head_missing: bool,
+        stamp: Stamp,
+        expected: Order,
+        next: Option<Order>,
+        mut records: Vec<Record>,
+        voided: u64,
+    ) -> Applied {
+        let base = next.is_none() && head_missing && expected > Order::FIRST;
+        let current = next.unwrap_or(Order::FIRST);
+        let count = records.len() as u64;
+        let stamp = Some(stamp);
+        if expected != current && !base {
+            let cut = head_missing && expected > current;
+            let decision = Decision::Void(VoidReason::OrderTaken { expected, next: current });
+            return Applied { stamp, decision, void_records: voided + count, cut };
+        }
+        let decision = match records.pop() {
+            Some(record) if records.is_empty() => Decision::Accepted { order: expected, record },
+            Some(record) => {
+                records.push(record);
+                Decision::AcceptedBatch { first: expected, records }
+            }
+            None => unreachable!("an append has at least one record"),
+        };
+        Applied { stamp, decision, void_records: voided, cut: base }
+    }
+
+    /// Forgets what has expired, each time the log enters another span: nothing that is swept could be seen again, since
+    /// `judge` and `join` measure the same limits exactly. Says how many members of batches became void.
+    fn sweep(&mut self, offset: Offset) -> u64 {
+        let span = offset.0 / BATCH_SPAN_OFFSETS;
+        if span == self.span {
+            return 0;
+        }
+        self.span = span;
+        let (changed, mut voided) = (&mut self.changed, 0);
+        self.incarnations.retain(|incarnation, state| {
+            let expired = |batch: &mut OpenBatch| batch.spans_too_far(offset);
+            if let Some(batch) = state.open.take_if(expired) {
+                voided += batch.members.len() as u64;
+                changed.insert(*incarnation);
+            }
+            let keep = offset.0.saturating_sub(state.last_offset.0) < INCARNATION_SPAN_OFFSETS;
+            if !keep {
+                changed.insert(*incarnation);
+            }
+            keep
+        });
+        voided
+    }
+}
+
+enum Joined {
+    Waits,
+    Whole(OpenBatch),
+    Broken { members: u64 },
+}
+
+impl IncarnationState {
+    /// Adds a member to the batch of its number, or breaks the batch.
+    fn join(&mut self, stamp: Stamp, order: Order, key: Key, record: Record) -> Joined {
+        let bytes = record.payload_bytes();
+        let (mut batch, fits) = match self.open.take() {
+            Some(batch) => {
+                let fits = batch.expects(stamp, order, &key) && !batch.spans_too_far(record.offset);
+                (batch, fits)
+            }
+            None => {
+                let fits = stamp.i() == 1 && order.plus(u64::from(stamp.count())).is_some();
+                (OpenBatch { key, first: order, count: stamp.count(), bytes: 0, members: Vec::new() }, fits)
+            }
+        };
+        batch.bytes += bytes;
+        batch.members.push(record);
+        if !fits || batch.bytes > BATCH_BYTES_MAX {
+            return Joined::Broken { members: batch.members.len() as u64 };
+        }
+        if batch.members.len() as u32 == batch.count {
+            return Joined::Whole(batch);
+        }
+        self.open = Some(batch);
+        Joined::Waits
+    }
+}
+
+impl OpenBatch {
+    fn expects(&self, stamp: Stamp, order: Order, key: &Key) -> bool {
+        let seen = self.members.len() as u32;
+        stamp.i() == seen + 1
+            && stamp.count() == self.count
+            && Some(order) == self.first.plus(u64::from(seen))
+            && *key == self.key
+    }
+
+    fn spans_too_far(&self, offset: Offset) -> bool {
+        let first = self.members.first().expect("an open batch has a member").offset;
+        offset.0.saturating_sub(first.0) >= BATCH_SPAN_OFFSETS
+    }
+}
+
+impl Applied {
+    fn event(stamp: Option<Stamp>, order: Order, record: Record) -> Applied {
+        Applied { stamp, decision: Decision::Accepted { order, record }, void_records: 0, cut: false }
+    }
+
+    fn void(stamp: Option<Stamp>, reason: VoidReason, void_records: u64) -> Applied {
+        Applied { stamp, decision: Decision::Void(reason), void_records, cut: false }
+    }
 }

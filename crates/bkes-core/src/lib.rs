@@ -7,14 +7,14 @@
 
 #![forbid(unsafe_code)]
 
-mod words;
+pub mod accept;
 pub mod limits;
 pub mod marker;
 mod place;
-pub mod accept;
 pub mod sequence;
+mod words;
 
-pub use accept::{IncarnationState, OpenBatch};
+pub use accept::{AcceptRule, Applied, Decision, IncarnationState, NewerFormat, OpenBatch, VoidReason};
 pub use marker::{BatchPlace, Marker, RecordClass, Stamp};
 pub use place::{Partitioner, PartitionerEvidence};
 pub use words::{Header, Incarnation, Key, Offset, Order, Partition, Position, Record, TimestampMs};

@@ -29,16 +29,32 @@ fn headers_are_classified_as_the_format_says() {
     assert_eq!(one(&b("42;2/3"), "17"), marked(42, 17, Some((2, 3))));
     assert_eq!(one(&b("42;1000/1000"), "17"), marked(42, 17, Some((1000, 1000))));
     assert_eq!(one(&b("18446744073709551615"), "1"), marked(u64::MAX, 1, None));
-    for order in ["", "-1", "+1", "01", " 1", "1 ", "1.0", "18446744073709551616", "18446744073709551615", "x"] {
+    for order in
+        ["", "-1", "+1", "01", " 1", "1 ", "1.0", "18446744073709551616", "18446744073709551615", "x"]
+    {
         assert_eq!(one(&b("42"), order), RecordClass::Broken(Some(stamp(42, None))), "order {order:?}");
     }
-    for rest in ["", "01", "42;", "42;0/2", "42;3/2", "42;1/1", "42;1/1001", "42;1/2;", "42;1", "42;01/2", "-1", "42;1/2/3"] {
+    for rest in [
+        "",
+        "01",
+        "42;",
+        "42;0/2",
+        "42;3/2",
+        "42;1/1",
+        "42;1/1001",
+        "42;1/2;",
+        "42;1",
+        "42;01/2",
+        "-1",
+        "42;1/2/3",
+    ] {
         assert_eq!(one(&b(rest), "17"), RecordClass::Broken(None), "number {rest:?}");
     }
     for bkes in ["1;", "1;00FF00FF00FF00FF;1", "1;00ff00ff00ff00f;1", "1;00ff00ff00ff00ff0;1", "1;;1"] {
         assert_eq!(one(bkes, "17"), RecordClass::Broken(None), "bkes {bkes:?}");
     }
-    for bkes in ["", "1", "01;x", "0;x", "x;y", ";", "1:00ff00ff00ff00ff:1", "-2;x", "99999999999999999999;x"] {
+    for bkes in ["", "1", "01;x", "0;x", "x;y", ";", "1:00ff00ff00ff00ff:1", "-2;x", "99999999999999999999;x"]
+    {
         assert_eq!(one(bkes, "17"), RecordClass::Foreign, "bkes {bkes:?}");
     }
     assert_eq!(one("2;anything", "17"), RecordClass::Newer { format: 2 });
@@ -47,9 +63,13 @@ fn headers_are_classified_as_the_format_says() {
 #[test]
 fn the_last_header_of_a_name_counts_and_a_null_one_is_no_value() {
     let good = format!("1;{INCARNATION};7");
-    let last = [("bkes", Some("nonsense")), ("order", Some("x")), ("order", Some("3")), ("bkes", Some(&good))];
+    let last =
+        [("bkes", Some("nonsense")), ("order", Some("x")), ("order", Some("3")), ("bkes", Some(&good))];
     assert_eq!(classify(&headers(&last)), marked(7, 3, None));
-    assert_eq!(classify(&headers(&[("bkes", Some(&good)), ("order", Some("3")), ("bkes", None)])), RecordClass::Foreign);
+    assert_eq!(
+        classify(&headers(&[("bkes", Some(&good)), ("order", Some("3")), ("bkes", None)])),
+        RecordClass::Foreign
+    );
     assert_eq!(classify(&headers(&[("bkes", Some(&good))])), RecordClass::Broken(Some(stamp(7, None))));
     assert_eq!(classify(&headers(&[("order", Some("3"))])), RecordClass::Foreign);
     assert_eq!(classify(&[]), RecordClass::Foreign);
