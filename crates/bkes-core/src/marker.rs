@@ -47,6 +47,11 @@ impl Stamp {
         self.place.map_or(1, |place| place.i)
     }
 
+    /// The stamp of another member of the same append.
+    pub fn of_member(self, i: u32) -> Stamp {
+        Stamp { place: self.place.map(|place| BatchPlace { i, ..place }), ..self }
+    }
+
     /// How many records its append has; 1 for a single event.
     pub fn count(&self) -> u32 {
         self.place.map_or(1, |place| place.count)

@@ -79,7 +79,9 @@ pub enum Unready {
         detail: String,
     },
     /// A foreign transaction is open in the key's partition, so nothing behind it can be decided.
-    #[error("partition {partition} is stalled at {stable} below {high} by an open transaction of another producer")]
+    #[error(
+        "partition {partition} is stalled at {stable} below {high} by an open transaction of another producer"
+    )]
     Stalled {
         /// The partition.
         partition: Partition,
@@ -220,7 +222,13 @@ pub struct ReadRequest {
 impl ReadRequest {
     /// Everything of an aggregate, without a bound.
     pub fn all(key: Key) -> ReadRequest {
-        ReadRequest { key, from: Order::FIRST, events_max: usize::MAX, bytes_max: usize::MAX, include_pending: false }
+        ReadRequest {
+            key,
+            from: Order::FIRST,
+            events_max: usize::MAX,
+            bytes_max: usize::MAX,
+            include_pending: false,
+        }
     }
 }
 
@@ -251,7 +259,13 @@ pub enum ReadError {
     /// Not now.
     #[error("unavailable: {0}")]
     Unavailable(Unready),
-    /// The store failed; it recovers or is rebuilt by itself.
+    /// Stored bytes are not what was written; the store is rebuilt from the log by itself.
+    #[error("the store is damaged and is being rebuilt: {detail}")]
+    Damaged {
+        /// What was found.
+        detail: String,
+    },
+    /// The store could not be read.
     #[error("the store failed: {detail}")]
     Store {
         /// What went wrong.

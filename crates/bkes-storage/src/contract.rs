@@ -1,6 +1,9 @@
 //! The store's contract, in the words of bkes-core.
 
-use bkes_core::{Header, Incarnation, IncarnationState, Key, Offset, Order, Partition, Partitioner, Position, Stamp, TimestampMs};
+use bkes_core::{
+    Header, Incarnation, IncarnationState, Key, Offset, Order, Partition, Partitioner, Position, Stamp,
+    TimestampMs,
+};
 use bytes::Bytes;
 use std::num::NonZeroU32;
 
@@ -136,6 +139,13 @@ pub struct StoreBatch {
     pub incarnations: Vec<(Partition, Incarnation, Option<IncarnationState>)>,
 }
 
+impl StoreBatch {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.checkpoints.is_empty() && self.incarnations.is_empty()
+    }
+}
+
 /// How lasting a commit is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
@@ -143,15 +153,6 @@ pub enum Durability {
     Eventual,
     /// On disk when the call returns, with everything before it.
     Immediate,
-}
-
-/// A commit: the batch and how lasting it is.
-#[derive(Clone, Debug)]
-pub struct Commit {
-    /// What to write.
-    pub batch: StoreBatch,
-    /// How lasting.
-    pub durability: Durability,
 }
 
 /// Everything the engine needs from a store when it starts.
@@ -217,7 +218,7 @@ pub trait Store: Send + Sync + 'static {
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError>;
 
     /// Writes a batch in one transaction: all of it or nothing.
-    fn commit(&self, commit: Commit) -> Result<(), StoreError>;
+    fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError>;
 
     /// Opens the file anew after a failed write. What was not lasting may be gone: the answer says what is there.
     fn reopen(&self) -> Result<Loaded, StoreError>;

@@ -8,6 +8,6 @@
 mod contract;
 
 pub use contract::{
-    Checkpoint, Commit, Counters, Durability, Fingerprint, Head, Heads, Loaded, NewEvent, ReadPart, Store, StoreBatch, StoreError,
-    StoreIdentity, StoreStats, StoredEvent,
+    Checkpoint, Counters, Durability, Fingerprint, Head, Heads, Loaded, NewEvent, ReadPart, Store,
+    StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
 };

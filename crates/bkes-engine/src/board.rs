@@ -1,0 +1,270 @@
+//! The board: what every thread of an engine may know of every other, without waiting for it.
+//!
+//! Owners write where their partitions stand, the monitor what the log says, the writer what is stored; readers, the status
+//! and the admission of appends look. Nothing here decides: the accept rule and the sequencer do.
+
+use crate::{PartitionState, PartitionStatus, Unready};
+use bkes_core::{Partition, Partitioner, PartitionerEvidence, Position};
+use bkes_storage::Counters;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+
+/// A target that the next look at the log has to prove.
+pub const TARGET_UNKNOWN: u64 = u64::MAX;
+
+/// One partition as others see it.
+#[derive(Debug)]
+pub struct PartitionBoard {
+    pub partition: Partition,
+    /// The next offset to apply.
+    pub applied: AtomicU64,
+    /// The end of what is committed.
+    pub stored: AtomicU64,
+    /// Up to where it must be applied before it is served: the proven target of the start, or what was shown before a fall-back.
+    pub target: AtomicU64,
+    /// The low watermark, the last stable offset and the high watermark at the last look.
+    pub low: AtomicU64,
+    pub stable: AtomicU64,
+    pub high: AtomicU64,
+    /// Since when something is known to be unread, in engine milliseconds; 0 when nothing is.
+    pub behind_since_ms: AtomicU64,
+    /// Whether it was applied up to its target.
+    pub caught_up: AtomicBool,
+    /// Whether an open foreign transaction holds it.
+    pub stalled: AtomicBool,
+    /// Whether the head of its log was cut off.
+    pub cut: AtomicBool,
+    degraded: Mutex<Option<String>>,
+    counters: Mutex<Counters>,
+}
+
+impl PartitionBoard {
+    pub fn new(partition: Partition, low: Position, target: Position) -> PartitionBoard {
+        PartitionBoard {
+            partition,
+            applied: AtomicU64::new(low.0),
+            stored: AtomicU64::new(0),
+            target: AtomicU64::new(target.0),
+            low: AtomicU64::new(low.0),
+            stable: AtomicU64::new(target.0),
+            high: AtomicU64::new(target.0),
+            behind_since_ms: AtomicU64::new(0),
+            caught_up: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
+            degraded: Mutex::new(None),
+            counters: Mutex::new(Counters::default()),
+        }
+    }
+
+    /// Lets the partition be served once it is applied up to its target.
+    pub fn note_caught_up(&self) {
+        if self.applied.load(Ordering::Acquire) >= self.target.load(Ordering::Acquire) {
+            self.caught_up.store(true, Ordering::Release);
+        }
+    }
+
+    /// Marks the partition as not served, for the first reason given.
+    pub fn degrade(&self, reason: String) {
+        let mut degraded = lock(&self.degraded);
+        if degraded.is_none() {
+            tracing::error!(partition = self.partition.0, "partition degraded: {reason}");
+            *degraded = Some(reason);
+        }
+    }
+
+    /// The fold begins anew.
+    pub fn restore(&self) {
+        *lock(&self.degraded) = None;
+    }
+
+    pub fn degraded(&self) -> Option<String> {
+        lock(&self.degraded).clone()
+    }
+
+    pub fn set_counters(&self, counters: Counters) {
+        *lock(&self.counters) = counters;
+    }
+
+    pub fn status(&self, ready_lag_ms: u64, now_ms: u64) -> PartitionStatus {
+        let position = |value: &AtomicU64| Position(value.load(Ordering::Acquire));
+        let (applied, stable) = (position(&self.applied), position(&self.stable));
+        let caught_up = self.caught_up.load(Ordering::Acquire);
+        let state = match self.degraded() {
+            Some(reason) => PartitionState::Degraded { reason },
+            None if !caught_up || self.lag_ms(now_ms) >= ready_lag_ms => PartitionState::CatchingUp,
+            None if self.stalled.load(Ordering::Acquire) => PartitionState::Stalled,
+            None if self.cut.load(Ordering::Acquire) => PartitionState::Cut,
+            None => PartitionState::Ready,
+        };
+        let target = if caught_up { stable.max(applied) } else { position(&self.target) };
+        PartitionStatus {
+            partition: self.partition,
+            state,
+            applied,
+            stored: position(&self.stored),
+            target,
+            high: position(&self.high).max(applied),
+            lag: target.0.saturating_sub(applied.0),
+            counters: *lock(&self.counters),
+        }
+    }
+
+    /// For how long something has been known to be unread.
+    pub fn lag_ms(&self, now_ms: u64) -> u64 {
+        match self.behind_since_ms.load(Ordering::Acquire) {
+            0 => 0,
+            since => now_ms.saturating_sub(since),
+        }
+    }
+}
+
+/// How new keys are placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placing {
+    pub partitions: NonZeroU32,
+    pub partitioner: Option<Partitioner>,
+}
+
+/// The board of an engine.
+#[derive(Debug)]
+pub struct Board {
+    partitions: RwLock<Vec<Arc<PartitionBoard>>>,
+    placing: Mutex<Placing>,
+    evidence: Mutex<PartitionerEvidence>,
+    evidence_wanted: AtomicBool,
+    /// Rises by one when a fold begins anew and by one when that is announced: odd while reads must not be answered.
+    pub epoch: AtomicU64,
+    pub stopping: AtomicBool,
+    pub appended: AtomicU64,
+    pub conflicts: AtomicU64,
+    pub unknown: AtomicU64,
+    log_down: Mutex<Option<String>>,
+    store_down: Mutex<Option<String>>,
+    /// When the log last answered the monitor, in engine milliseconds.
+    pub looked_ms: AtomicU64,
+}
+
+impl Board {
+    pub fn new(partitions: Vec<Arc<PartitionBoard>>, placing: Placing) -> Board {
+        Board {
+            partitions: RwLock::new(partitions),
+            placing: Mutex::new(placing),
+            evidence: Mutex::default(),
+            evidence_wanted: AtomicBool::new(placing.partitioner.is_none()),
+            epoch: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            appended: AtomicU64::new(0),
+            conflicts: AtomicU64::new(0),
+            unknown: AtomicU64::new(0),
+            log_down: Mutex::new(None),
+            store_down: Mutex::new(None),
+            looked_ms: AtomicU64::new(0),
+        }
+    }
+
+    pub fn partitions(&self) -> RwLockReadGuard<'_, Vec<Arc<PartitionBoard>>> {
+        self.partitions.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub fn partition(&self, partition: Partition) -> Option<Arc<PartitionBoard>> {
+        self.partitions().get(partition.0 as usize).cloned()
+    }
+
+    pub fn add_partition(&self, partition: Arc<PartitionBoard>) {
+        let mut partitions = self.partitions.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        assert_eq!(partitions.len(), partition.partition.0 as usize, "partitions are added in order");
+        partitions.push(partition);
+    }
+
+    pub fn placing(&self) -> Placing {
+        *lock(&self.placing)
+    }
+
+    pub fn set_placing(&self, placing: Placing) {
+        self.evidence_wanted.store(placing.partitioner.is_none(), Ordering::Relaxed);
+        *lock(&self.placing) = placing;
+    }
+
+    pub fn add_evidence(&self, more: PartitionerEvidence) {
+        let mut evidence = lock(&self.evidence);
+        evidence.records += more.records;
+        evidence.murmur2 += more.murmur2;
+        evidence.crc32 += more.crc32;
+    }
+
+    /// Whether foreign records still matter for the choice of the partitioner.
+    pub fn wants_evidence(&self) -> bool {
+        self.evidence_wanted.load(Ordering::Relaxed)
+    }
+
+    pub fn evidence(&self) -> PartitionerEvidence {
+        *lock(&self.evidence)
+    }
+
+    /// Foreign events in the store, over all partitions.
+    pub fn foreign(&self) -> u64 {
+        self.partitions().iter().map(|p| lock(&p.counters).foreign).sum()
+    }
+
+    pub fn set_log_down(&self, detail: Option<String>) {
+        *lock(&self.log_down) = detail;
+    }
+
+    pub fn log_down(&self) -> Option<String> {
+        lock(&self.log_down).clone()
+    }
+
+    pub fn set_store_down(&self, detail: Option<String>) {
+        *lock(&self.store_down) = detail;
+    }
+
+    pub fn store_down(&self) -> Option<String> {
+        lock(&self.store_down).clone()
+    }
+
+    /// Whether a partition was not yet applied up to its target. New aggregates, and saying that there is none, need all.
+    pub fn catching_up(&self) -> Option<Unready> {
+        let partitions = self.partitions();
+        if partitions.iter().all(|p| p.caught_up.load(Ordering::Acquire)) {
+            return None;
+        }
+        let (mut applied, mut target) = (0, 0);
+        for partition in partitions.iter() {
+            let at = partition.applied.load(Ordering::Acquire);
+            let to = partition.target.load(Ordering::Acquire);
+            applied += at;
+            target += if to == TARGET_UNKNOWN { at } else { to.max(at) };
+        }
+        Some(Unready::CatchingUp { applied, target })
+    }
+
+    /// Why the engine as a whole is not ready.
+    pub fn unready(&self, ready_lag_ms: u64, now_ms: u64) -> Option<Unready> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Some(Unready::ShuttingDown);
+        }
+        if let Some(detail) = self.log_down() {
+            return Some(Unready::LogDown { detail });
+        }
+        if let Some(detail) = self.store_down() {
+            return Some(Unready::Store { detail });
+        }
+        if let Some(unready) = self.catching_up() {
+            let degraded = self.partitions().iter().find_map(|p| {
+                p.degraded().map(|detail| Unready::Degraded { partition: p.partition, detail })
+            });
+            return Some(degraded.unwrap_or(unready));
+        }
+        self.partitions().iter().find_map(|p| {
+            let lag_ms = p.lag_ms(now_ms);
+            (lag_ms >= ready_lag_ms).then_some(Unready::Lagging { partition: p.partition, lag_ms })
+        })
+    }
+}
+
+/// What lies under these locks is replaced whole, so a panic elsewhere cannot leave it torn.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

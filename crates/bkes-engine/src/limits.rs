@@ -1,0 +1,50 @@
+//! Every limit of the engine in one place, with the arithmetic behind its number.
+
+use std::time::Duration;
+
+/// Events that a reader hands over in one poll. 2,048 of 200 bytes are 400 KiB: enough to make the look-ups of one store
+/// snapshot worth it, little enough that an append waits under 2 ms behind a poll.
+pub const POLL_RECORDS_MAX: usize = 2_048;
+
+/// Events in one store transaction. The store's cost for each event stops falling at about 50,000.
+pub const COMMIT_EVENTS_MAX: usize = 50_000;
+
+/// Bytes in one store transaction, so that large values do not make it large.
+pub const COMMIT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long the writer gathers before it commits. The overlay serves reads meanwhile; 100 transactions a second are cheap.
+pub const COMMIT_GATHER: Duration = Duration::from_millis(10);
+
+/// Events that end the gathering.
+pub const COMMIT_GATHER_EVENTS: usize = 1_000;
+
+/// How often what was committed is made lasting: a kill costs re-reading this much of the log.
+pub const SYNC_INTERVAL_MS: u64 = 1_000;
+
+/// Bytes of commits that are not lasting yet; redb keeps their pages in memory.
+pub const SYNC_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Records applied by the fast path that reading has not confirmed yet, per partition. Above it appends wait for tailing.
+pub const UNCONFIRMED_MAX: usize = 100_000;
+
+/// How often the monitor looks at the log, and how much longer than a look took it rests at least.
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The monitor rests this many times as long as a look over all partitions took.
+pub const LOOK_REST_FACTOR: u32 = 5;
+
+/// How long after a failure a store is reopened, a producer handle made, or a partition read again.
+pub const RETRY_MS: u64 = 1_000;
+
+/// Foreign records that are enough to tell the partitioner.
+pub const EVIDENCE_RECORDS: u64 = 1_000;
+
+/// A read of more events than this runs off the executor: 100 warm events take about 0.1 ms.
+pub const READ_INLINE_EVENTS: u64 = 100;
+
+/// What the two reserved headers of a record take at most, beside key and value: `order` and 20 digits, `bkes` and
+/// `1;` + 16 + `;` + 20 + `;1000/1000`.
+pub const MARKER_BYTES_MAX: u64 = 5 + 20 + 4 + 2 + 16 + 1 + 20 + 10;
+
+/// The bytes an event counts for beside its value in the overlay: key, map entry, bookkeeping.
+pub const EVENT_OVERHEAD_BYTES: usize = 200;

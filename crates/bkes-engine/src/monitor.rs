@@ -1,0 +1,171 @@
+//! The monitor: the only one that asks the log questions while the engine runs, so that no owner ever waits for an answer.
+//!
+//! About every second, and when an owner wants to know, it reads the watermarks of every partition, notes what lags or
+//! stalls, finds new partitions, and sees whether the topic is still the one the store belongs to.
+
+use crate::board::{Board, PartitionBoard, Placing, TARGET_UNKNOWN};
+use crate::owner::{Command, OwnerInbox};
+use crate::start::identity_of;
+use crate::writer::WriterInbox;
+use bkes_core::sequence::NowMs;
+use bkes_core::{Partition, Position};
+use bkes_log::{Log, LogError, LogIdentity, Watermarks};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The monitor's state; a thread, or a simulator, steps it.
+pub struct Monitor {
+    log: Arc<dyn Log>,
+    board: Arc<Board>,
+    owners: Arc<Vec<OwnerInbox>>,
+    writer: WriterInbox,
+    identity: LogIdentity,
+    /// What each partition looked like last, and when.
+    last: Vec<Option<(Watermarks, NowMs)>>,
+    low_warned: bool,
+}
+
+impl Monitor {
+    pub fn new(
+        log: Arc<dyn Log>,
+        board: Arc<Board>,
+        owners: Arc<Vec<OwnerInbox>>,
+        writer: WriterInbox,
+        identity: LogIdentity,
+    ) -> Monitor {
+        Monitor { log, board, owners, writer, identity, last: Vec::new(), low_warned: false }
+    }
+
+    /// Looks at the log once. `clock` tells the time between questions.
+    pub fn step(&mut self, clock: &dyn Fn() -> NowMs) {
+        let looked = self.check_topic().and_then(|()| self.check_partitions());
+        let boards: Vec<Arc<PartitionBoard>> = self.board.partitions().clone();
+        let mut failed = looked.err();
+        let mut answered = 0;
+        for board in boards {
+            let asked = clock();
+            match self.log.watermarks(board.partition) {
+                Ok(marks) => {
+                    answered += 1;
+                    self.note(&board, marks, asked, clock());
+                }
+                Err(error) => {
+                    tracing::debug!(
+                        partition = board.partition.0,
+                        "the watermarks could not be read: {error}"
+                    );
+                    failed = Some(error);
+                    if answered == 0 {
+                        break;
+                    }
+                }
+            }
+        }
+        let was_down = self.board.log_down().is_some();
+        match failed.filter(|_| answered == 0) {
+            Some(error) => {
+                if !was_down {
+                    tracing::warn!("the log does not answer: {error}; reads go on, appends are refused");
+                }
+                self.board.set_log_down(Some(error.to_string()));
+            }
+            None => {
+                if was_down {
+                    tracing::info!("the log answers again");
+                }
+                self.board.set_log_down(None);
+                self.board.looked_ms.store(clock(), Ordering::Release);
+            }
+        }
+        self.place_over_new_partitions();
+    }
+
+    fn owner_of(&self, partition: Partition) -> &OwnerInbox {
+        &self.owners[partition.0 as usize % self.owners.len()]
+    }
+
+    fn note(&mut self, board: &Arc<PartitionBoard>, marks: Watermarks, asked: NowMs, now: NowMs) {
+        let index = board.partition.0 as usize;
+        if self.last.len() <= index {
+            self.last.resize(index + 1, None);
+        }
+        let applied = Position(board.applied.load(Ordering::Acquire));
+        board.low.store(marks.low.0, Ordering::Release);
+        board.stable.store(marks.stable.0, Ordering::Release);
+        board.high.store(marks.high.0, Ordering::Release);
+        let unknown = TARGET_UNKNOWN;
+        drop(board.target.compare_exchange(unknown, marks.stable.0, Ordering::AcqRel, Ordering::Acquire));
+        if let Some((before, then)) = self.last[index] {
+            if applied >= before.stable {
+                board.behind_since_ms.store(0, Ordering::Release);
+            } else if board.behind_since_ms.load(Ordering::Acquire) == 0 {
+                board.behind_since_ms.store(then.max(1), Ordering::Release);
+            }
+            let stands =
+                before.stable == marks.stable && marks.stable < marks.high && applied >= marks.stable;
+            if board.stalled.swap(stands, Ordering::AcqRel) != stands {
+                let partition = board.partition;
+                if stands {
+                    tracing::warn!(%partition, "stalled at {} below {} by an open transaction of another producer", marks.stable, marks.high);
+                } else {
+                    tracing::info!(%partition, "no longer stalled");
+                }
+            }
+            if marks.low > before.low && !self.low_warned {
+                self.low_warned = true;
+                tracing::warn!(
+                    partition = board.partition.0,
+                    "the log's start moved to {}: retention removes events; the store still has them, a rebuild would not. \
+                     Set retention.ms=-1 and retention.bytes=-1",
+                    marks.low
+                );
+            }
+        }
+        self.last[index] = Some((marks, now));
+        self.owner_of(board.partition).send(Command::Marks { partition: board.partition, marks, asked });
+    }
+
+    /// Another topic under the same name: nothing of the store is true of it.
+    fn check_topic(&self) -> Result<(), LogError> {
+        let found = self.log.identity()?;
+        if found != self.identity {
+            for board in self.board.partitions().iter() {
+                board.degrade(format!(
+                    "topic {} is another one now (id {} became {}): stop, and start with another data directory",
+                    self.identity.topic, self.identity.topic_id, found.topic_id
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes new partitions in: they are read to their end before keys are placed in them.
+    fn check_partitions(&mut self) -> Result<(), LogError> {
+        let count = self.log.partition_count()?;
+        let known = self.board.partitions().len() as u32;
+        for number in known..count.get() {
+            let partition = Partition(number);
+            let marks = self.log.watermarks(partition)?;
+            tracing::warn!(
+                "the topic grew: partition {partition} is read before keys are placed in it. Other writers that already use \
+                 it may have split keys"
+            );
+            let board = Arc::new(PartitionBoard::new(partition, marks.low, marks.stable));
+            self.board.add_partition(Arc::clone(&board));
+            self.owner_of(partition).send(Command::Add { board });
+        }
+        Ok(())
+    }
+
+    fn place_over_new_partitions(&self) {
+        let count = self.board.partitions().len() as u32;
+        let placing = self.board.placing();
+        if placing.partitions.get() < count && self.board.catching_up().is_none() {
+            let partitions = placing.partitions.saturating_add(count - placing.partitions.get());
+            let placing = Placing { partitions, ..placing };
+            self.board.set_placing(placing);
+            self.writer.set_identity(identity_of(&self.identity, placing));
+            tracing::info!("keys are placed over {partitions} partitions now");
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! An owner: the one that applies records and sends appends of its group of partitions.
+//!
+//! `step` takes what arrived (appends, reports, records, looks at the log), runs the accept rule and the sequencers, answers,
+//! and hands what was applied to the store writer. It waits in one place only, between steps; threads and the simulator
+//! drive it alike. It reads counts from the store (a memory-mapped look-up, nearly always cached) and never writes it.
+//!
+//! Invariants: every record of a partition goes through `apply` once per fold, in offset order; an answer goes out only after
+//! the overlay has the event; nothing is sent for a partition that is not caught up, is degraded, or cannot be decided.
+
+mod append;
+mod tail;
+
+use crate::api::{AppendError, AppendRequest, Appended, Unready};
+use crate::board::{Board, PartitionBoard};
+use crate::limits::{POLL_RECORDS_MAX, RETRY_MS};
+use crate::overlay::Overlay;
+use crate::writer::{Push, WriterInbox};
+use bkes_core::sequence::{NowMs, Said, Sequencer, Settled};
+use bkes_core::{AcceptRule, Incarnation, Key, Partition, PartitionerEvidence, Position, Record, Stamp};
+use bkes_log::{AppenderState, Log, LogAppender, LogReader, ReadEvent, Report, Token, Waker, Watermarks};
+use bkes_storage::{Checkpoint, Fingerprint, Loaded, Store};
+use bytes::Bytes;
+use hashbrown::HashMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::oneshot;
+
+/// The sending half of an answer.
+pub type ReplySender = oneshot::Sender<Result<Appended, AppendError>>;
+
+/// An append that waits for its turn or came in.
+pub struct Waiting {
+    pub request: AppendRequest,
+    pub to: ReplySender,
+    pub place: Place,
+}
+
+/// A place among the admitted appends, given back when dropped.
+pub struct Place(pub Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// An append in flight.
+pub struct Ticket {
+    request: AppendRequest,
+    to: ReplySender,
+    _place: Place,
+}
+
+/// What an owner is told.
+pub enum Command {
+    Append(Waiting),
+    /// The monitor looked; the query began at `asked`.
+    Marks {
+        partition: Partition,
+        marks: Watermarks,
+        asked: NowMs,
+    },
+    /// A new partition.
+    Add {
+        board: Arc<PartitionBoard>,
+    },
+    /// Every fold begins anew.
+    Restart {
+        loaded: Arc<Loaded>,
+        epoch: u64,
+    },
+    /// What is in flight and waits for a key.
+    Pending {
+        key: Key,
+        reply: oneshot::Sender<Vec<Bytes>>,
+    },
+    /// Stop; what is in flight is awaited until then.
+    Stop {
+        deadline: NowMs,
+    },
+}
+
+/// The way to an owner; cheap to clone.
+#[derive(Clone)]
+pub struct OwnerInbox {
+    queue: Arc<Mutex<Vec<Command>>>,
+    waker: Waker,
+}
+
+impl OwnerInbox {
+    pub fn new(waker: Waker) -> OwnerInbox {
+        OwnerInbox { queue: Arc::default(), waker }
+    }
+
+    /// Queues a command and wakes the owner. Appends are bounded by their admission, the rest by their nature.
+    pub fn send(&self, command: Command) {
+        self.lock().push(command);
+        self.waker.wake();
+    }
+
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Command>> {
+        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// What all owners of an engine share.
+#[derive(Clone)]
+pub struct Context {
+    pub log: Arc<dyn Log>,
+    pub store: Arc<dyn Store>,
+    pub board: Arc<Board>,
+    pub overlay: Arc<Overlay>,
+    pub writer: WriterInbox,
+    pub options: crate::EngineOptions,
+    pub topic: bkes_log::LogIdentity,
+    /// Every owner's inbox; a partition belongs to the one at its number modulo the count.
+    pub owners: Arc<Vec<OwnerInbox>>,
+    /// Draws the name of a new producer handle.
+    pub draw: Arc<dyn Fn() -> Incarnation + Send + Sync>,
+    /// Asks the monitor to look now.
+    pub look: Waker,
+}
+
+/// A partition in its owner's hands.
+struct Owned {
+    board: Arc<PartitionBoard>,
+    rule: AcceptRule,
+    sequencer: Sequencer<Waiting, Ticket>,
+    checkpoint: Checkpoint,
+    /// Applied without being read, oldest first: reading must find the same. The first may be from an earlier run.
+    unconfirmed: VecDeque<Fingerprint>,
+    /// Reading ended for good until a command says otherwise.
+    lost: Option<Position>,
+    dirty: bool,
+}
+
+impl Owned {
+    /// Where reading begins: at the oldest unconfirmed record that is still there, to see that it is the one applied.
+    fn reading_start(&mut self, low: Position) -> Position {
+        while self.unconfirmed.pop_front_if(|fingerprint| fingerprint.offset < low.offset()).is_some() {}
+        self.unconfirmed
+            .front()
+            .map_or(self.checkpoint.position, |fingerprint| Position(fingerprint.offset.0))
+    }
+}
+
+/// A record on its way to the log, kept to be applied when its place is known.
+struct Sent {
+    partition: Partition,
+    stamp: Stamp,
+    record: Record,
+}
+
+/// One owner's state.
+pub struct Owner {
+    context: Context,
+    index: usize,
+    inbox: OwnerInbox,
+    commands: Vec<Command>,
+    reader: Box<dyn LogReader>,
+    appender: Option<Box<dyn LogAppender>>,
+    incarnation: Incarnation,
+    appender_retry_at: NowMs,
+    partitions: BTreeMap<Partition, Owned>,
+    sent: HashMap<Token, Sent>,
+    next_token: Token,
+    /// What foreign records of this step say about their writers' partitioner.
+    evidence: PartitionerEvidence,
+    /// Reading rests until then, after the store could not be asked.
+    read_retry_at: NowMs,
+    epoch: u64,
+    push: Push,
+    events: Vec<ReadEvent>,
+    reports: Vec<Report>,
+    stopping: Option<NowMs>,
+}
+
+/// What an owner wants after a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OwnerStep {
+    /// There may be more to do at once.
+    Busy,
+    /// Nothing until woken, or until then.
+    Idle(Option<NowMs>),
+    /// It stopped: nothing is in flight.
+    Stopped,
+}
+
+type Ended = Vec<(Settled<Ticket>, VecDeque<Waiting>)>;
+
+impl Owner {
+    /// An owner of the partitions at `index` modulo the number of owners, resuming at what `loaded` holds.
+    pub fn new(context: Context, index: usize, loaded: &Loaded) -> Result<Owner, bkes_log::LogError> {
+        let inbox = context.owners[index].clone();
+        let reader = context.log.reader(inbox.waker())?;
+        let appender = context.log.appender(inbox.waker())?;
+        let incarnation = (context.draw)();
+        let boards: Vec<Arc<PartitionBoard>> = context.board.partitions().clone();
+        let mut owner = Owner {
+            context,
+            index,
+            inbox,
+            commands: Vec::new(),
+            reader,
+            appender: Some(appender),
+            incarnation,
+            appender_retry_at: 0,
+            partitions: BTreeMap::new(),
+            sent: HashMap::new(),
+            next_token: 0,
+            evidence: PartitionerEvidence::default(),
+            read_retry_at: 0,
+            epoch: 0,
+            push: Push::default(),
+            events: Vec::new(),
+            reports: Vec::new(),
+            stopping: None,
+        };
+        for board in boards {
+            if owner.owns(board.partition) {
+                owner.adopt(board, loaded);
+            }
+        }
+        Ok(owner)
+    }
+
+    /// Does everything there is to do at `now`, a bounded amount.
+    pub fn step(&mut self, now: NowMs) -> OwnerStep {
+        let mut busy = self.take_commands(now);
+        busy |= self.take_reports(now);
+        busy |= self.take_records(now);
+        self.keep_appender(now);
+        self.tick(now);
+        self.flush();
+        self.after_step(now, busy)
+    }
+
+    fn owns(&self, partition: Partition) -> bool {
+        partition.0 as usize % self.context.owners.len() == self.index
+    }
+
+    /// Takes a partition over at its checkpoint, or at the beginning of what the log holds.
+    fn adopt(&mut self, board: Arc<PartitionBoard>, loaded: &Loaded) {
+        let partition = board.partition;
+        let low = Position(board.low.load(Ordering::Acquire));
+        let held =
+            loaded.checkpoints.iter().find(|(p, _)| *p == partition).map(|(_, checkpoint)| *checkpoint);
+        let fresh = Checkpoint { position: low, fold_start: low, ..Checkpoint::default() };
+        let checkpoint = held.unwrap_or(fresh);
+        let states = loaded.incarnations.iter().filter(|(p, _, _)| *p == partition);
+        let states = states.map(|(_, incarnation, state)| (*incarnation, state.clone()));
+        let rule = AcceptRule::resume(checkpoint.fold_start, checkpoint.position, states);
+        board.applied.store(checkpoint.position.0, Ordering::Release);
+        board.stored.store(held.map_or(0, |checkpoint| checkpoint.position.0), Ordering::Release);
+        board.cut.store(checkpoint.cut, Ordering::Release);
+        board.set_counters(checkpoint.counters);
+        let sequencer = match self.partitions.remove(&partition) {
+            Some(owned) => owned.sequencer,
+            None => Sequencer::new(self.incarnation),
+        };
+        let unconfirmed = checkpoint.fingerprint.into_iter().collect();
+        let mut owned = Owned { board, rule, sequencer, checkpoint, unconfirmed, lost: None, dirty: false };
+        let start = owned.reading_start(low);
+        self.reader.assign(partition, start);
+        self.partitions.insert(partition, owned);
+        self.partitions[&partition].board.note_caught_up();
+    }
+
+    fn take_commands(&mut self, now: NowMs) -> bool {
+        let mut commands = std::mem::take(&mut self.commands);
+        std::mem::swap(&mut *self.inbox.lock(), &mut commands);
+        let busy = !commands.is_empty();
+        for command in commands.drain(..) {
+            match command {
+                Command::Append(waiting) => self.admit(waiting, now),
+                Command::Marks { partition, marks, asked } => self.looked(partition, marks, asked, now),
+                Command::Add { board } => self.adopt(board, &Loaded::default()),
+                Command::Restart { loaded, epoch } => self.restart(&loaded, epoch),
+                Command::Pending { key, reply } => drop(reply.send(self.pending(&key))),
+                Command::Stop { deadline } => self.begin_stop(deadline),
+            }
+        }
+        self.commands = commands;
+        busy
+    }
+
+    fn take_reports(&mut self, now: NowMs) -> bool {
+        let Some(appender) = &mut self.appender else { return false };
+        let mut reports = std::mem::take(&mut self.reports);
+        appender.poll(&mut reports);
+        let busy = !reports.is_empty();
+        for report in reports.drain(..) {
+            self.reported(report, now);
+        }
+        self.reports = reports;
+        busy
+    }
+
+    fn take_records(&mut self, now: NowMs) -> bool {
+        if now < self.read_retry_at || self.context.overlay.bytes() > self.context.options.overlay_bytes_max {
+            return false;
+        }
+        let mut events = std::mem::take(&mut self.events);
+        self.reader.poll(POLL_RECORDS_MAX, &mut events);
+        let busy = !events.is_empty();
+        self.read(&mut events, now);
+        events.clear();
+        self.events = events;
+        busy
+    }
+
+    /// Replaces a handle that failed for good. What it had open is in doubt.
+    fn keep_appender(&mut self, now: NowMs) {
+        let fatal = match self.appender.as_ref().map(|appender| appender.state()) {
+            Some(AppenderState::Fatal { detail }) => Some(detail),
+            Some(AppenderState::Up | AppenderState::Down { .. }) => None,
+            None => Some(String::new()),
+        };
+        let Some(detail) = fatal else { return };
+        if self.appender.is_some() {
+            tracing::error!("the producer handle failed and is replaced: {detail}");
+            self.take_reports(now);
+            self.appender = None;
+            let open: Vec<Token> = self.sent.keys().copied().collect();
+            for token in open {
+                self.said(token, Said::Unknown(format!("the producer handle failed: {detail}")), now);
+            }
+        }
+        if now < self.appender_retry_at {
+            return;
+        }
+        self.appender_retry_at = now + RETRY_MS;
+        match self.context.log.appender(self.inbox.waker()) {
+            Ok(appender) => {
+                self.appender = Some(appender);
+                self.incarnation = (self.context.draw)();
+                self.partitions.values_mut().for_each(|owned| owned.sequencer.renew(self.incarnation));
+            }
+            Err(error) => tracing::error!("no new producer handle: {error}"),
+        }
+    }
+
+    fn tick(&mut self, now: NowMs) {
+        let mut ended = Ended::new();
+        let mut probe = false;
+        for owned in self.partitions.values_mut() {
+            owned.sequencer.tick(now, owned.checkpoint.position, &mut ended);
+            probe |= owned.sequencer.wants_probe();
+        }
+        if probe {
+            self.context.look.wake();
+        }
+        self.settle(ended, None, now);
+    }
+
+    /// Hands what was applied to the writer, with the checkpoints that cover it.
+    fn flush(&mut self) {
+        for (partition, owned) in self.partitions.iter_mut().filter(|(_, owned)| owned.dirty) {
+            owned.dirty = false;
+            self.push.checkpoints.push((*partition, owned.checkpoint));
+            let changes = owned.rule.take_changes();
+            self.push
+                .incarnations
+                .extend(changes.into_iter().map(|(incarnation, state)| (*partition, incarnation, state)));
+            owned.board.set_counters(owned.checkpoint.counters);
+            owned.board.applied.store(owned.checkpoint.position.0, Ordering::Release);
+            owned.board.note_caught_up();
+        }
+        if self.evidence.records > 0 {
+            self.context.board.add_evidence(std::mem::take(&mut self.evidence));
+            self.decide_partitioner(crate::limits::EVIDENCE_RECORDS);
+        }
+        if !self.push.checkpoints.is_empty() {
+            self.context.writer.push(self.epoch, std::mem::take(&mut self.push));
+        }
+    }
+
+    fn after_step(&mut self, now: NowMs, busy: bool) -> OwnerStep {
+        let in_flight: usize = self.partitions.values().map(|owned| owned.sequencer.in_flight()).sum();
+        if let Some(deadline) = self.stopping {
+            if in_flight > 0 && now >= deadline {
+                let mut ended = Ended::new();
+                for owned in self.partitions.values_mut() {
+                    owned.sequencer.give_up("the server stopped before the log answered", &mut ended);
+                }
+                self.settle(ended, None, now);
+                return OwnerStep::Busy;
+            }
+            if in_flight == 0 && !busy {
+                return OwnerStep::Stopped;
+            }
+        }
+        if busy {
+            return OwnerStep::Busy;
+        }
+        let doubts = self.partitions.values().filter_map(|owned| owned.sequencer.deadline());
+        let retry = self.appender.is_none().then_some(self.appender_retry_at);
+        let read = (self.read_retry_at > now).then_some(self.read_retry_at);
+        OwnerStep::Idle(doubts.chain(self.stopping).chain(retry).chain(read).min())
+    }
+
+    fn begin_stop(&mut self, deadline: NowMs) {
+        self.stopping = Some(deadline);
+        for owned in self.partitions.values_mut() {
+            for waiting in owned.sequencer.take_waiting() {
+                drop(waiting.to.send(Err(AppendError::Unavailable(Unready::ShuttingDown))));
+            }
+        }
+    }
+
+    /// Every fold begins anew. What is in flight stays: the new fold meets it, or its time ends.
+    fn restart(&mut self, loaded: &Loaded, epoch: u64) {
+        self.epoch = epoch;
+        self.push = Push::default();
+        let partitions: Vec<Partition> = self.partitions.keys().copied().collect();
+        for partition in partitions {
+            self.context.overlay.drop_partition(partition);
+            let board = Arc::clone(&self.partitions[&partition].board);
+            board.restore();
+            self.adopt(board, loaded);
+        }
+    }
+
+    fn pending(&self, key: &Key) -> Vec<Bytes> {
+        let flights = self.partitions.values().filter_map(|owned| owned.sequencer.flight(key));
+        flights.flat_map(|ticket| ticket.request.values.iter().cloned()).collect()
+    }
+}

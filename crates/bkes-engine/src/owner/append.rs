@@ -1,0 +1,370 @@
+//! Appends in an owner's hands: admitted, checked against the count, numbered, sent, and answered when the log has decided.
+
+use super::{Command, Ended, Owner, Sent, Ticket, Waiting};
+use crate::api::{AppendError, Appended, Expected, Unready};
+use crate::board::Placing;
+use bkes_core::marker::{BatchPlace, Marker, Stamp};
+use bkes_core::sequence::{NowMs, Outcome, Said};
+use bkes_core::{Key, Offset, Order, Partition, Record, TimestampMs};
+use bkes_log::{AppenderState, Delivery, NewRecord, Report, SendError, Token};
+use bkes_storage::{Head, Heads, StoreError};
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+/// Where the last record of an accepted append lies.
+pub(super) type Place = (Partition, Offset, Option<TimestampMs>);
+
+impl Owner {
+    /// Takes an append in: it goes to the owner of its aggregate's partition, waits for its turn, or is sent.
+    pub(super) fn admit(&mut self, waiting: Waiting, now: NowMs) {
+        let heads = match self.aggregate(&waiting.request.key) {
+            Ok(heads) => heads,
+            Err(error) => return self.refuse(waiting, self.store_trouble(error)),
+        };
+        let partition = match self.partition_of(&waiting.request.key, &heads) {
+            Ok(partition) => partition,
+            Err(error) => return self.refuse(waiting, error),
+        };
+        if !self.owns(partition) {
+            let owner = partition.0 as usize % self.context.owners.len();
+            return self.context.owners[owner].send(Command::Append(waiting));
+        }
+        let Some(owned) = self.partitions.get_mut(&partition) else {
+            let unready =
+                self.context.board.catching_up().unwrap_or(Unready::CatchingUp { applied: 0, target: 0 });
+            return self.refuse(waiting, AppendError::Unavailable(unready));
+        };
+        if owned.sequencer.is_busy(&waiting.request.key) {
+            let key = waiting.request.key.clone();
+            return owned.sequencer.wait(&key, waiting);
+        }
+        self.begin(partition, &heads, waiting, VecDeque::new(), now);
+    }
+
+    /// Sends an append if its order is the next one; gives the queue back when nothing was put in flight.
+    fn begin(
+        &mut self,
+        partition: Partition,
+        heads: &Heads,
+        waiting: Waiting,
+        rest: VecDeque<Waiting>,
+        now: NowMs,
+    ) -> Option<VecDeque<Waiting>> {
+        if waiting.to.is_closed() {
+            return Some(rest);
+        }
+        let first = match self.check(partition, heads, &waiting, now) {
+            Ok(first) => first,
+            Err(error) => {
+                self.refuse(waiting, error);
+                return Some(rest);
+            }
+        };
+        let Waiting { request, to, place } = waiting;
+        let (key, values) = (request.key.clone(), request.values.clone());
+        let count = values.len() as u32;
+        let ticket = Ticket { request, to, _place: place };
+        let owned = self.partitions.get_mut(&partition).expect("the caller found it");
+        let flight = owned.sequencer.begin(key.clone(), first, count, ticket, rest);
+        for (index, value) in values.into_iter().enumerate() {
+            let i = index as u32 + 1;
+            let place = (count > 1).then_some(BatchPlace { i, count });
+            let stamp = Stamp { incarnation: flight.0, number: flight.1, place };
+            let marker = Marker { stamp, order: Order(first.0 + index as u64) };
+            let Err(error) = self.send(partition, &key, value, marker) else { continue };
+            if i == 1 {
+                let owned = self.partitions.get_mut(&partition).expect("the caller found it");
+                let (ticket, rest) = owned.sequencer.withdraw(flight);
+                drop(ticket.to.send(Err(send_error(error))));
+                return Some(rest);
+            }
+            // The rest is never sent later, so the batch can never become whole.
+            let mut ended = Ended::new();
+            let owned = self.partitions.get_mut(&partition).expect("the caller found it");
+            let position = owned.checkpoint.position;
+            let said = Said::NotStored(format!("sending stopped at event {i} of {count}: {error}"));
+            let told = owned.sequencer.reported(stamp, said, position, now, &mut ended);
+            debug_assert!(told.is_ok(), "only a stored record can diverge");
+            self.settle(ended, None, now);
+            return None;
+        }
+        None
+    }
+
+    fn send(
+        &mut self,
+        partition: Partition,
+        key: &Key,
+        value: bytes::Bytes,
+        marker: Marker,
+    ) -> Result<(), SendError> {
+        let headers = marker.headers().to_vec();
+        let record = Record {
+            partition,
+            offset: Offset(0),
+            timestamp: None,
+            key: Some(key.bytes().clone()),
+            value: Some(value),
+            headers,
+        };
+        let new = NewRecord {
+            partition,
+            key: record.key.clone(),
+            value: record.value.clone(),
+            headers: record.headers.clone(),
+        };
+        let token = self.next_token;
+        let down = || SendError::Down { detail: "no producer handle".into() };
+        self.appender.as_mut().ok_or_else(down)?.send(new, token)?;
+        self.next_token += 1;
+        self.sent.insert(token, Sent { partition, stamp: marker.stamp, record });
+        Ok(())
+    }
+
+    /// Everything that is known before sending: whether it can be decided at all, and whether its order is the next one.
+    fn check(
+        &self,
+        partition: Partition,
+        heads: &Heads,
+        waiting: &Waiting,
+        now: NowMs,
+    ) -> Result<Order, AppendError> {
+        let request = &waiting.request;
+        self.serving(partition, now).map_err(AppendError::Unavailable)?;
+        let head = match heads {
+            Heads::Split(parts) => {
+                return Err(AppendError::Split {
+                    partitions: parts.iter().map(|head| head.partition).collect(),
+                });
+            }
+            Heads::One(head) => Some(head.next),
+            Heads::None => None,
+        };
+        let owned = self.partitions.get(&partition).expect("the caller found it");
+        if owned.checkpoint.cut && !self.context.options.allow_cut {
+            return Err(AppendError::Cut { partition });
+        }
+        if head.is_none() {
+            self.all_read().map_err(AppendError::Unavailable)?;
+        }
+        let order = match (request.expected, head) {
+            (Expected::New, None) => Order::FIRST,
+            (Expected::New, Some(current)) => return Err(AppendError::AlreadyExists { current }),
+            (Expected::At(expected), None) => {
+                return Err(AppendError::NoSuchAggregate { key: request.key.clone(), expected });
+            }
+            (Expected::At(expected), Some(current)) if expected == current => expected,
+            (Expected::At(expected), Some(current)) => {
+                return Err(AppendError::Conflict { expected, current });
+            }
+        };
+        let bytes: u64 =
+            request.values.iter().map(|value| (value.len() + request.key.bytes().len()) as u64).sum();
+        let bytes = bytes + crate::limits::MARKER_BYTES_MAX * request.values.len() as u64;
+        match &self.appender {
+            Some(appender) if appender.has_room(request.values.len(), bytes) => Ok(order),
+            Some(_) => Err(AppendError::Unavailable(overloaded("the send queue", bytes))),
+            None => Err(AppendError::Unavailable(Unready::LogDown { detail: "no producer handle".into() })),
+        }
+    }
+
+    /// Whether an append to this partition could be decided now.
+    fn serving(&self, partition: Partition, now: NowMs) -> Result<(), Unready> {
+        let board = &self.context.board;
+        let owned = self.partitions.get(&partition).expect("the caller found it");
+        if self.stopping.is_some() {
+            return Err(Unready::ShuttingDown);
+        }
+        if let Some(detail) = owned.board.degraded() {
+            return Err(Unready::Degraded { partition, detail });
+        }
+        if !owned.board.caught_up.load(Ordering::Acquire) {
+            return Err(board.catching_up().unwrap_or(Unready::CatchingUp { applied: 0, target: 0 }));
+        }
+        if let Some(AppenderState::Down { detail } | AppenderState::Fatal { detail }) =
+            self.appender.as_ref().map(|appender| appender.state())
+        {
+            return Err(Unready::LogDown { detail });
+        }
+        if let Some(detail) = board.store_down() {
+            return Err(Unready::Store { detail });
+        }
+        if owned.board.stalled.load(Ordering::Acquire) {
+            let stable = bkes_core::Position(owned.board.stable.load(Ordering::Acquire));
+            let high = bkes_core::Position(owned.board.high.load(Ordering::Acquire));
+            return Err(Unready::Stalled { partition, stable, high });
+        }
+        let lag_ms = owned.board.lag_ms(now);
+        if lag_ms >= self.context.options.ready_lag.as_millis() as u64 {
+            return Err(Unready::Lagging { partition, lag_ms });
+        }
+        let limit = self.context.options.overlay_bytes_max;
+        if self.context.overlay.bytes() > limit {
+            return Err(overloaded("the overlay of uncommitted events", limit as u64));
+        }
+        Ok(())
+    }
+
+    /// A key that is not known may live in a partition that was not read yet.
+    fn all_read(&self) -> Result<(), Unready> {
+        self.context.board.catching_up().map_or(Ok(()), Err)
+    }
+
+    /// The partition that holds the aggregate, or would hold a new one.
+    fn partition_of(&mut self, key: &Key, heads: &Heads) -> Result<Partition, AppendError> {
+        match heads {
+            Heads::One(head) => Ok(head.partition),
+            Heads::Split(parts) => {
+                Err(AppendError::Split { partitions: parts.iter().map(|head| head.partition).collect() })
+            }
+            Heads::None => {
+                self.all_read().map_err(AppendError::Unavailable)?;
+                self.decide_partitioner(0);
+                let Placing { partitions, partitioner } = self.context.board.placing();
+                let Some(partitioner) = partitioner else {
+                    let detail = "the topic's records fit neither murmur2 nor crc32, or both: start with --partitioner".into();
+                    return Err(AppendError::Unavailable(Unready::Degraded {
+                        partition: Partition(0),
+                        detail,
+                    }));
+                };
+                Ok(partitioner.place(key.as_ref(), partitions))
+            }
+        }
+    }
+
+    /// Settles the partitioner once enough foreign records were seen, or, at `records` 0, with what is there.
+    pub(super) fn decide_partitioner(&mut self, records: u64) {
+        let board = &self.context.board;
+        let placing = board.placing();
+        let evidence = board.evidence();
+        if placing.partitioner.is_some() || evidence.records < records {
+            return;
+        }
+        // Foreign records of an earlier run, before anything was decided, left no evidence.
+        let blind = evidence.records == 0 && board.foreign() > 0 && placing.partitions.get() > 1;
+        let Some(partitioner) = evidence.verdict(placing.partitions).filter(|_| !blind) else { return };
+        tracing::info!(
+            "new keys are placed with {partitioner} ({} foreign records looked at)",
+            evidence.records
+        );
+        let placing = Placing { partitioner: Some(partitioner), ..placing };
+        board.set_placing(placing);
+        self.context.writer.set_identity(crate::start::identity_of(&self.context.topic, placing));
+    }
+
+    /// Where an aggregate stands: the overlay first, then the store, so that nothing is missed in between.
+    fn aggregate(&self, key: &Key) -> Result<Heads, StoreError> {
+        let mut heads: Vec<Head> = Vec::new();
+        self.context.overlay.heads(key, &mut heads);
+        let mut stored = Vec::with_capacity(1);
+        self.context.store.heads(std::slice::from_ref(key), &mut stored)?;
+        Ok(crate::read::merge_heads(heads, stored.pop().unwrap_or(Heads::None)))
+    }
+
+    /// The log reported on a record.
+    pub(super) fn reported(&mut self, report: Report, now: NowMs) {
+        match report.delivery {
+            Delivery::Stored { offset: Some(offset), timestamp: Some(timestamp) } => {
+                if self.apply_fast(report.token, offset, timestamp, now) {
+                    return;
+                }
+                self.said(report.token, Said::Stored(Some(offset)), now);
+            }
+            Delivery::Stored { offset, timestamp: _ } => self.said(report.token, Said::Stored(offset), now),
+            Delivery::NotStored { detail } => self.said(report.token, Said::NotStored(detail), now),
+            Delivery::Unknown { detail } => self.said(report.token, Said::Unknown(detail), now),
+        }
+    }
+
+    pub(super) fn said(&mut self, token: Token, said: Said, now: NowMs) {
+        let Some(Sent { partition, stamp, .. }) = self.sent.remove(&token) else { return };
+        let Some(owned) = self.partitions.get_mut(&partition) else { return };
+        let mut ended = Ended::new();
+        let position = owned.checkpoint.position;
+        if let Err(diverged) = owned.sequencer.reported(stamp, said, position, now, &mut ended) {
+            owned.board.degrade(diverged.to_string());
+            self.context.writer.rebuild(format!("partition {partition}: {diverged}"));
+        }
+        self.settle(ended, None, now);
+    }
+
+    /// Answers what ended and gives the freed keys to those that waited for them.
+    pub(super) fn settle(&mut self, ended: Ended, place: Option<Place>, now: NowMs) {
+        for (settled, mut queue) in ended {
+            let Ticket { request, to, _place } = settled.ticket;
+            let last = Order(settled.first.0 + u64::from(settled.count) - 1);
+            let board = &self.context.board;
+            let answer = match settled.outcome {
+                Outcome::Accepted => {
+                    board.appended.fetch_add(1, Ordering::Relaxed);
+                    let (partition, offset, timestamp) = place.expect("only an applied record is accepted");
+                    let timestamp_ms = timestamp.map(|timestamp| timestamp.0);
+                    Ok(Appended { partition, offset, timestamp_ms, first: settled.first, last })
+                }
+                Outcome::Conflict { next } => {
+                    board.conflicts.fetch_add(1, Ordering::Relaxed);
+                    Err(match request.expected {
+                        Expected::New => AppendError::AlreadyExists { current: next },
+                        Expected::At(expected) => AppendError::Conflict { expected, current: next },
+                    })
+                }
+                Outcome::NotStored(detail) => Err(AppendError::NotStored { detail }),
+                Outcome::Unknown(detail) => {
+                    board.unknown.fetch_add(1, Ordering::Relaxed);
+                    Err(AppendError::Unknown { detail })
+                }
+            };
+            drop(to.send(answer));
+            while let Some(waiting) = queue.pop_front() {
+                let located = self
+                    .aggregate(&settled.key)
+                    .map_err(|error| self.store_trouble(error))
+                    .and_then(|heads| {
+                        let partition = self.partition_of(&settled.key, &heads)?;
+                        Ok((partition, heads))
+                    });
+                match located {
+                    Err(error) => self.refuse(waiting, error),
+                    Ok((partition, heads)) if self.partitions.contains_key(&partition) => {
+                        match self.begin(partition, &heads, waiting, queue, now) {
+                            Some(rest) => queue = rest,
+                            None => break,
+                        }
+                    }
+                    Ok(_) => self.admit(waiting, now),
+                }
+            }
+        }
+    }
+
+    fn refuse(&self, waiting: Waiting, error: AppendError) {
+        if matches!(error, AppendError::Conflict { .. } | AppendError::AlreadyExists { .. }) {
+            self.context.board.conflicts.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(waiting.to.send(Err(error)));
+    }
+
+    /// A store that cannot be asked: nothing was sent, so the append is unavailable.
+    fn store_trouble(&self, error: StoreError) -> AppendError {
+        if let StoreError::Damaged { detail } = &error {
+            self.context.writer.damaged(detail.clone());
+        }
+        AppendError::Unavailable(Unready::Store { detail: error.to_string() })
+    }
+}
+
+fn overloaded(queue: &'static str, limit: u64) -> Unready {
+    Unready::Overloaded { queue, limit }
+}
+
+/// Nothing was sent.
+fn send_error(error: SendError) -> AppendError {
+    match error {
+        SendError::Full => AppendError::Unavailable(overloaded("the send queue", 0)),
+        SendError::TooLarge { bytes, bytes_max } => AppendError::TooLarge { bytes, bytes_max },
+        SendError::Down { detail } | SendError::Fatal { detail } => {
+            AppendError::Unavailable(Unready::LogDown { detail })
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! Reading in an owner's hands: records go through the accept rule in offset order, once per fold.
+//!
+//! A record that the fast path applied comes by a second time: it must be the one that was applied, or the log is not the
+//! one we know.
+
+use super::append::Place;
+use super::{Ended, Owner};
+use crate::limits::UNCONFIRMED_MAX;
+use crate::read::merge_heads;
+use bkes_core::marker::is_reserved;
+use bkes_core::sequence::NowMs;
+use bkes_core::{Decision, Key, Offset, Order, Partition, Position, Record, Stamp, TimestampMs};
+use bkes_log::{ReadEvent, ReadFailure, Token, Watermarks};
+use bkes_storage::{Fingerprint, Head, Heads, NewEvent, StoreError, StoredEvent};
+use hashbrown::HashMap;
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::sync::atomic::Ordering;
+
+/// Where a key stands in the partition of a record, as of the last applied record.
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    head: Option<Head>,
+    /// Whether it has events in another partition too.
+    elsewhere: bool,
+}
+
+type Counts = HashMap<(Partition, Key), Count>;
+
+impl Owner {
+    /// Takes what the reader gave, in order.
+    pub(super) fn read(&mut self, events: &mut Vec<ReadEvent>, now: NowMs) {
+        let mut counts = match self.counts(events) {
+            Ok(counts) => counts,
+            Err(error) => return self.read_again(events, error, now),
+        };
+        for event in events.drain(..) {
+            match event {
+                ReadEvent::Record(record) => self.met(record, &mut counts, now),
+                ReadEvent::End { partition, position } => self.ended(partition, position),
+                ReadEvent::Failed { partition, failure } => self.read_failed(partition, failure),
+            }
+        }
+    }
+
+    /// Applies a record of our own at the place that was reported, if nothing came in between. Says whether it did.
+    pub(super) fn apply_fast(
+        &mut self,
+        token: Token,
+        offset: Offset,
+        timestamp: TimestampMs,
+        now: NowMs,
+    ) -> bool {
+        let Some(sent) = self.sent.get(&token) else { return true };
+        let Some(owned) = self.partitions.get(&sent.partition) else { return false };
+        let caught_up = owned.board.caught_up.load(Ordering::Acquire);
+        if owned.checkpoint.position.offset() != offset
+            || !caught_up
+            || owned.lost.is_some()
+            || owned.unconfirmed.len() >= UNCONFIRMED_MAX
+        {
+            return false;
+        }
+        let key = sent.record.aggregate().expect("an append has a key");
+        let count = match self.count(sent.partition, &key) {
+            Ok(count) => count,
+            Err(_) => return false,
+        };
+        let sent = self.sent.remove(&token).expect("just found");
+        let record = Record { offset, timestamp: Some(timestamp), ..sent.record };
+        let mut counts = Counts::new();
+        counts.insert((sent.partition, key), count);
+        self.apply(record, &mut counts, now, true);
+        true
+    }
+
+    /// The monitor looked at the log.
+    pub(super) fn looked(&mut self, partition: Partition, marks: Watermarks, asked: NowMs, _now: NowMs) {
+        let Some(owned) = self.partitions.get_mut(&partition) else { return };
+        owned.sequencer.probed(marks.high, asked);
+        owned.board.note_caught_up();
+        let Some(position) = owned.lost else { return };
+        let applied = owned.checkpoint.position;
+        if applied > marks.high {
+            let reason = format!(
+                "the log ends at {}, below the applied position {applied}: it was truncated",
+                marks.high
+            );
+            owned.board.degrade(reason.clone());
+            owned.lost = None;
+            self.context.writer.rebuild(format!("partition {partition}: {reason}"));
+        } else if applied < marks.low {
+            owned.board.degrade(format!(
+                "the log begins at {}, above the applied position {applied}: retention removed events that were not read; \
+                 stop, remove the data directory and start again to serve what is left",
+                marks.low
+            ));
+        } else {
+            tracing::warn!(partition = partition.0, "position {position} was out of range, reading again");
+            owned.lost = None;
+            let start = owned.reading_start(marks.low);
+            self.reader.assign(partition, start);
+        }
+    }
+
+    /// Where the keys of all records to be applied stand: the overlay first, then the store in one snapshot.
+    fn counts(&self, events: &[ReadEvent]) -> Result<Counts, StoreError> {
+        let mut counts = Counts::with_capacity(events.len());
+        let mut asked: Vec<Key> = Vec::new();
+        let mut heads: Vec<Head> = Vec::new();
+        for event in events {
+            let ReadEvent::Record(record) = event else { continue };
+            let Some(owned) = self.partitions.get(&record.partition) else { continue };
+            if record.offset < owned.checkpoint.position.offset() {
+                continue;
+            }
+            let Some(key) = record.aggregate() else { continue };
+            let hashbrown::hash_map::Entry::Vacant(entry) = counts.entry((record.partition, key)) else {
+                continue;
+            };
+            let key = entry.key().1.clone();
+            heads.clear();
+            self.context.overlay.heads(&key, &mut heads);
+            let head = heads.iter().find(|head| head.partition == record.partition).copied();
+            if head.is_none() {
+                asked.push(key);
+            }
+            entry.insert(Count { head, elsewhere: heads.len() > usize::from(head.is_some()) });
+        }
+        let mut stored = Vec::with_capacity(asked.len());
+        self.context.store.heads(&asked, &mut stored)?;
+        let stored: HashMap<Key, Heads> = asked.into_iter().zip(stored).collect();
+        if !stored.is_empty() {
+            for ((partition, key), count) in counts.iter_mut().filter(|(_, count)| count.head.is_none()) {
+                if let Some(heads) = stored.get(key) {
+                    count.add(*partition, heads);
+                }
+            }
+        }
+        Ok(counts)
+    }
+
+    fn count(&self, partition: Partition, key: &Key) -> Result<Count, StoreError> {
+        let mut heads = Vec::new();
+        self.context.overlay.heads(key, &mut heads);
+        let head = heads.iter().find(|head| head.partition == partition).copied();
+        let mut count = Count { head, elsewhere: heads.len() > usize::from(head.is_some()) };
+        if head.is_none() {
+            let mut stored = Vec::with_capacity(1);
+            self.context.store.heads(std::slice::from_ref(key), &mut stored)?;
+            count.add(partition, &merge_heads(heads, stored.pop().unwrap_or(Heads::None)));
+        }
+        Ok(count)
+    }
+
+    /// The store could not be asked: what was read is read again later.
+    fn read_again(&mut self, events: &[ReadEvent], error: StoreError, now: NowMs) {
+        match error {
+            StoreError::Damaged { detail } => self.context.writer.damaged(detail),
+            error => tracing::error!("{error}; reading the log rests"),
+        }
+        self.read_retry_at = now + crate::limits::RETRY_MS;
+        let partitions: BTreeSet<Partition> = events
+            .iter()
+            .filter_map(|event| match event {
+                ReadEvent::Record(record) => Some(record.partition),
+                ReadEvent::End { partition, .. } => Some(*partition),
+                ReadEvent::Failed { partition, .. } => *partition,
+            })
+            .collect();
+        for partition in partitions {
+            if let Some(owned) = self.partitions.get_mut(&partition) {
+                let start = owned.reading_start(Position(owned.board.low.load(Ordering::Acquire)));
+                self.reader.assign(partition, start);
+            }
+        }
+    }
+
+    /// The reader met a record: new, or one that was applied before it was read.
+    fn met(&mut self, record: Record, counts: &mut Counts, now: NowMs) {
+        let Some(owned) = self.partitions.get_mut(&record.partition) else { return };
+        if owned.lost.is_some() {
+            return;
+        }
+        while let Some(known) = owned.unconfirmed.front().copied() {
+            if known.offset > record.offset {
+                break;
+            }
+            owned.unconfirmed.pop_front();
+            if known.offset < record.offset || known != fingerprint(&record) {
+                return self.diverged(record.partition, known, Some(&record));
+            }
+        }
+        if record.offset >= owned.checkpoint.position.offset() {
+            self.apply(record, counts, now, false);
+        }
+    }
+
+    fn ended(&mut self, partition: Partition, position: Position) {
+        let Some(owned) = self.partitions.get_mut(&partition) else { return };
+        if let Some(known) =
+            owned.unconfirmed.front().copied().filter(|known| known.offset < position.offset())
+        {
+            return self.diverged(partition, known, None);
+        }
+        if position > owned.checkpoint.position && owned.lost.is_none() {
+            owned.checkpoint.position = position;
+            owned.dirty = true;
+        }
+        owned.board.note_caught_up();
+    }
+
+    fn read_failed(&mut self, partition: Option<Partition>, failure: ReadFailure) {
+        let owned = partition.and_then(|partition| self.partitions.get_mut(&partition));
+        match (failure, owned) {
+            (ReadFailure::Unavailable { detail }, _) => tracing::debug!("reading the log: {detail}"),
+            (ReadFailure::OutOfRange { position }, Some(owned)) => {
+                owned.lost = Some(position);
+                self.context.look.wake();
+            }
+            (ReadFailure::Damaged { position, detail }, Some(owned)) => {
+                owned.lost = Some(position);
+                owned
+                    .board
+                    .degrade(format!("the log returned a damaged record at or after {position}: {detail}"));
+            }
+            (failure, None) => tracing::warn!("reading the log: {failure}"),
+        }
+    }
+
+    fn diverged(&mut self, partition: Partition, known: Fingerprint, found: Option<&Record>) {
+        let found = match found {
+            Some(record) => {
+                format!("offset {} with checksum {:08x}", record.offset, fingerprint(record).crc32c)
+            }
+            None => "nothing".into(),
+        };
+        let reason = format!(
+            "the log diverged: applied offset {} with checksum {:08x}, the log has {found} there",
+            known.offset, known.crc32c
+        );
+        let owned = self.partitions.get_mut(&partition).expect("the caller found it");
+        owned.board.degrade(reason.clone());
+        owned.lost = Some(Position(known.offset.0));
+        self.context.writer.rebuild(format!("partition {partition}: {reason}"));
+    }
+
+    /// Runs the rule on the next record and does what follows from it.
+    fn apply(&mut self, record: Record, counts: &mut Counts, now: NowMs, fast: bool) {
+        let (partition, offset, timestamp) = (record.partition, record.offset, record.timestamp);
+        let key = record.aggregate();
+        let mark = fingerprint(&record);
+        let count_key = key.clone().map(|key| (partition, key));
+        let count = count_key.as_ref().and_then(|key| counts.get_mut(key));
+        let owned = self.partitions.get_mut(&partition).expect("the caller found it");
+        let next = count.as_ref().and_then(|count| count.head).map(|head| head.next);
+        let applied = match owned.rule.apply(record, next) {
+            Ok(applied) => applied,
+            Err(newer) => {
+                owned.board.degrade(newer.to_string());
+                owned.lost = Some(Position(offset.0));
+                return;
+            }
+        };
+        owned.checkpoint.position = offset.next();
+        owned.checkpoint.fingerprint = Some(mark);
+        owned.dirty = true;
+        if fast {
+            owned.unconfirmed.push_back(mark);
+        }
+        let counters = &mut owned.checkpoint.counters;
+        counters.void += applied.void_records;
+        if applied.cut && !owned.checkpoint.cut {
+            owned.checkpoint.cut = true;
+            owned.board.cut.store(true, Ordering::Release);
+            tracing::error!(
+                partition = partition.0,
+                "the head of the log was removed after BKES had written to it (seen at offset {offset}): reads go on, appends \
+                 are refused"
+            );
+        }
+        let records = match &applied.decision {
+            Decision::Skipped => {
+                counters.skipped += 1;
+                0
+            }
+            Decision::Accepted { .. } => 1,
+            Decision::AcceptedBatch { records, .. } => records.len() as u64,
+            Decision::Undecided | Decision::Void(_) => 0,
+        };
+        if let (Some(key), Some(count), true) = (&key, count, records > 0) {
+            counters.events += records;
+            counters.foreign += if applied.stamp.is_none() { records } else { 0 };
+            counters.split += u64::from(count.elsewhere && count.head.is_none());
+            if applied.stamp.is_none() && self.context.board.wants_evidence() {
+                let placing = self.context.board.placing();
+                self.evidence.add(key, partition, NonZeroU32::max(placing.partitions, NonZeroU32::MIN));
+            }
+            self.keep(key, applied.stamp, &applied.decision, partition, count);
+        }
+        if let Some(stamp) = applied.stamp {
+            let mut ended = Ended::new();
+            let owned = self.partitions.get_mut(&partition).expect("just used");
+            if owned.sequencer.in_flight() > 0 {
+                owned.sequencer.applied(stamp, &applied.decision, &mut ended);
+            }
+            let place: Place = (partition, offset, timestamp);
+            self.settle(ended, Some(place), now);
+        }
+    }
+
+    /// Puts accepted events into the overlay and on the way to the store.
+    fn keep(
+        &mut self,
+        key: &Key,
+        stamp: Option<Stamp>,
+        decision: &Decision,
+        partition: Partition,
+        count: &mut Count,
+    ) {
+        let (first, records) = match decision {
+            Decision::Accepted { order, record } => (*order, std::slice::from_ref(record)),
+            Decision::AcceptedBatch { first, records } => (*first, &records[..]),
+            Decision::Skipped | Decision::Undecided | Decision::Void(_) => return,
+        };
+        let base = count.head.map_or(first, |head| head.base);
+        for (index, record) in records.iter().enumerate() {
+            let order = Order(first.0 + index as u64);
+            let stamp = stamp.map(|stamp| stamp.of_member(index as u32 + 1));
+            let event = stored_event(record, order, stamp);
+            self.push.bytes += event.value.len() + key.bytes().len() + crate::limits::EVENT_OVERHEAD_BYTES;
+            self.context.overlay.insert(key, base, event.clone());
+            self.push.events.push(NewEvent { key: key.clone(), event });
+        }
+        let next = Order(first.0 + records.len() as u64);
+        count.head = Some(Head { partition, base, next });
+    }
+}
+
+impl Count {
+    fn add(&mut self, partition: Partition, heads: &Heads) {
+        let parts = match heads {
+            Heads::None => &[][..],
+            Heads::One(head) => std::slice::from_ref(head),
+            Heads::Split(parts) => parts,
+        };
+        self.head = parts.iter().find(|head| head.partition == partition).copied();
+        self.elsewhere |= parts.iter().any(|head| head.partition != partition);
+    }
+}
+
+fn stored_event(record: &Record, order: Order, stamp: Option<Stamp>) -> StoredEvent {
+    let headers = match stamp {
+        Some(_) => record.headers.iter().filter(|header| !is_reserved(header)).cloned().collect(),
+        None => record.headers.clone(),
+    };
+    StoredEvent {
+        order,
+        partition: record.partition,
+        offset: record.offset,
+        timestamp: record.timestamp,
+        value: record.value.clone().unwrap_or_default(),
+        tombstone: record.value.is_none(),
+        stamp,
+        headers,
+    }
+}
+
+/// What tells a record from another at the same offset: key, value and headers, each with its length.
+pub(super) fn fingerprint(record: &Record) -> Fingerprint {
+    let part = |crc: u32, bytes: Option<&[u8]>| match bytes {
+        None => crc32c::crc32c_append(crc, &u64::MAX.to_le_bytes()),
+        Some(bytes) => {
+            crc32c::crc32c_append(crc32c::crc32c_append(crc, &(bytes.len() as u64).to_le_bytes()), bytes)
+        }
+    };
+    let crc = part(part(0, record.key.as_deref()), record.value.as_deref());
+    let crc32c = record
+        .headers
+        .iter()
+        .fold(crc, |crc, header| part(part(crc, Some(&header.name)), header.value.as_deref()));
+    Fingerprint { offset: record.offset, crc32c }
+}

@@ -1,0 +1,215 @@
+//! Reads: what is committed and what is applied, merged by order.
+//!
+//! The overlay is copied *first* and the store looked into *second*: an event that moves in between is seen twice and taken
+//! once; the other way round it could be missed.
+
+use crate::api::{Events, ReadError, ReadRequest, Unready};
+use crate::board::Board;
+use crate::overlay::{Overlay, OverlayPart};
+use bkes_core::{Key, Order};
+use bkes_storage::{Head, Heads, ReadPart, Store, StoreError, StoredEvent};
+use std::sync::atomic::Ordering;
+
+/// Where an aggregate stands, by the overlay and by the store: in each partition the farther one.
+pub fn merge_heads(overlay: Vec<Head>, stored: Heads) -> Heads {
+    if overlay.is_empty() {
+        return stored;
+    }
+    let mut heads = match stored {
+        Heads::None => Vec::with_capacity(1),
+        Heads::One(head) => vec![head],
+        Heads::Split(parts) => parts,
+    };
+    for applied in overlay {
+        match heads.iter_mut().find(|head| head.partition == applied.partition) {
+            Some(head) => head.next = head.next.max(applied.next),
+            None => heads.push(applied),
+        }
+    }
+    heads.sort_by_key(|head| head.partition);
+    match heads[..] {
+        [head] => Heads::One(head),
+        _ => Heads::Split(heads),
+    }
+}
+
+/// What a read needs to know.
+pub struct View<'a> {
+    pub board: &'a Board,
+    pub overlay: &'a Overlay,
+    pub store: &'a dyn Store,
+}
+
+/// An aggregate located for a read: the overlay's part copied, the store's heads known.
+pub struct Located {
+    overlay: Vec<OverlayPart>,
+    stored: Vec<Head>,
+    heads: Vec<Head>,
+    epoch: u64,
+}
+
+impl Located {
+    /// How many events the aggregate has.
+    pub fn events(&self) -> u64 {
+        self.heads.iter().map(|head| head.next.0 - head.base.0).sum()
+    }
+}
+
+impl View<'_> {
+    /// Finds an aggregate, or says why that cannot be said now.
+    pub fn locate(&self, key: &Key) -> Result<Located, ReadError> {
+        let epoch = self.board.epoch.load(Ordering::Acquire);
+        if epoch % 2 == 1 {
+            return Err(ReadError::Unavailable(self.rebuilding()));
+        }
+        let overlay = self.overlay.copy(key);
+        let mut stored = Vec::with_capacity(1);
+        self.store.heads(std::slice::from_ref(key), &mut stored).map_err(store_error)?;
+        let stored = stored.pop().unwrap_or(Heads::None);
+        let heads = merge_heads(overlay.iter().map(|part| part.head).collect(), stored.clone());
+        let located = Located { overlay, stored: parts(stored), heads: parts(heads), epoch };
+        if located.heads.is_empty() {
+            if let Some(unready) = self.board.catching_up() {
+                return Err(ReadError::Unavailable(unready));
+            }
+            self.check_epoch(&located)?;
+            return Err(ReadError::NoSuchAggregate { key: key.clone() });
+        }
+        for head in &located.heads {
+            let board = self.board.partition(head.partition);
+            let Some(board) = board.filter(|board| board.caught_up.load(Ordering::Acquire)) else {
+                return Err(ReadError::Unavailable(self.rebuilding()));
+            };
+            if let Some(detail) = board.degraded() {
+                return Err(ReadError::Unavailable(Unready::Degraded { partition: head.partition, detail }));
+            }
+        }
+        Ok(located)
+    }
+
+    /// Reads the events asked for of a located aggregate.
+    pub fn read(&self, request: &ReadRequest, located: Located) -> Result<Events, ReadError> {
+        let base = located.heads.first().map_or(Order::FIRST, |head| head.base);
+        let end = Order(base.0 + located.events());
+        let mut budget = Budget { events: request.events_max, bytes: request.bytes_max };
+        let mut events = Vec::new();
+        // The index of a part's first event: the parts of a split aggregate follow each other, lowest partition first.
+        let mut start = base.0;
+        for head in &located.heads {
+            let count = head.next.0 - head.base.0;
+            let skip = request.from.0.saturating_sub(start);
+            start += count;
+            if skip < count && budget.is_left() {
+                self.read_part(
+                    &request.key,
+                    *head,
+                    Order(head.base.0 + skip),
+                    &located,
+                    &mut budget,
+                    &mut events,
+                )?;
+            }
+        }
+        self.check_epoch(&located)?;
+        let first = request.from.0.max(base.0);
+        let more = first + (events.len() as u64) < end.0;
+        Ok(Events { events, pending: Vec::new(), next: end, more, split: located.heads.len() > 1 })
+    }
+
+    fn read_part(
+        &self,
+        key: &Key,
+        head: Head,
+        from: Order,
+        located: &Located,
+        budget: &mut Budget,
+        events: &mut Vec<StoredEvent>,
+    ) -> Result<(), ReadError> {
+        let stored = located.stored.iter().find(|stored| stored.partition == head.partition);
+        let stored_next = stored.map_or(head.base, |stored| stored.next);
+        let mut from = from;
+        if from < stored_next {
+            let events_max = budget.events.min((stored_next.0 - from.0) as usize);
+            let before = events.len();
+            let part = ReadPart { key, partition: head.partition, from, events_max, bytes_max: budget.bytes };
+            self.store.read(part, events).map_err(store_error)?;
+            for event in &events[before..] {
+                if event.order != from {
+                    let detail = format!("order {} of key {key} was found where {from} belongs", event.order);
+                    return Err(ReadError::Damaged { detail });
+                }
+                from = Order(from.0 + 1);
+                budget.take(event);
+            }
+        }
+        if from < stored_next {
+            return if budget.is_left() { Err(short(key, from)) } else { Ok(()) };
+        }
+        let overlay = located.overlay.iter().find(|part| part.head.partition == head.partition);
+        for event in overlay.map_or(&[][..], |part| &part.events) {
+            if event.order < from {
+                continue;
+            }
+            if event.order != from {
+                return Err(short(key, from));
+            }
+            if !budget.is_left() {
+                break;
+            }
+            budget.take(event);
+            from = Order(from.0 + 1);
+            events.push(event.clone());
+        }
+        Ok(())
+    }
+
+    /// A fold that began anew while we read may have taken events away under our feet.
+    fn check_epoch(&self, located: &Located) -> Result<(), ReadError> {
+        if self.board.epoch.load(Ordering::Acquire) == located.epoch {
+            return Ok(());
+        }
+        Err(ReadError::Unavailable(self.rebuilding()))
+    }
+
+    fn rebuilding(&self) -> Unready {
+        self.board.catching_up().unwrap_or(Unready::CatchingUp { applied: 0, target: 0 })
+    }
+}
+
+struct Budget {
+    events: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    fn is_left(&self) -> bool {
+        self.events > 0 && self.bytes > 0
+    }
+
+    fn take(&mut self, event: &StoredEvent) {
+        let headers: usize =
+            event.headers.iter().map(|h| h.name.len() + h.value.as_ref().map_or(0, |v| v.len())).sum();
+        self.events = self.events.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(event.value.len() + headers);
+    }
+}
+
+fn parts(heads: Heads) -> Vec<Head> {
+    match heads {
+        Heads::None => Vec::new(),
+        Heads::One(head) => vec![head],
+        Heads::Split(parts) => parts,
+    }
+}
+
+/// The store holds fewer events than it said: it must not be shown as if that were all.
+fn short(key: &Key, order: Order) -> ReadError {
+    ReadError::Damaged { detail: format!("order {order} of key {key} is missing") }
+}
+
+fn store_error(error: StoreError) -> ReadError {
+    match error {
+        StoreError::Damaged { detail } => ReadError::Damaged { detail },
+        error => ReadError::Store { detail: error.to_string() },
+    }
+}

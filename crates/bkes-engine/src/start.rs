@@ -1,0 +1,104 @@
+//! The checks at start: whether the store belongs to the log, and whether the log still has what the store continues from.
+
+use crate::board::{Board, PartitionBoard, Placing};
+use crate::handle::{EngineOptions, StartError};
+use bkes_core::{Partition, Position};
+use bkes_log::{Log, LogIdentity};
+use bkes_storage::{Loaded, Store, StoreError, StoreIdentity};
+use std::sync::Arc;
+
+/// What the checks found.
+pub struct Checked {
+    pub board: Board,
+    pub loaded: Loaded,
+    pub topic: LogIdentity,
+    pub identity: StoreIdentity,
+}
+
+/// The store's identity for a log and a way of placing.
+pub fn identity_of(topic: &LogIdentity, placing: Placing) -> StoreIdentity {
+    StoreIdentity {
+        cluster: topic.cluster.clone(),
+        topic: topic.topic.clone(),
+        topic_id: topic.topic_id.clone(),
+        partitions: placing.partitions,
+        partitioner: placing.partitioner,
+    }
+}
+
+/// Checks that `log` and `store` belong together, and binds a new store to the log.
+pub fn check(log: &dyn Log, store: &dyn Store, options: &EngineOptions) -> Result<Checked, StartError> {
+    let topic = log.identity()?;
+    let count = log.partition_count()?;
+    let loaded = match store.load() {
+        Err(StoreError::Damaged { detail }) => {
+            tracing::error!("the store is damaged and is rebuilt from the log: {detail}");
+            store.reset()?;
+            store.load()?
+        }
+        loaded => loaded?,
+    };
+    let mut placing = Placing { partitions: count, partitioner: options.partitioner };
+    if let Some(stored) = &loaded.identity {
+        check_identity(stored, &topic)?;
+        if stored.partitions > count {
+            return Err(StartError::PartitionsGone { stored: stored.partitions.get(), found: count.get() });
+        }
+        if stored.partitions < count {
+            tracing::warn!(
+                "the topic grew from {} to {count} partitions: see the operating guide on split keys",
+                stored.partitions
+            );
+        }
+        placing.partitioner = match (stored.partitioner, options.partitioner) {
+            (Some(stored), Some(asked)) if stored != asked => {
+                return Err(StartError::PartitionerChanged { stored, asked });
+            }
+            (stored, asked) => stored.or(asked),
+        };
+    }
+    let boards = (0..count.get()).map(|number| board(log, &loaded, Partition(number)).map(Arc::new));
+    let boards = boards.collect::<Result<Vec<_>, StartError>>()?;
+    if placing.partitioner.is_none() && count.get() == 1 {
+        placing.partitioner = Some(bkes_core::Partitioner::Murmur2);
+    }
+    let identity = identity_of(&topic, placing);
+    if loaded.identity.as_ref() != Some(&identity) {
+        store.set_identity(&identity)?;
+    }
+    Ok(Checked { board: Board::new(boards, placing), loaded, topic, identity })
+}
+
+fn check_identity(stored: &StoreIdentity, found: &LogIdentity) -> Result<(), StartError> {
+    if (&stored.cluster, &stored.topic) != (&found.cluster, &found.topic) {
+        return Err(StartError::ForeignStore {
+            stored: format!("{} of cluster {}", stored.topic, stored.cluster),
+            found: format!("{} of cluster {}", found.topic, found.cluster),
+        });
+    }
+    if stored.topic_id != found.topic_id {
+        return Err(StartError::TopicRecreated {
+            topic: stored.topic.clone(),
+            stored: stored.topic_id.clone(),
+            found: found.topic_id.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// A partition at its checkpoint, which must lie within what the log has, on the way to the last stable offset.
+fn board(log: &dyn Log, loaded: &Loaded, partition: Partition) -> Result<PartitionBoard, StartError> {
+    let marks = log.watermarks(partition)?;
+    let held = loaded.checkpoints.iter().find(|(p, _)| *p == partition);
+    if let Some(applied) = held.map(|(_, checkpoint)| checkpoint.position) {
+        if applied > marks.high {
+            return Err(StartError::Truncated { partition, applied, high: marks.high });
+        }
+        if applied < marks.low {
+            return Err(StartError::Removed { partition, applied, low: marks.low });
+        }
+    }
+    let board = PartitionBoard::new(partition, marks.low, Position(marks.stable.0));
+    board.high.store(marks.high.0, std::sync::atomic::Ordering::Release);
+    Ok(board)
+}
