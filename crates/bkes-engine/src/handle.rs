@@ -6,7 +6,7 @@ use crate::limits::{
 };
 use crate::monitor::Monitor;
 use crate::overlay::Overlay;
-use crate::owner::{Command, Context, Owner, OwnerInbox, OwnerStep, Place, Waiting};
+use crate::owner::{Command, Context, Owner, OwnerInbox, OwnerStep, Place, Waiting, refuse_command};
 use crate::read::View;
 use crate::start::{self, Checked};
 use crate::writer::{Announce, Writer, WriterInbox, WriterStep};
@@ -171,7 +171,8 @@ impl Announce for ToOwners {
 
     fn restart(&self, loaded: Arc<Loaded>, epoch: u64) {
         for owner in self.0.iter() {
-            owner.send(Command::Restart { loaded: Arc::clone(&loaded), epoch });
+            // An owner that has ended has nothing to begin anew.
+            let _ = owner.send(Command::Restart { loaded: Arc::clone(&loaded), epoch });
         }
     }
 }
@@ -259,7 +260,8 @@ impl Engine {
         inner.context.board.stopping.store(true, Ordering::Release);
         let deadline = inner.clock.now() + grace.as_millis() as NowMs;
         for owner in inner.context.owners.iter() {
-            owner.send(Command::Stop { deadline });
+            // One that has ended already stands still.
+            let _ = owner.send(Command::Stop { deadline });
         }
         inner.monitor_stop.store(true, Ordering::Release);
         inner.context.look.wake();
@@ -360,7 +362,9 @@ impl EngineHandle {
             placing.partitioner.map_or(Partition(0), |p| p.place(request.key.as_ref(), placing.partitions));
         let owner = &context.owners[hashed.0 as usize % context.owners.len()];
         let (to, answer) = oneshot::channel();
-        owner.send(Command::Append(Waiting { request, to, place }));
+        if let Err(command) = owner.send(Command::Append(Waiting { request, to, place })) {
+            refuse_command(command);
+        }
         answer.await.unwrap_or_else(|_| {
             let detail = "the engine stopped before the append was decided".into();
             Err(AppendError::Unknown { detail })
@@ -429,7 +433,8 @@ impl EngineHandle {
         let mut pending = Vec::new();
         for owner in self.0.context.owners.iter() {
             let (reply, answer) = oneshot::channel();
-            owner.send(Command::Pending { key: request.key.clone(), reply });
+            // An ended owner drops the question, which is an answer.
+            let _ = owner.send(Command::Pending { key: request.key.clone(), reply });
             pending.extend(answer.await.unwrap_or_default());
         }
         pending

@@ -1,6 +1,32 @@
 //! The engine: an ordinary topic served as an event store, as a library.
 //!
-//! This page becomes the guide; the API is [`Engine`], [`EngineHandle`] and the plain data they speak.
+//! ```text
+//!   append ──► owner ──► log            one owner thread for a group of partitions: it numbers and sends appends,
+//!     ▲          │ ▲      │             applies every record in offset order, and answers when the log has decided
+//!     │ answer   │ └──────┘ reports, records
+//!     └──────────┤
+//!                ▼
+//!   read ──► overlay ──► store writer ──► store      applied events are seen at once and committed in the background
+//! ```
+//!
+//! # For Rust services
+//!
+//! [`Engine::start`] takes a log (Kafka, the embedded log, or one in memory) and a store, checks that they belong together
+//! and catches up in the background; [`EngineHandle`] is cloned to whoever calls. `examples/embedded_engine.rs` is a whole
+//! program. The rules a caller lives by:
+//!
+//! * [`EngineHandle::append`] returns when the log has *accepted* the events: they are at the order asked for, on every
+//!   instance, for good, and every later [`EngineHandle::read`] here shows them. An error says by its
+//!   [`class`](AppendError::class) what may be concluded: *rejected* (never stored), *unavailable* (not stored, retry), or
+//!   *unknown* (stored at most once: read before retrying).
+//! * An append rests only on events that were read or acknowledged. What rests on an unacknowledged append goes into one
+//!   batch with it: [`AppendRequest::values`] takes several, all or nothing.
+//! * Until [`EngineHandle::is_ready`] nothing can be said about keys that were not met yet, and calls answer
+//!   [`Unready::CatchingUp`].
+//! * [`Engine::stop`] refuses what is new, awaits what was sent, and leaves the store as a clean point to resume from.
+//!
+//! The engine never names Kafka or redb. Time, random names and threads are at the rim (`handle`): owner, writer and monitor
+//! are state machines with a `step`, driven by threads here and by a simulator in tests.
 
 #![forbid(unsafe_code)]
 

@@ -94,7 +94,7 @@ impl Monitor {
         board.stable.store(marks.stable.0, Ordering::Release);
         board.high.store(marks.high.0, Ordering::Release);
         let unknown = TARGET_UNKNOWN;
-        drop(board.target.compare_exchange(unknown, marks.stable.0, Ordering::AcqRel, Ordering::Acquire));
+        let _ = board.target.compare_exchange(unknown, marks.stable.0, Ordering::AcqRel, Ordering::Acquire);
         if let Some((before, then)) = self.last[index] {
             if applied >= before.stable {
                 board.behind_since_ms.store(0, Ordering::Release);
@@ -122,7 +122,9 @@ impl Monitor {
             }
         }
         self.last[index] = Some((marks, now));
-        self.owner_of(board.partition).send(Command::Marks { partition: board.partition, marks, asked });
+        // An owner that has ended needs no marks; its partitions are degraded or the engine stops.
+        let _ =
+            self.owner_of(board.partition).send(Command::Marks { partition: board.partition, marks, asked });
     }
 
     /// Another topic under the same name: nothing of the store is true of it.
@@ -152,7 +154,7 @@ impl Monitor {
             );
             let board = Arc::new(PartitionBoard::new(partition, marks.low, marks.stable));
             self.board.add_partition(Arc::clone(&board));
-            self.owner_of(partition).send(Command::Add { board });
+            let _ = self.owner_of(partition).send(Command::Add { board });
         }
         Ok(())
     }

@@ -81,22 +81,35 @@ pub enum Command {
     },
 }
 
+#[derive(Default)]
+struct Commands {
+    queue: Vec<Command>,
+    closed: bool,
+}
+
 /// The way to an owner; cheap to clone.
 #[derive(Clone)]
 pub struct OwnerInbox {
-    queue: Arc<Mutex<Vec<Command>>>,
+    commands: Arc<Mutex<Commands>>,
     waker: Waker,
 }
 
 impl OwnerInbox {
     pub fn new(waker: Waker) -> OwnerInbox {
-        OwnerInbox { queue: Arc::default(), waker }
+        OwnerInbox { commands: Arc::default(), waker }
     }
 
-    /// Queues a command and wakes the owner. Appends are bounded by their admission, the rest by their nature.
-    pub fn send(&self, command: Command) {
-        self.lock().push(command);
+    /// Queues a command and wakes the owner; gives it back when the owner has ended. Appends are bounded by their
+    /// admission, the rest by their nature.
+    pub fn send(&self, command: Command) -> Result<(), Command> {
+        let mut commands = self.lock();
+        if commands.closed {
+            return Err(command);
+        }
+        commands.queue.push(command);
+        drop(commands);
         self.waker.wake();
+        Ok(())
     }
 
     pub fn wake(&self) {
@@ -107,8 +120,26 @@ impl OwnerInbox {
         self.waker.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Command>> {
-        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Ends the inbox; what is in it is dropped.
+    fn close(&self) {
+        let mut commands = self.lock();
+        commands.closed = true;
+        let queue = std::mem::take(&mut commands.queue);
+        drop(commands);
+        for command in queue {
+            refuse_command(command);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Commands> {
+        self.commands.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Answers an append that no owner will ever take: nothing of it was sent.
+pub fn refuse_command(command: Command) {
+    if let Command::Append(waiting) = command {
+        drop(waiting.to.send(Err(AppendError::Unavailable(Unready::ShuttingDown))));
     }
 }
 
@@ -277,7 +308,7 @@ impl Owner {
 
     fn take_commands(&mut self, now: NowMs) -> bool {
         let mut commands = std::mem::take(&mut self.commands);
-        std::mem::swap(&mut *self.inbox.lock(), &mut commands);
+        std::mem::swap(&mut self.inbox.lock().queue, &mut commands);
         let busy = !commands.is_empty();
         for command in commands.drain(..) {
             match command {
@@ -395,7 +426,7 @@ impl Owner {
                 self.settle(ended, None, now);
                 return OwnerStep::Busy;
             }
-            if in_flight == 0 && !busy {
+            if in_flight == 0 {
                 return OwnerStep::Stopped;
             }
         }
@@ -433,5 +464,12 @@ impl Owner {
     fn pending(&self, key: &Key) -> Vec<Bytes> {
         let flights = self.partitions.values().filter_map(|owned| owned.sequencer.flight(key));
         flights.flat_map(|ticket| ticket.request.values.iter().cloned()).collect()
+    }
+}
+
+impl Drop for Owner {
+    /// However an owner ends, nobody waits for it in vain.
+    fn drop(&mut self) {
+        self.inbox.close();
     }
 }

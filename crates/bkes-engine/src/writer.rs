@@ -12,9 +12,7 @@ use crate::limits::{
 use crate::overlay::Overlay;
 use bkes_core::sequence::NowMs;
 use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition};
-use bkes_storage::{
-    Checkpoint, Commit, Durability, Loaded, NewEvent, Store, StoreBatch, StoreError, StoreIdentity,
-};
+use bkes_storage::{Checkpoint, Durability, Loaded, NewEvent, Store, StoreBatch, StoreError, StoreIdentity};
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -334,7 +332,7 @@ impl Writer {
         shown: Shown,
         prepare: impl FnOnce(&dyn Store) -> Result<Loaded, StoreError>,
     ) {
-        if self.board.epoch.load(Ordering::Acquire) % 2 == 0 {
+        if self.board.epoch.load(Ordering::Acquire).is_multiple_of(2) {
             self.board.epoch.fetch_add(1, Ordering::AcqRel);
         }
         let prepared = prepare(&*self.store).and_then(|loaded| {

@@ -27,7 +27,10 @@ impl Owner {
         };
         if !self.owns(partition) {
             let owner = partition.0 as usize % self.context.owners.len();
-            return self.context.owners[owner].send(Command::Append(waiting));
+            if let Err(command) = self.context.owners[owner].send(Command::Append(waiting)) {
+                super::refuse_command(command);
+            }
+            return;
         }
         let Some(owned) = self.partitions.get_mut(&partition) else {
             let unready =
