@@ -264,6 +264,8 @@ pub enum ReadError {
     Damaged {
         /// What was found.
         detail: String,
+        /// Which of the engine's folds met it.
+        epoch: u64,
     },
     /// The store could not be read.
     #[error("the store failed: {detail}")]

@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 /// A target that the next look at the log has to prove.
 pub const TARGET_UNKNOWN: u64 = u64::MAX;
 
+const NEVER: u64 = u64::MAX;
+
 /// One partition as others see it.
 #[derive(Debug)]
 pub struct PartitionBoard {
@@ -29,8 +31,8 @@ pub struct PartitionBoard {
     pub high: AtomicU64,
     /// Since when something is known to be unread, in engine milliseconds; 0 when nothing is.
     pub behind_since_ms: AtomicU64,
-    /// Whether it was applied up to its target.
-    pub caught_up: AtomicBool,
+    /// The epoch of the fold that was applied up to its target; `NEVER` before.
+    caught_up_in: AtomicU64,
     /// Whether an open foreign transaction holds it.
     pub stalled: AtomicBool,
     /// Whether the head of its log was cut off.
@@ -50,7 +52,7 @@ impl PartitionBoard {
             stable: AtomicU64::new(target.0),
             high: AtomicU64::new(target.0),
             behind_since_ms: AtomicU64::new(0),
-            caught_up: AtomicBool::new(false),
+            caught_up_in: AtomicU64::new(NEVER),
             stalled: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             degraded: Mutex::new(None),
@@ -58,11 +60,17 @@ impl PartitionBoard {
         }
     }
 
-    /// Lets the partition be served once it is applied up to its target.
-    pub fn note_caught_up(&self) {
+    /// Lets the partition be served once the fold of this epoch is applied up to its target. An owner that has not heard of
+    /// a new beginning yet speaks of the old epoch, and that counts for nothing.
+    pub fn note_caught_up(&self, epoch: u64) {
         if self.applied.load(Ordering::Acquire) >= self.target.load(Ordering::Acquire) {
-            self.caught_up.store(true, Ordering::Release);
+            self.caught_up_in.store(epoch, Ordering::Release);
         }
+    }
+
+    /// Whether the fold of this epoch was applied up to its target.
+    pub fn is_caught_up(&self, epoch: u64) -> bool {
+        self.caught_up_in.load(Ordering::Acquire) == epoch
     }
 
     /// Marks the partition as not served, for the first reason given.
@@ -87,10 +95,10 @@ impl PartitionBoard {
         *lock(&self.counters) = counters;
     }
 
-    pub fn status(&self, ready_lag_ms: u64, now_ms: u64) -> PartitionStatus {
+    pub fn status(&self, epoch: u64, ready_lag_ms: u64, now_ms: u64) -> PartitionStatus {
         let position = |value: &AtomicU64| Position(value.load(Ordering::Acquire));
         let (applied, stable) = (position(&self.applied), position(&self.stable));
-        let caught_up = self.caught_up.load(Ordering::Acquire);
+        let caught_up = self.is_caught_up(epoch);
         let state = match self.degraded() {
             Some(reason) => PartitionState::Degraded { reason },
             None if !caught_up || self.lag_ms(now_ms) >= ready_lag_ms => PartitionState::CatchingUp,
@@ -98,7 +106,8 @@ impl PartitionBoard {
             None if self.cut.load(Ordering::Acquire) => PartitionState::Cut,
             None => PartitionState::Ready,
         };
-        let target = if caught_up { stable.max(applied) } else { position(&self.target) };
+        let target = position(&self.target);
+        let target = if caught_up || target.0 == TARGET_UNKNOWN { stable.max(applied) } else { target };
         PartitionStatus {
             partition: self.partition,
             state,
@@ -227,7 +236,8 @@ impl Board {
     /// Whether a partition was not yet applied up to its target. New aggregates, and saying that there is none, need all.
     pub fn catching_up(&self) -> Option<Unready> {
         let partitions = self.partitions();
-        if partitions.iter().all(|p| p.caught_up.load(Ordering::Acquire)) {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        if partitions.iter().all(|p| p.is_caught_up(epoch)) {
             return None;
         }
         let (mut applied, mut target) = (0, 0);

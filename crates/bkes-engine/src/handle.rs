@@ -219,6 +219,7 @@ impl Engine {
             Arc::clone(&context.overlay),
             context.writer.clone(),
             announce,
+            (Arc::clone(&context.log), topic.clone()),
             identity,
         );
         for (index, waiter) in waiters.into_iter().enumerate() {
@@ -398,7 +399,8 @@ impl EngineHandle {
         let board = &context.board;
         let ready_lag_ms = context.options.ready_lag.as_millis() as u64;
         let now = clock.now();
-        let partitions = board.partitions().iter().map(|p| p.status(ready_lag_ms, now)).collect();
+        let epoch = board.epoch.load(Ordering::Acquire);
+        let partitions = board.partitions().iter().map(|p| p.status(epoch, ready_lag_ms, now)).collect();
         let stats = context.store.stats();
         Status {
             unready: board.unready(ready_lag_ms, now),
@@ -442,8 +444,8 @@ impl EngineHandle {
 
     /// Damage that a read met has the store rebuilt.
     fn watch<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
-        if let Err(ReadError::Damaged { detail }) = &read {
-            self.0.context.writer.damaged(detail.clone());
+        if let Err(ReadError::Damaged { detail, epoch }) = &read {
+            self.0.context.writer.damaged(*epoch, detail.clone());
         }
         read
     }

@@ -6,7 +6,7 @@
 use crate::board::{Board, PartitionBoard, Placing, TARGET_UNKNOWN};
 use crate::owner::{Command, OwnerInbox};
 use crate::start::identity_of;
-use crate::writer::WriterInbox;
+use crate::writer::{WriterInbox, another_topic};
 use bkes_core::sequence::NowMs;
 use bkes_core::{Partition, Position};
 use bkes_log::{Log, LogError, LogIdentity, Watermarks};
@@ -132,10 +132,7 @@ impl Monitor {
         let found = self.log.identity()?;
         if found != self.identity {
             for board in self.board.partitions().iter() {
-                board.degrade(format!(
-                    "topic {} is another one now (id {} became {}): stop, and start with another data directory",
-                    self.identity.topic, self.identity.topic_id, found.topic_id
-                ));
+                board.degrade(another_topic(&self.identity, &found));
             }
         }
         Ok(())

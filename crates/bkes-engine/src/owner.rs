@@ -303,7 +303,7 @@ impl Owner {
         let start = owned.reading_start(low);
         self.reader.assign(partition, start);
         self.partitions.insert(partition, owned);
-        self.partitions[&partition].board.note_caught_up();
+        self.partitions[&partition].board.note_caught_up(self.epoch);
     }
 
     fn take_commands(&mut self, now: NowMs) -> bool {
@@ -404,7 +404,7 @@ impl Owner {
                 .extend(changes.into_iter().map(|(incarnation, state)| (*partition, incarnation, state)));
             owned.board.set_counters(owned.checkpoint.counters);
             owned.board.applied.store(owned.checkpoint.position.0, Ordering::Release);
-            owned.board.note_caught_up();
+            owned.board.note_caught_up(self.epoch);
         }
         if self.evidence.records > 0 {
             self.context.board.add_evidence(std::mem::take(&mut self.evidence));
@@ -455,8 +455,11 @@ impl Owner {
         let partitions: Vec<Partition> = self.partitions.keys().copied().collect();
         for partition in partitions {
             self.context.overlay.drop_partition(partition);
-            let board = Arc::clone(&self.partitions[&partition].board);
+            let owned = &self.partitions[&partition];
+            let board = Arc::clone(&owned.board);
             board.restore();
+            // What was answered since the new beginning was decided on must be back too, before anything is served.
+            board.target.fetch_max(owned.checkpoint.position.0, Ordering::AcqRel);
             self.adopt(board, loaded);
         }
     }

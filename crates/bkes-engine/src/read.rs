@@ -59,12 +59,20 @@ impl View<'_> {
     /// Finds an aggregate, or says why that cannot be said now.
     pub fn locate(&self, key: &Key) -> Result<Located, ReadError> {
         let epoch = self.board.epoch.load(Ordering::Acquire);
-        if epoch % 2 == 1 {
+        let located = self.locate_in(key, epoch);
+        self.check_epoch(epoch)?;
+        located
+    }
+
+    fn locate_in(&self, key: &Key, epoch: u64) -> Result<Located, ReadError> {
+        if !epoch.is_multiple_of(2) {
             return Err(ReadError::Unavailable(self.rebuilding()));
         }
         let overlay = self.overlay.copy(key);
         let mut stored = Vec::with_capacity(1);
-        self.store.heads(std::slice::from_ref(key), &mut stored).map_err(store_error)?;
+        self.store
+            .heads(std::slice::from_ref(key), &mut stored)
+            .map_err(|error| store_error(error, epoch))?;
         let stored = stored.pop().unwrap_or(Heads::None);
         let heads = merge_heads(overlay.iter().map(|part| part.head).collect(), stored.clone());
         let located = Located { overlay, stored: parts(stored), heads: parts(heads), epoch };
@@ -72,12 +80,11 @@ impl View<'_> {
             if let Some(unready) = self.board.catching_up() {
                 return Err(ReadError::Unavailable(unready));
             }
-            self.check_epoch(&located)?;
             return Err(ReadError::NoSuchAggregate { key: key.clone() });
         }
         for head in &located.heads {
             let board = self.board.partition(head.partition);
-            let Some(board) = board.filter(|board| board.caught_up.load(Ordering::Acquire)) else {
+            let Some(board) = board.filter(|board| board.is_caught_up(epoch)) else {
                 return Err(ReadError::Unavailable(self.rebuilding()));
             };
             if let Some(detail) = board.degraded() {
@@ -89,6 +96,13 @@ impl View<'_> {
 
     /// Reads the events asked for of a located aggregate.
     pub fn read(&self, request: &ReadRequest, located: Located) -> Result<Events, ReadError> {
+        let epoch = located.epoch;
+        let events = self.read_in(request, located);
+        self.check_epoch(epoch)?;
+        events
+    }
+
+    fn read_in(&self, request: &ReadRequest, located: Located) -> Result<Events, ReadError> {
         let base = located.heads.first().map_or(Order::FIRST, |head| head.base);
         let end = Order(base.0 + located.events());
         let mut budget = Budget { events: request.events_max, bytes: request.bytes_max };
@@ -110,7 +124,6 @@ impl View<'_> {
                 )?;
             }
         }
-        self.check_epoch(&located)?;
         let first = request.from.0.max(base.0);
         let more = first + (events.len() as u64) < end.0;
         Ok(Events { events, pending: Vec::new(), next: end, more, split: located.heads.len() > 1 })
@@ -132,18 +145,18 @@ impl View<'_> {
             let events_max = budget.events.min((stored_next.0 - from.0) as usize);
             let before = events.len();
             let part = ReadPart { key, partition: head.partition, from, events_max, bytes_max: budget.bytes };
-            self.store.read(part, events).map_err(store_error)?;
+            self.store.read(part, events).map_err(|error| store_error(error, located.epoch))?;
             for event in &events[before..] {
                 if event.order != from {
                     let detail = format!("order {} of key {key} was found where {from} belongs", event.order);
-                    return Err(ReadError::Damaged { detail });
+                    return Err(ReadError::Damaged { detail, epoch: located.epoch });
                 }
                 from = Order(from.0 + 1);
                 budget.take(event);
             }
         }
         if from < stored_next {
-            return if budget.is_left() { Err(short(key, from)) } else { Ok(()) };
+            return if budget.is_left() { Err(short(key, from, located.epoch)) } else { Ok(()) };
         }
         let overlay = located.overlay.iter().find(|part| part.head.partition == head.partition);
         for event in overlay.map_or(&[][..], |part| &part.events) {
@@ -151,7 +164,7 @@ impl View<'_> {
                 continue;
             }
             if event.order != from {
-                return Err(short(key, from));
+                return Err(short(key, from, located.epoch));
             }
             if !budget.is_left() {
                 break;
@@ -164,8 +177,8 @@ impl View<'_> {
     }
 
     /// A fold that began anew while we read may have taken events away under our feet.
-    fn check_epoch(&self, located: &Located) -> Result<(), ReadError> {
-        if self.board.epoch.load(Ordering::Acquire) == located.epoch {
+    fn check_epoch(&self, epoch: u64) -> Result<(), ReadError> {
+        if self.board.epoch.load(Ordering::Acquire) == epoch {
             return Ok(());
         }
         Err(ReadError::Unavailable(self.rebuilding()))
@@ -203,13 +216,13 @@ fn parts(heads: Heads) -> Vec<Head> {
 }
 
 /// The store holds fewer events than it said: it must not be shown as if that were all.
-fn short(key: &Key, order: Order) -> ReadError {
-    ReadError::Damaged { detail: format!("order {order} of key {key} is missing") }
+fn short(key: &Key, order: Order, epoch: u64) -> ReadError {
+    ReadError::Damaged { detail: format!("order {order} of key {key} is missing"), epoch }
 }
 
-fn store_error(error: StoreError) -> ReadError {
+fn store_error(error: StoreError, epoch: u64) -> ReadError {
     match error {
-        StoreError::Damaged { detail } => ReadError::Damaged { detail },
+        StoreError::Damaged { detail } => ReadError::Damaged { detail, epoch },
         error => ReadError::Store { detail: error.to_string() },
     }
 }

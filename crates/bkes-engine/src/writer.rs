@@ -12,6 +12,7 @@ use crate::limits::{
 use crate::overlay::Overlay;
 use bkes_core::sequence::NowMs;
 use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition};
+use bkes_log::{Log, LogIdentity};
 use bkes_storage::{Checkpoint, Durability, Loaded, NewEvent, Store, StoreBatch, StoreError, StoreIdentity};
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, VecDeque};
@@ -33,7 +34,7 @@ struct Queue {
     pushes: VecDeque<(u64, Push)>,
     events: usize,
     rebuild: Option<String>,
-    damaged: Option<String>,
+    damaged: Option<(u64, String)>,
     identity: Option<StoreIdentity>,
     stop: bool,
 }
@@ -64,9 +65,9 @@ impl WriterInbox {
         self.0.1.notify_one();
     }
 
-    /// Stored bytes are not what was written: throw the store away; the log still has everything.
-    pub fn damaged(&self, detail: String) {
-        self.lock().damaged.get_or_insert(detail);
+    /// Stored bytes, met by a fold of this epoch, are not what was written: throw the store away; the log has everything.
+    pub fn damaged(&self, epoch: u64, detail: String) {
+        self.lock().damaged.get_or_insert((epoch, detail));
         self.0.1.notify_one();
     }
 
@@ -127,6 +128,8 @@ pub struct Writer {
     overlay: Arc<Overlay>,
     inbox: WriterInbox,
     announce: Box<dyn Announce>,
+    log: Arc<dyn Log>,
+    topic: LogIdentity,
     identity: StoreIdentity,
     /// A batch that failed to be written.
     failed: Option<StoreBatch>,
@@ -134,6 +137,14 @@ pub struct Writer {
     unsynced_bytes: usize,
     unsynced: bool,
     synced_at: NowMs,
+}
+
+/// What is said of partitions whose topic is another one now.
+pub fn another_topic(known: &LogIdentity, found: &LogIdentity) -> String {
+    format!(
+        "topic {} is another one now (id {} became {}): stop, and start with another data directory",
+        known.topic, known.topic_id, found.topic_id
+    )
 }
 
 /// Whether the writer goes on.
@@ -154,6 +165,7 @@ impl Writer {
         overlay: Arc<Overlay>,
         inbox: WriterInbox,
         announce: Box<dyn Announce>,
+        (log, topic): (Arc<dyn Log>, LogIdentity),
         identity: StoreIdentity,
     ) -> Writer {
         Writer {
@@ -162,6 +174,8 @@ impl Writer {
             overlay,
             inbox,
             announce,
+            log,
+            topic,
             identity,
             failed: None,
             retry_at: 0,
@@ -178,11 +192,16 @@ impl Writer {
             (queue.rebuild.take(), queue.damaged.take(), queue.identity.take(), queue.stop)
         };
         if let Some(reason) = rebuild {
+            if !self.is_same_topic(&reason) {
+                return WriterStep::Busy;
+            }
             tracing::error!("the store is rebuilt from the log: {reason}");
             self.begin_anew(now, Shown::IsVoid, |store| store.reset().and_then(|()| store.load()));
             return WriterStep::Busy;
         }
-        if let Some(detail) = damaged {
+        if let Some((_, detail)) =
+            damaged.filter(|(epoch, _)| *epoch == self.board.epoch.load(Ordering::Acquire))
+        {
             self.failed(StoreError::Damaged { detail }, StoreBatch::default(), now);
             return WriterStep::Busy;
         }
@@ -214,6 +233,25 @@ impl Writer {
         let durability = if due { Durability::Immediate } else { Durability::Eventual };
         self.commit(batch, bytes, durability, now);
         WriterStep::Busy
+    }
+
+    /// A topic that was created again is no reason to throw away what is left of the old one: that is for people to decide.
+    fn is_same_topic(&self, reason: &str) -> bool {
+        match self.log.identity() {
+            Ok(found) if found == self.topic => true,
+            Ok(found) => {
+                for board in self.board.partitions().iter() {
+                    board.degrade(another_topic(&self.topic, &found));
+                }
+                false
+            }
+            Err(error) => {
+                tracing::warn!("{reason}: the store will be rebuilt once the log answers ({error})");
+                std::thread::sleep(Duration::from_millis(RETRY_MS));
+                self.inbox.rebuild(reason.to_owned());
+                false
+            }
+        }
     }
 
     /// Gathers pushes of this epoch up to the limits of one transaction; a later state of the same thing replaces an earlier.
@@ -347,7 +385,6 @@ impl Writer {
                 let held: HashMap<Partition, u64> =
                     loaded.checkpoints.iter().map(|(p, c)| (*p, c.position.0)).collect();
                 for board in self.board.partitions().iter() {
-                    board.caught_up.store(false, Ordering::Release);
                     match shown {
                         Shown::MustReturn => {
                             let applied = board.applied.load(Ordering::Acquire);

@@ -181,7 +181,7 @@ impl Owner {
         if let Some(detail) = owned.board.degraded() {
             return Err(Unready::Degraded { partition, detail });
         }
-        if !owned.board.caught_up.load(Ordering::Acquire) {
+        if !owned.board.is_caught_up(self.epoch) {
             return Err(board.catching_up().unwrap_or(Unready::CatchingUp { applied: 0, target: 0 }));
         }
         if let Some(AppenderState::Down { detail } | AppenderState::Fatal { detail }) =
@@ -351,7 +351,7 @@ impl Owner {
     /// A store that cannot be asked: nothing was sent, so the append is unavailable.
     fn store_trouble(&self, error: StoreError) -> AppendError {
         if let StoreError::Damaged { detail } = &error {
-            self.context.writer.damaged(detail.clone());
+            self.context.writer.damaged(self.epoch, detail.clone());
         }
         AppendError::Unavailable(Unready::Store { detail: error.to_string() })
     }

@@ -53,7 +53,7 @@ impl Owner {
     ) -> bool {
         let Some(sent) = self.sent.get(&token) else { return true };
         let Some(owned) = self.partitions.get(&sent.partition) else { return false };
-        let caught_up = owned.board.caught_up.load(Ordering::Acquire);
+        let caught_up = owned.board.is_caught_up(self.epoch);
         if owned.checkpoint.position.offset() != offset
             || !caught_up
             || owned.lost.is_some()
@@ -78,7 +78,7 @@ impl Owner {
     pub(super) fn looked(&mut self, partition: Partition, marks: Watermarks, asked: NowMs, _now: NowMs) {
         let Some(owned) = self.partitions.get_mut(&partition) else { return };
         owned.sequencer.probed(marks.high, asked);
-        owned.board.note_caught_up();
+        owned.board.note_caught_up(self.epoch);
         let Some(position) = owned.lost else { return };
         let applied = owned.checkpoint.position;
         if applied > marks.high {
@@ -156,7 +156,7 @@ impl Owner {
     /// The store could not be asked: what was read is read again later.
     fn read_again(&mut self, events: &[ReadEvent], error: StoreError, now: NowMs) {
         match error {
-            StoreError::Damaged { detail } => self.context.writer.damaged(detail),
+            StoreError::Damaged { detail } => self.context.writer.damaged(self.epoch, detail),
             error => tracing::error!("{error}; reading the log rests"),
         }
         self.read_retry_at = now + crate::limits::RETRY_MS;
@@ -207,7 +207,7 @@ impl Owner {
             owned.checkpoint.position = position;
             owned.dirty = true;
         }
-        owned.board.note_caught_up();
+        owned.board.note_caught_up(self.epoch);
     }
 
     fn read_failed(&mut self, partition: Option<Partition>, failure: ReadFailure) {
