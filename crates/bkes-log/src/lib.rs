@@ -16,13 +16,13 @@
 
 #![forbid(unsafe_code)]
 
-mod contract;
-mod waker;
 pub mod conformance;
+mod contract;
 pub mod memory;
+mod waker;
 
 pub use contract::{
-    AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, ReadEvent, ReadFailure, Report,
-    SendError, Token, Watermarks,
+    AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, ReadEvent,
+    ReadFailure, Report, SendError, Token, Watermarks,
 };
 pub use waker::{Waiter, Waker, wake_pair};

@@ -1,1 +1,405 @@
-//! stub
+//! A log in memory with seeded faults: what Kafka can do to us, on demand.
+//!
+//! Without faults a record is delivered at once by `send`. With [`Faults`] one seed decides the fate of every record:
+//! delivered later, acknowledgement lost, stored long after the report, never stored, stored twice. What is under way moves
+//! by [`MemoryLog::step`] only, so that a simulator is in charge; there is no clock and no thread.
+
+mod halves;
+
+use crate::{Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, Token, Waker, Watermarks};
+use bkes_core::{Header, Offset, Partition, Position, Record, TimestampMs};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// How often each fate meets a record, in 1,000; the rest is delivered at once. The sum is at most 1,000.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Faults {
+    /// Delivered and acknowledged by a later step.
+    pub delayed: u32,
+    /// Delivered, and reported as unknown.
+    pub acknowledgement_lost: u32,
+    /// Reported as unknown, and delivered by a later step.
+    pub late: u32,
+    /// Reported as unknown, and never delivered.
+    pub lost: u32,
+    /// Reported as not stored.
+    pub not_stored: u32,
+    /// Delivered and reported as unknown, and a copy is delivered by a later step.
+    pub repeated: u32,
+    /// Delivered, and reported without its offset.
+    pub offset_unknown: u32,
+    /// Delivered, with unused offsets before it.
+    pub gap: u32,
+}
+
+/// An open transaction of a foreign producer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct Transaction(u64);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    Visible,
+    Open(Transaction),
+    Aborted,
+}
+
+#[derive(Debug, Default)]
+struct PartitionLog {
+    records: BTreeMap<Offset, (Record, Fate)>,
+    low: u64,
+    high: u64,
+    /// The first offset of each open transaction.
+    open: BTreeMap<Transaction, u64>,
+}
+
+impl PartitionLog {
+    fn stable(&self) -> u64 {
+        self.open.values().copied().min().unwrap_or(self.high)
+    }
+}
+
+/// A record on its way, with what will be reported.
+struct OnTheWay {
+    appender: usize,
+    token: Token,
+    record: Record,
+    acknowledged: bool,
+}
+
+struct AppenderSlot {
+    reports: VecDeque<crate::Report>,
+    open: usize,
+    fatal: Option<String>,
+    waker: Waker,
+}
+
+struct State {
+    identity: LogIdentity,
+    partitions: Vec<PartitionLog>,
+    record_bytes_max: u64,
+    queue_max: usize,
+    down: Option<String>,
+    now: TimestampMs,
+    append_time: bool,
+    faults: Faults,
+    random: fastrand::Rng,
+    on_the_way: VecDeque<OnTheWay>,
+    appenders: Vec<AppenderSlot>,
+    readers: Vec<Waker>,
+    transactions: u64,
+}
+
+/// The log; clones are handles of the same one.
+#[derive(Clone)]
+pub struct MemoryLog(Arc<Mutex<State>>);
+
+impl MemoryLog {
+    /// An empty log of this many partitions, without faults.
+    pub fn new(topic: &str, partitions: NonZeroU32) -> MemoryLog {
+        MemoryLog::with_faults(topic, partitions, Faults::default(), 0)
+    }
+
+    /// An empty log whose faults are decided by `seed`.
+    pub fn with_faults(topic: &str, partitions: NonZeroU32, faults: Faults, seed: u64) -> MemoryLog {
+        let identity =
+            LogIdentity { cluster: "memory".into(), topic: topic.into(), topic_id: format!("{topic}-1") };
+        MemoryLog(Arc::new(Mutex::new(State {
+            identity,
+            partitions: (0..partitions.get()).map(|_| PartitionLog::default()).collect(),
+            record_bytes_max: 1024 * 1024,
+            queue_max: 100_000,
+            down: None,
+            now: TimestampMs(1_000),
+            append_time: false,
+            faults,
+            random: fastrand::Rng::with_seed(seed),
+            on_the_way: VecDeque::new(),
+            appenders: Vec::new(),
+            readers: Vec::new(),
+            transactions: 0,
+        })))
+    }
+
+    /// Sets the time that records get.
+    pub fn set_now(&self, now: TimestampMs) {
+        self.lock().now = now;
+    }
+
+    /// Changes the faults from here on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.lock().faults = faults;
+    }
+
+    /// Sets the largest record that is taken.
+    pub fn set_record_bytes_max(&self, bytes: u64) {
+        self.lock().record_bytes_max = bytes;
+    }
+
+    /// Sets how many records an appender may have open.
+    pub fn set_queue_max(&self, records: usize) {
+        self.lock().queue_max = records;
+    }
+
+    /// The log decides the timestamps itself and tells them only to readers.
+    pub fn set_append_time(&self, append_time: bool) {
+        self.lock().append_time = append_time;
+    }
+
+    /// The broker goes away.
+    pub fn go_down(&self, detail: &str) {
+        let mut state = self.lock();
+        state.down = Some(detail.into());
+        state.wake_all();
+    }
+
+    /// The broker comes back.
+    pub fn come_up(&self) {
+        let mut state = self.lock();
+        state.down = None;
+        state.wake_all();
+    }
+
+    /// Every producer handle that exists fails for good; what it has on its way may still arrive, unacknowledged.
+    pub fn fail_appenders(&self, detail: &str) {
+        let mut state = self.lock();
+        for slot in &mut state.appenders {
+            slot.fatal.get_or_insert_with(|| detail.into());
+        }
+        let mut unacknowledged = Vec::new();
+        for way in state.on_the_way.iter_mut().filter(|way| way.acknowledged) {
+            way.acknowledged = false;
+            unacknowledged.push((way.appender, way.token, way.record.partition));
+        }
+        for (appender, token, partition) in unacknowledged {
+            state.report(appender, token, partition, Delivery::Unknown { detail: detail.into() });
+        }
+        state.wake_all();
+    }
+
+    /// A foreign producer writes a record.
+    pub fn append_foreign(
+        &self,
+        partition: Partition,
+        key: Option<Bytes>,
+        value: Option<Bytes>,
+        headers: Vec<Header>,
+    ) -> Offset {
+        let mut state = self.lock();
+        let record = Record { partition, offset: Offset(0), timestamp: None, key, value, headers };
+        let offset = state.store(record, Fate::Visible);
+        state.wake_all();
+        offset
+    }
+
+    /// A foreign producer begins a transaction.
+    pub fn begin(&self) -> Transaction {
+        let mut state = self.lock();
+        state.transactions += 1;
+        Transaction(state.transactions)
+    }
+
+    /// A foreign producer writes a record in a transaction: the last stable offset stands before it until the end.
+    pub fn append_in(
+        &self,
+        transaction: Transaction,
+        partition: Partition,
+        key: Bytes,
+        value: Bytes,
+    ) -> Offset {
+        let mut state = self.lock();
+        let record = Record {
+            partition,
+            offset: Offset(0),
+            timestamp: None,
+            key: Some(key),
+            value: Some(value),
+            headers: Vec::new(),
+        };
+        let offset = state.store(record, Fate::Open(transaction));
+        let log = &mut state.partitions[partition.0 as usize];
+        log.open.entry(transaction).or_insert(offset.0);
+        state.wake_all();
+        offset
+    }
+
+    /// Commits or aborts a transaction; a marker takes an offset in each partition it wrote to.
+    pub fn end(&self, transaction: Transaction, commit: bool) {
+        let mut state = self.lock();
+        for log in &mut state.partitions {
+            if log.open.remove(&transaction).is_none() {
+                continue;
+            }
+            log.high += 1;
+            for (_, fate) in log.records.values_mut() {
+                if *fate == Fate::Open(transaction) {
+                    *fate = if commit { Fate::Visible } else { Fate::Aborted };
+                }
+            }
+        }
+        state.wake_all();
+    }
+
+    /// Leaves `count` offsets unused, as control records do.
+    pub fn skip_offsets(&self, partition: Partition, count: u64) {
+        let mut state = self.lock();
+        state.partitions[partition.0 as usize].high += count;
+        state.wake_all();
+    }
+
+    /// Retention removes everything below `low`.
+    pub fn cut_start(&self, partition: Partition, low: Position) {
+        let mut state = self.lock();
+        let log = &mut state.partitions[partition.0 as usize];
+        log.low = low.0.clamp(log.low, log.high);
+        log.records = log.records.split_off(&Offset(log.low));
+        state.wake_all();
+    }
+
+    /// A failover loses everything from `end` on.
+    pub fn truncate(&self, partition: Partition, end: Position) {
+        let mut state = self.lock();
+        let log = &mut state.partitions[partition.0 as usize];
+        log.high = end.0.min(log.high);
+        log.low = log.low.min(log.high);
+        drop(log.records.split_off(&Offset(log.high)));
+        state.wake_all();
+    }
+
+    /// The topic is deleted and created again.
+    pub fn recreate(&self) {
+        let mut state = self.lock();
+        let topic = state.identity.topic.clone();
+        let number: u64 =
+            state.identity.topic_id.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+        state.identity.topic_id = format!("{topic}-{}", number + 1);
+        state.partitions.iter_mut().for_each(|log| *log = PartitionLog::default());
+        state.wake_all();
+    }
+
+    /// The topic grows.
+    pub fn add_partitions(&self, count: u32) {
+        let mut state = self.lock();
+        state.partitions.extend((0..count).map(|_| PartitionLog::default()));
+        state.wake_all();
+    }
+
+    /// Moves one record that is on its way, the next or by chance another. Says whether there was one.
+    pub fn step(&self) -> bool {
+        let mut state = self.lock();
+        if state.down.is_some() || state.on_the_way.is_empty() {
+            return false;
+        }
+        let far = state.random.u32(..8) == 0;
+        let index = if far { state.random_index() } else { 0 };
+        let Some(way) = state.on_the_way.remove(index) else { return false };
+        let (partition, timestamp) = (way.record.partition, way.record.timestamp);
+        let offset = state.store(way.record, Fate::Visible);
+        if way.acknowledged {
+            state.report(
+                way.appender,
+                way.token,
+                partition,
+                Delivery::Stored { offset: Some(offset), timestamp },
+            );
+        }
+        state.wake_all();
+        true
+    }
+
+    /// Every visible record of a partition, for checks.
+    pub fn records(&self, partition: Partition) -> Vec<Record> {
+        let state = self.lock();
+        let log = &state.partitions[partition.0 as usize];
+        log.records
+            .values()
+            .filter(|(_, fate)| *fate == Fate::Visible)
+            .map(|(record, _)| record.clone())
+            .collect()
+    }
+
+    /// A panic elsewhere leaves a state that is whole: every method changes it under one lock without calling out.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn store(&mut self, mut record: Record, fate: Fate) -> Offset {
+        let timestamp = record.timestamp.filter(|_| !self.append_time).unwrap_or(self.now);
+        let log = &mut self.partitions[record.partition.0 as usize];
+        let offset = Offset(log.high);
+        record.offset = offset;
+        record.timestamp = Some(timestamp);
+        log.high += 1;
+        log.records.insert(offset, (record, fate));
+        offset
+    }
+
+    fn report(&mut self, appender: usize, token: Token, partition: Partition, delivery: Delivery) {
+        let delivery = match delivery {
+            Delivery::Stored { offset, .. } if self.append_time => {
+                Delivery::Stored { offset, timestamp: None }
+            }
+            delivery => delivery,
+        };
+        let slot = &mut self.appenders[appender];
+        slot.open -= 1;
+        slot.reports.push_back(crate::Report { partition, token, delivery });
+        slot.waker.wake();
+    }
+
+    fn random_index(&mut self) -> usize {
+        self.random.usize(..self.on_the_way.len())
+    }
+
+    fn wake_all(&self) {
+        self.readers.iter().for_each(Waker::wake);
+        self.appenders.iter().for_each(|slot| slot.waker.wake());
+    }
+
+    fn answering(&self) -> Result<(), LogError> {
+        self.down.clone().map_or(Ok(()), |detail| Err(LogError::Unavailable { detail }))
+    }
+}
+
+impl Log for MemoryLog {
+    fn identity(&self) -> Result<LogIdentity, LogError> {
+        let state = self.lock();
+        state.answering().map(|()| state.identity.clone())
+    }
+
+    fn partition_count(&self) -> Result<NonZeroU32, LogError> {
+        let state = self.lock();
+        state.answering()?;
+        Ok(NonZeroU32::new(state.partitions.len() as u32).expect("a log has partitions"))
+    }
+
+    fn watermarks(&self, partition: Partition) -> Result<Watermarks, LogError> {
+        let state = self.lock();
+        state.answering()?;
+        let log =
+            state.partitions.get(partition.0 as usize).ok_or(LogError::NoSuchPartition { partition })?;
+        Ok(Watermarks { low: Position(log.low), stable: Position(log.stable()), high: Position(log.high) })
+    }
+
+    fn record_bytes_max(&self) -> u64 {
+        self.lock().record_bytes_max
+    }
+
+    fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
+        self.lock().readers.push(waker);
+        Ok(Box::new(halves::MemoryReader::new(self.clone())))
+    }
+
+    fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
+        let mut state = self.lock();
+        state.answering()?;
+        state.appenders.push(AppenderSlot { reports: VecDeque::new(), open: 0, fatal: None, waker });
+        Ok(Box::new(halves::MemoryAppender::new(self.clone(), state.appenders.len() - 1)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

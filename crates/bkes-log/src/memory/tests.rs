@@ -1,0 +1,82 @@
+use super::*;
+use crate::{NewRecord, ReadEvent, wake_pair};
+
+fn log() -> MemoryLog {
+    MemoryLog::new("topic", NonZeroU32::MIN)
+}
+
+fn foreign(log: &MemoryLog, key: &'static str) -> Offset {
+    log.append_foreign(Partition(0), Some(Bytes::from_static(key.as_bytes())), Some(Bytes::new()), Vec::new())
+}
+
+fn read_all(log: &MemoryLog, from: u64) -> Vec<String> {
+    let (waker, _waiter) = wake_pair();
+    let mut reader = log.reader(waker).expect("the log is up");
+    reader.assign(Partition(0), Position(from));
+    let mut events = Vec::new();
+    reader.poll(100, &mut events);
+    let show = |event: ReadEvent| match event {
+        ReadEvent::Record(record) => format!("{}", record.offset),
+        ReadEvent::End { position, .. } => format!("end {position}"),
+        ReadEvent::Failed { failure, .. } => failure.to_string(),
+    };
+    events.into_iter().map(show).collect()
+}
+
+#[test]
+fn an_open_transaction_holds_readers_and_an_aborted_one_leaves_gaps() {
+    let log = log();
+    foreign(&log, "a");
+    let transaction = log.begin();
+    log.append_in(transaction, Partition(0), "b".into(), "".into());
+    foreign(&log, "c");
+    assert_eq!(read_all(&log, 0), ["0", "end 1"]);
+    log.end(transaction, false);
+    assert_eq!(read_all(&log, 0), ["0", "2", "end 4"]);
+}
+
+#[test]
+fn a_log_cut_at_either_end_tells_positions_out_of_range() {
+    let log = log();
+    (0..6).for_each(|_| drop(foreign(&log, "a")));
+    log.cut_start(Partition(0), Position(2));
+    assert_eq!(read_all(&log, 1), ["position 1 is out of range"]);
+    log.truncate(Partition(0), Position(4));
+    assert_eq!(read_all(&log, 5), ["position 5 is out of range"]);
+    assert_eq!(read_all(&log, 2), ["2", "3", "end 4"]);
+}
+
+#[test]
+fn one_seed_gives_one_history_and_every_send_one_report() {
+    let run = |seed: u64| {
+        let share = 100;
+        let faults = Faults {
+            delayed: share,
+            acknowledgement_lost: share,
+            late: share,
+            lost: share,
+            not_stored: share,
+            repeated: share,
+            offset_unknown: share,
+            gap: share,
+        };
+        let log = MemoryLog::with_faults("topic", NonZeroU32::MIN, faults, seed);
+        let (waker, _waiter) = wake_pair();
+        let mut appender = log.appender(waker).expect("the log is up");
+        for token in 0..500 {
+            let value = Some(Bytes::from(format!("{token}")));
+            let record =
+                NewRecord { partition: Partition(0), key: Some("k".into()), value, headers: Vec::new() };
+            appender.send(record, token).expect("there is room");
+        }
+        while log.step() {}
+        let mut reports = Vec::new();
+        appender.poll(&mut reports);
+        let mut tokens: Vec<Token> = reports.iter().map(|report| report.token).collect();
+        tokens.sort_unstable();
+        assert_eq!(tokens, (0..500).collect::<Vec<_>>(), "seed {seed}");
+        (log.records(Partition(0)), reports)
+    };
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7).0, run(8).0);
+}
