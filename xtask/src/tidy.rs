@@ -5,8 +5,8 @@
 //! That there is no `unwrap()` outside tests is clippy's part.
 
 mod crates;
+mod documents;
 mod licences;
-mod promises;
 mod text;
 
 pub use crates::metadata;
@@ -33,7 +33,7 @@ pub fn run() -> anyhow::Result<()> {
     for package in &packages {
         complaints.extend(licences::complaint(&package.name, package.license.as_deref()));
     }
-    complaints.extend(promises::complaints(&files));
+    complaints.extend(documents::complaints(&files));
     if !Command::new("cargo")
         .args(["fmt", "--all", "--check", "--", "-l"])
         .current_dir(root)
