@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod contract;
+mod memory;
 
 pub use contract::{
     Checkpoint, Counters, Durability, Fingerprint, Head, Heads, Loaded, NewEvent, ReadPart, Store,
     StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
 };
+pub use memory::MemoryStore;
