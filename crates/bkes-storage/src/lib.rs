@@ -1,15 +1,19 @@
 //! The derived store: a fold over the topic, kept by key so that all events of one aggregate come back at once.
 //!
-//! [`Store`] is the contract. A store may be thrown away at any time and is rebuilt from the log, so damage is never
+//! [`Store`] is the contract, [`RedbStore`] the implementation on disk, [`MemoryStore`] the one in memory; what must hold of
+//! both is written as tests in [`conformance`]. A store may be thrown away at any time and is rebuilt from the log, so damage is never
 //! repaired, only noticed: the file is set aside. This crate does not know the log, the accept rule, or who is waiting.
 
 #![forbid(unsafe_code)]
 
+pub mod conformance;
 mod contract;
 mod memory;
+mod redb_store;
 
 pub use contract::{
     Checkpoint, Counters, Durability, Fingerprint, Head, Heads, Loaded, NewEvent, ReadPart, Store,
     StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
 };
 pub use memory::MemoryStore;
+pub use redb_store::{OpenError, Opened, RedbOptions, RedbStore};

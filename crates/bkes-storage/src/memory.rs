@@ -222,3 +222,34 @@ fn headers_bytes(event: &StoredEvent) -> usize {
         .map(|header| header.name.len() + header.value.as_ref().map_or(0, |value| value.len()))
         .sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{self, Bench};
+
+    struct InMemory;
+
+    impl Bench for InMemory {
+        type Store = MemoryStore;
+
+        fn fresh(&mut self) -> MemoryStore {
+            MemoryStore::new()
+        }
+
+        fn open_again(&mut self, closed: MemoryStore) -> MemoryStore {
+            closed.crash();
+            closed
+        }
+
+        fn crash(&mut self, store: MemoryStore) -> MemoryStore {
+            store.crash();
+            store
+        }
+    }
+
+    #[test]
+    fn the_memory_store_conforms() {
+        conformance::check(&mut InMemory);
+    }
+}

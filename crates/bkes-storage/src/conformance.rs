@@ -1,0 +1,331 @@
+//! What must hold of every store, as tests that any implementation runs: see [`check`].
+//!
+//! Random operations run against a model that is as plain as can be: events in vectors. A failure names its seed.
+
+use crate::contract::{
+    Checkpoint, Counters, Durability, Fingerprint, Head, Heads, Loaded, NewEvent, ReadPart, Store,
+    StoreBatch, StoreError, StoreIdentity, StoredEvent,
+};
+use bkes_core::{
+    BatchPlace, Header, Incarnation, IncarnationState, Key, Offset, OpenBatch, Order, Partition, Partitioner,
+    Position, Record, Stamp, TimestampMs,
+};
+use bytes::Bytes;
+use fastrand::Rng;
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+/// How a suite makes stores of one implementation. All methods speak of one and the same store's content.
+pub trait Bench {
+    /// The implementation.
+    type Store: Store;
+
+    /// A store without content.
+    fn fresh(&mut self) -> Self::Store;
+
+    /// The store after `close`, opened again.
+    fn open_again(&mut self, closed: Self::Store) -> Self::Store;
+
+    /// The store as a killed process leaves it, opened again.
+    fn crash(&mut self, store: Self::Store) -> Self::Store;
+}
+
+/// Runs the whole suite. Panics with a readable message at the first thing that does not hold.
+pub fn check<B: Bench>(bench: &mut B) {
+    identity_is_kept(bench);
+    everything_of_an_event_comes_back(bench);
+    limits_of_a_read_hold(bench);
+    undecided_batches_come_back_and_are_forgotten(bench);
+    a_closed_store_says_so(bench);
+    for seed in 0..12 {
+        random_operations(bench, seed);
+    }
+}
+
+fn key(name: &[u8]) -> Key {
+    Key::new(Bytes::copy_from_slice(name)).expect("not empty")
+}
+
+fn event(partition: u32, order: u64, value: Bytes) -> StoredEvent {
+    StoredEvent {
+        order: Order(order),
+        partition: Partition(partition),
+        offset: Offset(order * 3),
+        timestamp: Some(TimestampMs(1_700_000_000_000)),
+        value,
+        tombstone: false,
+        stamp: None,
+        headers: Vec::new(),
+    }
+}
+
+fn events(key: &Key, list: Vec<StoredEvent>) -> StoreBatch {
+    let events = list.into_iter().map(|event| NewEvent { key: key.clone(), event }).collect();
+    StoreBatch { events, ..StoreBatch::default() }
+}
+
+fn commit(store: &impl Store, batch: &StoreBatch) {
+    store.commit(batch, Durability::Immediate).expect("the batch is committed");
+}
+
+fn read_all(store: &impl Store, key: &Key, partition: u32, from: u64) -> Vec<StoredEvent> {
+    let (partition, from) = (Partition(partition), Order(from));
+    let mut out = Vec::new();
+    let part = ReadPart { key, partition, from, events_max: usize::MAX, bytes_max: usize::MAX };
+    store.read(part, &mut out).expect("the part is read");
+    out
+}
+
+fn identity_is_kept<B: Bench>(bench: &mut B) {
+    let store = bench.fresh();
+    assert_eq!(store.load().expect("loads").identity, None, "a fresh store belongs to no log");
+    let mut identity = StoreIdentity {
+        cluster: "cluster".into(),
+        topic: "topic".into(),
+        topic_id: "id".into(),
+        partitions: NonZeroU32::MIN,
+        partitioner: None,
+    };
+    store.set_identity(&identity).expect("it is bound");
+    identity.partitions = NonZeroU32::new(7).expect("seven");
+    identity.partitioner = Some(Partitioner::Crc32);
+    store.set_identity(&identity).expect("it is bound");
+    let store = bench.crash(store);
+    assert_eq!(store.load().expect("loads").identity, Some(identity), "an identity is lasting at once");
+    store.reset().expect("resets");
+    assert_eq!(store.load().expect("loads").identity, None, "a reset store belongs to no log");
+}
+
+fn everything_of_an_event_comes_back<B: Bench>(bench: &mut B) {
+    let store = bench.fresh();
+    let header = |name: &'static [u8], value: Option<&'static [u8]>| Header {
+        name: Bytes::from_static(name),
+        value: value.map(Bytes::from_static),
+    };
+    let stamp = |number, place| Some(Stamp { incarnation: Incarnation(u64::MAX - 3), number, place });
+    let variants = vec![
+        event(0, 0, Bytes::new()),
+        StoredEvent { tombstone: true, timestamp: None, ..event(0, 1, Bytes::new()) },
+        StoredEvent { timestamp: Some(TimestampMs(-5)), ..event(0, 2, Bytes::from(vec![7; 1024 * 1024])) },
+        StoredEvent {
+            headers: vec![
+                header(b"\xff\xfe", Some(b"\x00")),
+                header(b"twice", None),
+                header(b"twice", Some(b"")),
+            ],
+            ..event(0, 3, Bytes::from_static(b"headers"))
+        },
+        StoredEvent { stamp: stamp(u64::MAX, None), ..event(0, 4, Bytes::from_static(b"stamped")) },
+        StoredEvent {
+            stamp: stamp(3, Some(BatchPlace { i: 2, count: 1_000 })),
+            ..event(0, 5, Bytes::from_static(b"batch"))
+        },
+        StoredEvent { offset: Offset(u64::MAX >> 1), ..event(0, 6, Bytes::from_static(b"far")) },
+    ];
+    let names: [&[u8]; 5] = [b"k", b"key", b"key\0", b"\0", &[0xff; 300]];
+    for name in names {
+        commit(&store, &events(&key(name), variants.clone()));
+    }
+    store.close().expect("closes");
+    let store = bench.open_again(store);
+    for name in names {
+        assert_eq!(read_all(&store, &key(name), 0, 0), variants, "key {name:?}");
+        assert_eq!(read_all(&store, &key(name), 1, 0), [], "another partition has nothing");
+    }
+    assert_eq!(store.stats().keys, names.len() as u64);
+    let mut heads = Vec::new();
+    store.heads(&[key(b"ke"), key(b"key")], &mut heads).expect("heads");
+    let head = Head { partition: Partition(0), base: Order(0), next: Order(7) };
+    assert_eq!(heads, [Heads::None, Heads::One(head)]);
+}
+
+fn limits_of_a_read_hold<B: Bench>(bench: &mut B) {
+    let store = bench.fresh();
+    let key = key(b"key");
+    for order in 5..25 {
+        commit(&store, &events(&key, vec![event(3, order, Bytes::from(vec![1; 10]))]));
+    }
+    let orders = |from: u64, events_max: usize, bytes_max: usize| {
+        let mut out = Vec::new();
+        let part = ReadPart { key: &key, partition: Partition(3), from: Order(from), events_max, bytes_max };
+        store.read(part, &mut out).expect("the part is read");
+        out.iter().map(|event| event.order.0).collect::<Vec<_>>()
+    };
+    assert_eq!(orders(0, 2, 1000), [5, 6], "a read from below the base begins at it");
+    assert_eq!(orders(10, 3, 1000), [10, 11, 12]);
+    assert_eq!(orders(10, 100, 25), [10, 11, 12], "it ends behind the event that reaches the bytes");
+    assert_eq!(orders(10, 100, 1), [10], "one event at least");
+    assert_eq!(orders(24, 100, 1000), [24]);
+    assert_eq!(orders(25, 100, 1000), [0u64; 0]);
+    assert_eq!(orders(u64::MAX, 100, 1000), [0u64; 0]);
+    assert_eq!(orders(10, 0, 1000), [0u64; 0]);
+}
+
+fn undecided_batches_come_back_and_are_forgotten<B: Bench>(bench: &mut B) {
+    let store = bench.fresh();
+    let member = Record {
+        partition: Partition(2),
+        offset: Offset(9),
+        timestamp: None,
+        key: Some(Bytes::from_static(b"key")),
+        value: None,
+        headers: vec![Header { name: Bytes::from_static(b"bkes"), value: None }],
+    };
+    let open = OpenBatch { key: key(b"key"), first: Order(4), count: 3, bytes: 3, members: vec![member; 2] };
+    let state = IncarnationState { top: 8, last_offset: Offset(10), open: Some(open) };
+    let plain = IncarnationState { top: 1, last_offset: Offset(1), open: None };
+    let checkpoint = Checkpoint {
+        position: Position(11),
+        fold_start: Position(2),
+        fingerprint: Some(Fingerprint { offset: Offset(10), crc32c: u32::MAX }),
+        cut: true,
+        counters: Counters { events: 1, void: 2, foreign: 3, split: 4, skipped: u64::MAX },
+    };
+    let (one, two) = (Incarnation(1), Incarnation(u64::MAX));
+    let batch = StoreBatch {
+        checkpoints: vec![(Partition(2), checkpoint)],
+        incarnations: vec![(Partition(2), two, Some(state.clone())), (Partition(0), one, Some(plain))],
+        ..StoreBatch::default()
+    };
+    commit(&store, &batch);
+    let store = bench.crash(store);
+    let forget = StoreBatch { incarnations: vec![(Partition(0), one, None)], ..StoreBatch::default() };
+    commit(&store, &forget);
+    store.close().expect("closes");
+    let store = bench.open_again(store);
+    let Loaded { checkpoints, incarnations, .. } = store.load().expect("loads");
+    assert_eq!(checkpoints, [(Partition(2), checkpoint)]);
+    assert_eq!(incarnations, [(Partition(2), two, state)]);
+}
+
+fn a_closed_store_says_so<B: Bench>(bench: &mut B) {
+    let store = bench.fresh();
+    store.close().expect("closes");
+    assert!(matches!(store.load(), Err(StoreError::Closed)));
+    assert!(matches!(store.commit(&StoreBatch::default(), Durability::Immediate), Err(StoreError::Closed)));
+    assert!(matches!(store.heads(&[key(b"k")], &mut Vec::new()), Err(StoreError::Closed)));
+}
+
+/// The plainest store there is.
+#[derive(Clone, Default, PartialEq, Debug)]
+struct Model {
+    events: BTreeMap<(Key, Partition), Vec<StoredEvent>>,
+    checkpoints: BTreeMap<Partition, Checkpoint>,
+}
+
+impl Model {
+    fn heads(&self, key: &Key) -> Heads {
+        let heads: Vec<Head> = self
+            .events
+            .iter()
+            .filter(|((k, _), _)| k == key)
+            .map(|((_, partition), events)| Head {
+                partition: *partition,
+                base: events[0].order,
+                next: Order(events[events.len() - 1].order.0 + 1),
+            })
+            .collect();
+        match heads[..] {
+            [] => Heads::None,
+            [head] => Heads::One(head),
+            _ => Heads::Split(heads),
+        }
+    }
+
+    fn random_batch(&mut self, random: &mut Rng, keys: &[Key]) -> StoreBatch {
+        let mut batch = StoreBatch::default();
+        for _ in 0..random.usize(0..20) {
+            let key = &keys[random.usize(..keys.len())];
+            let partition =
+                Partition(if random.u32(..10) == 0 { random.u32(..3) } else { key.bytes()[0].into() });
+            let at = self.checkpoints.entry(partition).or_default();
+            let list = self.events.entry((key.clone(), partition)).or_default();
+            let base = if random.u32(..4) == 0 { random.u64(..100) } else { 0 };
+            let order = list.last().map_or(base, |last| last.order.0 + 1);
+            let value = Bytes::from((0..random.usize(..300)).map(|_| random.u8(..)).collect::<Vec<_>>());
+            let place = random.bool().then_some(BatchPlace { i: 1, count: 2 });
+            let stamp = Stamp { incarnation: Incarnation(random.u64(..3)), number: order, place };
+            let offset = at.position.offset();
+            let stamp = random.bool().then_some(stamp);
+            let event = StoredEvent { offset, stamp, ..event(partition.0, order, value) };
+            at.position = Position(offset.0 + 1 + random.u64(..2));
+            at.counters.events += 1;
+            list.push(event.clone());
+            batch.events.push(NewEvent { key: key.clone(), event });
+        }
+        batch.checkpoints =
+            self.checkpoints.iter().map(|(partition, checkpoint)| (*partition, *checkpoint)).collect();
+        batch
+    }
+}
+
+fn random_operations<B: Bench>(bench: &mut B, seed: u64) {
+    let mut random = Rng::with_seed(seed);
+    let keys: Vec<Key> =
+        (0..random.u8(1..12)).map(|n| key(&[n % 3, b'k', n][..1 + usize::from(n % 3)])).collect();
+    let mut store = bench.fresh();
+    let mut model = Model::default();
+    // What may be there after a crash: everything since the last lasting commit, at any commit.
+    let mut since_lasting = vec![model.clone()];
+    for step in 0..60 {
+        match random.u32(..20) {
+            0 => {
+                store.close().expect("closes");
+                store = bench.open_again(store);
+                since_lasting = vec![model.clone()];
+            }
+            1 => {
+                store = bench.crash(store);
+                let found = content(&store, &keys);
+                let survived = since_lasting.iter().rev().find(|model| **model == found);
+                model = survived
+                    .unwrap_or_else(|| panic!("seed {seed}, step {step}: {found:?} was never committed"))
+                    .clone();
+                since_lasting = vec![model.clone()];
+            }
+            2 => {
+                store.reset().expect("resets");
+                model = Model::default();
+                since_lasting = vec![model.clone()];
+            }
+            _ => {
+                let batch = model.random_batch(&mut random, &keys);
+                let lasting = random.u32(..3) == 0;
+                let durability = if lasting { Durability::Immediate } else { Durability::Eventual };
+                store.commit(&batch, durability).expect("commits");
+                if lasting {
+                    since_lasting.clear();
+                }
+                since_lasting.push(model.clone());
+            }
+        }
+        let key = &keys[random.usize(..keys.len())];
+        let mut heads = Vec::new();
+        store.heads(std::slice::from_ref(key), &mut heads).expect("heads");
+        assert_eq!(heads, [model.heads(key)], "seed {seed}, step {step}, key {key}");
+        let partition = random.u32(..3);
+        let all = model.events.get(&(key.clone(), Partition(partition))).cloned().unwrap_or_default();
+        let from = random.u64(..30);
+        let expected: Vec<StoredEvent> = all.into_iter().filter(|event| event.order.0 >= from).collect();
+        assert_eq!(
+            read_all(&store, key, partition, from),
+            expected,
+            "seed {seed}, step {step}, key {key} from {from}"
+        );
+    }
+    assert_eq!(content(&store, &keys), model, "seed {seed}");
+}
+
+fn content(store: &impl Store, keys: &[Key]) -> Model {
+    let mut model = Model::default();
+    for key in keys {
+        for partition in 0..256 {
+            let events = read_all(store, key, partition, 0);
+            if !events.is_empty() {
+                model.events.insert((key.clone(), Partition(partition)), events);
+            }
+        }
+    }
+    model.checkpoints = store.load().expect("loads").checkpoints.into_iter().collect();
+    model
+}

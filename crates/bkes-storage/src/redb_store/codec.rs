@@ -1,0 +1,413 @@
+//! The bytes of the store's rows: variable-length integers, and a checksum wherever a row carries content.
+//!
+//! Decoding trusts nothing: whatever the file holds, the answer is a value or `Garbled`, never a panic.
+
+use crate::contract::{Checkpoint, Counters, Fingerprint, StoreIdentity, StoredEvent};
+use bkes_core::{
+    BatchPlace, Header, Incarnation, IncarnationState, Key, Offset, OpenBatch, Order, Partition, Partitioner,
+    Position, Record, Stamp, TimestampMs,
+};
+use bytes::Bytes;
+use std::num::NonZeroU32;
+
+/// Stored bytes that no writer of this format wrote.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Garbled;
+
+type Decoded<T> = Result<T, Garbled>;
+
+pub fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn put_signed(out: &mut Vec<u8>, number: i64) {
+    put_number(out, ((number << 1) ^ (number >> 63)) as u64);
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_number(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Null is 0, otherwise the length plus one.
+fn put_optional(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    put_number(out, bytes.map_or(0, |bytes| bytes.len() as u64 + 1));
+    out.extend_from_slice(bytes.unwrap_or_default());
+}
+
+fn put_headers(out: &mut Vec<u8>, headers: &[Header]) {
+    put_number(out, headers.len() as u64);
+    for header in headers {
+        put_bytes(out, &header.name);
+        put_optional(out, header.value.as_deref());
+    }
+}
+
+/// Reads a row from the front, slicing content out of it without a copy.
+pub struct Cursor<'a> {
+    whole: &'a Bytes,
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub fn new(whole: &'a Bytes) -> Cursor<'a> {
+        Cursor { whole, at: 0 }
+    }
+
+    pub fn number(&mut self) -> Decoded<u64> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = *self.whole.get(self.at).ok_or(Garbled)?;
+            self.at += 1;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                return Err(Garbled);
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(Garbled)
+    }
+
+    fn small(&mut self) -> Decoded<u32> {
+        u32::try_from(self.number()?).map_err(|_| Garbled)
+    }
+
+    fn signed(&mut self) -> Decoded<i64> {
+        let number = self.number()?;
+        Ok((number >> 1) as i64 ^ -((number & 1) as i64))
+    }
+
+    fn take(&mut self, length: u64) -> Decoded<Bytes> {
+        let length = usize::try_from(length).map_err(|_| Garbled)?;
+        let end = self.at.checked_add(length).filter(|end| *end <= self.whole.len()).ok_or(Garbled)?;
+        let bytes = self.whole.slice(self.at..end);
+        self.at = end;
+        Ok(bytes)
+    }
+
+    fn bytes(&mut self) -> Decoded<Bytes> {
+        let length = self.number()?;
+        self.take(length)
+    }
+
+    fn optional(&mut self) -> Decoded<Option<Bytes>> {
+        match self.number()? {
+            0 => Ok(None),
+            length => self.take(length - 1).map(Some),
+        }
+    }
+
+    fn headers(&mut self) -> Decoded<Vec<Header>> {
+        let count = self.number()?;
+        if count > self.whole.len() as u64 {
+            return Err(Garbled);
+        }
+        (0..count).map(|_| Ok(Header { name: self.bytes()?, value: self.optional()? })).collect()
+    }
+
+    fn rest(&mut self) -> Bytes {
+        let rest = self.whole.slice(self.at..);
+        self.at = self.whole.len();
+        rest
+    }
+
+    pub fn end(&self) -> Decoded<()> {
+        if self.at == self.whole.len() { Ok(()) } else { Err(Garbled) }
+    }
+}
+
+/// Puts a CRC-32C, of `context` and the row, in front of a row.
+fn seal(context: &[u8], row: &mut [u8]) {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(context), &row[4..]);
+    row[..4].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn unseal(context: &[u8], row: &Bytes) -> Decoded<Bytes> {
+    let (head, rest) = row.split_at_checked(4).ok_or(Garbled)?;
+    let crc = crc32c::crc32c_append(crc32c::crc32c(context), rest);
+    if head == crc.to_le_bytes() { Ok(row.slice(4..)) } else { Err(Garbled) }
+}
+
+const TOMBSTONE: u8 = 1;
+const TIMESTAMP: u8 = 2;
+const STAMP: u8 = 4;
+const PLACE: u8 = 8;
+const HEADERS: u8 = 16;
+
+/// Which event a row of the log table is: it goes into the checksum, so that a row in the wrong place is noticed.
+#[derive(Clone, Copy)]
+pub struct Slot {
+    pub stream: u64,
+    pub order: Order,
+}
+
+impl Slot {
+    fn context(self) -> [u8; 16] {
+        let mut context = [0; 16];
+        context[..8].copy_from_slice(&self.stream.to_le_bytes());
+        context[8..].copy_from_slice(&self.order.0.to_le_bytes());
+        context
+    }
+}
+
+/// Writes an event's row over `out`. `name` is the short number of its incarnation.
+pub fn put_event(out: &mut Vec<u8>, slot: Slot, event: &StoredEvent, name: Option<u64>) {
+    let place = event.stamp.and_then(|stamp| stamp.place);
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    out.clear();
+    out.extend_from_slice(&[0; 4]);
+    out.push(
+        flag(event.tombstone, TOMBSTONE)
+            | flag(event.timestamp.is_some(), TIMESTAMP)
+            | flag(event.stamp.is_some(), STAMP)
+            | flag(place.is_some(), PLACE)
+            | flag(!event.headers.is_empty(), HEADERS),
+    );
+    put_number(out, u64::from(event.partition.0));
+    put_number(out, event.offset.0);
+    if let Some(timestamp) = event.timestamp {
+        put_signed(out, timestamp.0);
+    }
+    if let (Some(stamp), Some(name)) = (event.stamp, name) {
+        put_number(out, name);
+        put_number(out, stamp.number);
+    }
+    if let Some(place) = place {
+        put_number(out, u64::from(place.i));
+        put_number(out, u64::from(place.count));
+    }
+    if !event.headers.is_empty() {
+        put_headers(out, &event.headers);
+    }
+    out.extend_from_slice(&event.value);
+    seal(&slot.context(), out);
+}
+
+/// Reads an event's row; `name` finds the incarnation of a short number.
+pub fn get_event(row: &Bytes, slot: Slot, name: impl Fn(u64) -> Option<Incarnation>) -> Decoded<StoredEvent> {
+    let row = unseal(&slot.context(), row)?;
+    let flags = *row.first().ok_or(Garbled)?;
+    let has = |flag: u8| flags & flag != 0;
+    let mut cursor = Cursor { whole: &row, at: 1 };
+    let partition = Partition(cursor.small()?);
+    let offset = Offset(cursor.number()?);
+    let timestamp = if has(TIMESTAMP) { Some(TimestampMs(cursor.signed()?)) } else { None };
+    let stamp = if has(STAMP) {
+        let incarnation = name(cursor.number()?).ok_or(Garbled)?;
+        let number = cursor.number()?;
+        let place =
+            if has(PLACE) { Some(BatchPlace { i: cursor.small()?, count: cursor.small()? }) } else { None };
+        Some(Stamp { incarnation, number, place })
+    } else {
+        None
+    };
+    let headers = if has(HEADERS) { cursor.headers()? } else { Vec::new() };
+    let value = cursor.rest();
+    Ok(StoredEvent {
+        order: slot.order,
+        partition,
+        offset,
+        timestamp,
+        value,
+        tombstone: has(TOMBSTONE),
+        stamp,
+        headers,
+    })
+}
+
+/// One partition's share of an aggregate, and where its last run of events lies in the log table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Part {
+    pub partition: Partition,
+    pub stream: u64,
+    pub base: Order,
+    pub next: Order,
+    pub run_position: u64,
+    pub run_length: u64,
+}
+
+impl Part {
+    /// The order of the first event of the last run.
+    pub fn run_first(&self) -> Order {
+        Order(self.next.0 - self.run_length)
+    }
+}
+
+pub fn put_parts(out: &mut Vec<u8>, key: &[u8], parts: &[Part]) {
+    out.clear();
+    out.extend_from_slice(&[0; 4]);
+    for part in parts {
+        put_number(out, u64::from(part.partition.0));
+        put_number(out, part.stream);
+        put_number(out, part.base.0);
+        put_number(out, part.next.0 - part.base.0);
+        put_number(out, part.run_length);
+        put_number(out, part.run_position);
+    }
+    seal(key, out);
+}
+
+pub fn get_parts(row: &[u8], key: &[u8], out: &mut Vec<Part>) -> Decoded<()> {
+    let row = unseal(key, &Bytes::copy_from_slice(row))?;
+    let mut cursor = Cursor::new(&row);
+    while cursor.end().is_err() {
+        let partition = Partition(cursor.small()?);
+        let stream = cursor.number()?;
+        let base = Order(cursor.number()?);
+        let next = base.plus(cursor.number()?).ok_or(Garbled)?;
+        let run_length = cursor.number()?;
+        let run_position = cursor.number()?;
+        if run_length == 0 || run_length > next.0 - base.0 || run_position.checked_add(run_length).is_none() {
+            return Err(Garbled);
+        }
+        out.push(Part { partition, stream, base, next, run_position, run_length });
+    }
+    Ok(())
+}
+
+pub fn put_checkpoint(partition: Partition, checkpoint: &Checkpoint) -> Vec<u8> {
+    let mut out = vec![0; 4];
+    let Checkpoint { position, fold_start, fingerprint, cut, counters } = *checkpoint;
+    put_number(&mut out, position.0);
+    put_number(&mut out, fold_start.0);
+    out.push(u8::from(cut) | if fingerprint.is_some() { 2 } else { 0 });
+    if let Some(Fingerprint { offset, crc32c }) = fingerprint {
+        put_number(&mut out, offset.0);
+        put_number(&mut out, u64::from(crc32c));
+    }
+    let Counters { events, void, foreign, split, skipped } = counters;
+    [events, void, foreign, split, skipped].into_iter().for_each(|count| put_number(&mut out, count));
+    seal(&partition.0.to_le_bytes(), &mut out);
+    out
+}
+
+pub fn get_checkpoint(partition: Partition, row: &[u8]) -> Decoded<Checkpoint> {
+    let row = unseal(&partition.0.to_le_bytes(), &Bytes::copy_from_slice(row))?;
+    let mut cursor = Cursor::new(&row);
+    let position = Position(cursor.number()?);
+    let fold_start = Position(cursor.number()?);
+    let flags = cursor.number()?;
+    let fingerprint = match flags & 2 {
+        0 => None,
+        _ => Some(Fingerprint { offset: Offset(cursor.number()?), crc32c: cursor.small()? }),
+    };
+    let mut count = || cursor.number();
+    let counters =
+        Counters { events: count()?, void: count()?, foreign: count()?, split: count()?, skipped: count()? };
+    cursor.end()?;
+    Ok(Checkpoint { position, fold_start, fingerprint, cut: flags & 1 == 1, counters })
+}
+
+fn put_record(out: &mut Vec<u8>, record: &Record) {
+    put_number(out, record.offset.0);
+    put_number(out, u64::from(record.timestamp.is_some()));
+    put_signed(out, record.timestamp.map_or(0, |timestamp| timestamp.0));
+    put_optional(out, record.key.as_deref());
+    put_optional(out, record.value.as_deref());
+    put_headers(out, &record.headers);
+}
+
+fn get_record(cursor: &mut Cursor<'_>, partition: Partition) -> Decoded<Record> {
+    let offset = Offset(cursor.number()?);
+    let has_timestamp = cursor.number()? == 1;
+    let timestamp = Some(TimestampMs(cursor.signed()?)).filter(|_| has_timestamp);
+    Ok(Record {
+        partition,
+        offset,
+        timestamp,
+        key: cursor.optional()?,
+        value: cursor.optional()?,
+        headers: cursor.headers()?,
+    })
+}
+
+fn incarnation_context(partition: Partition, incarnation: Incarnation) -> [u8; 12] {
+    let mut context = [0; 12];
+    context[..4].copy_from_slice(&partition.0.to_le_bytes());
+    context[4..].copy_from_slice(&incarnation.0.to_le_bytes());
+    context
+}
+
+pub fn put_incarnation(partition: Partition, incarnation: Incarnation, state: &IncarnationState) -> Vec<u8> {
+    let mut out = vec![0; 4];
+    put_number(&mut out, state.top);
+    put_number(&mut out, state.last_offset.0);
+    put_number(&mut out, u64::from(state.open.is_some()));
+    if let Some(OpenBatch { key, first, count, bytes, members }) = &state.open {
+        put_bytes(&mut out, key.as_ref());
+        put_number(&mut out, first.0);
+        put_number(&mut out, u64::from(*count));
+        put_number(&mut out, *bytes as u64);
+        put_number(&mut out, members.len() as u64);
+        members.iter().for_each(|member| put_record(&mut out, member));
+    }
+    seal(&incarnation_context(partition, incarnation), &mut out);
+    out
+}
+
+pub fn get_incarnation(
+    partition: Partition,
+    incarnation: Incarnation,
+    row: &[u8],
+) -> Decoded<IncarnationState> {
+    let row = unseal(&incarnation_context(partition, incarnation), &Bytes::copy_from_slice(row))?;
+    let mut cursor = Cursor::new(&row);
+    let top = cursor.number()?;
+    let last_offset = Offset(cursor.number()?);
+    let open = match cursor.number()? {
+        0 => None,
+        _ => {
+            let key = Key::new(cursor.bytes()?).ok_or(Garbled)?;
+            let first = Order(cursor.number()?);
+            let count = cursor.small()?;
+            let bytes = usize::try_from(cursor.number()?).map_err(|_| Garbled)?;
+            let members = cursor.number()?;
+            if members == 0 || members > u64::from(count) {
+                return Err(Garbled);
+            }
+            let members =
+                (0..members).map(|_| get_record(&mut cursor, partition)).collect::<Decoded<Vec<Record>>>()?;
+            Some(OpenBatch { key, first, count, bytes, members })
+        }
+    };
+    cursor.end()?;
+    Ok(IncarnationState { top, last_offset, open })
+}
+
+pub fn put_identity(identity: &StoreIdentity) -> Vec<u8> {
+    let mut out = vec![0; 4];
+    for text in [&identity.cluster, &identity.topic, &identity.topic_id] {
+        put_bytes(&mut out, text.as_bytes());
+    }
+    put_number(&mut out, u64::from(identity.partitions.get()));
+    out.push(match identity.partitioner {
+        None => 0,
+        Some(Partitioner::Murmur2) => 1,
+        Some(Partitioner::Crc32) => 2,
+    });
+    seal(b"identity", &mut out);
+    out
+}
+
+pub fn get_identity(row: &[u8]) -> Decoded<StoreIdentity> {
+    let row = unseal(b"identity", &Bytes::copy_from_slice(row))?;
+    let mut cursor = Cursor::new(&row);
+    let mut text = || String::from_utf8(cursor.bytes()?.to_vec()).map_err(|_| Garbled);
+    let (cluster, topic, topic_id) = (text()?, text()?, text()?);
+    let partitions = NonZeroU32::new(cursor.small()?).ok_or(Garbled)?;
+    let partitioner = match cursor.number()? {
+        0 => None,
+        1 => Some(Partitioner::Murmur2),
+        2 => Some(Partitioner::Crc32),
+        _ => return Err(Garbled),
+    };
+    cursor.end()?;
+    Ok(StoreIdentity { cluster, topic, topic_id, partitions, partitioner })
+}

@@ -1,0 +1,190 @@
+use super::*;
+use crate::conformance::{self, Bench};
+use crate::contract::{NewEvent, StoredEvent};
+use bkes_core::{Offset, Order, Partition, TimestampMs};
+use bytes::Bytes;
+use tempfile::TempDir;
+
+fn options(directory: &TempDir) -> RedbOptions {
+    RedbOptions { directory: directory.path().to_owned(), cache_bytes: 16 * 1024 * 1024 }
+}
+
+fn open(directory: &TempDir) -> RedbStore {
+    RedbStore::open(&options(directory)).expect("the store opens").store
+}
+
+struct OnDisk(TempDir);
+
+impl Bench for OnDisk {
+    type Store = RedbStore;
+
+    fn fresh(&mut self) -> RedbStore {
+        self.0 = TempDir::new().expect("a directory");
+        open(&self.0)
+    }
+
+    fn open_again(&mut self, closed: RedbStore) -> RedbStore {
+        drop(closed);
+        open(&self.0)
+    }
+
+    /// A killed process leaves the file as it is: a copy of it, taken while the store is open.
+    fn crash(&mut self, store: RedbStore) -> RedbStore {
+        let copy = TempDir::new().expect("a directory");
+        fs::copy(self.0.path().join(FILE), copy.path().join(FILE)).expect("the file is copied");
+        drop(store);
+        self.0 = copy;
+        open(&self.0)
+    }
+}
+
+#[test]
+fn the_redb_store_conforms() {
+    conformance::check(&mut OnDisk(TempDir::new().expect("a directory")));
+}
+
+fn key(n: u64) -> Key {
+    Key::new(format!("key-{n}")).expect("not empty")
+}
+
+fn value(n: u64, order: u64) -> Bytes {
+    Bytes::from(format!("value {order} of key {n}").repeat(4))
+}
+
+fn fill(store: &RedbStore) {
+    for round in 0..4u64 {
+        let events = (0..200u64).map(|n| NewEvent {
+            key: key(n),
+            event: StoredEvent {
+                order: Order(round),
+                partition: Partition(0),
+                offset: Offset(round * 200 + n),
+                timestamp: Some(TimestampMs(1)),
+                value: value(n, round),
+                tombstone: false,
+                stamp: None,
+                headers: Vec::new(),
+            },
+        });
+        let batch = StoreBatch { events: events.collect(), ..StoreBatch::default() };
+        store.commit(&batch, Durability::Immediate).expect("commits");
+    }
+}
+
+/// Reads everything: what comes back is right, or the answer is an error.
+fn read_everything(store: &RedbStore) -> bool {
+    let mut whole = true;
+    for n in 0..200 {
+        let mut out = Vec::new();
+        let (key, partition) = (key(n), Partition(0));
+        let part =
+            ReadPart { key: &key, partition, from: Order(0), events_max: usize::MAX, bytes_max: usize::MAX };
+        match store.read(part, &mut out) {
+            Ok(()) => {
+                let expected: Vec<Bytes> = (0..4).map(|order| value(n, order)).collect();
+                let found: Vec<Bytes> = out.into_iter().map(|event| event.value).collect();
+                if found.is_empty() {
+                    whole = false;
+                } else {
+                    assert_eq!(found, expected, "key {n}");
+                }
+            }
+            Err(StoreError::Damaged { .. } | StoreError::ReadFailed { .. }) => whole = false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    whole
+}
+
+#[test]
+fn a_damaged_file_gives_right_bytes_or_an_error_or_is_set_aside() {
+    let directory = TempDir::new().expect("a directory");
+    let store = open(&directory);
+    fill(&store);
+    store.close().expect("closes");
+    drop(store);
+    let file = directory.path().join(FILE);
+    let good = fs::read(&file).expect("the file is read");
+    let mut random = fastrand::Rng::with_seed(5);
+    let (mut noticed, mut harmless) = (0, 0);
+    for round in 0..150 {
+        let mut bad = good.clone();
+        match round % 3 {
+            0 => {
+                let at = random.usize(..bad.len());
+                bad[at] ^= 1 << random.u8(..8);
+            }
+            1 => {
+                let page = random.usize(..bad.len() / 4096) * 4096;
+                bad[page..page + 4096].iter_mut().for_each(|byte| *byte = random.u8(..));
+            }
+            _ => bad.truncate(random.usize(..bad.len())),
+        }
+        let copy = TempDir::new().expect("a directory");
+        fs::write(copy.path().join(FILE), bad).expect("the file is written");
+        let Opened { store, set_aside } =
+            RedbStore::open(&options(&copy)).expect("a damaged file is set aside");
+        let whole = read_everything(&store);
+        if set_aside.is_some() || !whole {
+            noticed += 1;
+            store.reset().expect("a store can always begin anew");
+            fill(&store);
+            assert!(read_everything(&store), "round {round}");
+        } else {
+            harmless += 1;
+        }
+    }
+    assert!(noticed > 50, "{noticed} noticed, {harmless} harmless");
+}
+
+#[test]
+fn a_second_process_on_the_same_directory_is_refused() {
+    let directory = TempDir::new().expect("a directory");
+    let store = open(&directory);
+    let refused =
+        RedbStore::open(&options(&directory)).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(refused.starts_with("another process uses"), "{refused}");
+    drop(store);
+    open(&directory);
+}
+
+#[test]
+fn a_file_of_another_format_is_refused_and_left_as_it_is() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join(FILE);
+    let database = Database::create(&file).expect("a file");
+    let transaction = database.begin_write().expect("a transaction");
+    let meta: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("meta");
+    transaction.open_table(meta).expect("a table").insert("format", &2u64.to_le_bytes()[..]).expect("a row");
+    transaction.commit().expect("commits");
+    drop(database);
+    let refused =
+        RedbStore::open(&options(&directory)).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(refused.contains("has format 2, this version reads format 1"), "{refused}");
+    assert!(file.exists() && !directory.path().join(format!("{FILE}.damaged-1")).exists());
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_named() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("file");
+    fs::write(&file, "x").expect("a file");
+    let options = RedbOptions { directory: file.join("below"), cache_bytes: 0 };
+    let refused = RedbStore::open(&options).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(refused.starts_with("cannot use"), "{refused}");
+}
+
+#[test]
+fn at_most_two_damaged_files_are_kept() {
+    let directory = TempDir::new().expect("a directory");
+    for _ in 0..4 {
+        fs::write(directory.path().join(FILE), "garbage").expect("the file is written");
+        assert!(RedbStore::open(&options(&directory)).expect("opens").set_aside.is_some());
+    }
+    let names = fs::read_dir(directory.path())
+        .expect("listed")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    assert_eq!(names, ["lock", FILE, "store.redb.damaged-1", "store.redb.damaged-2"]);
+}
