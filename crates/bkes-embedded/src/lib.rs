@@ -1,1 +1,21 @@
+//! The log contract over one durable local file, for running without Kafka.
+//!
+//! All partitions share one append-only file, so that one `fdatasync` makes a whole group of appends lasting: a writer thread
+//! takes what has gathered, writes it with one call, syncs, and only then acknowledges and shows it to readers. What was
+//! acknowledged survives a kill and a power cut.
+//!
+//! The file is the truth, so nothing is repaired by guessing: a torn tail (a group that was never acknowledged) is cut on
+//! opening, damage anywhere else refuses to open and names the place. `docs/formats.md` has the bytes.
+//!
+//! This crate does not know what an event is; it must never lose or invent a record.
+
 #![forbid(unsafe_code)]
+
+mod file;
+mod frame;
+mod log;
+mod reader;
+mod writer;
+
+pub use file::OpenError;
+pub use log::{EmbeddedLog, EmbeddedOptions};

@@ -1,0 +1,141 @@
+//! The log's handle and what its threads share.
+
+use crate::file::{self, Head, Index, OpenError};
+use crate::reader::EmbeddedReader;
+use crate::writer::{self, EmbeddedAppender, Queue};
+use bkes_core::{Partition, Position};
+use bkes_log::{Log, LogAppender, LogError, LogIdentity, LogReader, Waker, Watermarks};
+use std::fs::File;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::JoinHandle;
+
+/// Where the log lies, and what a new one is like.
+#[derive(Clone, Debug)]
+pub struct EmbeddedOptions {
+    /// The directory; made when it is not there. It belongs to the log alone.
+    pub directory: PathBuf,
+    /// The topic's name; an existing log must have it.
+    pub topic: String,
+    /// The partitions of a new log; an existing one keeps its own.
+    pub partitions: NonZeroU32,
+    /// The largest key + value + headers of one record, in bytes.
+    pub record_bytes_max: u64,
+}
+
+impl EmbeddedOptions {
+    /// A log of one partition in a directory, with records up to 1 MiB.
+    pub fn new(directory: impl Into<PathBuf>) -> EmbeddedOptions {
+        EmbeddedOptions {
+            directory: directory.into(),
+            topic: "events".into(),
+            partitions: NonZeroU32::MIN,
+            record_bytes_max: 1024 * 1024,
+        }
+    }
+}
+
+/// What is synced, and so may be read.
+pub(crate) struct Published {
+    pub end: u64,
+    pub index: Vec<Index>,
+}
+
+pub(crate) struct Shared {
+    pub file: File,
+    pub head: Head,
+    pub start: u64,
+    pub record_bytes_max: u64,
+    pub published: RwLock<Published>,
+    pub queue: Mutex<Queue>,
+    pub queued: Condvar,
+    pub readers: Mutex<Vec<Waker>>,
+}
+
+impl Shared {
+    pub fn published(&self) -> RwLockReadGuard<'_, Published> {
+        self.published.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn wake_readers(&self) {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Waker::wake);
+    }
+}
+
+/// A durable log in one local file. Dropping the last of log, readers and appenders ends its writer thread, after what is
+/// queued is written.
+pub struct EmbeddedLog {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl EmbeddedLog {
+    /// Opens the log, or makes it. A torn tail is cut; damage elsewhere is refused.
+    pub fn open(options: &EmbeddedOptions) -> Result<EmbeddedLog, OpenError> {
+        let opened = file::open(&options.directory, &options.topic, options.partitions)?;
+        let file::Opened { file, head, start, end, index } = opened;
+        let shared = Arc::new(Shared {
+            file,
+            head,
+            start,
+            record_bytes_max: options.record_bytes_max,
+            published: RwLock::new(Published { end, index }),
+            queue: Mutex::default(),
+            queued: Condvar::new(),
+            readers: Mutex::default(),
+        });
+        let of_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("bkes-log-writer".into())
+            .spawn(move || writer::run(&of_thread))
+            .map_err(|source| OpenError::Unusable { path: options.directory.clone(), source })?;
+        Ok(EmbeddedLog { shared, thread: Some(thread) })
+    }
+}
+
+impl Drop for EmbeddedLog {
+    fn drop(&mut self) {
+        self.shared.queue().stop = true;
+        self.shared.queued.notify_all();
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Log for EmbeddedLog {
+    fn identity(&self) -> Result<LogIdentity, LogError> {
+        let Head { topic, topic_id, .. } = &self.shared.head;
+        let topic_id = topic_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(LogIdentity { cluster: "embedded".into(), topic: topic.clone(), topic_id })
+    }
+
+    fn partition_count(&self) -> Result<NonZeroU32, LogError> {
+        Ok(self.shared.head.partitions)
+    }
+
+    fn watermarks(&self, partition: Partition) -> Result<Watermarks, LogError> {
+        let published = self.shared.published();
+        let index = file::of(&published.index, partition).ok_or(LogError::NoSuchPartition { partition })?;
+        let high = Position(index.next().0);
+        Ok(Watermarks { low: Position::START, stable: high, high })
+    }
+
+    fn record_bytes_max(&self) -> u64 {
+        self.shared.record_bytes_max
+    }
+
+    fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
+        self.shared.readers.lock().unwrap_or_else(PoisonError::into_inner).push(waker);
+        Ok(Box::new(EmbeddedReader::new(Arc::clone(&self.shared))))
+    }
+
+    fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
+        Ok(Box::new(EmbeddedAppender::new(Arc::clone(&self.shared), waker)))
+    }
+}
