@@ -1,1 +1,270 @@
-//! stub
+//! What must hold of every log, as tests that any implementation runs: see [`check`].
+//!
+//! The suite is written for the slowest and loosest implementation, a real broker: reports come when they come, offsets have
+//! gaps, and a fresh topic may begin anywhere. It waits on the waker like an owner does, never by polling.
+
+use crate::{
+    AppenderState, Delivery, Log, LogAppender, LogError, LogReader, NewRecord, ReadEvent, ReadFailure,
+    Report, SendError, Waiter, wake_pair,
+};
+use bkes_core::{Header, Offset, Partition, Position, Record};
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+/// How long the suite waits for something that must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the whole suite; `fresh` makes an empty log with this many partitions each time it is called. Panics with a
+/// readable message at the first thing that does not hold.
+pub fn check<L: Log>(mut fresh: impl FnMut(NonZeroU32) -> L) {
+    let one = NonZeroU32::MIN;
+    let three = NonZeroU32::new(3).expect("three");
+    a_fresh_log_is_empty_and_knows_itself(&fresh(three));
+    what_is_stored_is_read_back_as_it_was(&fresh(one));
+    every_send_has_one_report_and_partitions_keep_their_order(&fresh(three));
+    reading_begins_anywhere_and_tells_the_end(&fresh(one));
+    positions_outside_the_log_are_told(&fresh(one));
+    a_record_beyond_the_limit_is_refused_with_both_sizes(&fresh(one));
+    a_waiting_reader_is_woken_by_an_append(&fresh(one));
+}
+
+struct Writing {
+    appender: Box<dyn LogAppender>,
+    waiter: Waiter,
+}
+
+impl Writing {
+    fn new(log: &impl Log) -> Writing {
+        let (waker, waiter) = wake_pair();
+        let appender = log.appender(waker).expect("the log gives an appender");
+        assert_eq!(appender.state(), AppenderState::Up, "a new appender is up");
+        Writing { appender, waiter }
+    }
+
+    /// Waits until this many reports are there.
+    fn reports(&mut self, count: usize) -> Vec<Report> {
+        let (mut reports, until) = (Vec::new(), Instant::now() + PATIENCE);
+        loop {
+            self.appender.poll(&mut reports);
+            if reports.len() >= count {
+                return reports;
+            }
+            assert!(Instant::now() < until, "{} of {count} reports came", reports.len());
+            self.waiter.wait(Some(PATIENCE));
+        }
+    }
+
+    fn append(&mut self, record: NewRecord) -> Offset {
+        self.appender.send(record, 1).expect("the record is taken");
+        match self.reports(1).remove(0).delivery {
+            Delivery::Stored { offset: Some(offset), .. } => offset,
+            delivery => panic!("a plain append was not stored: {delivery:?}"),
+        }
+    }
+}
+
+struct Reading {
+    reader: Box<dyn LogReader>,
+    waiter: Waiter,
+}
+
+impl Reading {
+    fn new(log: &impl Log, places: &[(u32, Position)]) -> Reading {
+        let (waker, waiter) = wake_pair();
+        let mut reader = log.reader(waker).expect("the log gives a reader");
+        places.iter().for_each(|(partition, from)| reader.assign(Partition(*partition), *from));
+        Reading { reader, waiter }
+    }
+
+    /// Reads until `done` is true of what was read.
+    fn until(&mut self, done: impl Fn(&[ReadEvent]) -> bool) -> Vec<ReadEvent> {
+        let (mut events, until) = (Vec::new(), Instant::now() + PATIENCE);
+        loop {
+            let before = events.len();
+            self.reader.poll(1_000, &mut events);
+            if done(&events) {
+                return events;
+            }
+            assert!(Instant::now() < until, "waited in vain after {:?}", events.last());
+            if events.len() == before {
+                self.waiter.wait(Some(PATIENCE));
+            }
+        }
+    }
+
+    fn records(&mut self, count: usize) -> Vec<Record> {
+        let events = self.until(|events| {
+            events.iter().filter(|event| matches!(event, ReadEvent::Record(_))).count() >= count
+        });
+        let record = |event| if let ReadEvent::Record(record) = event { Some(record) } else { None };
+        events.into_iter().filter_map(record).collect()
+    }
+
+    /// Reads to where an end at or after `position` is told; its position.
+    fn end(&mut self, position: Position) -> Position {
+        let ends = |events: &[ReadEvent]| {
+            events.iter().rev().find_map(|event| match event {
+                ReadEvent::End { position: end, .. } if *end >= position => Some(*end),
+                _ => None,
+            })
+        };
+        ends(&self.until(|events| ends(events).is_some())).expect("just found")
+    }
+}
+
+fn record(partition: u32, key: &str, value: &str) -> NewRecord {
+    NewRecord {
+        partition: Partition(partition),
+        key: Some(Bytes::copy_from_slice(key.as_bytes())),
+        value: Some(Bytes::copy_from_slice(value.as_bytes())),
+        headers: Vec::new(),
+    }
+}
+
+fn low(log: &impl Log, partition: u32) -> Position {
+    log.watermarks(Partition(partition)).expect("the log answers").low
+}
+
+fn a_fresh_log_is_empty_and_knows_itself(log: &impl Log) {
+    assert_eq!(log.partition_count(), Ok(NonZeroU32::new(3).expect("three")));
+    assert_eq!(log.identity(), log.identity(), "an identity does not change by asking");
+    assert!(!log.identity().expect("the log answers").topic.is_empty());
+    for partition in 0..3 {
+        let marks = log.watermarks(Partition(partition)).expect("the log answers");
+        assert!(marks.low == marks.stable && marks.stable == marks.high, "partition {partition}: {marks:?}");
+    }
+    let missing = log.watermarks(Partition(3));
+    assert_eq!(missing, Err(LogError::NoSuchPartition { partition: Partition(3) }));
+}
+
+fn what_is_stored_is_read_back_as_it_was(log: &impl Log) {
+    let header = |name: &'static [u8], value: Option<&'static [u8]>| Header {
+        name: Bytes::from_static(name),
+        value: value.map(Bytes::from_static),
+    };
+    let headers = vec![header(b"twice", Some(b"1")), header(b"\xff\xfe", None), header(b"twice", Some(b""))];
+    let variants = [
+        record(0, "key", "value"),
+        NewRecord { headers, ..record(0, "headers", "value") },
+        NewRecord { value: None, ..record(0, "null value", "") },
+        NewRecord { value: Some(Bytes::new()), ..record(0, "empty value", "") },
+        NewRecord { key: None, ..record(0, "", "null key") },
+        NewRecord { key: Some(Bytes::new()), ..record(0, "", "empty key") },
+        NewRecord { value: Some(Bytes::from(vec![0xa5; 100_000])), ..record(0, "large", "") },
+    ];
+    let mut writing = Writing::new(log);
+    let offsets: Vec<Offset> = variants.iter().map(|record| writing.append(record.clone())).collect();
+    let found = Reading::new(log, &[(0, low(log, 0))]).records(variants.len());
+    for ((found, offset), sent) in found.iter().zip(offsets).zip(variants) {
+        let back = NewRecord {
+            partition: found.partition,
+            key: found.key.clone(),
+            value: found.value.clone(),
+            headers: found.headers.clone(),
+        };
+        assert_eq!((back, found.offset), (sent, offset));
+        assert!(found.timestamp.is_some_and(|timestamp| timestamp.0 > 0), "{:?}", found.timestamp);
+    }
+    let marks = log.watermarks(Partition(0)).expect("the log answers");
+    assert!(marks.stable == marks.high && marks.high > found[found.len() - 1].offset.next().min(marks.low));
+}
+
+fn every_send_has_one_report_and_partitions_keep_their_order(log: &impl Log) {
+    const COUNT: u64 = 10_000;
+    let mut writing = Writing::new(log);
+    let mut reports = Vec::new();
+    for token in 0..COUNT {
+        let record = record((token % 3) as u32, &format!("key-{}", token % 17), &token.to_string());
+        while let Err(error) = writing.appender.send(record.clone(), token) {
+            assert_eq!(error, SendError::Full, "the only reason to wait");
+            reports.extend(writing.reports(1));
+        }
+    }
+    reports.extend(writing.reports(COUNT as usize - reports.len()));
+    let tokens: BTreeSet<u64> = reports.iter().map(|report| report.token).collect();
+    assert_eq!((tokens.len(), reports.len()), (COUNT as usize, COUNT as usize), "each token comes back once");
+    let stored: BTreeSet<(Partition, Offset, u64)> = reports
+        .iter()
+        .filter_map(|report| match report.delivery {
+            Delivery::Stored { offset: Some(offset), .. } => Some((report.partition, offset, report.token)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(stored.len(), COUNT as usize, "every record is stored at a known place");
+    let places: Vec<(u32, Position)> = (0..3).map(|partition| (partition, low(log, partition))).collect();
+    let found = Reading::new(log, &places).records(COUNT as usize);
+    let mut last = [None; 3];
+    for record in found {
+        let token: u64 =
+            String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()).parse().expect("a number");
+        assert!(
+            stored.contains(&(record.partition, record.offset, token)),
+            "{token} lies where it was reported"
+        );
+        let last = &mut last[record.partition.0 as usize];
+        assert!(*last < Some((record.offset, token)), "offsets and sends rise together");
+        *last = Some((record.offset, token));
+    }
+}
+
+fn reading_begins_anywhere_and_tells_the_end(log: &impl Log) {
+    let start = low(log, 0);
+    let mut reading = Reading::new(log, &[(0, start)]);
+    assert_eq!(reading.end(start), start, "the end of an empty log is told");
+    let mut writing = Writing::new(log);
+    let offsets: Vec<Offset> = (0..20).map(|n| writing.append(record(0, "key", &n.to_string()))).collect();
+    let end = offsets[19].next();
+    assert!(reading.end(end) >= end, "the new end is told");
+    let found = Reading::new(log, &[(0, Position(offsets[7].0))]).records(13);
+    assert_eq!(found.iter().map(|record| record.offset).collect::<Vec<_>>(), offsets[7..]);
+    reading.reader.assign(Partition(0), Position(offsets[15].0));
+    let again = reading.records(5);
+    assert_eq!(
+        again.iter().map(|record| record.offset).collect::<Vec<_>>(),
+        offsets[15..],
+        "assigning again seeks"
+    );
+    let mut at_end = Reading::new(log, &[(0, end)]);
+    assert!(at_end.end(end) >= end);
+    let next = writing.append(record(0, "key", "next"));
+    assert_eq!(at_end.records(1)[0].offset, next);
+}
+
+fn positions_outside_the_log_are_told(log: &impl Log) {
+    let mut writing = Writing::new(log);
+    writing.append(record(0, "key", "value"));
+    let high = log.watermarks(Partition(0)).expect("the log answers").high;
+    let position = Position(high.0 + 1_000);
+    let failed = |event: &ReadEvent| {
+        matches!(
+            event,
+            ReadEvent::Failed { partition: Some(Partition(0)), failure: ReadFailure::OutOfRange { .. } }
+        )
+    };
+    Reading::new(log, &[(0, position)]).until(|events| events.iter().any(failed));
+}
+
+fn a_record_beyond_the_limit_is_refused_with_both_sizes(log: &impl Log) {
+    let limit = log.record_bytes_max();
+    let mut writing = Writing::new(log);
+    let value = Some(Bytes::from(vec![0; limit as usize + 1]));
+    let refused = writing.appender.send(NewRecord { value, ..record(0, "key", "") }, 1);
+    let Err(SendError::TooLarge { bytes, bytes_max }) = refused else { panic!("{refused:?}") };
+    assert!(bytes > bytes_max && bytes_max == limit, "{bytes} of {bytes_max}, the limit is {limit}");
+    let value = Some(Bytes::from(vec![0; limit as usize - "key".len()]));
+    writing.append(NewRecord { value, ..record(0, "key", "") });
+    assert!(writing.appender.has_room(1, 1_000));
+}
+
+fn a_waiting_reader_is_woken_by_an_append(log: &impl Log) {
+    let start = low(log, 0);
+    let mut reading = Reading::new(log, &[(0, start)]);
+    reading.end(start);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| reading.records(1));
+        let offset = Writing::new(log).append(record(0, "key", "value"));
+        assert_eq!(waiting.join().expect("the reader does not panic")[0].offset, offset);
+    });
+}

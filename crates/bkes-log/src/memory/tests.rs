@@ -82,3 +82,8 @@ fn one_seed_gives_one_history_and_every_send_one_report() {
     assert_eq!(run(7), run(7));
     assert_ne!(run(7).0, run(8).0);
 }
+
+#[test]
+fn the_memory_log_conforms() {
+    crate::conformance::check(|partitions| MemoryLog::new("topic", partitions));
+}
