@@ -4,6 +4,8 @@
 
 mod ci;
 mod codegen;
+mod integration;
+mod kafka;
 mod pictures;
 mod tidy;
 
@@ -17,6 +19,11 @@ enum Task {
     Ci(ci::CiArgs),
     /// Generate Rust from proto/
     Codegen,
+    /// Run every test that needs a broker, on a real one
+    Integration(integration::IntegrationArgs),
+    /// A Kafka broker for tests and for trying things out
+    #[command(subcommand)]
+    Kafka(kafka::KafkaTask),
     /// Draw the pictures of docs/pictures from their text
     Pictures,
     /// Check the rules that the compiler does not
@@ -27,6 +34,8 @@ fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Ci(args) => ci::run(args),
         Task::Codegen => codegen::run(),
+        Task::Integration(args) => integration::run(args),
+        Task::Kafka(task) => kafka::run(task),
         Task::Pictures => pictures::run(),
         Task::Tidy => tidy::run(),
     }

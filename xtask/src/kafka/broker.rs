@@ -1,0 +1,344 @@
+//! One broker process: started, signalled, restarted on the same port and data, and ended in every case.
+//!
+//! The process is a child in a process group of its own. Beside it sleeps a watchdog, a shell that reads from a pipe we
+//! hold: when we end in any way, the pipe closes, and the watchdog kills the broker and removes its data.
+
+use super::jars;
+use anyhow::{Context, bail};
+use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// It starts within 4 s on an idle machine; a busy one may take its time.
+const START_MAX: Duration = Duration::from_secs(120);
+
+/// A broker that has not stopped by itself after this long is killed.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// What the log says when the broker takes requests.
+const STARTED: &str = "Kafka Server started";
+
+const WATCHDOG: &str = r#"trap '' INT TERM HUP; read -r line || { kill -KILL "$0"; rm -rf "$1"; }"#;
+
+/// What can be done to a running broker from outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signal {
+    /// Stop in order.
+    Term,
+    /// Die at once.
+    Kill,
+    /// Freeze: connections stay open, and nothing is answered.
+    Pause,
+    /// Go on after a freeze.
+    Resume,
+}
+
+impl Signal {
+    fn name(self) -> &'static str {
+        match self {
+            Signal::Term => "TERM",
+            Signal::Kill => "KILL",
+            Signal::Pause => "STOP",
+            Signal::Resume => "CONT",
+        }
+    }
+}
+
+/// A single KRaft node on loopback. Dropping it kills it and removes its data.
+pub struct Broker {
+    address: String,
+    dir: PathBuf,
+    jars: PathBuf,
+    running: Option<Running>,
+    detached: bool,
+}
+
+struct Running {
+    java: Child,
+    watchdog: Child,
+}
+
+impl Broker {
+    /// A new, empty broker in a directory of its own.
+    pub fn start() -> anyhow::Result<Broker> {
+        Broker::start_in(&super::cache().join(format!("run-{}", std::process::id())))
+    }
+
+    /// A new, empty broker whose data lie in `dir`; what lay there is removed.
+    pub fn start_in(dir: &Path) -> anyhow::Result<Broker> {
+        jars::needs("java", "it runs the broker (version 17 or newer, package `default-jre-headless`)")?;
+        let jars = jars::jars(&super::cache())?;
+        if dir.exists() {
+            fs::remove_dir_all(dir)?;
+        }
+        fs::create_dir_all(dir)?;
+        let dir = dir.canonicalize()?;
+        let [port, controller_port] = free_ports()?;
+        let address = format!("127.0.0.1:{port}");
+        let mut broker = Broker { address, dir, jars, running: None, detached: false };
+        fs::write(broker.properties(), properties(&broker.dir, port, controller_port))?;
+        broker.format()?;
+        broker.restart()?;
+        Ok(broker)
+    }
+
+    /// What clients take as bootstrap servers; the same after a restart.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The process, 0 when none runs.
+    pub fn pid(&self) -> u32 {
+        self.running.as_ref().map_or(0, |running| running.java.id())
+    }
+
+    /// Starts the process again, on the same port and data, and returns when it takes requests.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        if self.running.is_some() {
+            bail!("the broker is running");
+        }
+        let log = self.dir.join("broker.log");
+        let started_before = count_started(&log);
+        let output = File::options().create(true).append(true).open(&log)?;
+        let mut java = self.java(&["kafka.Kafka"]);
+        java.arg(self.properties()).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let java = java.process_group(0).spawn().context("java")?;
+        let watchdog = Command::new("sh")
+            .args(["-c", WATCHDOG, &java.id().to_string()])
+            .arg(&self.dir)
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .context("sh")?;
+        let running = self.running.insert(Running { java, watchdog });
+        let start = Instant::now();
+        while count_started(&log) == started_before {
+            let ended = running.java.try_wait()?;
+            if ended.is_some() || start.elapsed() > START_MAX {
+                let said = fs::read_to_string(&log).unwrap_or_default();
+                let from = said.lines().count().saturating_sub(30);
+                let tail: Vec<_> = said.lines().skip(from).collect();
+                self.signal(Signal::Kill)?;
+                bail!("the broker did not start; it said:\n{}", tail.join("\n"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Sends a signal; for those that end the process, returns when it has ended.
+    pub fn signal(&mut self, signal: Signal) -> anyhow::Result<()> {
+        let running = self.running.as_mut().context("the broker is not running")?;
+        send(running.java.id(), signal)?;
+        if matches!(signal, Signal::Pause | Signal::Resume) {
+            return Ok(());
+        }
+        let start = Instant::now();
+        while running.java.try_wait()?.is_none() {
+            if start.elapsed() > STOP_MAX {
+                running.java.kill()?;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if let Some(running) = self.running.take() {
+            dismiss(running.watchdog);
+        }
+        Ok(())
+    }
+
+    /// Leaves the process running when we end.
+    pub fn detach(mut self) {
+        self.detached = true;
+        if let Some(running) = self.running.take() {
+            dismiss(running.watchdog);
+        }
+    }
+
+    /// Writes what makes the data directory a cluster, under a new random cluster id.
+    fn format(&self) -> anyhow::Result<()> {
+        let mut java = self.java(&["kafka.tools.StorageTool", "format", "-t", &cluster_id(), "-c"]);
+        let output = java.arg(self.properties()).output().context("java")?;
+        if !output.status.success() {
+            bail!("the data directory could not be formatted: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
+    fn java(&self, args: &[&str]) -> Command {
+        let mut java = Command::new("java");
+        java.args(["-Xms128m", "-Xmx512m", "-XX:+UseG1GC", "-Djava.awt.headless=true"])
+            .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+            .arg("-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info")
+            .arg("-cp")
+            .arg(self.jars.join("*"))
+            .args(args)
+            .current_dir(&self.dir);
+        java
+    }
+
+    fn properties(&self) -> PathBuf {
+        self.dir.join("server.properties")
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if self.detached {
+            return;
+        }
+        if self.running.is_some()
+            && let Err(error) = self.signal(Signal::Kill)
+        {
+            eprintln!("the broker could not be stopped: {error:#}");
+        }
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            eprintln!("cannot remove {}: {error}", self.dir.display());
+        }
+    }
+}
+
+/// Tells the watchdog that there is nothing to watch any more.
+fn dismiss(mut watchdog: Child) {
+    if let Some(mut pipe) = watchdog.stdin.take() {
+        // It may have ended already; then there is nothing to tell.
+        let _ = pipe.write_all(b"done\n");
+    }
+    let _ = watchdog.wait();
+}
+
+/// Whether the process of a detached broker is there.
+pub fn is_running(pid: u32) -> bool {
+    shell_kill("0", pid).unwrap_or(false)
+}
+
+/// Stops a broker that was detached, and returns when it has ended.
+pub fn stop_detached(pid: u32) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let mut signal = Signal::Term;
+    while is_running(pid) {
+        send(pid, signal)?;
+        if start.elapsed() > STOP_MAX {
+            signal = Signal::Kill;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+fn send(pid: u32, signal: Signal) -> anyhow::Result<()> {
+    // It may have ended by itself in between: then whoever waits for that sees it.
+    shell_kill(signal.name(), pid).map(drop)
+}
+
+fn shell_kill(signal: &str, pid: u32) -> anyhow::Result<bool> {
+    let mut kill = Command::new("sh");
+    kill.args(["-c", r#"kill -"$0" "$1" 2>/dev/null"#, signal, &pid.to_string()]);
+    Ok(kill.status().context("sh")?.success())
+}
+
+fn count_started(log: &Path) -> usize {
+    let said = fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(&said).lines().filter(|line| line.contains(STARTED)).count()
+}
+
+/// Two free ports below the range that the system gives to clients: a client that keeps trying to reach a dead broker would
+/// otherwise, sooner or later, be given the broker's own port and connect to itself.
+fn free_ports() -> anyhow::Result<[u16; 2]> {
+    let mut held = Vec::new();
+    for _ in 0..1_000 {
+        let port = 20_000 + (random() % 12_000) as u16;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            held.push((port, listener));
+        }
+        if let [(first, _), (second, _)] = held[..] {
+            return Ok([first, second]);
+        }
+    }
+    bail!("no free port was found")
+}
+
+/// 22 letters that Kafka reads as 128 bits.
+fn cluster_id() -> String {
+    let letter = |_| char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef"[(random() % 32) as usize]);
+    (0..21).map(letter).chain(['A']).collect()
+}
+
+/// The standard library's source of random hash keys; good enough for names and ports.
+fn random() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+fn properties(dir: &Path, port: u16, controller_port: u16) -> String {
+    format!(
+        "\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={dir}/data
+auto.create.topics.enable=false
+default.replication.factor=1
+min.insync.replicas=1
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+transaction.abort.timed.out.transaction.cleanup.interval.ms=500
+group.initial.rebalance.delay.ms=0
+log.index.size.max.bytes=1048576
+log.segment.delete.delay.ms=1000
+log.cleaner.dedupe.buffer.size=8388608
+num.network.threads=2
+num.io.threads=4
+controlled.shutdown.enable=true
+",
+        dir = dir.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_two_and_cluster_ids_are_read_as_128_bits() {
+        let [first, second] = free_ports().expect("some are free");
+        assert_ne!(first, second);
+        let id = cluster_id();
+        assert_eq!(id.len(), 22);
+        assert_ne!(id, cluster_id());
+    }
+
+    #[test]
+    fn a_watchdog_kills_when_its_pipe_closes_and_not_when_it_is_dismissed() {
+        let sleeper =
+            || Command::new("sleep").arg("600").process_group(0).spawn().expect("sleep can be started");
+        let watch = |pid: u32| {
+            let mut command = Command::new("sh");
+            command.args(["-c", WATCHDOG, &pid.to_string(), "/nonexistent/bkes"]).stdin(Stdio::piped());
+            command.spawn().expect("sh can be started")
+        };
+        let mut killed = sleeper();
+        let mut watchdog = watch(killed.id());
+        drop(watchdog.stdin.take());
+        assert!(!killed.wait().expect("it ends").success());
+        watchdog.wait().expect("it ends too");
+
+        let mut kept = sleeper();
+        dismiss(watch(kept.id()));
+        assert!(kept.try_wait().expect("it is ours").is_none());
+        kept.kill().expect("it is there");
+        kept.wait().expect("it ends");
+    }
+}
