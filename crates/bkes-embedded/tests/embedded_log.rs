@@ -1,23 +1,17 @@
-//! The embedded log as others see it: the contract, and what a kill, a torn write or a flipped bit leave behind.
+//! The embedded log as others see it: the contract, and what a torn write or a flipped bit leave behind.
 
-use bkes_core::{Offset, Partition, Position};
+mod support;
+
 use bkes_embedded::{EmbeddedLog, EmbeddedOptions};
-use bkes_log::{Delivery, Log, NewRecord, ReadEvent, conformance, wake_pair};
-use bytes::Bytes;
+use bkes_log::{Log, conformance};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use support::{append, open, read};
 use tempfile::TempDir;
 
 fn options(directory: &Path) -> EmbeddedOptions {
     EmbeddedOptions::new(directory)
-}
-
-fn open(directory: &Path) -> EmbeddedLog {
-    EmbeddedLog::open(&options(directory)).expect("the log opens")
 }
 
 fn refusal(directory: &Path) -> String {
@@ -34,46 +28,6 @@ fn the_embedded_log_conforms() {
         directories.push(directory);
         log
     });
-}
-
-/// Appends `count` values one after the other, each acknowledged.
-fn append(log: &EmbeddedLog, first: u64, count: u64, mut acknowledged: impl FnMut(u64)) {
-    let (waker, mut waiter) = wake_pair();
-    let mut appender = log.appender(waker).expect("an appender");
-    for n in first..first + count {
-        let value = Some(Bytes::from(n.to_string()));
-        let record =
-            NewRecord { partition: Partition(0), key: Some("key".into()), value, headers: Vec::new() };
-        appender.send(record, n).expect("it is taken");
-        let mut reports = Vec::new();
-        while reports.is_empty() {
-            waiter.wait(Some(Duration::from_secs(30)));
-            appender.poll(&mut reports);
-        }
-        assert!(matches!(reports[0].delivery, Delivery::Stored { .. }), "{:?}", reports[0]);
-        acknowledged(n);
-    }
-}
-
-fn read(log: &EmbeddedLog) -> Vec<u64> {
-    let (waker, _waiter) = wake_pair();
-    let mut reader = log.reader(waker).expect("a reader");
-    reader.assign(Partition(0), Position::START);
-    let (mut values, mut events) = (Vec::new(), Vec::new());
-    loop {
-        reader.poll(100, &mut events);
-        for event in events.drain(..) {
-            match event {
-                ReadEvent::Record(record) => {
-                    assert_eq!(record.offset, Offset(values.len() as u64));
-                    let value = record.value.expect("a value");
-                    values.push(String::from_utf8_lossy(&value).parse().expect("a number"));
-                }
-                ReadEvent::End { .. } => return values,
-                ReadEvent::Failed { failure, .. } => panic!("{failure}"),
-            }
-        }
-    }
 }
 
 #[test]
@@ -152,46 +106,4 @@ fn an_existing_log_keeps_its_partitions() {
     let partitions = NonZeroU32::new(4).expect("four");
     drop(EmbeddedLog::open(&EmbeddedOptions { partitions, ..options(directory.path()) }).expect("opens"));
     assert_eq!(open(directory.path()).partition_count(), Ok(partitions));
-}
-
-const VICTIM: &str = "BKES_TEST_KILLED_LOG";
-
-/// Not a test of its own: the process that the next one kills.
-#[test]
-fn victim_of_the_kill() {
-    let Some(directory) = std::env::var_os(VICTIM) else { return };
-    let log = open(Path::new(&directory));
-    let first = read(&log).len() as u64;
-    append(&log, first, 1_000_000, |n| println!("acknowledged {n}"));
-}
-
-#[test]
-fn what_was_acknowledged_survives_a_kill() {
-    let directory = TempDir::new().expect("a directory");
-    let mut acknowledged = 0;
-    for _ in 0..4 {
-        let mut child = Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "victim_of_the_kill", "--nocapture"])
-            .env(VICTIM, directory.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        let said = lines
-            .map_while(Result::ok)
-            .filter_map(|line| line.strip_prefix("acknowledged ")?.parse::<u64>().ok());
-        let mut killed = false;
-        for (count, n) in said.enumerate() {
-            acknowledged = n + 1;
-            if count >= 200 && !killed {
-                child.kill().expect("it is killed");
-                killed = true;
-            }
-        }
-        assert!(killed, "it was killed in the middle of its work");
-        child.wait().expect("it ended");
-        let found = read(&open(directory.path()));
-        assert!(found.len() as u64 >= acknowledged, "{} of {acknowledged} are there", found.len());
-        assert_eq!(found, (0..found.len() as u64).collect::<Vec<_>>());
-    }
 }
