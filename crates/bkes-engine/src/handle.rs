@@ -250,7 +250,7 @@ impl Engine {
     }
 
     /// Stops gracefully: new and waiting appends are refused, sent ones awaited for at most `grace`, everything applied is
-    /// committed, the store closed. Blocks.
+    /// committed, the store closed. Blocks. The log is let go when the last [`EngineHandle`] is dropped too.
     pub fn stop(mut self, grace: Duration) -> Result<(), StoreError> {
         self.halt(grace);
         self.handle.0.context.store.close()
