@@ -1,0 +1,81 @@
+//! Opening what the server stands on: the log, the store, and the engine over both.
+
+use crate::exit::{Ended, Reason};
+use crate::settings::{Placement, Settings};
+use bkes_core::Partitioner;
+use bkes_embedded::{EmbeddedLog, EmbeddedOptions};
+use bkes_engine::{Engine, EngineOptions, StartError};
+use bkes_log::Log;
+use bkes_storage::{OpenError, Opened, RedbOptions, RedbStore};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Opens everything; blocks while the log is asked.
+pub fn engine(settings: &Settings) -> Result<Engine, Ended> {
+    leave_the_original_alone(settings);
+    let log: Arc<dyn Log> = match &settings.kafka_brokers {
+        Some(brokers) => crate::kafka::connect(settings, brokers)?,
+        None => Arc::new(embedded(settings)?),
+    };
+    let directory = settings.folder().join("store");
+    let cache_bytes = settings.cache_mib as usize * 1024 * 1024;
+    let opened = RedbStore::open(&RedbOptions { directory, cache_bytes });
+    let Opened { store, set_aside } = opened.map_err(|error: OpenError| Ended::new(Reason::Data, error))?;
+    if let Some(aside) = set_aside {
+        tracing::warn!("the store was damaged: set aside as {}, and built anew from the log", aside.display());
+    }
+    let options = EngineOptions {
+        threads: settings.max_consumer_threads.get(),
+        partitioner: match settings.partitioner {
+            Placement::Auto => None,
+            Placement::Murmur2 => Some(Partitioner::Murmur2),
+            Placement::Crc32 => Some(Partitioner::Crc32),
+        },
+        ready_lag: Duration::from_millis(settings.ready_lag_ms),
+        appends_max: settings.max_in_flight.get(),
+        allow_cut: settings.allow_cut,
+        ..EngineOptions::default()
+    };
+    Engine::start(log, Arc::new(store), options).map_err(|error| Ended::new(reason(&error), error))
+}
+
+fn embedded(settings: &Settings) -> Result<EmbeddedLog, Ended> {
+    let directory = settings.folder().join("log");
+    tracing::info!("KAFKA_BROKERS is not set: running on the embedded log in {}", directory.display());
+    let options = EmbeddedOptions {
+        topic: settings.kafka_topic.clone(),
+        partitions: settings.create_topic.unwrap_or(NonZeroU32::MIN),
+        ..EmbeddedOptions::new(directory)
+    };
+    EmbeddedLog::open(&options).map_err(|error| Ended::new(Reason::Data, error))
+}
+
+/// The original kept its files right in the data path; they are not ours.
+fn leave_the_original_alone(settings: &Settings) {
+    let entries = std::fs::read_dir(&settings.data_path).into_iter().flatten().flatten();
+    let foreign: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name != "bkes" && name != "lost+found")
+        .collect();
+    if !foreign.is_empty() {
+        tracing::info!(
+            "{} holds other files ({}): they are left as they are, ours lie in {}",
+            settings.data_path.display(),
+            foreign[..foreign.len().min(3)].join(", "),
+            settings.folder().display()
+        );
+    }
+}
+
+fn reason(error: &StartError) -> Reason {
+    match error {
+        StartError::Log(_) | StartError::Truncated { .. } | StartError::Removed { .. } => Reason::Log,
+        StartError::Store(_)
+        | StartError::ForeignStore { .. }
+        | StartError::TopicRecreated { .. }
+        | StartError::PartitionsGone { .. }
+        | StartError::PartitionerChanged { .. } => Reason::Data,
+        StartError::Thread(_) => Reason::Unexpected,
+    }
+}

@@ -1,0 +1,71 @@
+//! The progress of the catch-up: a bar on a terminal, a line every few seconds otherwise.
+
+use bkes_engine::{EngineHandle, Status};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// How often a line is written where there is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often the bar moves.
+const BAR_INTERVAL: Duration = Duration::from_millis(200);
+
+struct Mark {
+    applied: u64,
+    target: u64,
+    events: u64,
+}
+
+fn mark(status: &Status) -> Mark {
+    let of = |count: fn(&bkes_engine::PartitionStatus) -> u64| status.partitions.iter().map(count).sum();
+    Mark { applied: of(|p| p.applied.0), target: of(|p| p.target.0.max(p.applied.0)), events: of(|p| p.counters.events) }
+}
+
+/// Shows how the engine catches up until it is ready.
+pub async fn show(engine: EngineHandle) {
+    let began = Instant::now();
+    let start = mark(&engine.status());
+    if std::io::stderr().is_terminal() {
+        bar(&engine, &start).await;
+    } else {
+        lines(&engine, &start, began).await;
+    }
+    let end = mark(&engine.status());
+    let seconds = began.elapsed().as_secs_f64();
+    tracing::info!(
+        "ready: {} events, {} offsets applied in {seconds:.1} s",
+        end.events,
+        end.applied.saturating_sub(start.applied)
+    );
+}
+
+async fn bar(engine: &EngineHandle, start: &Mark) {
+    let bar = ProgressBar::new(start.target.saturating_sub(start.applied));
+    let style = ProgressStyle::with_template("catching up {wide_bar} {percent}% {pos}/{len} {per_sec} {eta}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    while !engine.is_ready() {
+        let now = mark(&engine.status());
+        bar.set_length(now.target.saturating_sub(start.applied));
+        bar.set_position(now.applied.saturating_sub(start.applied));
+        tokio::time::sleep(BAR_INTERVAL).await;
+    }
+    bar.finish_and_clear();
+}
+
+async fn lines(engine: &EngineHandle, start: &Mark, began: Instant) {
+    while tokio::time::timeout(LINE_INTERVAL, engine.ready()).await.is_err() {
+        let status = engine.status();
+        let now = mark(&status);
+        let seconds = began.elapsed().as_secs_f64();
+        let rate = (now.applied.saturating_sub(start.applied) as f64 / seconds).max(1.0);
+        let left = now.target.saturating_sub(now.applied);
+        let percent = now.applied as f64 * 100.0 / now.target.max(1) as f64;
+        let why = status.unready.map(|unready| unready.to_string()).unwrap_or_default();
+        tracing::info!(
+            "not ready ({why}): {} events, {rate:.0} records/s, {percent:.1} %, {:.0} s left",
+            now.events,
+            left as f64 / rate
+        );
+    }
+}

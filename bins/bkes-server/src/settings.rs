@@ -1,0 +1,217 @@
+//! The settings: flags over environment variables over defaults. The names of the original's variables keep working.
+
+use clap::{ArgAction, Parser, ValueEnum};
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+
+/// What `--help` says behind the options.
+const EXIT_CODES: &str = "Exit codes:
+  0  stopped as asked
+  1  something unexpected
+  2  wrong usage
+  3  the topic or the log is refused or cannot be reached
+  4  the data directory is refused or cannot be used
+  5  the address cannot be bound
+  6  not ready (only with --health)
+
+Without KAFKA_BROKERS the server runs on a durable log in a local file.";
+
+/// How new keys are placed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Placement {
+    /// Decided from the topic's records; an empty topic gets murmur2.
+    Auto,
+    /// As Java's clients do.
+    Murmur2,
+    /// As librdkafka does by default.
+    Crc32,
+}
+
+/// The event store beside your Kafka: optimistic concurrency per aggregate, and all events of one aggregate at once.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "bkes-server", disable_version_flag = true, after_help = EXIT_CODES)]
+pub struct Settings {
+    /// Folder for the store, and for the embedded log. Ours lie in a folder `bkes` within it
+    #[arg(long, env = "DATA_PATH", default_value = "./data")]
+    pub data_path: PathBuf,
+
+    /// The Kafka brokers to begin with, host:port, separated by commas. Without it the embedded log is used
+    #[arg(long, env = "KAFKA_BROKERS")]
+    pub kafka_brokers: Option<String>,
+
+    /// The topic
+    #[arg(long, env = "KAFKA_TOPIC", default_value = "events")]
+    pub kafka_topic: String,
+
+    /// Most threads that apply records and send appends, each for a group of partitions
+    #[arg(long, env = "MAX_CONSUMER_THREADS", default_value = "1")]
+    pub max_consumer_threads: NonZeroUsize,
+
+    /// The address to serve on. v1 has no authentication: 0.0.0.0 only where every caller is trusted
+    #[arg(long, env = "BIND", default_value = "127.0.0.1")]
+    pub bind: IpAddr,
+
+    /// The port to serve on; 0 takes a free one and says which
+    #[arg(long, env = "API_PORT", default_value_t = 50030)]
+    pub api_port: u16,
+
+    /// Memory for the store's pages, in MiB
+    #[arg(long, env = "CACHE_MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub cache_mib: u32,
+
+    /// How long Kafka may take for a record before its outcome is unknown, in milliseconds
+    #[arg(long, env = "MESSAGE_TIMEOUT_MS", default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1_000..=300_000))]
+    pub message_timeout_ms: u32,
+
+    /// Most appends on their way or waiting, over all keys
+    #[arg(long, env = "MAX_IN_FLIGHT", default_value = "10000")]
+    pub max_in_flight: NonZeroUsize,
+
+    /// How new keys are placed
+    #[arg(long, env = "PARTITIONER", value_enum, default_value_t = Placement::Auto)]
+    pub partitioner: Placement,
+
+    /// The largest reply, in bytes; clients must accept as much
+    #[arg(long, env = "REPLY_LIMIT", default_value_t = 4 * 1024 * 1024, value_parser = clap::value_parser!(u32).range(64 * 1024..))]
+    pub reply_limit: u32,
+
+    /// Lagging behind the log for this long is not ready, in milliseconds
+    #[arg(long, env = "READY_LAG_MS", default_value_t = 10_000)]
+    pub ready_lag_ms: u64,
+
+    /// How long a stop may take, in milliseconds
+    #[arg(long, env = "SHUTDOWN_MS", default_value_t = 20_000)]
+    pub shutdown_ms: u64,
+
+    /// A librdkafka property, name=value; may be repeated. KAFKA_PROPERTIES takes several, separated by semicolons
+    #[arg(short = 'X', long = "property", value_name = "NAME=VALUE", value_parser = property)]
+    pub properties: Vec<(String, String)>,
+
+    /// More librdkafka properties, name=value;name=value
+    #[arg(long, env = "KAFKA_PROPERTIES", hide_env_values = true, default_value = "", value_name = "LIST")]
+    pub kafka_properties: String,
+
+    /// Refuse a topic that removes events, instead of warning
+    #[arg(long, env = "STRICT_TOPIC")]
+    pub strict_topic: bool,
+
+    /// Make a missing topic, with this many partitions (and of a new embedded log)
+    #[arg(long, env = "CREATE_TOPIC", value_name = "PARTITIONS")]
+    pub create_topic: Option<NonZeroU32>,
+
+    /// Allow appends to partitions whose head was removed after BKES had written to them
+    #[arg(long, env = "ALLOW_CUT")]
+    pub allow_cut: bool,
+
+    /// Serve nothing, only keep the store current: a restore point to copy
+    #[arg(long, env = "STANDBY")]
+    pub standby: bool,
+
+    /// Ask a running server on this address and port whether it is ready, and exit
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub health: bool,
+
+    /// Show the settings in force, secrets masked, and exit
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub print_config: bool,
+
+    /// Show the versions and exit
+    #[arg(short = 'V', long, action = ArgAction::SetTrue)]
+    pub version: bool,
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not name=value"))?;
+    let name = name.trim();
+    if name.is_empty() {
+        return Err(format!("{text:?} has no name"));
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+impl Settings {
+    /// Every property to pass to librdkafka, those of the environment first.
+    pub fn all_properties(&self) -> Result<Vec<(String, String)>, String> {
+        let listed = self.kafka_properties.split(';').filter(|text| !text.trim().is_empty()).map(property);
+        let mut all = listed.collect::<Result<Vec<_>, String>>().map_err(|error| format!("KAFKA_PROPERTIES: {error}"))?;
+        all.extend(self.properties.iter().cloned());
+        Ok(all)
+    }
+
+    /// The folder that is ours.
+    pub fn folder(&self) -> PathBuf {
+        self.data_path.join("bkes")
+    }
+
+    /// The address to serve on.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.bind, self.api_port)
+    }
+
+    /// The settings in force, a line each, as environment variables would set them.
+    pub fn print(&self) -> Result<String, String> {
+        let mut out = String::new();
+        let mut line = |name: &str, value: &dyn std::fmt::Display| {
+            writeln!(out, "{name}={value}").expect("writing to a string cannot fail");
+        };
+        line("DATA_PATH", &self.data_path.display());
+        line("KAFKA_BROKERS", &self.kafka_brokers.as_deref().unwrap_or(""));
+        line("KAFKA_TOPIC", &self.kafka_topic);
+        line("MAX_CONSUMER_THREADS", &self.max_consumer_threads);
+        line("BIND", &self.bind);
+        line("API_PORT", &self.api_port);
+        line("CACHE_MIB", &self.cache_mib);
+        line("MESSAGE_TIMEOUT_MS", &self.message_timeout_ms);
+        line("MAX_IN_FLIGHT", &self.max_in_flight);
+        line("PARTITIONER", &format!("{:?}", self.partitioner).to_lowercase());
+        line("REPLY_LIMIT", &self.reply_limit);
+        line("READY_LAG_MS", &self.ready_lag_ms);
+        line("SHUTDOWN_MS", &self.shutdown_ms);
+        line("STRICT_TOPIC", &self.strict_topic);
+        line("CREATE_TOPIC", &self.create_topic.map(|count| count.to_string()).unwrap_or_default());
+        line("ALLOW_CUT", &self.allow_cut);
+        line("STANDBY", &self.standby);
+        for (name, value) in self.all_properties()? {
+            let shown = if is_secret(&name) { "********" } else { &value };
+            line(&format!("property {name}"), &shown);
+        }
+        Ok(out)
+    }
+}
+
+/// Whether a property's value is nobody's business.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["password", "secret", "key.pem", "sasl.username", "token", "jaas", "oauthbearer.config"]
+        .iter()
+        .any(|part| name.contains(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Settings {
+        let program = std::iter::once(&"bkes-server");
+        Settings::try_parse_from(program.chain(arguments)).expect("the arguments are right")
+    }
+
+    #[test]
+    fn secrets_are_masked() {
+        let settings = parse(&["-X", "sasl.password=hush", "-X", "ssl.key.pem=hush", "-X", "client.id=me"]);
+        let shown = settings.print().expect("it prints");
+        assert!(!shown.contains("hush") && shown.contains("property client.id=me"), "{shown}");
+        assert!(shown.contains("property sasl.password=********"), "{shown}");
+    }
+
+    #[test]
+    fn properties_come_from_the_list_and_from_flags() {
+        let settings = parse(&["--kafka-properties", "a=b;c=d=e; ", "-X", "f="]);
+        let pairs = [("a", "b"), ("c", "d=e"), ("f", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(settings.all_properties(), Ok(pairs.to_vec()));
+        assert!(Settings::try_parse_from(["bkes-server", "-X", "nonsense"]).is_err());
+        assert!(parse(&["--kafka-properties", "nonsense"]).all_properties().is_err());
+    }
+}
