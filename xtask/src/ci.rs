@@ -22,8 +22,8 @@ type Step<'a> = (&'a str, Box<dyn FnOnce() -> anyhow::Result<()> + 'a>);
 /// Runs every step and prints how long each took.
 pub fn run(args: CiArgs) -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
-    let metadata = crate::tidy::metadata(root)?;
-    let features = integration_features(&metadata);
+    let with_broker_tests = crate::integration::packages(&crate::tidy::metadata(root)?, &[])?;
+    let features: Vec<_> = with_broker_tests.iter().map(|name| format!("{name}/integration")).collect();
     let readme = std::fs::read_to_string(root.join("README.md")).context("README.md")?;
     let test = test_command(&readme).context("README.md names no test command")?;
     let cargo = |args: &[&str]| {
@@ -33,10 +33,7 @@ pub fn run(args: CiArgs) -> anyhow::Result<()> {
     };
 
     let mut clippy = cargo(&["clippy", "--workspace", "--all-targets", "--locked"]);
-    if !features.is_empty() {
-        clippy.args(["--features", &features.join(",")]);
-    }
-    clippy.args(["--", "-D", "warnings"]);
+    clippy.args(["--features", &features.join(","), "--", "-D", "warnings"]);
     let mut rustdoc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
     rustdoc.env("RUSTDOCFLAGS", "-D warnings");
     let mut tests = Command::new("sh");
@@ -112,14 +109,6 @@ fn tests_passed(line: &str) -> u64 {
     rest.split_once(" passed").and_then(|(count, _)| count.parse().ok()).unwrap_or(0)
 }
 
-/// `package/integration` for each crate that has broker tests behind that feature.
-fn integration_features(metadata: &serde_json::Value) -> Vec<String> {
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let ours = packages
-        .filter(|package| package["source"].is_null() && package["features"].get("integration").is_some());
-    ours.filter_map(|package| Some(format!("{}/integration", package["name"].as_str()?))).collect()
-}
-
 /// The line of README's shell blocks that runs the tests.
 fn test_command(readme: &str) -> Option<&str> {
     let mut in_shell = false;
@@ -191,15 +180,5 @@ mod tests {
         let at = |wanted: &str| script.lines().position(|line| line.starts_with(wanted));
         assert!(script.lines().any(|line| line == command), "{command} is not a line of .ci/run");
         assert!(at(command) < at("cargo xtask ci --tests-done"));
-    }
-
-    #[test]
-    fn crates_with_broker_tests_are_found_by_their_feature() {
-        let metadata = serde_json::json!({"packages": [
-            {"name": "a", "source": null, "features": {"integration": []}},
-            {"name": "b", "source": null, "features": {}},
-            {"name": "c", "source": "registry", "features": {"integration": []}},
-        ]});
-        assert_eq!(integration_features(&metadata), ["a/integration"]);
     }
 }

@@ -57,7 +57,7 @@ pub fn run(args: IntegrationArgs) -> anyhow::Result<()> {
 }
 
 /// The crates with broker tests, or those of them that were asked for.
-fn packages(metadata: &serde_json::Value, wanted: &[String]) -> anyhow::Result<Vec<String>> {
+pub fn packages(metadata: &serde_json::Value, wanted: &[String]) -> anyhow::Result<Vec<String>> {
     let all = metadata["packages"].as_array().into_iter().flatten();
     let ours =
         all.filter(|package| package["source"].is_null() && package["features"]["integration"].is_array());
