@@ -1,1 +1,120 @@
-fn main() {}
+//! The server: settings in, log, store, engine and interface wired together, wait, stop. No rules here.
+
+#![forbid(unsafe_code)]
+
+mod exit;
+mod open;
+mod progress;
+mod settings;
+mod stop;
+
+use crate::exit::{Ended, Reason};
+use crate::settings::Settings;
+use crate::stop::Stop;
+use bkes_engine::Engine;
+use bkes_grpc::{Drained, Gate, ServeOptions, check_health, run};
+use clap::Parser;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let settings = Settings::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match start(&settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(ended) => {
+            eprintln!("bkes-server: {ended}");
+            ended.code()
+        }
+    }
+}
+
+fn start(settings: &Settings) -> Result<(), Ended> {
+    let usage = |error| Ended::new(Reason::Usage, error);
+    if settings.version {
+        println!("bkes-server {}", env!("CARGO_PKG_VERSION"));
+        return Ok(());
+    }
+    if settings.print_config {
+        print!("{}", settings.print().map_err(usage)?);
+        return Ok(());
+    }
+    settings.all_properties().map_err(usage)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Ended::new(Reason::Unexpected, error))?;
+    let ended = runtime.block_on(async {
+        if settings.health {
+            let ready = check_health(&settings.address().to_string()).await;
+            return ready.map_err(|error| Ended::new(Reason::NotReady, error));
+        }
+        serve(settings).await
+    });
+    // What a connection left behind that would not end must not hold the process.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(settings: &Settings) -> Result<(), Ended> {
+    let stop = Stop::on_signals().map_err(|error| Ended::new(Reason::Unexpected, error))?;
+    let gate = Gate::new();
+    let grace = Duration::from_millis(settings.shutdown_ms);
+    // The port is taken first, so that a mistake shows at once; calls are answered "starting" until the gate opens.
+    let interface = if settings.standby { None } else { Some(listen(settings).await?) };
+    let interface = interface.map(|listener| {
+        let options = ServeOptions {
+            reply_bytes_max: settings.reply_limit as usize,
+            drain: grace / 2,
+            ..ServeOptions::default()
+        };
+        let (gate, stop) = (gate.clone(), stop.clone());
+        tokio::spawn(async move { run(listener, gate, options, stop.asked()).await })
+    });
+    let engine = open_engine(settings, &stop).await?;
+    let Some(engine) = engine else { return Ok(()) };
+    gate.open(engine.handle());
+    let showing = tokio::spawn(progress::show(engine.handle()));
+    stop.asked().await;
+    showing.abort();
+    let began = Instant::now();
+    if let Some(interface) = interface {
+        match interface.await {
+            Ok(Ok(Drained::Whole)) => {}
+            Ok(Ok(Drained::Cut)) => tracing::warn!("some connections did not end in time and are cut"),
+            Ok(Err(error)) => tracing::error!("serving failed: {error}"),
+            Err(error) => tracing::error!("serving failed: {error}"),
+        }
+    }
+    let left = grace.saturating_sub(began.elapsed());
+    let stopped = tokio::task::spawn_blocking(move || engine.stop(left)).await;
+    stopped
+        .map_err(|error| Ended::new(Reason::Unexpected, error))?
+        .map_err(|error| Ended::new(Reason::Data, format!("the store was not closed cleanly: {error}")))?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn listen(settings: &Settings) -> Result<TcpListener, Ended> {
+    let address = settings.address();
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        Ended::new(
+            Reason::Address,
+            format!("cannot serve on {address}: {error}; choose another with --bind and --api-port"),
+        )
+    })?;
+    let bound = listener.local_addr().map_err(|error| Ended::new(Reason::Address, error))?;
+    tracing::info!("serving on {bound}");
+    Ok(listener)
+}
+
+/// Opens the engine off the runtime, where it may block; a stop in the meantime ends the wait.
+async fn open_engine(settings: &Settings, stop: &Stop) -> Result<Option<Engine>, Ended> {
+    let for_thread = settings.clone();
+    let opening = tokio::task::spawn_blocking(move || open::engine(&for_thread));
+    tokio::select! {
+        opened = opening => opened.map_err(|error| Ended::new(Reason::Unexpected, error))?.map(Some),
+        () = stop.asked() => Ok(None),
+    }
+}

@@ -15,7 +15,9 @@ use std::time::Duration;
 pub fn engine(settings: &Settings) -> Result<Engine, Ended> {
     leave_the_original_alone(settings);
     let log: Arc<dyn Log> = match &settings.kafka_brokers {
-        Some(brokers) => crate::kafka::connect(settings, brokers)?,
+        Some(_) => {
+            return Err(Ended::new(Reason::Log, "this build has no Kafka client: unset KAFKA_BROKERS"));
+        }
         None => Arc::new(embedded(settings)?),
     };
     let directory = settings.folder().join("store");
@@ -23,7 +25,10 @@ pub fn engine(settings: &Settings) -> Result<Engine, Ended> {
     let opened = RedbStore::open(&RedbOptions { directory, cache_bytes });
     let Opened { store, set_aside } = opened.map_err(|error: OpenError| Ended::new(Reason::Data, error))?;
     if let Some(aside) = set_aside {
-        tracing::warn!("the store was damaged: set aside as {}, and built anew from the log", aside.display());
+        tracing::warn!(
+            "the store was damaged: set aside as {}, and built anew from the log",
+            aside.display()
+        );
     }
     let options = EngineOptions {
         threads: settings.max_consumer_threads.get(),

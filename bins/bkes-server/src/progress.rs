@@ -19,7 +19,11 @@ struct Mark {
 
 fn mark(status: &Status) -> Mark {
     let of = |count: fn(&bkes_engine::PartitionStatus) -> u64| status.partitions.iter().map(count).sum();
-    Mark { applied: of(|p| p.applied.0), target: of(|p| p.target.0.max(p.applied.0)), events: of(|p| p.counters.events) }
+    Mark {
+        applied: of(|p| p.applied.0),
+        target: of(|p| p.target.0.max(p.applied.0)),
+        events: of(|p| p.counters.events),
+    }
 }
 
 /// Shows how the engine catches up until it is ready.

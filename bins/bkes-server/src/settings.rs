@@ -135,7 +135,9 @@ impl Settings {
     /// Every property to pass to librdkafka, those of the environment first.
     pub fn all_properties(&self) -> Result<Vec<(String, String)>, String> {
         let listed = self.kafka_properties.split(';').filter(|text| !text.trim().is_empty()).map(property);
-        let mut all = listed.collect::<Result<Vec<_>, String>>().map_err(|error| format!("KAFKA_PROPERTIES: {error}"))?;
+        let mut all = listed
+            .collect::<Result<Vec<_>, String>>()
+            .map_err(|error| format!("KAFKA_PROPERTIES: {error}"))?;
         all.extend(self.properties.iter().cloned());
         Ok(all)
     }
@@ -209,7 +211,8 @@ mod tests {
     #[test]
     fn properties_come_from_the_list_and_from_flags() {
         let settings = parse(&["--kafka-properties", "a=b;c=d=e; ", "-X", "f="]);
-        let pairs = [("a", "b"), ("c", "d=e"), ("f", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let pairs =
+            [("a", "b"), ("c", "d=e"), ("f", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(settings.all_properties(), Ok(pairs.to_vec()));
         assert!(Settings::try_parse_from(["bkes-server", "-X", "nonsense"]).is_err());
         assert!(parse(&["--kafka-properties", "nonsense"]).all_properties().is_err());

@@ -1,1 +1,36 @@
+//! The gRPC interface of BKES: the first version of the wire contract (`proto/api.proto`) in front of an engine.
+//!
+//! A request becomes the engine's words in `requests`, the engine's answer becomes the wire's words in `answers`, and
+//! everything that can go wrong becomes an [`api::Error`] in one match in `errors`. No rule of the event store lives here.
+//! Sizes, counts and times are bounded; the bounds stand in `limits`.
+//!
+//! [`run`] serves on a listener until it is told to stop. A [`Gate`] stands between it and the engine, so that the port can
+//! be open, and say "not ready", before there is an engine. Standard health checks and server reflection are served beside
+//! the event store.
+//!
+//! This crate does not know logs, stores, or where its settings come from.
+
 #![forbid(unsafe_code)]
+
+/// The generated messages, client and server of the contract. `proto/api.proto` is their documentation.
+#[allow(missing_docs, clippy::all)]
+pub mod api {
+    include!("generated/tech.gklijs.bkes.api.rs");
+
+    /// The contract as a descriptor set, which server reflection shows.
+    pub const DESCRIPTOR: &[u8] = include_bytes!("generated/descriptor.bin");
+}
+
+mod answers;
+mod connections;
+mod errors;
+mod gate;
+mod health;
+mod limits;
+mod requests;
+mod service;
+
+pub use connections::{Drained, run};
+pub use gate::Gate;
+pub use health::{HealthError, check_health};
+pub use limits::ServeOptions;

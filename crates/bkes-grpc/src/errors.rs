@@ -1,0 +1,223 @@
+//! Everything that can go wrong, in the wire's words: one match, without a wildcard.
+
+use crate::api::{Error, error::Outcome, error::Reason, error::Type};
+use bkes_core::Order;
+use bkes_engine::{AppendError, ReadError, Unready};
+
+/// Why a request has no success to report.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The key has no bytes.
+    EmptyKey,
+    /// A field makes no sense.
+    Invalid { field: &'static str, why: &'static str },
+    /// The reply would exceed the limit.
+    ReplyTooLarge { bytes: u64, bytes_max: u64 },
+    /// A number does not fit the contract's field.
+    NotRepresentable { what: &'static str, number: u64 },
+    /// Too many requests at once.
+    TooManyRequests { requests_max: usize },
+    /// There is no engine yet.
+    NotOpen,
+    /// The engine's answer to an append.
+    Append(AppendError),
+    /// The engine's answer to a read.
+    Read(ReadError),
+}
+
+struct Words {
+    class: Type,
+    outcome: Outcome,
+    reason: Reason,
+    cause: &'static str,
+}
+
+const fn words(class: Type, outcome: Outcome, reason: Reason, cause: &'static str) -> Words {
+    Words { class, outcome, reason, cause }
+}
+
+fn user(reason: Reason, cause: &'static str) -> Words {
+    words(Type::User, Outcome::Rejected, reason, cause)
+}
+
+fn conflict(reason: Reason, cause: &'static str) -> Words {
+    words(Type::Concurrency, Outcome::Rejected, reason, cause)
+}
+
+fn refused(reason: Reason, cause: &'static str) -> Words {
+    words(Type::Server, Outcome::Rejected, reason, cause)
+}
+
+fn unavailable(reason: Reason, cause: &'static str) -> Words {
+    words(Type::Server, Outcome::Unavailable, reason, cause)
+}
+
+impl Failure {
+    /// The error as it goes over the wire.
+    pub fn to_wire(&self) -> Error {
+        let Words { class, outcome, reason, cause } = self.words();
+        let (expected, current) = self.orders();
+        let (size_bytes, limit_bytes) = self.sizes();
+        Error {
+            r#type: class.into(),
+            error: self.to_string(),
+            cause: cause.into(),
+            reason: reason.into(),
+            outcome: outcome.into(),
+            expected_order: expected.map(|order| order.0),
+            current_order: current.map(|order| order.0),
+            limit_bytes,
+            size_bytes,
+        }
+    }
+
+    fn words(&self) -> Words {
+        match self {
+            Failure::EmptyKey => user(Reason::EmptyKey, "give the aggregate a key of at least one byte"),
+            Failure::Invalid { .. } => user(Reason::InvalidRequest, "change the field"),
+            Failure::ReplyTooLarge { .. } => user(
+                Reason::ReplyTooLarge,
+                "read it in parts with from_order and limit, or raise the limit on both sides",
+            ),
+            Failure::NotRepresentable { .. } => words(
+                Type::Server,
+                Outcome::Unknown,
+                Reason::NotRepresentable,
+                "use a later version of the contract",
+            ),
+            Failure::TooManyRequests { .. } => unavailable(Reason::Overloaded, "wait, then try again"),
+            Failure::NotOpen => unavailable(Reason::CatchingUp, "the server is starting: try again"),
+            Failure::Append(error) => match error {
+                AppendError::Conflict { .. } => {
+                    conflict(Reason::Conflict, "read the aggregate and decide again")
+                }
+                AppendError::AlreadyExists { .. } => {
+                    conflict(Reason::AlreadyExists, "read the aggregate and decide again")
+                }
+                AppendError::NoSuchAggregate { .. } => {
+                    user(Reason::NoSuchAggregate, "start the aggregate first")
+                }
+                AppendError::BadCount { .. } => user(Reason::InvalidRequest, "change the number of events"),
+                AppendError::TooLarge { .. } => {
+                    user(Reason::TooLarge, "make it smaller, or raise the topic's max.message.bytes")
+                }
+                AppendError::Split { .. } => refused(Reason::Split, "writers placed the key differently"),
+                AppendError::Cut { .. } => refused(Reason::Cut, "retention removed the head of the topic"),
+                AppendError::Unavailable(unready) => not_now(unready),
+                AppendError::NotStored { .. } => {
+                    unavailable(Reason::NotStored, "it is proven not to be stored: try again")
+                }
+                AppendError::Unknown { .. } => words(
+                    Type::Server,
+                    Outcome::Unknown,
+                    Reason::OutcomeUnknown,
+                    "it is stored once or not at all: read the aggregate before trying again",
+                ),
+            },
+            Failure::Read(error) => match error {
+                ReadError::NoSuchAggregate { .. } => {
+                    user(Reason::NoSuchAggregate, "there are no events with this key")
+                }
+                ReadError::Unavailable(unready) => not_now(unready),
+                ReadError::Damaged { .. } => {
+                    unavailable(Reason::StoreUnavailable, "the store is rebuilt: try again")
+                }
+                ReadError::Store { .. } => unavailable(Reason::StoreUnavailable, "try again"),
+            },
+        }
+    }
+
+    fn orders(&self) -> (Option<Order>, Option<Order>) {
+        match self {
+            Failure::Append(AppendError::Conflict { expected, current }) => (Some(*expected), Some(*current)),
+            Failure::Append(AppendError::AlreadyExists { current }) => (Some(Order::FIRST), Some(*current)),
+            Failure::Append(AppendError::NoSuchAggregate { expected, .. }) => {
+                (Some(*expected), Some(Order::FIRST))
+            }
+            _ => (None, None),
+        }
+    }
+
+    fn sizes(&self) -> (Option<u64>, Option<u64>) {
+        match self {
+            Failure::ReplyTooLarge { bytes, bytes_max }
+            | Failure::Append(AppendError::TooLarge { bytes, bytes_max }) => (Some(*bytes), Some(*bytes_max)),
+            _ => (None, None),
+        }
+    }
+}
+
+fn not_now(unready: &Unready) -> Words {
+    match unready {
+        Unready::CatchingUp { .. } => {
+            unavailable(Reason::CatchingUp, "the topic is still being read: try again")
+        }
+        Unready::Lagging { .. } => {
+            unavailable(Reason::Lagging, "reading falls behind: try again, or another instance")
+        }
+        Unready::LogDown { .. } => unavailable(Reason::LogDown, "appends go on when the log is back"),
+        Unready::Stalled { .. } => unavailable(Reason::Stalled, "it goes on when the transaction ends"),
+        Unready::Degraded { .. } => unavailable(Reason::Degraded, "see the server's log for what to do"),
+        Unready::Store { .. } => {
+            unavailable(Reason::StoreUnavailable, "it recovers when there is space: try again")
+        }
+        Unready::Overloaded { .. } => unavailable(Reason::Overloaded, "wait, then try again"),
+        Unready::ShuttingDown => unavailable(Reason::ShuttingDown, "try again, or another instance"),
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::EmptyKey => f.write_str("the key is empty"),
+            Failure::Invalid { field, why } => write!(f, "{field} {why}"),
+            Failure::ReplyTooLarge { bytes, bytes_max } => {
+                write!(f, "a reply of at least {bytes} bytes exceeds the limit of {bytes_max}")
+            }
+            Failure::NotRepresentable { what, number } => {
+                write!(f, "{what} {number} does not fit this contract")
+            }
+            Failure::TooManyRequests { requests_max } => {
+                write!(f, "{requests_max} requests are being worked on already")
+            }
+            Failure::NotOpen => f.write_str("the server is starting"),
+            Failure::Append(error) => error.fmt(f),
+            Failure::Read(error) => error.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bkes_core::{Key, Partition};
+
+    fn wire(error: AppendError) -> (Type, Reason, Outcome) {
+        let wire = Failure::Append(error).to_wire();
+        (wire.r#type(), wire.reason(), wire.outcome())
+    }
+
+    /// The original typed an order mismatch as a mistake of the caller, so that nobody could tell the two apart.
+    #[test]
+    fn every_order_mismatch_is_concurrency_and_names_both_orders() {
+        let (expected, current) = (Order(3), Order(5));
+        let mismatch = Failure::Append(AppendError::Conflict { expected, current }).to_wire();
+        assert_eq!((mismatch.r#type(), mismatch.reason()), (Type::Concurrency, Reason::Conflict));
+        assert_eq!((mismatch.expected_order, mismatch.current_order), (Some(3), Some(5)));
+        let exists = wire(AppendError::AlreadyExists { current });
+        assert_eq!(exists, (Type::Concurrency, Reason::AlreadyExists, Outcome::Rejected));
+    }
+
+    #[test]
+    fn the_outcome_of_each_class_is_told_apart() {
+        let key = Key::new("key").expect("not empty");
+        let unknown = wire(AppendError::NoSuchAggregate { key, expected: Order(1) });
+        assert_eq!(unknown, (Type::User, Reason::NoSuchAggregate, Outcome::Rejected));
+        let cut = wire(AppendError::Cut { partition: Partition(0) });
+        assert_eq!(cut, (Type::Server, Reason::Cut, Outcome::Rejected));
+        let stopping = wire(AppendError::Unavailable(Unready::ShuttingDown));
+        assert_eq!(stopping, (Type::Server, Reason::ShuttingDown, Outcome::Unavailable));
+        let lost = wire(AppendError::Unknown { detail: String::new() });
+        assert_eq!(lost, (Type::Server, Reason::OutcomeUnknown, Outcome::Unknown));
+    }
+}

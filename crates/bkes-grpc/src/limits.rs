@@ -1,0 +1,55 @@
+//! Every limit of the interface in one place, with the reason for its number.
+
+use std::time::Duration;
+
+/// Settings of the interface. `Default` gives what most want.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// The largest reply, encoded. 4 MiB is what gRPC clients accept unless told otherwise; a larger one would be cut off by
+    /// the client with an error that does not say what to do.
+    pub reply_bytes_max: usize,
+    /// The largest request, encoded. Above what the log takes, so that a value that is too large is answered with the log's
+    /// limit; a request above this is refused while it is read.
+    pub request_bytes_max: usize,
+    /// Most requests worked on at once, over all connections. The ones above are answered as overloaded. One that waits for
+    /// Kafka costs a few KiB and its value.
+    pub requests_max: usize,
+    /// How long requests may take to end, and connections to close, when the server stops.
+    pub drain: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        ServeOptions {
+            reply_bytes_max: 4 * 1024 * 1024,
+            request_bytes_max: 4 * 1024 * 1024,
+            requests_max: 4_096,
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What a reply needs beside its records: two tags, two lengths of up to five bytes, two flags, two orders of up to ten
+/// bytes with their tags.
+pub const REPLY_ENVELOPE_BYTES: usize = 2 + 2 * 5 + 2 * 2 + 2 * 11;
+
+/// Bytes a client may send on one stream before we have taken them: a whole usual value in one go.
+pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// The same for all streams of a connection; with 1,000 connections that all stall it is 2 GiB.
+pub const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+
+/// Requests at once on one connection: clients with one connection for hundreds of callers are usual.
+pub const STREAMS_MAX: u32 = 1_024;
+
+/// Bytes of request headers: gRPC needs a few hundred.
+pub const HEADERS_BYTES_MAX: u32 = 16 * 1024;
+
+/// How often an idle connection is asked whether the client is still there, and how long it may take to say so.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// See [`KEEPALIVE_INTERVAL`].
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often the health service looks whether the engine is ready.
+pub const HEALTH_INTERVAL: Duration = Duration::from_millis(200);

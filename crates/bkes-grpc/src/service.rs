@@ -1,0 +1,128 @@
+//! The three calls of the contract: a request in, the engine asked, a reply out. Domain outcomes travel inside the reply.
+
+use crate::api::bkes_server::Bkes;
+use crate::api::{
+    AddReply, AddRequest, RetrieveReply, RetrieveRequest, StartReply, StartRequest, StoreSuccess,
+    StoredRecords, add_reply, retrieve_reply, start_reply,
+};
+use crate::errors::Failure;
+use crate::gate::Gate;
+use crate::limits::{REPLY_ENVELOPE_BYTES, ServeOptions};
+use crate::requests::Retrieval;
+use crate::{answers, requests};
+use bkes_core::Order;
+use bkes_engine::{AppendRequest, EngineHandle, ReadRequest};
+use prost::Message;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tonic::{Request, Response, Status};
+
+/// The least a record takes in a reply: its tag and length, and an order.
+const RECORD_BYTES_MIN: usize = 4;
+
+/// The calls in front of one gate.
+pub struct Service {
+    gate: Gate,
+    options: ServeOptions,
+    working: Semaphore,
+}
+
+impl Service {
+    pub fn new(gate: Gate, options: ServeOptions) -> Service {
+        let working = Semaphore::new(options.requests_max);
+        Service { gate, options, working }
+    }
+
+    fn enter(&self) -> Result<(SemaphorePermit<'_>, &EngineHandle), Failure> {
+        let requests_max = self.options.requests_max;
+        let permit = self.working.try_acquire().map_err(|_| Failure::TooManyRequests { requests_max })?;
+        Ok((permit, self.gate.engine().ok_or(Failure::NotOpen)?))
+    }
+
+    async fn append(&self, request: Result<AppendRequest, Failure>) -> Result<StoreSuccess, Failure> {
+        let request = request?;
+        let (_permit, engine) = self.enter()?;
+        let appended = engine.append(request).await.map_err(Failure::Append)?;
+        answers::stored(&appended)
+    }
+
+    async fn read(&self, request: RetrieveRequest) -> Result<StoredRecords, Failure> {
+        let Retrieval { key, page, include_pending } = requests::retrieve(request)?;
+        let (_permit, engine) = self.enter()?;
+        let limit = self.options.reply_bytes_max;
+        let from = page.map_or(Order::FIRST, |page| page.from);
+        let events_max = page.map_or(usize::MAX, |page| page.events_max).min(limit / RECORD_BYTES_MIN + 1);
+        let read = ReadRequest { key, from, events_max, bytes_max: limit, include_pending };
+        let found = engine.read(read).await.map_err(Failure::Read)?;
+        let mut bytes = REPLY_ENVELOPE_BYTES;
+        let mut records = Vec::with_capacity(found.events.len());
+        let (mut more, mut too_large) = (found.more, None);
+        let first = found.events.first().map_or(from, |event| event.order);
+        for event in found.events {
+            let record = answers::record(event)?;
+            bytes += in_reply(record.encoded_len());
+            if bytes > limit {
+                too_large = Some(bytes);
+                more = true;
+                break;
+            }
+            records.push(record);
+        }
+        let whole = page.is_none();
+        if (whole && more) || (records.is_empty() && too_large.is_some()) {
+            let bytes = too_large.unwrap_or(bytes) as u64;
+            return Err(Failure::ReplyTooLarge { bytes, bytes_max: limit as u64 });
+        }
+        if !more {
+            for (index, value) in found.pending.into_iter().enumerate() {
+                let record = answers::pending(value, Order(found.next.0 + index as u64));
+                bytes += in_reply(record.encoded_len());
+                if bytes > limit && whole {
+                    return Err(Failure::ReplyTooLarge { bytes: bytes as u64, bytes_max: limit as u64 });
+                }
+                if bytes > limit {
+                    break;
+                }
+                records.push(record);
+            }
+        }
+        let start = if found.split { from } else { first };
+        let continue_from = more.then(|| start.0 + records.len() as u64);
+        let next_order = (!more).then_some(found.next.0);
+        Ok(StoredRecords { records, more, next_order, continue_from, split: found.split })
+    }
+}
+
+/// What a record of this many bytes takes in a reply.
+fn in_reply(bytes: usize) -> usize {
+    1 + prost::length_delimiter_len(bytes) + bytes
+}
+
+#[tonic::async_trait]
+impl Bkes for Service {
+    async fn start(&self, request: Request<StartRequest>) -> Result<Response<StartReply>, Status> {
+        use start_reply::Reply;
+        let reply = match self.append(requests::start(request.into_inner())).await {
+            Ok(success) => Reply::Success(success),
+            Err(failure) => Reply::Error(failure.to_wire()),
+        };
+        Ok(Response::new(StartReply { reply: Some(reply) }))
+    }
+
+    async fn add(&self, request: Request<AddRequest>) -> Result<Response<AddReply>, Status> {
+        use add_reply::Reply;
+        let reply = match self.append(requests::add(request.into_inner())).await {
+            Ok(success) => Reply::Success(success),
+            Err(failure) => Reply::Error(failure.to_wire()),
+        };
+        Ok(Response::new(AddReply { reply: Some(reply) }))
+    }
+
+    async fn retrieve(&self, request: Request<RetrieveRequest>) -> Result<Response<RetrieveReply>, Status> {
+        use retrieve_reply::Reply;
+        let reply = match self.read(request.into_inner()).await {
+            Ok(records) => Reply::Success(records),
+            Err(failure) => Reply::Error(failure.to_wire()),
+        };
+        Ok(Response::new(RetrieveReply { reply: Some(reply) }))
+    }
+}
