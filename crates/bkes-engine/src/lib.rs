@@ -46,3 +46,6 @@ pub use api::{
     ReadError, ReadRequest, Status, Unready,
 };
 pub use handle::{Engine, EngineHandle, EngineOptions, StartError};
+
+// Words of the store that the face speaks, so that its callers need not know the store.
+pub use bkes_storage::{Counters, StoredEvent};
