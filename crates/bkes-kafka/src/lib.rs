@@ -1,1 +1,26 @@
+//! The log contract over Apache Kafka, by librdkafka.
+//!
+//! [`KafkaLog`] is one topic. Its readers are consumers that read committed records only, with explicit positions, and commit
+//! nothing; its appenders are idempotent producers that wait for all replicas. Both are polled by their owner's thread, which
+//! librdkafka wakes by the event callback of their queue: nothing sleeps or polls by an interval.
+//!
+//! All calls of librdkafka's C interface are in `native`; the facts they rest on are in librdkafka's documentation of each call.
+//! This crate does not know what an event is.
+
 #![deny(unsafe_code)]
+
+mod appender;
+mod log;
+mod native;
+mod options;
+mod reader;
+mod topic;
+
+pub use log::{ConnectError, KafkaLog};
+pub use options::{KafkaOptions, forbidden_property};
+pub use topic::{Finding, Severity, TopicReport};
+
+/// The version of librdkafka.
+pub fn librdkafka_version() -> String {
+    native::version()
+}

@@ -1,0 +1,71 @@
+//! The appending half: one idempotent producer.
+
+use crate::native::Client;
+use crate::options::QUEUE_BYTES_MAX;
+use bkes_core::TimestampMs;
+use bkes_log::{AppenderState, LogAppender, NewRecord, Report, SendError, Token};
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+pub(crate) struct KafkaAppender {
+    client: Client,
+    record_bytes_max: u64,
+    records_max: usize,
+    /// Size of each record that was not reported yet.
+    open: HashMap<Token, u64>,
+    open_bytes: u64,
+}
+
+impl KafkaAppender {
+    pub fn new(client: Client, record_bytes_max: u64, records_max: usize) -> KafkaAppender {
+        KafkaAppender { client, record_bytes_max, records_max, open: HashMap::new(), open_bytes: 0 }
+    }
+}
+
+impl LogAppender for KafkaAppender {
+    fn send(&mut self, record: NewRecord, token: Token) -> Result<(), SendError> {
+        let (bytes, bytes_max) = (record.bytes(), self.record_bytes_max);
+        if bytes > bytes_max {
+            return Err(SendError::TooLarge { bytes, bytes_max });
+        }
+        if let Some(detail) = self.client.sink().fatal() {
+            return Err(SendError::Fatal { detail });
+        }
+        if let Some(detail) = self.client.sink().down() {
+            return Err(SendError::Down { detail });
+        }
+        if !self.has_room(1, bytes) {
+            return Err(SendError::Full);
+        }
+        self.client.produce(&record, token, now())?;
+        self.open.insert(token, bytes);
+        self.open_bytes += bytes;
+        Ok(())
+    }
+
+    fn has_room(&self, records: usize, bytes: u64) -> bool {
+        self.open.len() + records <= self.records_max && self.open_bytes + bytes <= QUEUE_BYTES_MAX
+    }
+
+    fn poll(&mut self, out: &mut Vec<Report>) {
+        self.client.poll();
+        let before = out.len();
+        self.client.sink().take_reports(out);
+        for report in &out[before..] {
+            self.open_bytes -= self.open.remove(&report.token).unwrap_or(0);
+        }
+    }
+
+    fn state(&self) -> AppenderState {
+        if let Some(detail) = self.client.sink().fatal() {
+            return AppenderState::Fatal { detail };
+        }
+        self.client.sink().down().map_or(AppenderState::Up, |detail| AppenderState::Down { detail })
+    }
+}
+
+/// The record's time of creation; the topic may replace it by its own.
+fn now() -> TimestampMs {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    TimestampMs(since.as_millis() as i64)
+}

@@ -1,0 +1,181 @@
+//! The topic: questions about it, and its halves.
+
+use crate::appender::KafkaAppender;
+use crate::native::{Client, Kind, Sink};
+use crate::options::{self, KafkaOptions, RECORD_OVERHEAD_BYTES, forbidden_property};
+use crate::reader::KafkaReader;
+use crate::topic::{TopicReport, report};
+use bkes_core::Partition;
+use bkes_log::{Log, LogAppender, LogError, LogIdentity, LogReader, Waker, Watermarks};
+use rdkafka_sys::rd_kafka_resp_err_t as Code;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+/// How long one question may take.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Why a topic cannot be used. Nothing was changed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// A property that safety rests on, or that librdkafka does not take.
+    #[error("property {name}={value} is refused: {reason}")]
+    Property {
+        /// Its name.
+        name: String,
+        /// Its value; secrets are not shown.
+        value: String,
+        /// Why.
+        reason: String,
+    },
+    /// librdkafka did not like the settings.
+    #[error("the Kafka client cannot be made: {detail}")]
+    Client {
+        /// In its own words.
+        detail: String,
+    },
+    /// No broker answered in time.
+    #[error("no broker at {brokers} answers: {detail}")]
+    Unreachable {
+        /// Who was asked.
+        brokers: String,
+        /// What went wrong.
+        detail: String,
+    },
+    /// The topic is not there.
+    #[error(
+        "topic {topic} does not exist; create it with: kafka-topics.sh --bootstrap-server {brokers} --create --topic {topic} \
+         --partitions 6 --config retention.ms=-1 --config retention.bytes=-1, or start with --create-topic 6"
+    )]
+    NoSuchTopic {
+        /// The topic.
+        topic: String,
+        /// The brokers asked.
+        brokers: String,
+    },
+    /// The topic could not be made.
+    #[error("topic {topic} could not be created: {detail}")]
+    NotCreated {
+        /// The topic.
+        topic: String,
+        /// What went wrong.
+        detail: String,
+    },
+}
+
+/// One topic of a Kafka cluster.
+pub struct KafkaLog {
+    options: KafkaOptions,
+    committed: Client,
+    uncommitted: Client,
+    report: TopicReport,
+    appenders: Mutex<Vec<Weak<Sink>>>,
+}
+
+impl KafkaLog {
+    /// Connects to the topic; makes it first when it is missing and `create` says with how many partitions. Blocks for a
+    /// bounded time.
+    pub fn connect(options: KafkaOptions, create: Option<NonZeroU32>) -> Result<KafkaLog, ConnectError> {
+        for (name, value) in &options.properties {
+            if let Some(reason) = forbidden_property(name, value) {
+                let (name, value, reason) = (name.clone(), value.clone(), reason.to_owned());
+                return Err(ConnectError::Property { name, value, reason });
+            }
+            let tls = name == "security.protocol" && value.to_ascii_uppercase().ends_with("SSL");
+            if tls && !cfg!(feature = "tls") {
+                let reason = "this build has no TLS: build with --features tls".to_owned();
+                return Err(ConnectError::Property { name: name.clone(), value: value.clone(), reason });
+            }
+        }
+        let client = |committed| {
+            let properties = options::consumer(&options, committed);
+            Client::new(Kind::Consumer, &options.topic, &properties, Arc::default())
+        };
+        let made = |detail| ConnectError::Client { detail };
+        let (committed, uncommitted) = (client(true).map_err(made)?, client(false).map_err(made)?);
+        let unreachable = |detail| ConnectError::Unreachable { brokers: options.brokers.clone(), detail };
+        let mut found = committed.partitions(2 * ANSWER).map_err(unreachable)?;
+        if let (None, Some(count)) = (found, create) {
+            let settings =
+                [(c"retention.ms", c"-1"), (c"retention.bytes", c"-1"), (c"cleanup.policy", c"delete")];
+            let topic = options.topic.clone();
+            let made = committed.create_topic(count.get(), &settings, 2 * ANSWER);
+            made.map_err(|detail| ConnectError::NotCreated { topic, detail })?;
+            for _ in 0..50 {
+                found = committed.partitions(ANSWER).map_err(unreachable)?;
+                if found.is_some() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        let Some((_, replicas)) = found else {
+            let (topic, brokers) = (options.topic.clone(), options.brokers.clone());
+            return Err(ConnectError::NoSuchTopic { topic, brokers });
+        };
+        let report = report(&options, replicas, committed.topic_settings(ANSWER));
+        Ok(KafkaLog { options, committed, uncommitted, report, appenders: Mutex::default() })
+    }
+
+    /// What the topic's settings mean for an event store.
+    pub fn report(&self) -> &TopicReport {
+        &self.report
+    }
+
+    fn unavailable(detail: impl Into<String>) -> LogError {
+        LogError::Unavailable { detail: detail.into() }
+    }
+}
+
+impl Log for KafkaLog {
+    fn identity(&self) -> Result<LogIdentity, LogError> {
+        let cluster = self
+            .committed
+            .cluster(ANSWER)
+            .ok_or_else(|| Self::unavailable("the cluster's id was not told"))?;
+        let topic_id = self.committed.topic_id(ANSWER).map_err(Self::unavailable)?;
+        Ok(LogIdentity { cluster, topic: self.options.topic.clone(), topic_id })
+    }
+
+    fn partition_count(&self) -> Result<NonZeroU32, LogError> {
+        let found = self.committed.partitions(ANSWER).map_err(Self::unavailable)?;
+        let count = found.and_then(|(count, _)| NonZeroU32::new(count));
+        count.ok_or_else(|| LogError::NoSuchTopic { topic: self.options.topic.clone() })
+    }
+
+    fn watermarks(&self, partition: Partition) -> Result<Watermarks, LogError> {
+        let failed = |(code, detail): (Code, String)| match code {
+            Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => {
+                LogError::NoSuchPartition { partition }
+            }
+            Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => LogError::Denied { detail },
+            _ => LogError::Unavailable { detail },
+        };
+        let (low, stable) = self.committed.watermarks(partition, ANSWER).map_err(failed)?;
+        let (_, high) = self.uncommitted.watermarks(partition, ANSWER).map_err(failed)?;
+        let mut appenders = self.appenders.lock().unwrap_or_else(PoisonError::into_inner);
+        appenders.retain(|sink| sink.upgrade().map(|sink| sink.is_up()).is_some());
+        Ok(Watermarks { low, stable, high: high.max(stable) })
+    }
+
+    fn record_bytes_max(&self) -> u64 {
+        self.report.message_bytes_max.saturating_sub(RECORD_OVERHEAD_BYTES)
+    }
+
+    fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
+        let properties = options::consumer(&self.options, true);
+        let sink = Arc::new(Sink::waking(waker));
+        let client = Client::new(Kind::Consumer, &self.options.topic, &properties, sink);
+        let client = client.map_err(|detail| LogError::Failed { detail })?;
+        Ok(Box::new(KafkaReader::new(client)))
+    }
+
+    fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
+        let properties = options::producer(&self.options, self.report.message_bytes_max);
+        let sink = Arc::new(Sink::waking(waker));
+        self.appenders.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&sink));
+        let client = Client::new(Kind::Producer, &self.options.topic, &properties, sink);
+        let client = client.map_err(|detail| LogError::Failed { detail })?;
+        Ok(Box::new(KafkaAppender::new(client, self.record_bytes_max(), self.options.queue_records_max)))
+    }
+}

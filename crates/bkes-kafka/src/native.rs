@@ -1,0 +1,761 @@
+//! librdkafka's C interface, made safe: the only unsafe code of the project.
+//!
+//! A [`Client`] owns one handle and its queues. Callbacks run either inside [`Client::poll`], on the caller's thread, or (log
+//! lines, and the queue's wake-up) on a thread of librdkafka; all they touch is a [`Sink`] that outlives the handle.
+
+#![allow(unsafe_code)]
+
+use crate::options::RECORD_OVERHEAD_BYTES;
+use bkes_core::{Header, Offset, Partition, Position, Record, TimestampMs};
+use bkes_log::{Delivery, NewRecord, ReadEvent, ReadFailure, Report, SendError, Token, Waker};
+use bytes::Bytes;
+use rdkafka_sys as sys;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ptr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sys::rd_kafka_resp_err_t as Code;
+
+/// What callbacks leave for the owner, and whether the brokers are there.
+#[derive(Default)]
+pub struct Sink {
+    reports: Mutex<Vec<Report>>,
+    down: Mutex<Option<String>>,
+    fatal: Mutex<Option<String>>,
+    waker: Option<Waker>,
+}
+
+impl Sink {
+    pub fn waking(waker: Waker) -> Sink {
+        Sink { waker: Some(waker), ..Sink::default() }
+    }
+
+    pub fn down(&self) -> Option<String> {
+        lock(&self.down).clone()
+    }
+
+    pub fn fatal(&self) -> Option<String> {
+        lock(&self.fatal).clone()
+    }
+
+    /// A broker answered somebody: sending makes sense again.
+    pub fn is_up(&self) {
+        if lock(&self.down).take().is_some() {
+            self.wake();
+        }
+    }
+
+    pub fn take_reports(&self, out: &mut Vec<Report>) {
+        out.append(&mut lock(&self.reports));
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Consumer or producer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Consumer,
+    Producer,
+}
+
+/// One handle of librdkafka.
+pub struct Client {
+    handle: *mut sys::rd_kafka_t,
+    topic: CString,
+    /// What the owner polls: a consumer's records, or a producer's reports.
+    queue: *mut sys::rd_kafka_queue_t,
+    kind: Kind,
+    sink: Arc<Sink>,
+}
+
+// SAFETY: librdkafka's handles and queues may be used from any thread; `Client` gives out no pointers.
+unsafe impl Send for Client {}
+// SAFETY: as above; every call takes librdkafka's own locks.
+unsafe impl Sync for Client {}
+
+impl Client {
+    /// A handle with these properties. What librdkafka does not like comes back in its own words.
+    pub fn new(
+        kind: Kind,
+        topic: &str,
+        properties: &[(&str, String)],
+        sink: Arc<Sink>,
+    ) -> Result<Client, String> {
+        let topic = CString::new(topic).map_err(|_| "a topic's name has no zero byte".to_owned())?;
+        let mut words: [c_char; 512] = [0; 512];
+        // SAFETY: the configuration is owned here until `rd_kafka_new` takes it over; strings live through each call; the
+        // sink's address stays valid because `Client` holds the Arc until after the handle is destroyed.
+        let handle = unsafe {
+            let conf = sys::rd_kafka_conf_new();
+            for (name, value) in properties {
+                let set = CString::new(*name).ok().zip(CString::new(value.as_str()).ok());
+                let result = set.map(|(name, value)| {
+                    sys::rd_kafka_conf_set(
+                        conf,
+                        name.as_ptr(),
+                        value.as_ptr(),
+                        words.as_mut_ptr(),
+                        words.len(),
+                    )
+                });
+                if result != Some(sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK) {
+                    sys::rd_kafka_conf_destroy(conf);
+                    let detail =
+                        result.map_or_else(|| "it has a zero byte".to_owned(), |_| text(words.as_ptr()));
+                    return Err(format!("property {name}: {detail}"));
+                }
+            }
+            sys::rd_kafka_conf_set_opaque(conf, Arc::as_ptr(&sink).cast_mut().cast());
+            sys::rd_kafka_conf_set_log_cb(conf, Some(on_log));
+            sys::rd_kafka_conf_set_error_cb(conf, Some(on_error));
+            let kind = match kind {
+                Kind::Consumer => sys::rd_kafka_type_t::RD_KAFKA_CONSUMER,
+                Kind::Producer => {
+                    sys::rd_kafka_conf_set_dr_msg_cb(conf, Some(on_delivery));
+                    sys::rd_kafka_type_t::RD_KAFKA_PRODUCER
+                }
+            };
+            let handle = sys::rd_kafka_new(kind, conf, words.as_mut_ptr(), words.len());
+            if handle.is_null() {
+                sys::rd_kafka_conf_destroy(conf);
+                return Err(text(words.as_ptr()));
+            }
+            handle
+        };
+        // SAFETY: the handle is live; the queue reference is ours and is given back before the handle is destroyed.
+        let queue = unsafe {
+            if kind == Kind::Consumer {
+                sys::rd_kafka_poll_set_consumer(handle);
+                sys::rd_kafka_queue_get_consumer(handle)
+            } else {
+                sys::rd_kafka_queue_get_main(handle)
+            }
+        };
+        if sink.waker.is_some() {
+            // SAFETY: the opaque is the sink, which outlives the queue; the callback only wakes.
+            unsafe {
+                sys::rd_kafka_queue_cb_event_enable(
+                    queue,
+                    Some(on_event),
+                    Arc::as_ptr(&sink).cast_mut().cast(),
+                )
+            };
+        }
+        Ok(Client { handle, topic, queue, kind, sink })
+    }
+
+    pub fn sink(&self) -> &Arc<Sink> {
+        &self.sink
+    }
+
+    /// Runs the callbacks that are due.
+    pub fn poll(&self) {
+        // SAFETY: the handle is live.
+        unsafe { sys::rd_kafka_poll(self.handle, 0) };
+    }
+
+    /// Reads a partition from a position on; a partition that is read already goes there.
+    pub fn assign(&self, partition: Partition, from: Position, again: bool) -> Result<(), String> {
+        // SAFETY: the list is ours, made and destroyed here; the calls copy it.
+        unsafe {
+            let list = sys::rd_kafka_topic_partition_list_new(1);
+            let entry = sys::rd_kafka_topic_partition_list_add(list, self.topic.as_ptr(), partition.0 as i32);
+            if again {
+                drop(error_text(sys::rd_kafka_incremental_unassign(self.handle, list)));
+            }
+            (*entry).offset = from.0 as i64;
+            let failed = error_text(sys::rd_kafka_incremental_assign(self.handle, list));
+            sys::rd_kafka_topic_partition_list_destroy(list);
+            failed.map_or(Ok(()), |(_, detail)| Err(detail))
+        }
+    }
+
+    /// Moves what was fetched to `out`: contents are copied into one allocation for the batch.
+    pub fn fetch(
+        &self,
+        messages_max: usize,
+        scratch: &mut Vec<*mut sys::rd_kafka_message_t>,
+        out: &mut Vec<ReadEvent>,
+    ) {
+        scratch.clear();
+        scratch.resize(messages_max, ptr::null_mut());
+        // SAFETY: the array has room for `messages_max` pointers; what is returned is ours to destroy, which `copy` does.
+        unsafe {
+            let count = sys::rd_kafka_consume_batch_queue(self.queue, 0, scratch.as_mut_ptr(), messages_max);
+            scratch.truncate(usize::try_from(count).unwrap_or(0));
+            copy(scratch, out);
+        }
+    }
+
+    /// Queues a record.
+    pub fn produce(&self, record: &NewRecord, token: Token, timestamp: TimestampMs) -> Result<(), SendError> {
+        use sys::rd_kafka_vtype_t as Type;
+        // SAFETY: all pointers live through the call, which copies key and value (MSG_F_COPY) and takes the headers over when
+        // it succeeds; when it fails they are ours to destroy. The opaque is a number, never dereferenced.
+        unsafe {
+            let headers = sys::rd_kafka_headers_new(record.headers.len());
+            for Header { name, value } in &record.headers {
+                let (data, size) =
+                    value.as_ref().map_or((ptr::null(), 0), |value| (filled(value), value.len()));
+                sys::rd_kafka_header_add(
+                    headers,
+                    name.as_ptr().cast(),
+                    name.len() as isize,
+                    data,
+                    size as isize,
+                );
+            }
+            let item = |vtype, u| sys::rd_kafka_vu_t { vtype, u };
+            let bytes = |bytes: &Option<Bytes>| {
+                let (ptr, size) =
+                    bytes.as_ref().map_or((ptr::null(), 0), |bytes| (filled(bytes), bytes.len()));
+                sys::rd_kafka_vu_s__bindgen_ty_1 {
+                    mem: sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: ptr.cast_mut(), size },
+                }
+            };
+            let items = [
+                item(
+                    Type::RD_KAFKA_VTYPE_TOPIC,
+                    sys::rd_kafka_vu_s__bindgen_ty_1 { cstr: self.topic.as_ptr() },
+                ),
+                item(
+                    Type::RD_KAFKA_VTYPE_PARTITION,
+                    sys::rd_kafka_vu_s__bindgen_ty_1 { i32_: record.partition.0 as i32 },
+                ),
+                item(Type::RD_KAFKA_VTYPE_KEY, bytes(&record.key)),
+                item(Type::RD_KAFKA_VTYPE_VALUE, bytes(&record.value)),
+                item(Type::RD_KAFKA_VTYPE_TIMESTAMP, sys::rd_kafka_vu_s__bindgen_ty_1 { i64_: timestamp.0 }),
+                item(Type::RD_KAFKA_VTYPE_HEADERS, sys::rd_kafka_vu_s__bindgen_ty_1 { headers }),
+                item(
+                    Type::RD_KAFKA_VTYPE_MSGFLAGS,
+                    sys::rd_kafka_vu_s__bindgen_ty_1 { i: sys::RD_KAFKA_MSG_F_COPY },
+                ),
+                item(
+                    Type::RD_KAFKA_VTYPE_OPAQUE,
+                    sys::rd_kafka_vu_s__bindgen_ty_1 { ptr: ptr::without_provenance_mut(token as usize) },
+                ),
+            ];
+            let Some((code, detail)) =
+                error_text(sys::rd_kafka_produceva(self.handle, items.as_ptr(), items.len()))
+            else {
+                return Ok(());
+            };
+            sys::rd_kafka_headers_destroy(headers);
+            Err(match code {
+                Code::RD_KAFKA_RESP_ERR__QUEUE_FULL => SendError::Full,
+                Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE => SendError::TooLarge {
+                    bytes: record.bytes() + RECORD_OVERHEAD_BYTES,
+                    bytes_max: record.bytes(),
+                },
+                Code::RD_KAFKA_RESP_ERR__FATAL => SendError::Fatal { detail },
+                _ => SendError::Down { detail },
+            })
+        }
+    }
+
+    /// Low and high watermark as this handle may read: by its isolation level the last stable offset or the end.
+    pub fn watermarks(
+        &self,
+        partition: Partition,
+        timeout: Duration,
+    ) -> Result<(Position, Position), (Code, String)> {
+        let (mut low, mut high) = (0, 0);
+        // SAFETY: the handle is live, the numbers are ours.
+        let code = unsafe {
+            sys::rd_kafka_query_watermark_offsets(
+                self.handle,
+                self.topic.as_ptr(),
+                partition.0 as i32,
+                &mut low,
+                &mut high,
+                millis(timeout),
+            )
+        };
+        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err((code, words_of(code)));
+        }
+        let position = |offset: i64| Position(u64::try_from(offset).unwrap_or(0));
+        Ok((position(low), position(high)))
+    }
+
+    /// Partitions of the topic, with the smallest number of replicas; `None` when there is no such topic.
+    pub fn partitions(&self, timeout: Duration) -> Result<Option<(u32, u32)>, String> {
+        // SAFETY: the topic handle and the metadata are ours and given back; arrays have the lengths that stand beside them.
+        unsafe {
+            let topic = sys::rd_kafka_topic_new(self.handle, self.topic.as_ptr(), ptr::null_mut());
+            if topic.is_null() {
+                return Err(words_of(sys::rd_kafka_last_error()));
+            }
+            let mut metadata = ptr::null();
+            let code = sys::rd_kafka_metadata(self.handle, 0, topic, &mut metadata, millis(timeout));
+            sys::rd_kafka_topic_destroy(topic);
+            if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return Err(words_of(code));
+            }
+            let found = if (*metadata).topic_cnt == 1 {
+                let topic = &*(*metadata).topics;
+                match topic.err {
+                    Code::RD_KAFKA_RESP_ERR_NO_ERROR => {
+                        let partitions = (0..topic.partition_cnt as usize).map(|i| &*topic.partitions.add(i));
+                        let replicas =
+                            partitions.map(|partition| partition.replica_cnt as u32).min().unwrap_or(0);
+                        Ok(Some((topic.partition_cnt as u32, replicas)))
+                    }
+                    Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => Ok(None),
+                    code => Err(words_of(code)),
+                }
+            } else {
+                Ok(None)
+            };
+            sys::rd_kafka_metadata_destroy(metadata);
+            found.map(|found| found.filter(|(count, _)| *count > 0))
+        }
+    }
+
+    /// The cluster's id.
+    pub fn cluster(&self, timeout: Duration) -> Option<String> {
+        // SAFETY: the string is ours to free with librdkafka's own function.
+        unsafe {
+            let id = sys::rd_kafka_clusterid(self.handle, millis(timeout));
+            if id.is_null() {
+                return None;
+            }
+            let copied = text(id);
+            sys::rd_kafka_mem_free(self.handle, id.cast());
+            Some(copied)
+        }
+    }
+
+    /// The topic's own id, which is another one after it was created again.
+    pub fn topic_id(&self, timeout: Duration) -> Result<String, String> {
+        // SAFETY: what is made here is destroyed here; results live as long as their event.
+        unsafe {
+            let mut name = self.topic.as_ptr();
+            let topics = sys::rd_kafka_TopicCollection_of_topic_names(&mut name, 1);
+            let answer = self.ask(
+                sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+                timeout,
+                |options, queue| {
+                    sys::rd_kafka_DescribeTopics(self.handle, topics, options, queue);
+                },
+            );
+            sys::rd_kafka_TopicCollection_destroy(topics);
+            let event = answer?;
+            let mut count = 0;
+            let described = sys::rd_kafka_event_DescribeTopics_result(event.0);
+            let topics = sys::rd_kafka_DescribeTopics_result_topics(described, &mut count);
+            if count != 1 {
+                return Err("the topic was not described".to_owned());
+            }
+            let error = sys::rd_kafka_TopicDescription_error(*topics);
+            if !error.is_null() && sys::rd_kafka_error_code(error) != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return Err(text(sys::rd_kafka_error_string(error)));
+            }
+            Ok(text(sys::rd_kafka_Uuid_base64str(sys::rd_kafka_TopicDescription_topic_id(*topics))))
+        }
+    }
+
+    /// The topic's settings, by name.
+    pub fn topic_settings(&self, timeout: Duration) -> Result<Vec<(String, String)>, String> {
+        // SAFETY: as in `topic_id`.
+        unsafe {
+            let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+            let mut resource = sys::rd_kafka_ConfigResource_new(kind, self.topic.as_ptr());
+            let answer = self.ask(
+                sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS,
+                timeout,
+                |options, queue| {
+                    sys::rd_kafka_DescribeConfigs(self.handle, &mut resource, 1, options, queue);
+                },
+            );
+            sys::rd_kafka_ConfigResource_destroy(resource);
+            let event = answer?;
+            let described = sys::rd_kafka_event_DescribeConfigs_result(event.0);
+            let mut count = 0;
+            let resources = sys::rd_kafka_DescribeConfigs_result_resources(described, &mut count);
+            if count != 1 {
+                return Err("the settings were not described".to_owned());
+            }
+            if sys::rd_kafka_ConfigResource_error(*resources) != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return Err(text(sys::rd_kafka_ConfigResource_error_string(*resources)));
+            }
+            let entries = sys::rd_kafka_ConfigResource_configs(*resources, &mut count);
+            let entry = |i: usize| {
+                let entry = *entries.add(i);
+                (text(sys::rd_kafka_ConfigEntry_name(entry)), text(sys::rd_kafka_ConfigEntry_value(entry)))
+            };
+            Ok((0..count).map(entry).collect())
+        }
+    }
+
+    /// Makes the topic.
+    pub fn create_topic(
+        &self,
+        partitions: u32,
+        settings: &[(&CStr, &CStr)],
+        timeout: Duration,
+    ) -> Result<(), String> {
+        let mut words: [c_char; 512] = [0; 512];
+        // SAFETY: as in `topic_id`; -1 asks for the broker's default replication.
+        unsafe {
+            let mut topic = sys::rd_kafka_NewTopic_new(
+                self.topic.as_ptr(),
+                partitions as c_int,
+                -1,
+                words.as_mut_ptr(),
+                words.len(),
+            );
+            if topic.is_null() {
+                return Err(text(words.as_ptr()));
+            }
+            for (name, value) in settings {
+                sys::rd_kafka_NewTopic_set_config(topic, name.as_ptr(), value.as_ptr());
+            }
+            let answer = self.ask(
+                sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS,
+                timeout,
+                |options, queue| {
+                    sys::rd_kafka_CreateTopics(self.handle, &mut topic, 1, options, queue);
+                },
+            );
+            sys::rd_kafka_NewTopic_destroy(topic);
+            let event = answer?;
+            let mut count = 0;
+            let result = sys::rd_kafka_event_CreateTopics_result(event.0);
+            let topics = sys::rd_kafka_CreateTopics_result_topics(result, &mut count);
+            for i in 0..count {
+                let created = *topics.add(i);
+                let code = sys::rd_kafka_topic_result_error(created);
+                if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR
+                    && code != Code::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS
+                {
+                    return Err(text(sys::rd_kafka_topic_result_error_string(created)));
+                }
+            }
+            Ok(())
+        }
+    }
+
+    /// Asks an admin question and waits for the answer, for a bounded time.
+    ///
+    /// # Safety
+    ///
+    /// `request` hands options and queue to one admin call on this handle and keeps neither.
+    unsafe fn ask(
+        &self,
+        operation: sys::rd_kafka_admin_op_t,
+        timeout: Duration,
+        request: impl FnOnce(*const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
+    ) -> Result<Event, String> {
+        // SAFETY: options and queue are ours and destroyed here; the event is freed by `Event`.
+        unsafe {
+            let options = sys::rd_kafka_AdminOptions_new(self.handle, operation);
+            let mut words: [c_char; 256] = [0; 256];
+            sys::rd_kafka_AdminOptions_set_request_timeout(
+                options,
+                millis(timeout),
+                words.as_mut_ptr(),
+                words.len(),
+            );
+            let queue = sys::rd_kafka_queue_new(self.handle);
+            request(options, queue);
+            let event = sys::rd_kafka_queue_poll(queue, millis(timeout + Duration::from_secs(1)));
+            sys::rd_kafka_queue_destroy(queue);
+            sys::rd_kafka_AdminOptions_destroy(options);
+            if event.is_null() {
+                return Err("no answer in time".to_owned());
+            }
+            let event = Event(event);
+            if sys::rd_kafka_event_error(event.0) != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return Err(text(sys::rd_kafka_event_error_string(event.0)));
+            }
+            Ok(event)
+        }
+    }
+}
+
+struct Event(*mut sys::rd_kafka_event_t);
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: the event is ours and freed once.
+        unsafe { sys::rd_kafka_event_destroy(self.0) };
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // SAFETY: the wake-up is switched off before the queue goes; the handle goes last, and with it every callback; the
+        // sink is dropped after this.
+        unsafe {
+            sys::rd_kafka_queue_cb_event_enable(self.queue, None, ptr::null_mut());
+            sys::rd_kafka_queue_destroy(self.queue);
+            let flags =
+                if self.kind == Kind::Consumer { sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE } else { 0 };
+            sys::rd_kafka_destroy_flags(self.handle, flags);
+        }
+    }
+}
+
+/// librdkafka's version.
+pub fn version() -> String {
+    // SAFETY: a static string.
+    unsafe { text(sys::rd_kafka_version_str()) }
+}
+
+/// Copies messages to events and destroys them. The contents of all lie in one allocation.
+///
+/// # Safety
+///
+/// Every pointer is a message that belongs to the caller.
+unsafe fn copy(messages: &[*mut sys::rd_kafka_message_t], out: &mut Vec<ReadEvent>) {
+    // SAFETY: lengths are those of librdkafka; a null pointer is a null key, value or header value.
+    unsafe {
+        let total: usize = messages.iter().map(|message| (**message).len + (**message).key_len).sum();
+        let mut slab =
+            Slab { bytes: Vec::with_capacity(total), parts: Vec::with_capacity(messages.len() * 2) };
+        let mut drafts = Vec::with_capacity(messages.len());
+        for message in messages.iter().copied() {
+            let found = &*message;
+            drafts.push(if found.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                let key = slab.add(found.key, found.key_len);
+                let value = slab.add(found.payload, found.len);
+                let headers = headers(message);
+                let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+                let timestamp = sys::rd_kafka_message_timestamp(message, &mut kind);
+                let known = kind != sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
+                    && timestamp >= 0;
+                Draft::Record {
+                    partition: Partition(found.partition as u32),
+                    offset: Offset(found.offset as u64),
+                    timestamp: known.then_some(TimestampMs(timestamp)),
+                    key,
+                    value,
+                    headers,
+                }
+            } else {
+                Draft::Event(failure(found))
+            });
+            sys::rd_kafka_message_destroy(message);
+        }
+        let Slab { bytes, parts } = slab;
+        let slab = Bytes::from(bytes);
+        let part = |part: Option<usize>| part.map(|part| slab.slice(parts[part].clone()));
+        out.extend(drafts.into_iter().filter_map(|draft| match draft {
+            Draft::Event(event) => event,
+            Draft::Record { partition, offset, timestamp, key, value, headers } => {
+                Some(ReadEvent::Record(Record {
+                    partition,
+                    offset,
+                    timestamp,
+                    key: part(key),
+                    value: part(value),
+                    headers,
+                }))
+            }
+        }));
+    }
+}
+
+struct Slab {
+    bytes: Vec<u8>,
+    parts: Vec<std::ops::Range<usize>>,
+}
+
+impl Slab {
+    /// # Safety
+    ///
+    /// `data` is null, or has `size` bytes.
+    unsafe fn add(&mut self, data: *const c_void, size: usize) -> Option<usize> {
+        if data.is_null() {
+            return None;
+        }
+        let start = self.bytes.len();
+        // SAFETY: promised by the caller.
+        self.bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(data.cast(), size) });
+        self.parts.push(start..self.bytes.len());
+        Some(self.parts.len() - 1)
+    }
+}
+
+enum Draft {
+    Record {
+        partition: Partition,
+        offset: Offset,
+        timestamp: Option<TimestampMs>,
+        key: Option<usize>,
+        value: Option<usize>,
+        headers: Vec<Header>,
+    },
+    Event(Option<ReadEvent>),
+}
+
+/// # Safety
+///
+/// `message` is live.
+unsafe fn headers(message: *const sys::rd_kafka_message_t) -> Vec<Header> {
+    let mut out = Vec::new();
+    let mut list = ptr::null_mut();
+    // SAFETY: names and values live as long as the message, and are copied. Names end with a zero byte.
+    unsafe {
+        if sys::rd_kafka_message_headers(message, &mut list) != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return out;
+        }
+        let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+        while sys::rd_kafka_header_get_all(list, out.len(), &mut name, &mut value, &mut size)
+            == Code::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
+            let name = Bytes::copy_from_slice(CStr::from_ptr(name).to_bytes());
+            let value = (!value.is_null())
+                .then(|| Bytes::copy_from_slice(std::slice::from_raw_parts(value.cast::<u8>(), size)));
+            out.push(Header { name, value });
+        }
+    }
+    out
+}
+
+/// What a message that carries an error means.
+fn failure(message: &sys::rd_kafka_message_t) -> Option<ReadEvent> {
+    let partition = u32::try_from(message.partition).ok().map(Partition);
+    let position = Position(u64::try_from(message.offset).unwrap_or(0));
+    // SAFETY: the payload of an error message is its text, or null.
+    let detail = unsafe {
+        if message.payload.is_null() {
+            words_of(message.err)
+        } else {
+            text(message.payload.cast::<c_char>().cast_const())
+        }
+    };
+    match (message.err, partition) {
+        (Code::RD_KAFKA_RESP_ERR__PARTITION_EOF, Some(partition)) => {
+            Some(ReadEvent::End { partition, position })
+        }
+        (
+            Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE,
+            partition,
+        ) => Some(ReadEvent::Failed { partition, failure: ReadFailure::OutOfRange { position } }),
+        (Code::RD_KAFKA_RESP_ERR__BAD_MSG | Code::RD_KAFKA_RESP_ERR__BAD_COMPRESSION, partition) => {
+            Some(ReadEvent::Failed { partition, failure: ReadFailure::Damaged { position, detail } })
+        }
+        (_, partition) => Some(ReadEvent::Failed { partition, failure: ReadFailure::Unavailable { detail } }),
+    }
+}
+
+/// A pointer that is not null even for no bytes: null means something else.
+fn filled(bytes: &[u8]) -> *const c_void {
+    if bytes.is_empty() { c"".as_ptr().cast() } else { bytes.as_ptr().cast() }
+}
+
+fn millis(time: Duration) -> c_int {
+    c_int::try_from(time.as_millis()).unwrap_or(c_int::MAX)
+}
+
+fn words_of(code: Code) -> String {
+    // SAFETY: a static string.
+    unsafe { text(sys::rd_kafka_err2str(code)) }
+}
+
+/// # Safety
+///
+/// `words` is null or ends with a zero byte.
+unsafe fn text(words: *const c_char) -> String {
+    if words.is_null() {
+        return String::new();
+    }
+    // SAFETY: promised by the caller.
+    unsafe { CStr::from_ptr(words) }.to_string_lossy().into_owned()
+}
+
+/// Takes an error over: its code and words; `None` for success.
+///
+/// # Safety
+///
+/// `error` is null, or belongs to the caller.
+unsafe fn error_text(error: *mut sys::rd_kafka_error_t) -> Option<(Code, String)> {
+    if error.is_null() {
+        return None;
+    }
+    // SAFETY: promised by the caller; it is destroyed once.
+    unsafe {
+        let found = (sys::rd_kafka_error_code(error), text(sys::rd_kafka_error_string(error)));
+        sys::rd_kafka_error_destroy(error);
+        Some(found)
+    }
+}
+
+unsafe extern "C" fn on_event(_: *mut sys::rd_kafka_t, sink: *mut c_void) {
+    // SAFETY: the opaque is the sink, alive as long as the queue.
+    unsafe { &*sink.cast::<Sink>() }.wake();
+}
+
+unsafe extern "C" fn on_log(
+    _: *const sys::rd_kafka_t,
+    level: c_int,
+    facility: *const c_char,
+    words: *const c_char,
+) {
+    // SAFETY: strings of librdkafka that live through the call.
+    let (facility, words) = unsafe { (text(facility), text(words)) };
+    match level {
+        0..=3 => tracing::warn!(target: "librdkafka", "{facility}: {words}"),
+        4..=5 => tracing::info!(target: "librdkafka", "{facility}: {words}"),
+        _ => tracing::debug!(target: "librdkafka", "{facility}: {words}"),
+    }
+}
+
+unsafe extern "C" fn on_error(
+    handle: *mut sys::rd_kafka_t,
+    code: c_int,
+    words: *const c_char,
+    sink: *mut c_void,
+) {
+    // SAFETY: the opaque is the sink; strings live through the call; the handle is the one that calls.
+    let (sink, words, fatal) = unsafe {
+        let mut fatal: [c_char; 512] = [0; 512];
+        let found = sys::rd_kafka_fatal_error(handle, fatal.as_mut_ptr(), fatal.len());
+        let is_fatal = found != Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+        (&*sink.cast::<Sink>(), text(words), is_fatal.then(|| text(fatal.as_ptr())))
+    };
+    if let Some(fatal) = fatal {
+        *lock(&sink.fatal) = Some(fatal);
+    } else if code == Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as c_int {
+        *lock(&sink.down) = Some(words);
+    }
+    sink.wake();
+}
+
+unsafe extern "C" fn on_delivery(
+    _: *mut sys::rd_kafka_t,
+    message: *const sys::rd_kafka_message_t,
+    sink: *mut c_void,
+) {
+    // SAFETY: the opaque is the sink; the message lives through the call.
+    let (sink, found, status, timestamp, kind) = unsafe {
+        let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        let timestamp = sys::rd_kafka_message_timestamp(message, &mut kind);
+        (&*sink.cast::<Sink>(), &*message, sys::rd_kafka_message_status(message), timestamp, kind)
+    };
+    let known = kind != sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && timestamp >= 0;
+    let delivery = if found.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+        Delivery::Stored {
+            offset: u64::try_from(found.offset).ok().map(Offset),
+            timestamp: known.then_some(TimestampMs(timestamp)),
+        }
+    } else if status == sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED {
+        Delivery::NotStored { detail: words_of(found.err) }
+    } else {
+        Delivery::Unknown { detail: words_of(found.err) }
+    };
+    let token = found._private.addr() as Token;
+    lock(&sink.reports).push(Report { partition: Partition(found.partition as u32), token, delivery });
+}

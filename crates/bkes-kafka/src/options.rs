@@ -1,0 +1,163 @@
+//! What a user may set, what is set for safety and speed, and why some things are never passed through.
+
+/// How to reach a topic.
+#[derive(Clone, Debug)]
+pub struct KafkaOptions {
+    /// The brokers to begin with: host:port, separated by commas.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// librdkafka properties, passed through unless [`forbidden_property`] says no.
+    pub properties: Vec<(String, String)>,
+    /// How long a record may take before its outcome is unknown, in milliseconds.
+    pub message_timeout_ms: u32,
+    /// Most records an appender may have open.
+    pub queue_records_max: usize,
+}
+
+impl KafkaOptions {
+    /// A topic with usual settings.
+    pub fn new(brokers: impl Into<String>, topic: impl Into<String>) -> KafkaOptions {
+        KafkaOptions {
+            brokers: brokers.into(),
+            topic: topic.into(),
+            properties: Vec::new(),
+            message_timeout_ms: 15_000,
+            queue_records_max: 100_000,
+        }
+    }
+}
+
+/// Bytes of records an appender may have open.
+pub const QUEUE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The overhead of a record and its batch in Kafka's format beside key, value and headers' bytes: 61 for the batch, about 21 for
+/// the record, up to 10 for each of our two headers; rounded up well.
+pub const RECORD_OVERHEAD_BYTES: u64 = 256;
+
+/// Fetched and not polled, in KiB, over all partitions of a reader: small, so that memory does not grow with the topic.
+const FETCH_QUEUE_KBYTES: &str = "4096";
+
+/// Why a property is not passed through; `None` when it may be.
+pub fn forbidden_property(name: &str, value: &str) -> Option<&'static str> {
+    let reason = match name {
+        "isolation.level" => "every instance reads committed records only, or they would disagree",
+        "enable.idempotence" => "retries must not store a record twice or out of order",
+        "acks" | "request.required.acks" | "topic.acks" => "an acknowledged event is on all replicas",
+        "max.in.flight" | "max.in.flight.requests.per.connection" => {
+            return value
+                .parse()
+                .is_ok_and(|number: u32| number > 5)
+                .then_some("more than 5 requests in flight lose their order when one is retried");
+        }
+        "transactional.id" => "events are accepted by the log's order, not by transactions",
+        "auto.offset.reset" | "topic.auto.offset.reset" => "lost data must be an error, not jumped over",
+        "enable.partition.eof" => "the end of a partition is how catching up ends",
+        "partitioner" | "topic.partitioner" => "keys are placed by BKES itself: use --partitioner",
+        "check.crcs" => "damage on the way must be seen",
+        "group.instance.id"
+        | "partition.assignment.strategy"
+        | "group.protocol"
+        | "group.remote.assignor" => "partitions are assigned by BKES itself",
+        "bootstrap.servers" | "metadata.broker.list" => "use KAFKA_BROKERS",
+        "message.timeout.ms" | "delivery.timeout.ms" => "use --message-timeout-ms",
+        name if name.starts_with("enable.auto.") || name.starts_with("auto.commit.") => {
+            "positions are kept in the store, with the events they cover"
+        }
+        _ => return None,
+    };
+    Some(reason)
+}
+
+/// Properties of every handle.
+fn common(options: &KafkaOptions) -> Vec<(&str, String)> {
+    let mut all = vec![
+        ("bootstrap.servers", options.brokers.clone()),
+        ("client.id", "bkes".to_owned()),
+        ("socket.keepalive.enable", "true".to_owned()),
+        ("socket.nagle.disable", "true".to_owned()),
+        ("reconnect.backoff.ms", "50".to_owned()),
+        ("reconnect.backoff.max.ms", "1000".to_owned()),
+        ("log.connection.close", "false".to_owned()),
+    ];
+    let is_tls = |(name, value): &(String, String)| {
+        name == "security.protocol" && value.to_ascii_uppercase().ends_with("SSL")
+    };
+    let has_ca = options.properties.iter().any(|(name, _)| name.starts_with("ssl.ca."));
+    if options.properties.iter().any(is_tls) && !has_ca {
+        all.push(("ssl.ca.location", "probe".to_owned()));
+    }
+    all
+}
+
+/// Producer and consumer share the user's list; what only one of them knows is given to that one.
+fn passed(options: &KafkaOptions) -> impl Iterator<Item = (&str, String)> {
+    options.properties.iter().map(|(name, value)| (name.as_str(), value.clone()))
+}
+
+/// The properties of a consumer: read committed or not.
+pub fn consumer(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> {
+    let mut all = common(options);
+    all.extend([
+        ("group.id", "bkes".to_owned()),
+        ("queued.max.messages.kbytes", FETCH_QUEUE_KBYTES.to_owned()),
+        ("fetch.queue.backoff.ms", "2".to_owned()),
+        ("fetch.wait.max.ms", "500".to_owned()),
+        ("fetch.error.backoff.ms", "100".to_owned()),
+    ]);
+    all.extend(passed(options));
+    all.extend([
+        ("isolation.level", if committed { "read_committed" } else { "read_uncommitted" }.to_owned()),
+        ("enable.auto.commit", "false".to_owned()),
+        ("enable.auto.offset.store", "false".to_owned()),
+        ("enable.partition.eof", "true".to_owned()),
+        ("auto.offset.reset", "error".to_owned()),
+        ("check.crcs", "true".to_owned()),
+    ]);
+    all
+}
+
+/// The properties of a producer of records up to this size.
+pub fn producer(options: &KafkaOptions, message_bytes_max: u64) -> Vec<(&str, String)> {
+    let mut all = common(options);
+    all.extend([
+        ("linger.ms", "0".to_owned()),
+        ("queue.buffering.max.messages", options.queue_records_max.to_string()),
+        ("queue.buffering.max.kbytes", (QUEUE_BYTES_MAX / 1024 * 2).to_string()),
+    ]);
+    all.extend(passed(options));
+    all.extend([
+        ("enable.idempotence", "true".to_owned()),
+        ("acks", "all".to_owned()),
+        ("message.timeout.ms", options.message_timeout_ms.to_string()),
+        ("message.max.bytes", message_bytes_max.clamp(1_000_000, 1_000_000_000).to_string()),
+    ]);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_safety_rests_on_is_not_passed_through() {
+        for (name, value) in [
+            ("isolation.level", "read_uncommitted"),
+            ("enable.idempotence", "false"),
+            ("acks", "1"),
+            ("request.required.acks", "0"),
+            ("max.in.flight", "6"),
+            ("transactional.id", "x"),
+            ("auto.offset.reset", "earliest"),
+            ("enable.auto.commit", "true"),
+            ("enable.partition.eof", "false"),
+            ("partitioner", "random"),
+            ("check.crcs", "false"),
+        ] {
+            assert!(forbidden_property(name, value).is_some(), "{name}");
+        }
+        for (name, value) in [("max.in.flight", "5"), ("sasl.password", "x"), ("compression.type", "zstd")] {
+            assert_eq!(forbidden_property(name, value), None, "{name}");
+        }
+    }
+}
