@@ -39,7 +39,6 @@ impl LogReader for KafkaReader {
 
     fn poll(&mut self, records_max: usize, out: &mut Vec<ReadEvent>) {
         out.append(&mut self.failed);
-        self.client.poll();
         self.client.fetch(records_max.min(BATCH_MAX), &mut self.scratch.0, out);
         self.scratch.0.clear();
     }
