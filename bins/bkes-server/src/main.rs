@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod exit;
+mod kafka;
 mod open;
 mod progress;
 mod settings;
@@ -35,7 +36,8 @@ fn main() -> ExitCode {
 fn start(settings: &Settings) -> Result<(), Ended> {
     let usage = |error| Ended::new(Reason::Usage, error);
     if settings.version {
-        println!("bkes-server {}", env!("CARGO_PKG_VERSION"));
+        let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("BKES_COMMIT"));
+        println!("bkes-server {version} (git {commit}, librdkafka {})", bkes_kafka::librdkafka_version());
         return Ok(());
     }
     if settings.print_config {

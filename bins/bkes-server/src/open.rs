@@ -15,9 +15,7 @@ use std::time::Duration;
 pub fn engine(settings: &Settings) -> Result<Engine, Ended> {
     leave_the_original_alone(settings);
     let log: Arc<dyn Log> = match &settings.kafka_brokers {
-        Some(_) => {
-            return Err(Ended::new(Reason::Log, "this build has no Kafka client: unset KAFKA_BROKERS"));
-        }
+        Some(brokers) => crate::kafka::connect(settings, brokers)?,
         None => Arc::new(embedded(settings)?),
     };
     let directory = settings.folder().join("store");

@@ -101,6 +101,10 @@ pub struct Settings {
     #[arg(long, env = "CREATE_TOPIC", value_name = "PARTITIONS")]
     pub create_topic: Option<NonZeroU32>,
 
+    /// End at once when no broker answers at start, instead of waiting for one
+    #[arg(long, env = "FAIL_FAST")]
+    pub fail_fast: bool,
+
     /// Allow appends to partitions whose head was removed after BKES had written to them
     #[arg(long, env = "ALLOW_CUT")]
     pub allow_cut: bool,
@@ -173,6 +177,7 @@ impl Settings {
         line("SHUTDOWN_MS", &self.shutdown_ms);
         line("STRICT_TOPIC", &self.strict_topic);
         line("CREATE_TOPIC", &self.create_topic.map(|count| count.to_string()).unwrap_or_default());
+        line("FAIL_FAST", &self.fail_fast);
         line("ALLOW_CUT", &self.allow_cut);
         line("STANDBY", &self.standby);
         for (name, value) in self.all_properties()? {

@@ -1,0 +1,13 @@
+//! Tells the program which commit it was built from, when git knows.
+
+use std::process::Command;
+
+fn main() {
+    let described = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
+    let commit = described.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+    let commit =
+        commit.map_or_else(|| "unknown".into(), |text| String::from_utf8_lossy(&text).trim().to_owned());
+    println!("cargo::rustc-env=BKES_COMMIT={commit}");
+    println!("cargo::rerun-if-changed=../../.git/HEAD");
+    println!("cargo::rerun-if-changed=../../.git/index");
+}

@@ -1,0 +1,138 @@
+//! The server on a real broker: `cargo xtask integration` starts one and runs this.
+
+mod support;
+
+use bkes_grpc::api::error::Reason;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use support::{Server, command};
+use tempfile::TempDir;
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `cargo xtask integration`"))
+}
+
+fn topic() -> String {
+    format!("server-{:016x}", fastrand::u64(..))
+}
+
+fn on_kafka(data: &TempDir, topic: &str) -> Command {
+    let mut command = command(data.path());
+    command
+        .env("KAFKA_BROKERS", variable("BKES_KAFKA_BROKERS"))
+        .env("KAFKA_TOPIC", topic)
+        .env("CREATE_TOPIC", "3");
+    command
+}
+
+/// Does something to the broker.
+fn broker(word: &str) {
+    let mut control = TcpStream::connect(variable("BKES_KAFKA_CONTROL")).expect("the control answers");
+    writeln!(control, "{word}").expect("it listens");
+    let mut said = String::new();
+    control.read_to_string(&mut said).expect("it answers");
+    assert_eq!(said.trim(), "ok", "{word}");
+}
+
+#[tokio::test]
+async fn a_killed_server_and_a_lost_store_come_back_with_the_same_content() {
+    let (data, topic) = (TempDir::new().expect("a directory"), topic());
+    let mut server = Server::start(on_kafka(&data, &topic));
+    let mut client = server.client().await;
+    for n in 0..30 {
+        client.start_when_ready(&format!("key-{n}"), "0").await;
+    }
+    for round in 1..4u32 {
+        for n in 0..30 {
+            client.add(&format!("key-{n}"), round, &round.to_string()).await.expect("accepted");
+        }
+        server.kill();
+        if round == 2 {
+            std::fs::remove_dir_all(data.path().join("bkes")).expect("the store is removed");
+        }
+        server = Server::start(on_kafka(&data, &topic));
+        client = server.client().await;
+        client.ready().await;
+        let expected: Vec<String> = (0..=round).map(|order| order.to_string()).collect();
+        for n in 0..30 {
+            assert_eq!(client.values(&format!("key-{n}")).await, expected, "key {n}, round {round}");
+        }
+    }
+    let (status, _) = server.terminate();
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
+async fn two_instances_accept_each_order_once_and_converge() {
+    let (one, two, topic) =
+        (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"), topic());
+    let (left, right) = (Server::start(on_kafka(&one, &topic)), Server::start(on_kafka(&two, &topic)));
+    let (mut first, mut second) = (left.client().await, right.client().await);
+    first.start_when_ready("key", "0").await;
+    second.ready().await;
+    let mut accepted = 1u32;
+    for order in 1..100 {
+        while second.values("key").await.len() < accepted as usize
+            || first.values("key").await.len() < accepted as usize
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let (a, b) = tokio::join!(first.add("key", order, "left"), second.add("key", order, "right"));
+        let wins = u32::from(a.is_ok()) + u32::from(b.is_ok());
+        assert_eq!(wins, 1, "order {order}: {a:?} {b:?}");
+        accepted += wins;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(first.values("key").await, second.values("key").await);
+}
+
+#[tokio::test]
+async fn a_broker_killed_under_load_leaves_reads_and_usable_keys() {
+    let (data, topic) = (TempDir::new().expect("a directory"), topic());
+    let server = Server::start(on_kafka(&data, &topic));
+    let mut client = server.client().await;
+    client.start_when_ready("key", "0").await;
+    client.add("key", 1, "1").await.expect("accepted");
+    broker("kill");
+    let until = Instant::now() + Duration::from_secs(60);
+    let refused = loop {
+        match client.add("key", 2, "2").await {
+            Err(error) if error.reason() == Reason::LogDown => break error,
+            Err(_) => assert!(Instant::now() < until, "it is never known to be down"),
+            Ok(stored) => panic!("stored without a broker: {stored:?}"),
+        }
+    };
+    assert!(refused.error.contains("down"), "{refused:?}");
+    assert_eq!(client.values("key").await[..2], ["0", "1"]);
+    broker("start");
+    let until = Instant::now() + Duration::from_secs(120);
+    loop {
+        let order = client.values("key").await.len() as u32;
+        match client.add("key", order, &order.to_string()).await {
+            Ok(_) => break,
+            Err(error) => assert!(Instant::now() < until, "the key does not come back: {error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let values = client.values("key").await;
+    assert_eq!(values, (0..values.len()).map(|order| order.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_missing_topic_and_a_forbidden_property_are_refused() {
+    let data = TempDir::new().expect("a directory");
+    let mut missing = on_kafka(&data, &topic());
+    missing.env_remove("CREATE_TOPIC");
+    let output = missing.output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("kafka-topics.sh --bootstrap-server"), "{said}");
+    let mut forbidden = on_kafka(&data, &topic());
+    forbidden.args(["-X", "isolation.level=read_uncommitted"]);
+    let output = forbidden.output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("isolation.level=read_uncommitted is refused"), "{said}");
+}

@@ -1,0 +1,143 @@
+//! A server in a process of its own, and a client for it.
+
+#![allow(dead_code)]
+
+use bkes_grpc::api::bkes_client::BkesClient;
+use bkes_grpc::api::{
+    AddRequest, Error, Record, RetrieveRequest, StartRequest, StoreSuccess, add_reply, error::Outcome,
+    error::Reason, retrieve_reply, start_reply,
+};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tonic::transport::Channel;
+
+pub struct Server {
+    child: Child,
+    pub address: String,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+pub fn command(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bkes-server"));
+    command.env_clear().env("DATA_PATH", data).env("API_PORT", "0").env("NO_COLOR", "1");
+    command
+}
+
+impl Server {
+    /// Starts a server and waits for the line that names its port.
+    pub fn start(mut command: Command) -> Server {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the server starts");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let mut reader = BufReader::new(child.stderr.take().expect("its messages"));
+        let mut address = None;
+        let mut line = String::new();
+        while address.is_none() && reader.read_line(&mut line).expect("readable") > 0 {
+            address = line.split("serving on ").nth(1).map(|rest| rest.trim().to_owned());
+            lines.lock().expect("no panic").push(std::mem::take(&mut line));
+        }
+        let rest = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            reader.lines().map_while(Result::ok).for_each(|line| rest.lock().expect("no panic").push(line))
+        });
+        let address =
+            address.unwrap_or_else(|| panic!("no port was named: {:?}", lines.lock().expect("no panic")));
+        Server { child, address, lines }
+    }
+
+    pub fn log(&self) -> String {
+        self.lines.lock().expect("no panic").join("\n")
+    }
+
+    pub async fn client(&self) -> Client {
+        Client(BkesClient::connect(format!("http://{}", self.address)).await.expect("it connects"))
+    }
+
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().expect("it is killed");
+        self.child.wait().expect("it ended");
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub fn terminate(mut self) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        self.signal("TERM");
+        (self.child.wait().expect("it ended"), began.elapsed())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+pub struct Client(pub BkesClient<Channel>);
+
+impl Client {
+    pub async fn start(&mut self, key: &str, value: &str) -> Result<StoreSuccess, Error> {
+        let request = StartRequest { key: key.to_owned().into(), value: value.to_owned().into() };
+        match self.0.start(request).await.expect("answered").into_inner().reply.expect("a reply") {
+            start_reply::Reply::Success(stored) => Ok(stored),
+            start_reply::Reply::Error(error) => Err(error),
+        }
+    }
+
+    pub async fn add(&mut self, key: &str, order: u32, value: &str) -> Result<StoreSuccess, Error> {
+        let request = AddRequest { key: key.to_owned().into(), value: value.to_owned().into(), order };
+        match self.0.add(request).await.expect("answered").into_inner().reply.expect("a reply") {
+            add_reply::Reply::Success(stored) => Ok(stored),
+            add_reply::Reply::Error(error) => Err(error),
+        }
+    }
+
+    pub async fn retrieve(&mut self, key: &str) -> Result<Vec<Record>, Error> {
+        let request = RetrieveRequest { key: key.to_owned().into(), ..RetrieveRequest::default() };
+        match self.0.retrieve(request).await.expect("answered").into_inner().reply.expect("a reply") {
+            retrieve_reply::Reply::Success(found) => Ok(found.records),
+            retrieve_reply::Reply::Error(error) => Err(error),
+        }
+    }
+
+    pub async fn values(&mut self, key: &str) -> Vec<String> {
+        match self.retrieve(key).await {
+            Ok(records) => {
+                records.iter().map(|record| String::from_utf8_lossy(&record.value).into_owned()).collect()
+            }
+            Err(error) if error.reason() == Reason::NoSuchAggregate => Vec::new(),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    /// Starts an aggregate as soon as the server is ready.
+    pub async fn start_when_ready(&mut self, key: &str, value: &str) -> StoreSuccess {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            match self.start(key, value).await {
+                Ok(stored) => return stored,
+                Err(error) if error.outcome() == Outcome::Unavailable && Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+
+    /// Waits until reads are answered.
+    pub async fn ready(&mut self) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while matches!(self.retrieve("nothing").await, Err(error) if error.outcome() == Outcome::Unavailable)
+        {
+            assert!(Instant::now() < until, "it does not become ready");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
