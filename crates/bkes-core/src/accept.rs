@@ -50,9 +50,9 @@ pub enum VoidReason {
         /// The aggregate's next order at that moment.
         next: Order,
     },
-    /// Its sequence number was judged before: this record changed nothing.
+    /// Its sequence number was judged before: this record changed nothing. A member that comes after its batch expired too.
     JudgedBefore,
-    /// Its batch can never become whole: a member is missing, does not fit, or the batch is too large or spread too far.
+    /// Its batch can never become whole: a member is missing or does not fit, or the batch is too large.
     BatchBroken,
     /// It breaks the grammar of the marker.
     Malformed,
@@ -90,9 +90,11 @@ pub struct Applied {
     pub stamp: Option<Stamp>,
     /// What it is.
     pub decision: Decision,
-    /// Records that became void with this one: itself, or members of a batch that can no longer be whole.
+    /// Records that became void with this one: itself, or members of a batch that can no longer be whole. When members of
+    /// an expired batch are counted depends on where the fold was resumed; that they are void does not.
     pub void_records: u64,
-    /// The record shows that the head of the log was removed after BKES had written to it.
+    /// The record shows that the head of the log was removed after BKES had written to it: it names an order above the
+    /// next one, or it is from the middle of a batch that may have begun below the fold's start.
     pub cut: bool,
 }
 
@@ -109,8 +111,8 @@ pub struct NewerFormat {
 /// The rule's state for one partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AcceptRule {
-    /// Whether the fold began above the first offset, so that the head of an aggregate may be missing.
-    head_missing: bool,
+    /// Where the fold began: above the first offset, the head of an aggregate may be missing.
+    fold_start: Position,
     incarnations: BTreeMap<Incarnation, IncarnationState>,
     changed: BTreeSet<Incarnation>,
     /// Expired state is swept out when the log enters another span of this number.
@@ -130,7 +132,7 @@ impl AcceptRule {
         incarnations: impl IntoIterator<Item = (Incarnation, IncarnationState)>,
     ) -> AcceptRule {
         AcceptRule {
-            head_missing: fold_start > Position::START,
+            fold_start,
             incarnations: incarnations.into_iter().collect(),
             changed: BTreeSet::new(),
             span: position.0 / BATCH_SPAN_OFFSETS,
@@ -140,16 +142,21 @@ impl AcceptRule {
     /// Applies the next record. `next` is the next order of the record's key in this partition, `None` for a key without
     /// events there. Offsets must rise.
     pub fn apply(&mut self, record: Record, next: Option<Order>) -> Result<Applied, NewerFormat> {
+        let class = classify(&record.headers);
+        if let RecordClass::Newer { format } = class {
+            // Before anything changes, and whatever its key is: what a newer format means by it cannot be known here.
+            return Err(NewerFormat { offset: record.offset, format });
+        }
         let swept = self.sweep(record.offset);
         let Some(key) = record.aggregate() else {
             return Ok(Applied { stamp: None, decision: Decision::Skipped, void_records: swept, cut: false });
         };
-        let mut applied = match classify(&record.headers) {
-            RecordClass::Foreign => Applied::event(None, next.unwrap_or(Order::FIRST), record),
+        let mut applied = match class {
+            RecordClass::Foreign => Applied::event(next.unwrap_or(Order::FIRST), record),
             RecordClass::Marked(marker) => self.apply_marked(marker, key, record, next),
             RecordClass::Broken(None) => Applied::void(None, VoidReason::Malformed, 1),
             RecordClass::Broken(Some(stamp)) => self.apply_broken(stamp, record.offset),
-            RecordClass::Newer { format } => return Err(NewerFormat { offset: record.offset, format }),
+            RecordClass::Newer { .. } => unreachable!("returned above"),
         };
         applied.void_records += swept;
         Ok(applied)
@@ -166,11 +173,15 @@ impl AcceptRule {
 
     fn apply_marked(&mut self, marker: Marker, key: Key, record: Record, next: Option<Order>) -> Applied {
         let Marker { stamp, order } = marker;
-        let Some((state, voided)) = self.judge(stamp, record.offset) else {
-            return Applied::void(Some(stamp), VoidReason::JudgedBefore, 1);
-        };
+        let head_missing = self.fold_start > Position::START;
+        let below_fold_start = self.may_begin_below_fold_start(record.offset);
+        let (state, judged) = self.judge(stamp, record.offset);
+        let Judged { fresh, known, voided } = judged;
+        if !fresh {
+            return Applied::void(Some(stamp), VoidReason::JudgedBefore, voided + 1);
+        }
         if stamp.place.is_none() {
-            return Self::decide(self.head_missing, stamp, order, next, vec![record], voided);
+            return Self::decide(head_missing, stamp, order, next, vec![record], voided);
         }
         match state.join(stamp, order, key, record) {
             Joined::Waits => Applied {
@@ -179,50 +190,56 @@ impl AcceptRule {
                 void_records: voided,
                 cut: false,
             },
-            Joined::Broken { members } => {
-                Applied::void(Some(stamp), VoidReason::BatchBroken, voided + members)
-            }
+            Joined::Broken { members } => Applied {
+                cut: below_fold_start && !known && stamp.i() > 1,
+                ..Applied::void(Some(stamp), VoidReason::BatchBroken, voided + members)
+            },
             Joined::Whole(batch) => {
-                Self::decide(self.head_missing, stamp, batch.first, next, batch.members, voided)
+                Self::decide(head_missing, stamp, batch.first, next, batch.members, voided)
             }
         }
+    }
+
+    /// Whether the first member of a batch that has one here may have been removed with the head of the log.
+    fn may_begin_below_fold_start(&self, offset: Offset) -> bool {
+        self.fold_start > Position::START && offset.0.saturating_sub(self.fold_start.0) < BATCH_SPAN_OFFSETS
     }
 
     /// A record whose stamp can be read and whose order cannot: it uses up its number and breaks its batch.
     fn apply_broken(&mut self, stamp: Stamp, offset: Offset) -> Applied {
-        let Some((state, voided)) = self.judge(stamp, offset) else {
-            return Applied::void(Some(stamp), VoidReason::JudgedBefore, 1);
-        };
+        let (state, Judged { fresh, voided, .. }) = self.judge(stamp, offset);
+        if !fresh {
+            return Applied::void(Some(stamp), VoidReason::JudgedBefore, voided + 1);
+        }
         let members = state.open.take().map_or(0, |batch| batch.members.len() as u64);
         Applied::void(Some(stamp), VoidReason::Malformed, voided + members + 1)
     }
 
-    /// The check of the sequence number: `None` when it was judged before. Otherwise the incarnation's state, in which a
-    /// lower unfinished batch has been voided, and how many records that voided.
-    fn judge(&mut self, stamp: Stamp, offset: Offset) -> Option<(&mut IncarnationState, u64)> {
+    /// The check of the sequence number. Besides its result: the incarnation's state, in which a batch that expired or has
+    /// a lower number has been voided.
+    fn judge(&mut self, stamp: Stamp, offset: Offset) -> (&mut IncarnationState, Judged) {
         self.changed.insert(stamp.incarnation);
-        let fresh = IncarnationState { top: stamp.number, last_offset: offset, open: None };
-        let (state, known) = match self.incarnations.entry(stamp.incarnation) {
-            std::collections::btree_map::Entry::Vacant(entry) => (entry.insert(fresh), false),
-            std::collections::btree_map::Entry::Occupied(entry) => {
-                let state = entry.into_mut();
-                let known = offset.0.saturating_sub(state.last_offset.0) < INCARNATION_SPAN_OFFSETS;
-                if !known {
-                    *state = fresh;
-                }
-                (state, known)
-            }
-        };
-        state.last_offset = offset;
-        if known {
-            let seen = state.open.as_ref().map_or(u32::MAX, |batch| batch.members.len() as u32);
-            if stamp.number < state.top || (stamp.number == state.top && stamp.i() <= seen) {
-                return None;
-            }
+        let new = || IncarnationState { top: stamp.number, last_offset: offset, open: None };
+        let mut known = true;
+        let state = self.incarnations.entry(stamp.incarnation).or_insert_with(|| {
+            known = false;
+            new()
+        });
+        // Expiry comes first, as if it had been swept just now: when the sweep really came must not be seen.
+        let mut stale = state.open.take_if(|batch| batch.spans_too_far(offset));
+        if offset.0.saturating_sub(state.last_offset.0) >= INCARNATION_SPAN_OFFSETS {
+            known = false;
+            *state = new();
         }
-        let stale = state.open.take_if(|_| stamp.number > state.top);
-        state.top = stamp.number;
-        Some((state, stale.map_or(0, |batch| batch.members.len() as u64)))
+        state.last_offset = offset;
+        let seen = state.open.as_ref().map_or(u32::MAX, |batch| batch.members.len() as u32);
+        let fresh = !known || stamp.number > state.top || (stamp.number == state.top && stamp.i() > seen);
+        if fresh && stamp.number > state.top {
+            stale = stale.or(state.open.take());
+            state.top = stamp.number;
+        }
+        let voided = stale.map_or(0, |batch| batch.members.len() as u64);
+        (state, Judged { fresh, known, voided })
     }
 
     fn decide(
@@ -254,7 +271,7 @@ impl AcceptRule {
     }
 
     /// Forgets what has expired, each time the log enters another span: nothing that is swept could be seen again, since
-    /// `judge` and `join` measure the same limits exactly. Says how many members of batches became void.
+    /// `judge` measures the same limits exactly. Says how many members of batches became void.
     fn sweep(&mut self, offset: Offset) -> u64 {
         let span = offset.0 / BATCH_SPAN_OFFSETS;
         if span == self.span {
@@ -278,6 +295,15 @@ impl AcceptRule {
     }
 }
 
+struct Judged {
+    /// Its number was not judged before.
+    fresh: bool,
+    /// Its incarnation was seen before, and not forgotten.
+    known: bool,
+    /// Members of an unfinished batch that this voided.
+    voided: u64,
+}
+
 enum Joined {
     Waits,
     Whole(OpenBatch),
@@ -290,7 +316,7 @@ impl IncarnationState {
         let bytes = record.payload_bytes();
         let (mut batch, fits) = match self.open.take() {
             Some(batch) => {
-                let fits = batch.expects(stamp, order, &key) && !batch.spans_too_far(record.offset);
+                let fits = batch.expects(stamp, order, &key);
                 (batch, fits)
             }
             None => {
@@ -327,11 +353,14 @@ impl OpenBatch {
 }
 
 impl Applied {
-    fn event(stamp: Option<Stamp>, order: Order, record: Record) -> Applied {
-        Applied { stamp, decision: Decision::Accepted { order, record }, void_records: 0, cut: false }
+    fn event(order: Order, record: Record) -> Applied {
+        Applied { stamp: None, decision: Decision::Accepted { order, record }, void_records: 0, cut: false }
     }
 
     fn void(stamp: Option<Stamp>, reason: VoidReason, void_records: u64) -> Applied {
         Applied { stamp, decision: Decision::Void(reason), void_records, cut: false }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,8 @@ pub const DOUBT_MS: u64 = 5_000;
 /// How long an append that is stored may wait for tailing to reach it. Tailing may have to find a new leader first.
 pub const TAIL_WAIT_MS: u64 = 15_000;
 
+const BATCH_INCOMPLETE: &str = "its batch is incomplete in the log";
+
 /// What the log said of a sent record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Said {
@@ -206,17 +208,24 @@ impl<W, T> Sequencer<W, T> {
 
     /// A record was applied. `stamp` is the record's, `decision` what the rule said.
     pub fn applied(&mut self, stamp: Stamp, decision: &Decision, out: &mut Vec<(Settled<T>, VecDeque<W>)>) {
+        let id = (stamp.incarnation, stamp.number);
         let outcome = match decision {
-            Decision::Void(VoidReason::JudgedBefore) => return,
+            Decision::Void(VoidReason::JudgedBefore) => {
+                // A copy of what was met says nothing. A member that was not met came when its batch had expired.
+                let met = self.flights.get(&id).map_or(0, |flight| flight.met);
+                if (1..stamp.i()).contains(&met) {
+                    out.extend(self.settle(id, Outcome::NotStored(BATCH_INCOMPLETE.into())));
+                }
+                return;
+            }
             Decision::Skipped => return,
             Decision::Undecided => None,
             Decision::Accepted { .. } | Decision::AcceptedBatch { .. } => Some(Outcome::Accepted),
             Decision::Void(VoidReason::OrderTaken { next, .. }) => Some(Outcome::Conflict { next: *next }),
             Decision::Void(VoidReason::BatchBroken | VoidReason::Malformed) => {
-                Some(Outcome::NotStored("its batch is incomplete in the log".into()))
+                Some(Outcome::NotStored(BATCH_INCOMPLETE.into()))
             }
         };
-        let id = (stamp.incarnation, stamp.number);
         while let Some((lower, _)) = self.flights.range((stamp.incarnation, 0)..id).next() {
             let lower = *lower;
             let detail = "a later append of the same writer is in the log without it".into();

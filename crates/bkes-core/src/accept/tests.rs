@@ -1,0 +1,780 @@
+//! Tables of records and what the rule says of them, and properties that hold for any log.
+//!
+//! A row of a table is `offset key record next decision`, and `void=N` and `cut` where they apply:
+//!
+//! ```text
+//! record    foreign | A7@3: incarnation A, number 7, order 3 | A7@3:2/4: the same as member 2 of 4
+//!           A7@x: its order cannot be read | junk: nor can its stamp | v2: a newer format
+//! key       - for a null one, "" for an empty one
+//! next      what the host looked up: the key's next order, - for a key without events
+//! decision  accepted:3 | batch:3+4 (first order + members) | undecided | skipped | newer
+//!           taken:3/5 (named / next) | judged | broken | malformed
+//! ```
+
+use super::*;
+use crate::limits::BATCH_EVENTS_MAX;
+use crate::{BatchPlace, Header, Partition};
+use bytes::Bytes;
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+fn header(name: &'static str, value: &str) -> Header {
+    Header {
+        name: Bytes::from_static(name.as_bytes()),
+        value: Some(Bytes::copy_from_slice(value.as_bytes())),
+    }
+}
+
+fn record(offset: u64, key: Option<&str>, headers: Vec<Header>) -> Record {
+    Record {
+        partition: Partition(0),
+        offset: Offset(offset),
+        timestamp: None,
+        key: key.map(|key| Bytes::copy_from_slice(key.as_bytes())),
+        value: Some(Bytes::from(format!("value {offset}"))),
+        headers,
+    }
+}
+
+fn stamp(incarnation: u64, number: u64, place: Option<(u32, u32)>) -> Stamp {
+    let place = place.map(|(i, count)| BatchPlace { i, count });
+    Stamp { incarnation: Incarnation(incarnation), number, place }
+}
+
+fn number(text: &str) -> u64 {
+    text.replace('_', "").parse().unwrap_or_else(|error| panic!("number {text:?}: {error}"))
+}
+
+/// The headers a cell of the column `record` stands for.
+fn headers(cell: &str) -> Vec<Header> {
+    match cell {
+        "foreign" => return vec![],
+        "junk" => return vec![header("order", "0"), header("bkes", "1;what is this")],
+        "v2" => return vec![header("bkes", "2;anything")],
+        _ => {}
+    }
+    let (place, marker) = match cell.split_once(':') {
+        Some((marker, place)) => {
+            let (i, count) = place.split_once('/').expect("i/count");
+            (Some((number(i) as u32, number(count) as u32)), marker)
+        }
+        None => (None, cell),
+    };
+    let (who, order) = marker.split_once('@').expect("who@order");
+    let stamp = stamp(u64::from(who.as_bytes()[0]), number(&who[1..]), place);
+    let readable = order != "x";
+    let order = Order(if readable { number(order) } else { 0 });
+    let [order, bkes] = Marker { stamp, order }.headers();
+    if readable { vec![order, bkes] } else { vec![header("order", "x"), bkes] }
+}
+
+fn describe(applied: Result<Applied, NewerFormat>) -> String {
+    let Ok(Applied { stamp: _, decision, void_records, cut }) = applied else { return "newer".into() };
+    let mut text = match decision {
+        Decision::Skipped => "skipped".into(),
+        Decision::Accepted { order, .. } => format!("accepted:{order}"),
+        Decision::AcceptedBatch { first, records } => format!("batch:{first}+{}", records.len()),
+        Decision::Undecided => "undecided".into(),
+        Decision::Void(VoidReason::OrderTaken { expected, next }) => format!("taken:{expected}/{next}"),
+        Decision::Void(VoidReason::JudgedBefore) => "judged".into(),
+        Decision::Void(VoidReason::BatchBroken) => "broken".into(),
+        Decision::Void(VoidReason::Malformed) => "malformed".into(),
+    };
+    if void_records > 0 {
+        text += &format!(" void={void_records}");
+    }
+    if cut {
+        text += " cut";
+    }
+    text
+}
+
+fn check_from(fold_start: u64, table: &str) -> AcceptRule {
+    let mut rule = AcceptRule::new(Position(fold_start));
+    for row in table.lines().map(str::trim).filter(|row| !row.is_empty()) {
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        let [offset, key, what, next, expected @ ..] = &cells[..] else { panic!("short row {row:?}") };
+        let key = match *key {
+            "-" => None,
+            "\"\"" => Some(""),
+            key => Some(key),
+        };
+        let next = (*next != "-").then(|| Order(number(next)));
+        let applied = rule.apply(record(number(offset), key, headers(what)), next);
+        assert_eq!(describe(applied), expected.join(" "), "row {row:?} of {table}");
+    }
+    rule
+}
+
+fn check(table: &str) {
+    check_from(0, table);
+}
+
+#[test]
+fn a_foreign_record_is_accepted_at_the_next_order() {
+    check(
+        "0 k foreign - accepted:0
+         1 k foreign 1 accepted:1
+         2 j foreign - accepted:0
+         9 k foreign 7 accepted:7",
+    );
+}
+
+#[test]
+fn a_single_event_is_accepted_at_the_next_order_only() {
+    check(
+        "0 k A1@0 - accepted:0
+         1 k A2@1 1 accepted:1
+         2 k B1@1 2 taken:1/2 void=1
+         3 k B2@3 2 taken:3/2 void=1
+         4 j B3@1 - taken:1/0 void=1
+         5 k B4@2 2 accepted:2",
+    );
+}
+
+#[test]
+fn numbers_may_skip_and_may_start_anywhere() {
+    check(
+        "0 k A0@0 - accepted:0
+         1 k A5@1 1 accepted:1
+         2 k A18446744073709551615@2 2 accepted:2
+         3 k A18446744073709551614@3 3 judged void=1",
+    );
+}
+
+#[test]
+fn a_copy_is_void_even_when_its_order_would_fit() {
+    check(
+        "0 k A1@0 - accepted:0
+         1 k A1@0 1 judged void=1
+         2 k A3@0 1 taken:0/1 void=1
+         3 j A3@0 - judged void=1
+         4 k A2@1 1 judged void=1
+         5 k B2@1 1 accepted:1
+         6 k A4@2 2 accepted:2",
+    );
+}
+
+#[test]
+fn a_batch_is_decided_at_its_last_member() {
+    check(
+        "0 k A1@0:1/3 - undecided
+         1 k A1@1:2/3 - undecided
+         2 k A1@2:3/3 - batch:0+3
+         3 k A2@3:1/2 3 undecided
+         4 k A2@4:2/2 3 batch:3+2",
+    );
+    check(
+        "0 k A1@0:1/2 - undecided
+         1 k B1@0 - accepted:0
+         2 j foreign - accepted:0
+         3 k A1@1:2/2 1 taken:0/1 void=2",
+    );
+    check(
+        "0 k foreign - accepted:0
+         1 k A1@2:1/2 1 undecided
+         2 k foreign 1 accepted:1
+         3 k A1@3:2/2 2 batch:2+2",
+    );
+}
+
+#[test]
+fn an_accepted_batch_holds_its_records_in_order() {
+    let mut rule = AcceptRule::new(Position::START);
+    let members: Vec<Record> = [(3, "A1@0:1/3"), (5, "A1@1:2/3"), (8, "A1@2:3/3")]
+        .map(|(offset, cell)| record(offset, Some("k"), headers(cell)))
+        .to_vec();
+    let applied: Vec<Applied> =
+        members.iter().map(|member| rule.apply(member.clone(), None).expect("format 1")).collect();
+    assert_eq!(applied[2].stamp, Some(stamp(u64::from(b'A'), 1, Some((3, 3)))));
+    assert_eq!(applied[2].decision, Decision::AcceptedBatch { first: Order(0), records: members });
+    assert_eq!(applied[2].void_records, 0);
+}
+
+#[test]
+fn a_single_accepted_event_is_the_record_itself() {
+    let mut rule = AcceptRule::new(Position::START);
+    let one = record(4, Some("k"), headers("A1@0"));
+    let applied = rule.apply(one.clone(), None).expect("format 1");
+    let stamp = Some(stamp(u64::from(b'A'), 1, None));
+    let decision = Decision::Accepted { order: Order(0), record: one };
+    assert_eq!(applied, Applied { stamp, decision, void_records: 0, cut: false });
+    let foreign = record(5, Some("k"), vec![header("order", "0")]);
+    let applied = rule.apply(foreign.clone(), Some(Order(1))).expect("format 1");
+    let decision = Decision::Accepted { order: Order(1), record: foreign };
+    assert_eq!(applied, Applied { stamp: None, decision, void_records: 0, cut: false });
+}
+
+#[test]
+fn two_incarnations_fill_their_batches_at_the_same_time() {
+    check(
+        "0 k A1@0:1/2 - undecided
+         1 k B1@0:1/2 - undecided
+         2 j C1@0:1/2 - undecided
+         3 k B1@1:2/2 - batch:0+2
+         4 j C1@1:2/2 - batch:0+2
+         5 k A1@1:2/2 2 taken:0/2 void=2",
+    );
+}
+
+#[test]
+fn a_hole_breaks_the_batch_for_good() {
+    check(
+        "0 k A1@0:1/3 - undecided
+         1 k A1@2:3/3 - broken void=2
+         2 k A1@1:2/3 - judged void=1
+         3 k A1@2:3/3 - judged void=1
+         4 k A1@0:1/3 - judged void=1
+         5 k A2@0 - accepted:0",
+    );
+    check(
+        "0 k A1@1:2/3 - broken void=1
+         1 k A1@0:1/3 - judged void=1
+         2 k A1@1:2/3 - judged void=1",
+    );
+}
+
+#[test]
+fn a_copy_of_a_member_changes_nothing() {
+    check(
+        "0 k A1@0:1/3 - undecided
+         1 k A1@0:1/3 - judged void=1
+         2 k A1@1:2/3 - undecided
+         3 k A1@0:1/3 - judged void=1
+         4 k A1@1:2/3 - judged void=1
+         5 k A1@2:3/3 - batch:0+3
+         6 k A1@2:3/3 3 judged void=1
+         7 k A1@0:1/3 3 judged void=1",
+    );
+}
+
+#[test]
+fn a_lower_number_leaves_an_unfinished_batch_alone() {
+    check(
+        "0 k A5@0:1/2 - undecided
+         1 k A4@0 - judged void=1
+         2 j A3@0:1/2 - judged void=1
+         3 k A4@x - judged void=1
+         4 k A5@0 - judged void=1
+         5 k A5@1:2/2 - batch:0+2",
+    );
+}
+
+#[test]
+fn a_higher_number_voids_an_unfinished_batch() {
+    check(
+        "0 k A1@0:1/3 - undecided
+         1 k A1@1:2/3 - undecided
+         2 j A2@0 - accepted:0 void=2
+         3 k A1@2:3/3 - judged void=1",
+    );
+    check(
+        "0 k A1@0:1/3 - undecided
+         1 k A2@0:1/2 - undecided void=1
+         2 k A2@1:2/2 - batch:0+2",
+    );
+    check(
+        "0 k A1@0:1/3 - undecided
+         1 k A2@7 - taken:7/0 void=2",
+    );
+    check(
+        "0 k A1@0:1/3 - undecided
+         1 k A2@1:2/3 - broken void=2
+         2 k A2@0:1/3 - judged void=1",
+    );
+    check(
+        "0 k A1@0:1/3 - undecided
+         1 k A2@x - malformed void=2
+         2 k A1@1:2/3 - judged void=1",
+    );
+}
+
+#[test]
+fn a_member_that_does_not_fit_breaks_its_batch() {
+    for misfit in ["j A1@1:2/3", "k A1@1:2/4", "k A1@2:2/3", "k A1@0:2/3", "k A1@x:2/3"] {
+        let reason = if misfit.contains('x') { "malformed" } else { "broken" };
+        check(&format!(
+            "0 k A1@0:1/3 - undecided
+             1 {misfit} - {reason} void=2
+             2 k A1@1:2/3 - judged void=1
+             3 k A1@2:3/3 - judged void=1
+             4 k A2@0 - accepted:0"
+        ));
+    }
+}
+
+#[test]
+fn orders_that_would_pass_the_end_of_numbers_are_void() {
+    check(
+        "0 k A1@18446744073709551615 - malformed void=1
+         1 k A2@18446744073709551613:1/3 - broken void=1
+         2 k A3@18446744073709551612:1/3 - undecided
+         3 k A3@18446744073709551613:2/3 - undecided
+         4 k A3@18446744073709551614:3/3 - taken:18446744073709551612/0 void=3",
+    );
+}
+
+#[test]
+fn a_malformed_record_with_a_readable_stamp_uses_up_its_number() {
+    check(
+        "0 k A1@x - malformed void=1
+         1 k A1@0 - judged void=1
+         2 k A1@x - judged void=1
+         3 k A2@0:1/2 - undecided
+         4 k A2@x:1/2 - judged void=1
+         5 k A2@x:2/2 - malformed void=2
+         6 k A2@1:2/2 - judged void=1
+         7 k A3@0 - accepted:0",
+    );
+}
+
+#[test]
+fn a_malformed_record_without_a_stamp_touches_nothing() {
+    check(
+        "0 k A1@0:1/2 - undecided
+         1 k junk - malformed void=1
+         2 k A1@1:2/2 - batch:0+2
+         3 k junk 2 malformed void=1",
+    );
+}
+
+#[test]
+fn a_record_without_a_key_is_skipped_whatever_it_claims() {
+    check(
+        "0 - foreign - skipped
+         1 \"\" foreign - skipped
+         2 - A1@0 - skipped
+         3 k A1@0 - accepted:0
+         4 k A2@1:1/2 1 undecided
+         5 - A3@0 - skipped
+         6 - junk - skipped
+         7 k A2@2:2/2 1 batch:1+2",
+    );
+}
+
+/// The rule forgot what had expired before it saw that the record was of a newer format: it had changed although the record
+/// was not applied, and the void members were counted nowhere. A newer record without a key was skipped, although this
+/// version cannot know what the newer one means by it.
+#[test]
+fn a_newer_format_stops_the_partition_before_anything_changed() {
+    let mut rule = check_from(
+        0,
+        "0 k A1@0:1/2 - undecided
+         1 k v2 - newer",
+    );
+    drop(rule.take_changes());
+    let before = rule.clone();
+    for (offset, key) in [(2, Some("k")), (3, None), (250_000, Some("k")), (3_000_000, None)] {
+        let newer = rule.apply(record(offset, key, headers("v2")), None);
+        assert_eq!(newer, Err(NewerFormat { offset: Offset(offset), format: 2 }));
+        assert_eq!(rule, before);
+    }
+}
+
+fn batch(count: u32, value_bytes: impl Fn(u32) -> usize) -> Vec<String> {
+    let mut rule = AcceptRule::new(Position::START);
+    (1..=count)
+        .map(|i| {
+            let marker = Marker { stamp: stamp(1, 1, Some((i, count))), order: Order(u64::from(i) - 1) };
+            let mut member = record(u64::from(i), Some("key!"), marker.headers().to_vec());
+            member.value = Some(Bytes::from(vec![b'x'; value_bytes(i)]));
+            describe(rule.apply(member, None))
+        })
+        .collect()
+}
+
+#[test]
+fn a_batch_may_have_a_thousand_events() {
+    let decisions = batch(BATCH_EVENTS_MAX, |_| 1);
+    assert_eq!(decisions.last().expect("members"), "batch:0+1000");
+    assert!(decisions[..999].iter().all(|decision| decision == "undecided"));
+    assert_eq!(batch(BATCH_EVENTS_MAX + 1, |_| 1)[0], "malformed void=1");
+}
+
+#[test]
+fn the_member_that_passes_16_mib_breaks_the_batch() {
+    let half = BATCH_BYTES_MAX / 2;
+    let key = "key!".len();
+    assert_eq!(batch(2, |_| half - key), ["undecided", "batch:0+2"]);
+    assert_eq!(batch(2, |i| half - key + usize::from(i == 2)), ["undecided", "broken void=2"]);
+    assert_eq!(batch(3, |i| if i < 3 { half - key } else { 0 })[2], "broken void=3");
+    assert_eq!(batch(2, |_| BATCH_BYTES_MAX - key + 1), ["broken void=1", "judged void=1"]);
+    assert_eq!(batch(2, |i| if i == 1 { BATCH_BYTES_MAX - key } else { 0 })[0], "undecided");
+}
+
+#[test]
+fn null_values_count_the_bytes_of_their_key() {
+    let mut open = record(0, Some("key!"), headers("A1@0:1/2"));
+    open.value = None;
+    let mut rule = AcceptRule::new(Position::START);
+    assert_eq!(describe(rule.apply(open, None)), "undecided");
+    let (_, state) = rule.take_changes().pop().expect("one incarnation");
+    assert_eq!(state.and_then(|state| state.open).expect("unfinished").bytes, 4);
+}
+
+/// The same member was "broken" or "judged before" depending on whether the sweep had come by, so a rule that was resumed
+/// said something else than one that was not. And the writer, who does not listen to "judged before", took the delivery
+/// report of that member for a log that had diverged, and rebuilt the store.
+#[test]
+fn a_member_100_000_offsets_behind_the_first_is_void_with_its_batch() {
+    // No sweep between first and last: both lie in one span, or the edge is inside the span.
+    check(
+        "100_000 k A1@0:1/2 - undecided
+         199_999 k A1@1:2/2 - batch:0+2",
+    );
+    check(
+        "    500 k A1@0:1/2 - undecided
+         100_000 j foreign - accepted:0
+         100_499 k A1@1:2/2 - batch:0+2",
+    );
+    check(
+        "    500 k A1@0:1/2 - undecided
+         100_000 j foreign - accepted:0
+         100_500 k A1@1:2/2 - judged void=2
+         100_501 k A1@1:2/2 - judged void=1
+         100_502 k A2@0 - accepted:0",
+    );
+    // The sweep comes with the member itself, and before it.
+    check(
+        "    500 k A1@0:1/2 - undecided
+         100_500 k A1@1:2/2 - judged void=2",
+    );
+    check(
+        "    500 k A1@0:1/2 - undecided
+         200_000 j foreign - accepted:0 void=1
+         200_001 k A1@1:2/2 - judged void=1",
+    );
+    // It is the first member that counts, not the last one seen.
+    check(
+        "    500 k A1@0:1/3 - undecided
+          90_000 k A1@1:2/3 - undecided
+         100_000 j foreign - accepted:0
+         100_500 k A1@2:3/3 - judged void=3",
+    );
+    // A malformed member, a copy and a higher number find it expired too.
+    for (row, decision) in [
+        ("k A1@x:2/3", "judged void=2"),
+        ("k A1@0:1/3", "judged void=2"),
+        ("k A2@0", "accepted:0 void=1"),
+        ("- foreign", "skipped"),
+    ] {
+        check(&format!(
+            "    500 k A1@0:1/3 - undecided
+             100_000 j foreign - accepted:0
+             100_500 {row} - {decision}"
+        ));
+    }
+}
+
+#[test]
+fn an_incarnation_is_forgotten_1_000_000_offsets_after_its_last_record() {
+    // At the edge: one offset before it the number is still known. With and without a sweep in between.
+    for between in ["", "1_000_000 j foreign - accepted:0"] {
+        check(&format!(
+            "      500 k A9@0 - accepted:0
+             {between}
+             1_000_499 k A9@1 1 judged void=1"
+        ));
+        check(&format!(
+            "      500 k A9@0 - accepted:0
+             {between}
+             1_000_500 k A9@1 1 accepted:1"
+        ));
+        check(&format!(
+            "      500 k A9@0 - accepted:0
+             {between}
+             1_000_500 k A1@1 1 accepted:1
+             1_000_501 k A1@2 2 judged void=1"
+        ));
+    }
+    // Its *last* record counts, even one that was judged before.
+    check(
+        "      500 k A9@0 - accepted:0
+           600_000 k A9@0 1 judged void=1
+         1_599_999 k A9@1 1 judged void=1
+         2_599_999 k A9@1 1 accepted:1",
+    );
+    // Forgotten by the sweep.
+    check(
+        "      500 k A9@0 - accepted:0
+         1_100_000 j foreign - accepted:0
+         1_100_001 k A9@1 1 accepted:1",
+    );
+}
+
+#[test]
+fn what_expires_is_reported_as_changed() {
+    let mut rule = check_from(
+        0,
+        "0 k A1@0:1/2 - undecided
+         1 k B1@0 - accepted:0",
+    );
+    assert_eq!(rule.take_changes().len(), 2);
+    assert_eq!(rule.take_changes(), []);
+    assert_eq!(describe(rule.apply(record(100_000, Some("k"), vec![]), Some(Order(1)))), "accepted:1 void=1");
+    let open_gone = IncarnationState { top: 1, last_offset: Offset(0), open: None };
+    assert_eq!(rule.take_changes(), [(Incarnation(u64::from(b'A')), Some(open_gone))]);
+    assert_eq!(describe(rule.apply(record(1_000_000, Some("k"), vec![]), Some(Order(2)))), "accepted:2");
+    assert_eq!(rule.take_changes(), [(Incarnation(u64::from(b'A')), None)]);
+    assert_eq!(describe(rule.apply(record(1_100_000, Some("k"), vec![]), Some(Order(3)))), "accepted:3");
+    assert_eq!(rule.take_changes(), [(Incarnation(u64::from(b'B')), None)]);
+}
+
+#[test]
+fn every_marked_record_changes_its_incarnation_and_no_other() {
+    for (cell, changes) in
+        [("A1@0", 1), ("A1@0:1/2", 1), ("A1@x", 1), ("A1@0:2/2", 1), ("foreign", 0), ("junk", 0)]
+    {
+        let mut rule = check_from(0, "0 k B1@0 - accepted:0");
+        drop(rule.take_changes());
+        drop(rule.apply(record(1, Some("j"), headers(cell)), None));
+        assert_eq!(rule.take_changes().len(), changes, "{cell}");
+    }
+}
+
+#[test]
+fn a_log_that_was_cut_takes_the_first_order_it_meets_as_base() {
+    check_from(
+        50,
+        "50 k A4@7 - accepted:7 cut
+         51 k A5@8 8 accepted:8
+         52 j foreign - accepted:0
+         53 j B1@3 1 taken:3/1 void=1 cut
+         54 j B2@0 1 taken:0/1 void=1
+         55 h B3@0 - accepted:0
+         56 i C1@5:1/2 - undecided
+         57 i C1@6:2/2 - batch:5+2 cut",
+    );
+}
+
+#[test]
+fn a_whole_log_has_no_base() {
+    check(
+        "0 k A4@7 - taken:7/0 void=1
+         1 j foreign - accepted:0
+         2 j B1@3 1 taken:3/1 void=1
+         3 i C1@5:1/2 - undecided
+         4 i C1@6:2/2 - taken:5/0 void=2
+         5 h D1@1:2/3 - broken void=1",
+    );
+}
+
+/// The head of a log was cut off between the members of a batch. What is left of the batch was void as "incomplete", and
+/// nothing said that another instance holds its events: the partition was not marked as cut and went on taking appends.
+#[test]
+fn the_rest_of_a_batch_whose_head_was_cut_off_marks_the_cut() {
+    check_from(
+        50,
+        "50 k A4@1:2/3 - broken void=1 cut
+         51 k A4@2:3/3 - judged void=1",
+    );
+    // A hole in a batch of an incarnation that is known, or one too far from the start, shows nothing.
+    check_from(
+        50,
+        "     50 k A4@0 - accepted:0
+              51 k A5@1:2/2 1 broken void=1
+              52 k B1@1:1/3 1 undecided
+              53 k B1@3:3/3 1 broken void=2
+         100_049 k C1@2:2/3 1 broken void=1 cut
+         100_050 k D1@2:2/3 1 broken void=1",
+    );
+}
+
+/// A log of a few incarnations, keys and numbers, so that copies, holes and misfits meet; steps are at the edges of limits.
+fn any_log() -> impl Strategy<Value = Vec<Record>> {
+    let step = prop_oneof![
+        8 => 1u64..4,
+        1 => prop::sample::select(vec![40_000, 50_000, 60_000, 99_998, 99_999, 100_000, 100_001]),
+        1 => prop::sample::select(vec![500_000, 899_999, 900_001, 999_998, 999_999, 1_000_000, 1_000_001]),
+    ];
+    let place = prop_oneof![
+        2 => Just(None),
+        3 => (1u32..=3).prop_map(|i| Some((i, 3))),
+        1 => (1u32..=2).prop_map(|i| Some((i, 2))),
+    ];
+    let what = prop_oneof![
+        10 => (1u64..=2, 1u64..=4, 0u64..6, place.clone()).prop_map(|(incarnation, number, order, place)| {
+            let order = Order(order + place.map_or(0, |(i, _)| u64::from(i) - 1));
+            Marker { stamp: stamp(incarnation, number, place), order }.headers().to_vec()
+        }),
+        1 => (1u64..=2, 1u64..=4, place).prop_map(|(incarnation, number, place)| {
+            let [_, bkes] = Marker { stamp: stamp(incarnation, number, place), order: Order(0) }.headers();
+            vec![bkes]
+        }),
+        1 => Just(headers("junk")),
+        2 => Just(vec![]),
+    ];
+    let key = prop_oneof![8 => Just(Some("k")), 2 => Just(Some("j")), 1 => Just(None)];
+    prop::collection::vec((step, key, what), 1..40).prop_map(|rows| {
+        let mut offset = 0;
+        let place = |(step, key, what)| {
+            offset += step;
+            record(offset, key, what)
+        };
+        rows.into_iter().map(place).collect()
+    })
+}
+
+/// What a host keeps beside the rule: the counts it looks up.
+#[derive(Default)]
+struct Host {
+    counts: HashMap<Bytes, u64>,
+    void_records: u64,
+}
+
+impl Host {
+    fn apply(&mut self, rule: &mut AcceptRule, record: &Record) -> (Option<Stamp>, Decision, bool) {
+        let key = record.key.clone().unwrap_or_default();
+        let next = self.counts.get(&key).map(|count| Order(*count));
+        let Applied { stamp, decision, void_records, cut } =
+            rule.apply(record.clone(), next).expect("format 1");
+        self.void_records += void_records;
+        let (first, count) = match &decision {
+            Decision::Accepted { order, .. } => (*order, 1),
+            Decision::AcceptedBatch { first, records } => (*first, records.len() as u64),
+            _ => return (stamp, decision, cut),
+        };
+        self.counts.insert(key, first.0 + count);
+        (stamp, decision, cut)
+    }
+}
+
+/// Long after the end of any log: everything of it has expired here.
+fn epilogue(log: &[Record]) -> Record {
+    let last = log.last().map_or(0, |record| record.offset.0);
+    record(last + 2_000_000, None, vec![])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_resumed_rule_decides_as_the_one_that_was_never_stopped(
+        log in any_log(), stops in prop::collection::vec(any::<Option<bool>>(), 40), fold_start in 0u64..2,
+    ) {
+        let fold_start = Position(fold_start);
+        let (mut whole, mut whole_host) = (AcceptRule::new(fold_start), Host::default());
+        let (mut parts, mut parts_host) = (AcceptRule::new(fold_start), Host::default());
+        let mut kept: BTreeMap<Incarnation, IncarnationState> = BTreeMap::new();
+        for (index, (record, stop)) in log.iter().zip(stops).enumerate() {
+            let said = whole_host.apply(&mut whole, record);
+            prop_assert_eq!(parts_host.apply(&mut parts, record), said, "record {}", index);
+            let Some(at_next) = stop else { continue };
+            for (incarnation, state) in parts.take_changes() {
+                match state {
+                    Some(state) => drop(kept.insert(incarnation, state)),
+                    None => drop(kept.remove(&incarnation)),
+                }
+            }
+            // A checkpoint may lie anywhere up to the next record: offsets have gaps.
+            let next = log.get(index + 1).filter(|_| at_next).map(|next| Position(next.offset.0));
+            parts = AcceptRule::resume(fold_start, next.unwrap_or(record.offset.next()), kept.clone());
+        }
+        let last = epilogue(&log);
+        whole_host.apply(&mut whole, &last);
+        parts_host.apply(&mut parts, &last);
+        prop_assert_eq!(whole_host.void_records, parts_host.void_records);
+        prop_assert!(whole.incarnations.is_empty() && parts.incarnations.is_empty());
+    }
+
+    #[test]
+    fn expiry_by_a_sweep_cannot_be_told_from_expiry_on_use(log in any_log()) {
+        let mut swept_never = (AcceptRule::new(Position::START), Host::default());
+        let mut swept_now_and_then = (AcceptRule::new(Position::START), Host::default());
+        let mut swept_always = (AcceptRule::new(Position::START), Host::default());
+        for (index, record) in log.iter().enumerate() {
+            swept_never.0.span = record.offset.0 / BATCH_SPAN_OFFSETS;
+            swept_always.0.span = u64::MAX;
+            let said = swept_now_and_then.1.apply(&mut swept_now_and_then.0, record);
+            prop_assert_eq!(swept_never.1.apply(&mut swept_never.0, record), said.clone(), "never, record {}", index);
+            prop_assert_eq!(swept_always.1.apply(&mut swept_always.0, record), said, "always, record {}", index);
+        }
+        for (rule, host) in [&mut swept_never, &mut swept_now_and_then, &mut swept_always] {
+            host.apply(rule, &epilogue(&log));
+            prop_assert!(rule.incarnations.is_empty());
+        }
+        prop_assert_eq!(swept_never.1.void_records, swept_now_and_then.1.void_records);
+        prop_assert_eq!(swept_always.1.void_records, swept_now_and_then.1.void_records);
+    }
+
+    #[test]
+    fn every_record_is_an_event_or_void_or_skipped_once(log in any_log()) {
+        let (mut rule, mut host) = (AcceptRule::new(Position::START), Host::default());
+        let mut accepted: HashMap<Bytes, Vec<Offset>> = HashMap::new();
+        let mut skipped = 0;
+        for record in log.iter().chain([&epilogue(&log)]) {
+            let key = record.key.clone().unwrap_or_default();
+            let events = accepted.entry(key).or_default();
+            match host.apply(&mut rule, record).1 {
+                Decision::Skipped => skipped += 1,
+                Decision::Accepted { order, record } => {
+                    prop_assert_eq!(order.0, events.len() as u64);
+                    events.push(record.offset);
+                }
+                Decision::AcceptedBatch { first, records } => {
+                    prop_assert_eq!(first.0, events.len() as u64);
+                    prop_assert!(records.iter().all(|member| member.key == record.key));
+                    let span = records[records.len() - 1].offset.0 - records[0].offset.0;
+                    prop_assert!(records.len() > 1 && span < BATCH_SPAN_OFFSETS);
+                    events.extend(records.iter().map(|member| member.offset));
+                }
+                Decision::Undecided | Decision::Void(_) => {}
+            }
+        }
+        let events: usize = accepted.values().map(Vec::len).sum();
+        prop_assert_eq!(events as u64 + host.void_records + skipped, log.len() as u64 + 1);
+    }
+
+    #[test]
+    fn no_bytes_make_the_rule_panic(
+        rows in prop::collection::vec(
+            (
+                prop::option::of(prop::collection::vec(any::<u8>(), 0..3)),
+                prop::option::of(prop::collection::vec(any::<u8>(), 0..3)),
+                prop::collection::vec((any_name(), prop::option::of(any_value())), 0..5),
+                prop::option::of(prop_oneof![0u64..4, any::<u64>()]),
+                prop_oneof![4 => 1u64..3, 1 => any::<u64>()],
+            ),
+            1..20,
+        ),
+        fold_start in prop_oneof![Just(0), any::<u64>()],
+    ) {
+        let mut rule = AcceptRule::new(Position(fold_start));
+        let mut offset = 0u64;
+        for (key, value, headers, next, step) in rows {
+            let headers = headers
+                .into_iter()
+                .map(|(name, value)| Header { name: name.into(), value: value.map(Bytes::from) })
+                .collect();
+            let record = Record {
+                partition: Partition(0),
+                offset: Offset(offset),
+                timestamp: None,
+                key: key.map(Bytes::from),
+                value: value.map(Bytes::from),
+                headers,
+            };
+            let _ = rule.apply(record, next.map(Order));
+            offset = offset.saturating_add(step);
+        }
+    }
+}
+
+fn any_name() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        4 => Just(b"bkes".to_vec()),
+        3 => Just(b"order".to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..6),
+    ]
+}
+
+fn any_value() -> impl Strategy<Value = Vec<u8>> {
+    let text = |pattern: &'static str| prop::string::string_regex(pattern).expect("a pattern");
+    prop_oneof![
+        4 => text("1;000000000000000[ab];[0-3](;[0-3]/[0-3])?").prop_map(String::into_bytes),
+        3 => text("[0-3]").prop_map(String::into_bytes),
+        1 => text("18446744073709551[56][0-9]{2}").prop_map(String::into_bytes),
+        1 => text("[0-9a-f;/]{0,40}").prop_map(String::into_bytes),
+        1 => prop::collection::vec(any::<u8>(), 0..40),
+    ]
+}
