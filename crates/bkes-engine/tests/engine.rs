@@ -160,6 +160,10 @@ async fn foreign_records_are_events_and_keys_without_bytes_are_skipped() {
     while values(&handle, "a").await.len() < 4 {
         tokio::task::yield_now().await;
     }
+    // The counters follow at the end of the owner's step.
+    while handle.status().partitions[0].counters.events < 4 {
+        tokio::task::yield_now().await;
+    }
     let counters = handle.status().partitions[0].counters;
     assert_eq!((counters.events, counters.foreign, counters.skipped, counters.void), (4, 3, 2, 0));
     stop(engine);
