@@ -3,8 +3,7 @@
 use crate::api::{Record, StoreSuccess};
 use crate::errors::Failure;
 use bkes_core::{Order, TimestampMs};
-use bkes_engine::Appended;
-use bkes_storage::StoredEvent;
+use bkes_engine::{Appended, StoredEvent};
 use bytes::Bytes;
 
 /// The wire's word for "no partition", "no offset" and "no timestamp".

@@ -34,3 +34,5 @@ pub use connections::{Drained, run};
 pub use gate::Gate;
 pub use health::{HealthError, check_health};
 pub use limits::ServeOptions;
+/// What the generated clients speak through.
+pub use tonic::transport::Channel;

@@ -68,6 +68,13 @@ pub enum Kind {
     Producer,
 }
 
+/// Room for a batch's pointers; empty between calls.
+#[derive(Default)]
+pub struct Scratch(Vec<*mut sys::rd_kafka_message_t>);
+
+// SAFETY: no pointer stays in it after a call.
+unsafe impl Send for Scratch {}
+
 /// One handle of librdkafka.
 pub struct Client {
     handle: *mut sys::rd_kafka_t,
@@ -181,12 +188,8 @@ impl Client {
     }
 
     /// Moves what was fetched to `out`: contents are copied into one allocation for the batch.
-    pub fn fetch(
-        &self,
-        messages_max: usize,
-        scratch: &mut Vec<*mut sys::rd_kafka_message_t>,
-        out: &mut Vec<ReadEvent>,
-    ) {
+    pub fn fetch(&self, messages_max: usize, scratch: &mut Scratch, out: &mut Vec<ReadEvent>) {
+        let scratch = &mut scratch.0;
         scratch.clear();
         scratch.resize(messages_max, ptr::null_mut());
         // SAFETY: the array has room for `messages_max` pointers; what is returned is ours to destroy, which `copy` does.
@@ -195,6 +198,7 @@ impl Client {
             scratch.truncate(usize::try_from(count).unwrap_or(0));
             copy(scratch, out);
         }
+        scratch.clear();
     }
 
     /// Queues a record.

@@ -1,6 +1,6 @@
 //! The reading half: one consumer, polled in batches.
 
-use crate::native::Client;
+use crate::native::{Client, Scratch};
 use bkes_core::{Partition, Position};
 use bkes_log::{LogReader, ReadEvent, ReadFailure};
 use std::collections::BTreeSet;
@@ -15,16 +15,9 @@ pub(crate) struct KafkaReader {
     scratch: Scratch,
 }
 
-/// Room for a batch's pointers; empty between calls, so it may go to another thread.
-struct Scratch(Vec<*mut rdkafka_sys::rd_kafka_message_t>);
-
-#[allow(unsafe_code)]
-// SAFETY: no pointer stays in it after `poll`.
-unsafe impl Send for Scratch {}
-
 impl KafkaReader {
     pub fn new(client: Client) -> KafkaReader {
-        KafkaReader { client, assigned: BTreeSet::new(), failed: Vec::new(), scratch: Scratch(Vec::new()) }
+        KafkaReader { client, assigned: BTreeSet::new(), failed: Vec::new(), scratch: Scratch::default() }
     }
 }
 
@@ -39,7 +32,6 @@ impl LogReader for KafkaReader {
 
     fn poll(&mut self, records_max: usize, out: &mut Vec<ReadEvent>) {
         out.append(&mut self.failed);
-        self.client.fetch(records_max.min(BATCH_MAX), &mut self.scratch.0, out);
-        self.scratch.0.clear();
+        self.client.fetch(records_max.min(BATCH_MAX), &mut self.scratch, out);
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+use bkes_grpc::Channel;
 use bkes_grpc::api::bkes_client::BkesClient;
 use bkes_grpc::api::{
     AddRequest, Error, Record, RetrieveRequest, StartRequest, StoreSuccess, add_reply, error::Outcome,
@@ -12,7 +13,6 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tonic::transport::Channel;
 
 pub struct Server {
     child: Child,

@@ -1,3 +1,5 @@
+//! The grammar of the marker as tables, and as properties.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! The memory log: its transactions, its faults by seed, and the suite that every log runs.
+
 use super::*;
 use crate::{NewRecord, ReadEvent, wake_pair};
 

@@ -1,3 +1,5 @@
+//! The store on disk: the suite that every store runs, and what damage and other processes do to it.
+
 use super::*;
 use crate::conformance::{self, Bench};
 use crate::contract::{NewEvent, StoredEvent};
