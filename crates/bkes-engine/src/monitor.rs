@@ -40,6 +40,9 @@ impl Monitor {
     pub fn step(&mut self, clock: &dyn Fn() -> NowMs) {
         let looked = self.check_topic().and_then(|()| self.check_partitions());
         let boards: Vec<Arc<PartitionBoard>> = self.board.partitions().clone();
+        if let Err(error) = &looked {
+            tracing::debug!("the topic could not be looked at: {error}");
+        }
         let mut failed = looked.err();
         let mut answered = 0;
         for board in boards {

@@ -5,7 +5,7 @@ use crate::native::{Client, Kind, Sink};
 use crate::options::{self, KafkaOptions, RECORD_OVERHEAD_BYTES, forbidden_property};
 use crate::reader::KafkaReader;
 use crate::topic::{TopicReport, report};
-use bkes_core::Partition;
+use bkes_core::{Partition, Position};
 use bkes_log::{Log, LogAppender, LogError, LogIdentity, LogReader, Waker, Watermarks};
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use std::num::NonZeroU32;
@@ -127,6 +127,18 @@ impl KafkaLog {
     }
 }
 
+/// What a handle says of a partition. One that is not known to it may be new: a handle looks for new partitions by itself only
+/// every few minutes, so it is told to look now.
+fn marks(client: &Client, partition: Partition) -> Result<(Position, Position), (Code, String)> {
+    match client.watermarks(partition, ANSWER) {
+        Err((Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, detail)) => match client.partitions(ANSWER) {
+            Ok(Some((count, _))) if partition.0 < count => client.watermarks(partition, ANSWER),
+            _ => Err((Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, detail)),
+        },
+        answer => answer,
+    }
+}
+
 impl Log for KafkaLog {
     fn identity(&self) -> Result<LogIdentity, LogError> {
         let cluster = self
@@ -151,8 +163,8 @@ impl Log for KafkaLog {
             Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => LogError::Denied { detail },
             _ => LogError::Unavailable { detail },
         };
-        let (low, stable) = self.committed.watermarks(partition, ANSWER).map_err(failed)?;
-        let (_, high) = self.uncommitted.watermarks(partition, ANSWER).map_err(failed)?;
+        let (low, stable) = marks(&self.committed, partition).map_err(failed)?;
+        let (_, high) = marks(&self.uncommitted, partition).map_err(failed)?;
         let mut appenders = self.appenders.lock().unwrap_or_else(PoisonError::into_inner);
         appenders.retain(|sink| sink.upgrade().map(|sink| sink.is_up()).is_some());
         Ok(Watermarks { low, stable, high: high.max(stable) })

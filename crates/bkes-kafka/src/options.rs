@@ -79,6 +79,8 @@ fn common(options: &KafkaOptions) -> Vec<(&str, String)> {
         ("reconnect.backoff.ms", "50".to_owned()),
         ("reconnect.backoff.max.ms", "1000".to_owned()),
         ("log.connection.close", "false".to_owned()),
+        // By default a producer learns of new partitions after five minutes; sending to them is refused until then.
+        ("topic.metadata.refresh.interval.ms", "5000".to_owned()),
     ];
     let is_tls = |(name, value): &(String, String)| {
         name == "security.protocol" && value.to_ascii_uppercase().ends_with("SSL")
