@@ -3,43 +3,15 @@
 mod support;
 
 use bkes_grpc::api::error::Reason;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::process::Command;
 use std::time::{Duration, Instant};
-use support::{Server, command};
+use support::Server;
+use support::kafka::{broker, on_kafka, refused, topic};
 use tempfile::TempDir;
-
-fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `cargo xtask integration`"))
-}
-
-fn topic() -> String {
-    format!("server-{:016x}", fastrand::u64(..))
-}
-
-fn on_kafka(data: &TempDir, topic: &str) -> Command {
-    let mut command = command(data.path());
-    command
-        .env("KAFKA_BROKERS", variable("BKES_KAFKA_BROKERS"))
-        .env("KAFKA_TOPIC", topic)
-        .env("CREATE_TOPIC", "3");
-    command
-}
-
-/// Does something to the broker.
-fn broker(word: &str) {
-    let mut control = TcpStream::connect(variable("BKES_KAFKA_CONTROL")).expect("the control answers");
-    writeln!(control, "{word}").expect("it listens");
-    let mut said = String::new();
-    control.read_to_string(&mut said).expect("it answers");
-    assert_eq!(said.trim(), "ok", "{word}");
-}
 
 #[tokio::test]
 async fn a_killed_server_and_a_lost_store_come_back_with_the_same_content() {
     let (data, topic) = (TempDir::new().expect("a directory"), topic());
-    let mut server = Server::start(on_kafka(&data, &topic));
+    let mut server = Server::start(on_kafka(data.path(), &topic));
     let mut client = server.client().await;
     for n in 0..30 {
         client.start_when_ready(&format!("key-{n}"), "0").await;
@@ -52,7 +24,7 @@ async fn a_killed_server_and_a_lost_store_come_back_with_the_same_content() {
         if round == 2 {
             std::fs::remove_dir_all(data.path().join("bkes")).expect("the store is removed");
         }
-        server = Server::start(on_kafka(&data, &topic));
+        server = Server::start(on_kafka(data.path(), &topic));
         client = server.client().await;
         client.ready().await;
         let expected: Vec<String> = (0..=round).map(|order| order.to_string()).collect();
@@ -68,7 +40,8 @@ async fn a_killed_server_and_a_lost_store_come_back_with_the_same_content() {
 async fn two_instances_accept_each_order_once_and_converge() {
     let (one, two, topic) =
         (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"), topic());
-    let (left, right) = (Server::start(on_kafka(&one, &topic)), Server::start(on_kafka(&two, &topic)));
+    let (left, right) =
+        (Server::start(on_kafka(one.path(), &topic)), Server::start(on_kafka(two.path(), &topic)));
     let (mut first, mut second) = (left.client().await, right.client().await);
     first.start_when_ready("key", "0").await;
     second.ready().await;
@@ -91,7 +64,7 @@ async fn two_instances_accept_each_order_once_and_converge() {
 #[tokio::test]
 async fn a_broker_killed_under_load_leaves_reads_and_usable_keys() {
     let (data, topic) = (TempDir::new().expect("a directory"), topic());
-    let server = Server::start(on_kafka(&data, &topic));
+    let server = Server::start(on_kafka(data.path(), &topic));
     let mut client = server.client().await;
     client.start_when_ready("key", "0").await;
     client.add("key", 1, "1").await.expect("accepted");
@@ -123,16 +96,14 @@ async fn a_broker_killed_under_load_leaves_reads_and_usable_keys() {
 #[test]
 fn a_missing_topic_and_a_forbidden_property_are_refused() {
     let data = TempDir::new().expect("a directory");
-    let mut missing = on_kafka(&data, &topic());
+    let mut missing = on_kafka(data.path(), &topic());
     missing.env_remove("CREATE_TOPIC");
-    let output = missing.output().expect("it runs");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(3), "{said}");
+    let (code, said) = refused(missing);
+    assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("kafka-topics.sh --bootstrap-server"), "{said}");
-    let mut forbidden = on_kafka(&data, &topic());
+    let mut forbidden = on_kafka(data.path(), &topic());
     forbidden.args(["-X", "isolation.level=read_uncommitted"]);
-    let output = forbidden.output().expect("it runs");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let (code, said) = refused(forbidden);
+    assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("isolation.level=read_uncommitted is refused"), "{said}");
 }

@@ -6,6 +6,7 @@ use bkes_core::{Partition, Position};
 use bkes_log::{Log, LogIdentity};
 use bkes_storage::{Loaded, Store, StoreError, StoreIdentity};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What the checks found.
 pub struct Checked {
@@ -59,6 +60,7 @@ pub fn check(log: &dyn Log, store: &dyn Store, options: &EngineOptions) -> Resul
     }
     let boards = (0..count.get()).map(|number| board(log, &loaded, Partition(number)).map(Arc::new));
     let boards = boards.collect::<Result<Vec<_>, StartError>>()?;
+    announce(&loaded, &boards);
     if placing.partitioner.is_none() && count.get() == 1 {
         placing.partitioner = Some(bkes_core::Partitioner::Murmur2);
     }
@@ -67,6 +69,20 @@ pub fn check(log: &dyn Log, store: &dyn Store, options: &EngineOptions) -> Resul
         store.set_identity(&identity)?;
     }
     Ok(Checked { board: Board::new(boards, placing), loaded, topic, identity })
+}
+
+/// Says how much there is to read.
+fn announce(loaded: &Loaded, boards: &[Arc<PartitionBoard>]) {
+    let (mut left, mut all) = (0, 0);
+    for board in boards {
+        let (low, target) = (board.low.load(Ordering::Acquire), board.target.load(Ordering::Acquire));
+        let held = loaded.checkpoints.iter().find(|(partition, _)| *partition == board.partition);
+        let applied = held.map_or(low, |(_, checkpoint)| checkpoint.position.0);
+        left += target.saturating_sub(applied);
+        all += target.saturating_sub(low);
+    }
+    let how = if loaded.checkpoints.is_empty() { "building the store" } else { "resuming" };
+    tracing::info!("{how}: {left} of {all} offsets to read");
 }
 
 fn check_identity(stored: &StoreIdentity, found: &LogIdentity) -> Result<(), StartError> {
@@ -99,6 +115,6 @@ fn board(log: &dyn Log, loaded: &Loaded, partition: Partition) -> Result<Partiti
         }
     }
     let board = PartitionBoard::new(partition, marks.low, Position(marks.stable.0));
-    board.high.store(marks.high.0, std::sync::atomic::Ordering::Release);
+    board.high.store(marks.high.0, Ordering::Release);
     Ok(board)
 }

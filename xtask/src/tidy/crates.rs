@@ -40,14 +40,15 @@ const ARROWS: &[Arrows] = &[
             "bkes-engine",
             "bkes-grpc",
         ],
-        in_tests: &[],
+        in_tests: &["bkes-foreign"],
     },
+    Arrows { name: "bkes-foreign", knows: &[], in_tests: &[] },
     Arrows { name: "xtask", knows: &[], in_tests: &[] },
 ];
 
 /// A family of outside libraries, by the beginning of its names, and the crates that may name it.
 const OWNERS: &[(&str, &[&str])] = &[
-    ("rdkafka", &["bkes-kafka"]),
+    ("rdkafka", &["bkes-kafka", "bkes-foreign"]),
     ("redb", &["bkes-storage"]),
     ("tonic", &["bkes-grpc", "xtask"]),
     ("prost", &["bkes-grpc", "xtask"]),

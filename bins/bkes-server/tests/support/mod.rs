@@ -2,6 +2,9 @@
 
 #![allow(dead_code)]
 
+#[cfg(feature = "integration")]
+pub mod kafka;
+
 use bkes_grpc::Channel;
 use bkes_grpc::api::bkes_client::BkesClient;
 use bkes_grpc::api::{
@@ -28,23 +31,37 @@ pub fn command(data: &Path) -> Command {
 
 impl Server {
     /// Starts a server and waits for the line that names its port.
-    pub fn start(mut command: Command) -> Server {
+    pub fn start(command: Command) -> Server {
+        let mut server = Server::start_silent(command);
+        let line = server.wait_for("serving on ");
+        server.address = line.split("serving on ").nth(1).expect("just found").trim().to_owned();
+        server
+    }
+
+    /// Starts a server that may serve nothing.
+    pub fn start_silent(mut command: Command) -> Server {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the server starts");
+        let reader = BufReader::new(child.stderr.take().expect("its messages"));
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let mut reader = BufReader::new(child.stderr.take().expect("its messages"));
-        let mut address = None;
-        let mut line = String::new();
-        while address.is_none() && reader.read_line(&mut line).expect("readable") > 0 {
-            address = line.split("serving on ").nth(1).map(|rest| rest.trim().to_owned());
-            lines.lock().expect("no panic").push(std::mem::take(&mut line));
-        }
         let rest = Arc::clone(&lines);
         std::thread::spawn(move || {
             reader.lines().map_while(Result::ok).for_each(|line| rest.lock().expect("no panic").push(line))
         });
-        let address =
-            address.unwrap_or_else(|| panic!("no port was named: {:?}", lines.lock().expect("no panic")));
-        Server { child, address, lines }
+        Server { child, address: String::new(), lines }
+    }
+
+    /// Waits until it says something; the line.
+    pub fn wait_for(&self, words: &str) -> String {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let found =
+                self.lines.lock().expect("no panic").iter().find(|line| line.contains(words)).cloned();
+            if let Some(line) = found {
+                return line;
+            }
+            assert!(Instant::now() < until, "it does not say {words:?}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub fn log(&self) -> String {
@@ -84,19 +101,34 @@ pub struct Client(pub BkesClient<Channel>);
 
 impl Client {
     pub async fn start(&mut self, key: &str, value: &str) -> Result<StoreSuccess, Error> {
+        self.try_start(key, value).await.expect("answered")
+    }
+
+    /// `None` when the call broke: the server died.
+    pub async fn try_start(&mut self, key: &str, value: &str) -> Option<Result<StoreSuccess, Error>> {
         let request = StartRequest { key: key.to_owned().into(), value: value.to_owned().into() };
-        match self.0.start(request).await.expect("answered").into_inner().reply.expect("a reply") {
+        Some(match self.0.start(request).await.ok()?.into_inner().reply.expect("a reply") {
             start_reply::Reply::Success(stored) => Ok(stored),
             start_reply::Reply::Error(error) => Err(error),
-        }
+        })
     }
 
     pub async fn add(&mut self, key: &str, order: u32, value: &str) -> Result<StoreSuccess, Error> {
+        self.try_add(key, order, value).await.expect("answered")
+    }
+
+    /// `None` when the call broke: the server died.
+    pub async fn try_add(
+        &mut self,
+        key: &str,
+        order: u32,
+        value: &str,
+    ) -> Option<Result<StoreSuccess, Error>> {
         let request = AddRequest { key: key.to_owned().into(), value: value.to_owned().into(), order };
-        match self.0.add(request).await.expect("answered").into_inner().reply.expect("a reply") {
+        Some(match self.0.add(request).await.ok()?.into_inner().reply.expect("a reply") {
             add_reply::Reply::Success(stored) => Ok(stored),
             add_reply::Reply::Error(error) => Err(error),
-        }
+        })
     }
 
     pub async fn retrieve(&mut self, key: &str) -> Result<Vec<Record>, Error> {
@@ -105,6 +137,18 @@ impl Client {
             retrieve_reply::Reply::Success(found) => Ok(found.records),
             retrieve_reply::Reply::Error(error) => Err(error),
         }
+    }
+
+    /// An aggregate's events, none of one that does not exist; `None` when the call broke: the server died.
+    pub async fn try_retrieve(&mut self, key: &str) -> Option<Result<Vec<Record>, Error>> {
+        let request = RetrieveRequest { key: key.to_owned().into(), ..RetrieveRequest::default() };
+        Some(match self.0.retrieve(request).await.ok()?.into_inner().reply.expect("a reply") {
+            retrieve_reply::Reply::Success(found) => Ok(found.records),
+            retrieve_reply::Reply::Error(error) if error.reason() == Reason::NoSuchAggregate => {
+                Ok(Vec::new())
+            }
+            retrieve_reply::Reply::Error(error) => Err(error),
+        })
     }
 
     pub async fn values(&mut self, key: &str) -> Vec<String> {
