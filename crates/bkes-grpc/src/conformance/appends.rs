@@ -105,6 +105,7 @@ async fn an_aggregate_without_events_is_unknown(suite: &Suite) {
     for order in [0, 1] {
         let error = client.add(&key, order, "value").await.expect_err("there is nothing to add to");
         says(&error, Type::User, Outcome::Rejected, Reason::NoSuchAggregate);
+        assert_eq!((error.expected_order, error.current_order), (Some(order.into()), None), "{error:?}");
     }
     let error = client.all(&key).await.expect_err("there is nothing to retrieve");
     says(&error, Type::User, Outcome::Rejected, Reason::NoSuchAggregate);
