@@ -91,3 +91,21 @@ pub async fn check_health(address: &str) -> Result<(), HealthError> {
     }
     Err(HealthError::NotReady { address: address.to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_health::pb::health_server::Health;
+    use tonic_health::server::HealthService;
+
+    /// The library's reporter began with SERVING, and a probe that was quick got to hear it from a server without an engine.
+    #[tokio::test]
+    async fn the_first_thing_said_is_true() {
+        let service = HealthService::from_health_reporter(reporter(&Gate::new()).await);
+        for name in ["", SERVICE_NAME] {
+            let request = HealthCheckRequest { service: name.into() };
+            let answer = service.check(tonic::Request::new(request)).await.expect("it is known");
+            assert_eq!(answer.into_inner().status(), ServingStatus::NotServing, "{name:?}");
+        }
+    }
+}
