@@ -1,91 +1,98 @@
 //! Serving on a listener, and stopping within a deadline whatever the connections do.
 //!
-//! Clients that are idle are told to go and go; one that never finished its handshake, or does not answer, would hold a plain
-//! graceful stop for ever: after the drain time we no longer wait for it.
+//! The stop has two steps. First every connection is told to go: it takes no new requests and closes behind its last answer,
+//! an idle one or one that never spoke at once. Whatever is left after the drain time is cut.
 
+use crate::accept::{Phase, accept, reaches};
 use crate::api::DESCRIPTOR;
 use crate::api::bkes_server::BkesServer;
 use crate::gate::Gate;
+use crate::health;
 use crate::limits::{
-    CONNECTION_WINDOW_BYTES, HEADERS_BYTES_MAX, HEALTH_INTERVAL, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
-    STREAM_WINDOW_BYTES, STREAMS_MAX, ServeOptions,
+    ADMITTED_FACTOR, CONNECTION_WINDOW_BYTES, CUT_WAIT, HEADERS_BYTES_MAX, KEEPALIVE_INTERVAL,
+    KEEPALIVE_TIMEOUT, STREAM_WINDOW_BYTES, STREAMS_MAX, ServeOptions,
 };
 use crate::service::Service;
-use std::sync::Arc;
+use crate::shield::ShieldLayer;
+use std::pin::pin;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
-use tonic_health::server::HealthReporter;
+use tonic::transport::server::Router;
+use tonic_health::server::{HealthReporter, HealthService};
+use tower::layer::util::{Identity, Stack};
 
 /// How serving ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Drained {
     /// Every request and connection ended by itself.
     Whole,
-    /// The drain time was over before.
+    /// The drain time was over before, and what was left was cut.
     Cut,
 }
 
-/// Serves the contract, health and reflection on `listener` until `shutdown` resolves and the connections are drained.
+/// Serves the contract, health and reflection on `listener` until `shutdown` resolves and the connections are drained, which
+/// takes [`ServeOptions::drain`] at most.
 pub async fn run(
     listener: TcpListener,
     gate: Gate,
     options: ServeOptions,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Drained, tonic::transport::Error> {
-    let (reporter, health) = tonic_health::server::health_reporter();
-    let watching = tokio::spawn(report_health(gate.clone(), reporter));
+    let reporter = health::reporter(&gate).await;
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let (to, taken) = mpsc::channel(1);
+    let incoming = ReceiverStream::new(taken).map(Ok::<_, std::io::Error>);
+    let stopping = reaches(phases.clone(), Phase::Stopping);
+    let router = router(gate.clone(), reporter.clone(), &options);
+    let mut serving = pin!(router.serve_with_incoming_shutdown(incoming, stopping));
+    tokio::select! {
+        ended = serving.as_mut() => return ended.map(|()| Drained::Whole),
+        never = accept(listener, options.connections_max, phases, to) => match never {},
+        never = health::follow(&gate, &reporter) => match never {},
+        () = shutdown => {}
+    }
+    phase.send_replace(Phase::Stopping);
+    health::stop(reporter).await;
+    if let Ok(ended) = timeout(options.drain, serving.as_mut()).await {
+        return ended.map(|()| Drained::Whole);
+    }
+    phase.send_replace(Phase::Cut);
+    // Their streams fail now, so this takes no time; a defect there must not hold the process either.
+    match timeout(CUT_WAIT, serving).await {
+        Ok(ended) => ended.map(|()| Drained::Cut),
+        Err(_) => Ok(Drained::Cut),
+    }
+}
+
+/// Every service there is, with the limits of a connection.
+fn router(
+    gate: Gate,
+    reporter: HealthReporter,
+    options: &ServeOptions,
+) -> Router<Stack<ShieldLayer, Identity>> {
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTOR)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .expect("the committed descriptor is whole: a test reads it");
-    let service = BkesServer::new(Service::new(gate, options.clone()))
+    let health =
+        tonic_health::pb::health_server::HealthServer::new(HealthService::from_health_reporter(reporter));
+    let bkes = BkesServer::new(Service::new(gate, options.clone()))
         .max_decoding_message_size(options.request_bytes_max)
         .max_encoding_message_size(options.reply_bytes_max);
-    let stop = Arc::new(Notify::new());
-    let stopped = Arc::clone(&stop);
-    let serving = Server::builder()
+    Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(ShieldLayer::new(options.requests_max.saturating_mul(ADMITTED_FACTOR)))
         .add_service(health)
         .add_service(reflection)
-        .add_service(service)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
-            stopped.notified().await;
-        });
-    tokio::pin!(serving);
-    let ended = tokio::select! {
-        ended = &mut serving => ended.map(|()| Drained::Whole),
-        () = shutdown => {
-            watching.abort();
-            stop.notify_one();
-            match tokio::time::timeout(options.drain, serving).await {
-                Ok(ended) => ended.map(|()| Drained::Whole),
-                Err(_) => Ok(Drained::Cut),
-            }
-        }
-    };
-    watching.abort();
-    ended
-}
-
-/// Keeps the health service at what the engine says, for the server as a whole and for the service by name.
-async fn report_health(gate: Gate, reporter: HealthReporter) {
-    use tonic_health::ServingStatus;
-    let mut said = None;
-    loop {
-        let status = if gate.is_ready() { ServingStatus::Serving } else { ServingStatus::NotServing };
-        if said != Some(status) {
-            said = Some(status);
-            reporter.set_service_status("", status).await;
-            reporter.set_service_status("tech.gklijs.bkes.api.Bkes", status).await;
-        }
-        tokio::time::sleep(HEALTH_INTERVAL).await;
-    }
+        .add_service(bkes)
 }

@@ -131,9 +131,8 @@ impl Failure {
         match self {
             Failure::Append(AppendError::Conflict { expected, current }) => (Some(*expected), Some(*current)),
             Failure::Append(AppendError::AlreadyExists { current }) => (Some(Order::FIRST), Some(*current)),
-            Failure::Append(AppendError::NoSuchAggregate { expected, .. }) => {
-                (Some(*expected), Some(Order::FIRST))
-            }
+            // No current order: it would be 0, and an Add at 0 is never right.
+            Failure::Append(AppendError::NoSuchAggregate { expected, .. }) => (Some(*expected), None),
             _ => (None, None),
         }
     }

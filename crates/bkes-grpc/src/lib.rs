@@ -8,6 +8,8 @@
 //! be open, and say "not ready", before there is an engine. Standard health checks and server reflection are served beside
 //! the event store.
 //!
+//! What every engine behind this interface must show is written as tests in [`conformance`], through real connections.
+//!
 //! This crate does not know logs, stores, or where its settings come from.
 
 #![forbid(unsafe_code)]
@@ -21,14 +23,21 @@ pub mod api {
     pub const DESCRIPTOR: &[u8] = include_bytes!("generated/descriptor.bin");
 }
 
-mod answers;
-mod connections;
-mod errors;
-mod gate;
-mod health;
 mod limits;
+
+mod answers;
+mod errors;
 mod requests;
+
+mod gate;
 mod service;
+
+mod accept;
+mod connections;
+mod health;
+mod shield;
+
+pub mod conformance;
 
 pub use connections::{Drained, run};
 pub use gate::Gate;

@@ -14,6 +14,10 @@ pub struct ServeOptions {
     /// Most requests worked on at once, over all connections. The ones above are answered as overloaded. One that waits for
     /// Kafka costs a few KiB and its value.
     pub requests_max: usize,
+    /// Most connections; one above is closed as soon as it is made. A client needs one, whatever the number of its callers.
+    /// An idle connection was measured at 17 KiB, so 10,000 are 170 MiB; it also takes a file descriptor: where the system
+    /// allows fewer, that limit is met first, and new connections wait.
+    pub connections_max: usize,
     /// How long requests may take to end, and connections to close, when the server stops.
     pub drain: Duration,
 }
@@ -24,10 +28,15 @@ impl Default for ServeOptions {
             reply_bytes_max: 4 * 1024 * 1024,
             request_bytes_max: 4 * 1024 * 1024,
             requests_max: 4_096,
+            connections_max: 10_000,
             drain: Duration::from_secs(10),
         }
     }
 }
+
+/// Requests let in for each one worked on. Those between are still being read, or are answered as overloaded in their reply;
+/// those above are refused with a status, unread.
+pub const ADMITTED_FACTOR: usize = 2;
 
 /// What a reply needs beside its records: two tags, two lengths of up to five bytes, two flags, two orders of up to ten
 /// bytes with their tags.
@@ -50,6 +59,18 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// See [`KEEPALIVE_INTERVAL`].
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The bytes with which every HTTP/2 client begins: `PRI * HTTP/2.0`, two line ends, `SM`, two line ends.
+pub const PREFACE_BYTES: usize = 24;
+
+/// How long a new connection may take to send them: clients speak first, and at once. From then on pings watch over it.
+pub const PREFACE_WAIT: Duration = Duration::from_secs(20);
+
+/// The rest after a connection could not be accepted, out of file descriptors usually.
+pub const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// How long connections that were cut may take to notice.
+pub const CUT_WAIT: Duration = Duration::from_secs(1);
 
 /// How often the health service looks whether the engine is ready.
 pub const HEALTH_INTERVAL: Duration = Duration::from_millis(200);

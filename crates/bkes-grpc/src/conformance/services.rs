@@ -1,0 +1,88 @@
+//! The standard services beside the event store, and what is no service.
+
+use super::{LARGE_MESSAGE_BYTES, Suite};
+use crate::api::bkes_client::BkesClient;
+use crate::api::{AddRequest, StartRequest};
+use std::time::Instant;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_reflection::pb::v1::{ServerReflectionRequest, ServiceResponse};
+
+const SERVICE: &str = "tech.gklijs.bkes.api.Bkes";
+
+pub async fn check(suite: &Suite) {
+    a_ready_engine_is_healthy(suite).await;
+    the_contract_can_be_asked_for(suite).await;
+    a_message_above_the_limit_ends_the_request_only(suite).await;
+}
+
+async fn a_ready_engine_is_healthy(suite: &Suite) {
+    let mut client = HealthClient::new(suite.channel.clone());
+    let until = Instant::now() + super::PATIENCE;
+    for service in ["", SERVICE] {
+        let request = HealthCheckRequest { service: service.into() };
+        while client.check(request.clone()).await.expect("it is known").get_ref().status()
+            != ServingStatus::Serving
+        {
+            assert!(Instant::now() < until, "a ready engine is healthy ({service:?})");
+            tokio::time::sleep(crate::limits::HEALTH_INTERVAL).await;
+        }
+    }
+    let unknown = client.check(HealthCheckRequest { service: "unknown".into() }).await;
+    assert_eq!(unknown.expect_err("nobody has that name").code(), Code::NotFound);
+}
+
+async fn the_contract_can_be_asked_for(suite: &Suite) {
+    let mut client = ServerReflectionClient::new(suite.channel.clone());
+    let mut ask = async |request| {
+        let request = ServerReflectionRequest { host: String::new(), message_request: Some(request) };
+        let mut answers = client
+            .server_reflection_info(OneRequest(Some(request)))
+            .await
+            .expect("reflection is served")
+            .into_inner();
+        answers.message().await.expect("it answers").and_then(|answer| answer.message_response)
+    };
+    let services = match ask(MessageRequest::ListServices(String::new())).await {
+        Some(MessageResponse::ListServicesResponse(list)) => list.service,
+        other => panic!("services are listed: {other:?}"),
+    };
+    for name in [SERVICE, "grpc.health.v1.Health"] {
+        assert!(services.contains(&ServiceResponse { name: name.into() }), "{name} is listed: {services:?}");
+    }
+    match ask(MessageRequest::FileContainingSymbol(SERVICE.into())).await {
+        Some(MessageResponse::FileDescriptorResponse(files)) => {
+            assert!(!files.file_descriptor_proto.is_empty(), "the contract comes with its file");
+        }
+        other => panic!("the contract is described: {other:?}"),
+    }
+}
+
+/// A stream of one request.
+struct OneRequest(Option<ServerReflectionRequest>);
+
+impl tonic::codegen::tokio_stream::Stream for OneRequest {
+    type Item = ServerReflectionRequest;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<ServerReflectionRequest>> {
+        std::task::Poll::Ready(self.0.take())
+    }
+}
+
+async fn a_message_above_the_limit_ends_the_request_only(suite: &Suite) {
+    let mut client = BkesClient::new(suite.channel.clone());
+    let key = suite.key("message");
+    let value = vec![0; LARGE_MESSAGE_BYTES + 1].into();
+    let refused = client.start(StartRequest { key: key.clone(), value }).await.expect_err("it is too large");
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    let request = AddRequest { key, value: "value".into(), order: 1 };
+    client.add(request).await.expect("the connection goes on");
+}

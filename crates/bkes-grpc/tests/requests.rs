@@ -1,0 +1,195 @@
+//! What becomes of requests when something is wrong: too many of them, too large, a slow log, a panic, no engine yet.
+
+mod support;
+
+use bkes_core::Key;
+use bkes_grpc::api::error::{Outcome, Reason, Type};
+use bkes_grpc::api::{Error, RetrieveRequest, StartRequest};
+use bkes_grpc::{Gate, ServeOptions};
+use bkes_log::memory::{Faults, MemoryLog};
+use bkes_storage::{
+    Durability, Heads, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
+    StoreStats, StoredEvent,
+};
+use std::time::Duration;
+use support::{Client, Server, memory_log, ready_engine, soon};
+use tokio::task::JoinHandle;
+use tonic::Code;
+
+/// From here on every record is on its way until the log is stepped.
+fn hold(log: &MemoryLog) {
+    log.set_faults(Faults { delayed: 1_000, ..Faults::default() });
+}
+
+fn says(error: &Error) -> (Type, Outcome, Reason) {
+    (error.r#type(), error.outcome(), error.reason())
+}
+
+/// Steps the log until `call` is answered.
+async fn answered<T>(log: &MemoryLog, call: JoinHandle<T>) -> T {
+    soon("the call is answered", async {
+        while !call.is_finished() {
+            log.step();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        call.await.expect("it does not panic")
+    })
+    .await
+}
+
+fn spawn_start(
+    client: &Client,
+    key: &'static str,
+) -> JoinHandle<Result<bkes_grpc::api::StoreSuccess, Error>> {
+    let mut client = client.clone();
+    tokio::spawn(async move { client.start(key).await })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_too_many_is_answered_as_overloaded_in_its_reply() {
+    let log = memory_log();
+    let (_engine, gate) = ready_engine(log.clone(), MemoryStore::new()).await;
+    hold(&log);
+    let server = Server::start(gate, ServeOptions { requests_max: 1, ..ServeOptions::default() }).await;
+    let mut client = server.client().await;
+
+    let first = spawn_start(&client, "first");
+    let refused = soon("the place is taken", async {
+        loop {
+            let error = client.retrieve("nothing").await.expect_err("there is nothing");
+            if error.reason() != Reason::NoSuchAggregate {
+                return error;
+            }
+        }
+    })
+    .await;
+    assert_eq!(says(&refused), (Type::Server, Outcome::Unavailable, Reason::Overloaded));
+    let refused = client.start("second").await.expect_err("an append is refused too");
+    assert_eq!(says(&refused), (Type::Server, Outcome::Unavailable, Reason::Overloaded));
+
+    answered(&log, first).await.expect("the one that was let in is stored");
+    let second = client.retrieve("second").await.expect_err("there is room again");
+    assert_eq!(second.reason(), Reason::NoSuchAggregate, "a refused append stores nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_above_the_limit_is_refused_and_the_connection_goes_on() {
+    let (_engine, gate) = ready_engine(memory_log(), MemoryStore::new()).await;
+    let server =
+        Server::start(gate, ServeOptions { request_bytes_max: 1_000, ..ServeOptions::default() }).await;
+    let mut client = server.client().await;
+    for bytes in [1_001, 100_000, 8 * 1024 * 1024] {
+        let request = StartRequest { key: "key".into(), value: vec![7; bytes].into() };
+        let refused = soon("it is refused", client.0.start(request)).await.expect_err("it is too large");
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    }
+    client.start("key").await.expect("nothing was stored, and the connection goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pending_event_is_shown_to_who_asks_for_it_and_to_nobody_else() {
+    let log = memory_log();
+    let (_engine, gate) = ready_engine(log.clone(), MemoryStore::new()).await;
+    let server = Server::start(gate, ServeOptions::default()).await;
+    let mut client = server.client().await;
+    client.start("key").await.expect("it starts");
+    hold(&log);
+    let mut other = client.clone();
+    let adding = tokio::spawn(async move { other.add("key", 1).await });
+
+    let asking = RetrieveRequest { key: "key".into(), include_pending: true, ..RetrieveRequest::default() };
+    let found = soon("the add is under way", async {
+        loop {
+            let found = client.read(asking.clone()).await.expect("it is there");
+            if found.records.len() > 1 {
+                return found;
+            }
+        }
+    })
+    .await;
+    let pending = &found.records[1];
+    assert_eq!((pending.partition, pending.offset, pending.timestamp), (-1, -1, -1), "{pending:?}");
+    assert_eq!((pending.pending, pending.order), (true, Some(1)));
+    assert_eq!(found.next_order, Some(1), "it is no ground to add on");
+    assert_eq!(client.retrieve("key").await.expect("it is there").records.len(), 1, "who does not ask");
+    let one = RetrieveRequest { limit: Some(1), ..asking.clone() };
+    let whole = client.read(one).await.expect("it is there");
+    assert_eq!((whole.records.len(), whole.more), (2, false), "a pending event does not count");
+
+    answered(&log, adding).await.expect("it is stored");
+    let found = client.read(asking).await.expect("it is there");
+    assert!(found.records.iter().all(|record| !record.pending), "{found:?}");
+}
+
+/// A store that panics when it is asked for this key.
+struct Mined(MemoryStore);
+
+const MINE: &[u8] = b"mine";
+
+impl Store for Mined {
+    fn load(&self) -> Result<Loaded, StoreError> {
+        self.0.load()
+    }
+
+    fn set_identity(&self, identity: &StoreIdentity) -> Result<(), StoreError> {
+        self.0.set_identity(identity)
+    }
+
+    fn heads(&self, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), StoreError> {
+        assert!(keys.iter().all(|key| key.as_ref() != MINE), "on purpose");
+        self.0.heads(keys, out)
+    }
+
+    fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
+        self.0.read(part, out)
+    }
+
+    fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {
+        self.0.commit(batch, durability)
+    }
+
+    fn reopen(&self) -> Result<Loaded, StoreError> {
+        self.0.reopen()
+    }
+
+    fn reset(&self) -> Result<(), StoreError> {
+        self.0.reset()
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.0.close()
+    }
+
+    fn stats(&self) -> StoreStats {
+        self.0.stats()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_a_request_is_answered_internal_and_the_connection_goes_on() {
+    let (_engine, gate) = ready_engine(memory_log(), Mined(MemoryStore::new())).await;
+    let server = Server::start(gate, ServeOptions { requests_max: 1, ..ServeOptions::default() }).await;
+    let mut client = server.client().await;
+    // More often than there are places: each gives its own back.
+    for _ in 0..5 {
+        let request = RetrieveRequest { key: MINE.into(), ..RetrieveRequest::default() };
+        let failed = soon("it is answered", client.0.retrieve(request)).await.expect_err("it panics");
+        assert_eq!(failed.code(), Code::Internal, "{failed:?}");
+    }
+    client.start("key").await.expect("the next call works");
+    assert_eq!(client.retrieve("key").await.expect("it is there").records.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_there_is_an_engine_calls_are_answered_unavailable() {
+    let server = Server::start(Gate::new(), ServeOptions::default()).await;
+    let mut client = server.client().await;
+    let answers = [
+        client.start("key").await.expect_err("there is no engine"),
+        client.add("key", 1).await.expect_err("there is no engine"),
+        client.retrieve("key").await.expect_err("there is no engine"),
+    ];
+    for error in answers {
+        assert_eq!(says(&error), (Type::Server, Outcome::Unavailable, Reason::CatchingUp));
+    }
+}
