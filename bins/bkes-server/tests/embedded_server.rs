@@ -32,6 +32,25 @@ async fn events_are_there_after_a_kill() {
     assert_eq!(client.values("book").await, ["bought", "rented"]);
 }
 
+/// Deployments of the original set these variables; they find everything where they put it.
+#[tokio::test]
+async fn defect_8_the_originals_variables_keep_working() {
+    let data = TempDir::new().expect("a directory");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = free.local_addr().expect("an address").port().to_string();
+    drop(free);
+    let mut original = command(data.path());
+    original
+        .env("API_PORT", &port)
+        .env("MAX_CONSUMER_THREADS", "3")
+        .env("KAFKA_TOPIC", "books")
+        .env("RUST_LOG", "info");
+    let server = Server::start(original);
+    assert_eq!(server.address, format!("127.0.0.1:{port}"));
+    server.client().await.start_when_ready("book", "bought").await;
+    assert!(data.path().join("bkes").is_dir(), "ours lie in a folder of their own");
+}
+
 #[tokio::test]
 async fn a_stop_ends_in_time_with_idle_and_half_open_connections() {
     let data = TempDir::new().expect("a directory");

@@ -141,6 +141,19 @@ pub fn producer(options: &KafkaOptions, message_bytes_max: u64) -> Vec<(&str, St
 mod tests {
     use super::*;
 
+    /// The original's producer was not idempotent, its timeouts were endless, and its settings could say anything.
+    #[test]
+    fn defect_7_no_property_weakens_the_producer() {
+        let mut options = KafkaOptions::new("broker:9092", "events");
+        options.properties = vec![("enable.idempotence".into(), "false".into()), ("acks".into(), "1".into())];
+        let properties = producer(&options, 1_000_000);
+        let in_force =
+            |name: &str| properties.iter().rfind(|(n, _)| *n == name).map(|(_, value)| value.as_str());
+        assert_eq!(in_force("enable.idempotence"), Some("true"));
+        assert_eq!(in_force("acks"), Some("all"));
+        assert_eq!(in_force("message.timeout.ms"), Some("15000"));
+    }
+
     #[test]
     fn what_safety_rests_on_is_not_passed_through() {
         for (name, value) in [
