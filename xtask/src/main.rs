@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod ci;
 mod codegen;
 mod integration;
@@ -15,6 +16,8 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 enum Task {
+    /// Measure against what Kafka, gRPC and a file can do at all
+    Bench(bench::BenchArgs),
     /// Everything that must hold before a change is good
     Ci(ci::CiArgs),
     /// Generate Rust from proto/
@@ -32,6 +35,7 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
+        Task::Bench(args) => bench::run(args),
         Task::Ci(args) => ci::run(args),
         Task::Codegen => codegen::run(),
         Task::Integration(args) => integration::run(args),

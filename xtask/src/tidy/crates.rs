@@ -43,16 +43,30 @@ const ARROWS: &[Arrows] = &[
         in_tests: &["bkes-foreign"],
     },
     Arrows { name: "bkes-foreign", knows: &[], in_tests: &[] },
+    Arrows {
+        name: "bkes-bench",
+        knows: &[
+            "bkes-core",
+            "bkes-storage",
+            "bkes-log",
+            "bkes-kafka",
+            "bkes-embedded",
+            "bkes-engine",
+            "bkes-grpc",
+            "bkes-foreign",
+        ],
+        in_tests: &[],
+    },
     Arrows { name: "xtask", knows: &[], in_tests: &[] },
 ];
 
 /// A family of outside libraries, by the beginning of its names, and the crates that may name it.
 const OWNERS: &[(&str, &[&str])] = &[
-    ("rdkafka", &["bkes-kafka", "bkes-foreign"]),
+    ("rdkafka", &["bkes-kafka", "bkes-foreign", "bkes-bench"]),
     ("redb", &["bkes-storage"]),
-    ("tonic", &["bkes-grpc", "xtask"]),
+    ("tonic", &["bkes-grpc", "bkes-bench", "xtask"]),
     ("prost", &["bkes-grpc", "xtask"]),
-    ("clap", &["bkes-server", "xtask"]),
+    ("clap", &["bkes-server", "bkes-bench", "xtask"]),
 ];
 
 /// The one crate that talks to a C library. It denies unsafe code instead of forbidding it, and allows it in one place.
