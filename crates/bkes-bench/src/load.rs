@@ -44,7 +44,7 @@ pub const CHAIN: u64 = 10;
 impl Chain {
     /// Chains of keys that begin with this name; callers share the numbering.
     pub fn new(name: &str, keys: &Arc<AtomicU64>) -> Chain {
-        Chain { name: name.into(), keys: Arc::clone(keys), key: String::new(), order: CHAIN }
+        Chain { name: name.into(), keys: Arc::clone(keys), key: String::new(), order: u64::MAX }
     }
 
     /// The next key and order, `step` events after the last.
