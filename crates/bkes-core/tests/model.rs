@@ -1,0 +1,99 @@
+//! A model of the promises: the real accept rule and the real sequencer, in a small simulated world of one partition.
+//!
+//! Writers, clients, the wire and the log of the world do what the real ones may do at worst: copies are late, doubled,
+//! reordered and lost, reports too, instances crash and start again. After each run the history is compared with what
+//! clients were told. Broken variants of the host and of the rule must be caught, so that the comparison is known to bite.
+//!
+//! A failure names its seed. `BKES_MODEL_SEED=7 cargo test -p bkes-core --test model one_seed -- --nocapture` shows that run.
+
+#[path = "model/fold.rs"]
+mod fold;
+#[path = "model/random.rs"]
+mod random;
+#[path = "model/verdict.rs"]
+mod verdict;
+#[path = "model/world.rs"]
+mod world;
+
+use random::{Tally, run};
+use std::fmt::Write;
+use std::time::Instant;
+use world::{Bug, World};
+
+fn story(world: &World) -> String {
+    let mut text = String::new();
+    for step in &world.steps {
+        writeln!(text, "{step:?}").expect("writing to a string cannot fail");
+    }
+    for record in &world.log {
+        writeln!(text, "{}", world::describe(record)).expect("writing to a string cannot fail");
+    }
+    text
+}
+
+#[test]
+fn what_clients_are_told_is_true_in_random_runs() {
+    let (mut tally, began) = (Tally::default(), Instant::now());
+    for seed in 0..20_000 {
+        let world = run(seed, None);
+        if let Some(violation) = &world.violation {
+            panic!("seed {seed}: {violation}\n{}", story(&world));
+        }
+        tally.count(&world);
+    }
+    println!("{tally:?} in {:?}", began.elapsed());
+    let Tally { success, success_batches, conflicts, not_stored, unknown, unknown_and_stored, .. } = tally;
+    let least = [success, success_batches, conflicts, not_stored, unknown, unknown_and_stored];
+    assert!(least.into_iter().all(|count| count > 1_000), "the runs no longer try everything: {tally:?}");
+}
+
+#[test]
+fn one_seed_gives_one_run() {
+    let seed = std::env::var("BKES_MODEL_SEED").map_or(7, |seed| seed.parse().expect("a seed is a number"));
+    let (one, two) = (run(seed, None), run(seed, None));
+    println!("{}{:?}", story(&one), one.violation);
+    assert_eq!((story(&one), &one.violation), (story(&two), &two.violation));
+}
+
+/// The model must find a broken promise within so many seeds.
+#[track_caller]
+fn caught(bug: Bug, seeds: u64) {
+    let found = (0..seeds).find_map(|seed| Some((seed, run(seed, Some(bug)).violation?)));
+    let (seed, violation) = found.unwrap_or_else(|| panic!("{bug:?} was not caught in {seeds} seeds"));
+    println!("{bug:?}: caught at seed {seed}: {violation}");
+}
+
+#[test]
+fn answering_on_the_produce_acknowledgement_is_caught() {
+    caught(Bug::AnswersOnAcknowledgement, 1_000);
+}
+
+#[test]
+fn showing_pending_events_is_caught() {
+    caught(Bug::ShowsPending, 1_000);
+}
+
+#[test]
+fn judging_a_sequence_number_twice_is_caught() {
+    caught(Bug::JudgesTwice, 1_000);
+}
+
+#[test]
+fn taking_the_high_watermark_for_not_stored_is_caught() {
+    caught(Bug::TakesHighForNotStored, 1_000);
+}
+
+#[test]
+fn checking_a_successor_against_a_stale_count_is_caught() {
+    caught(Bug::ChecksStaleCount, 5_000);
+}
+
+#[test]
+fn accepting_a_batch_at_its_first_member_is_caught() {
+    caught(Bug::AcceptsFirstMember, 1_000);
+}
+
+#[test]
+fn forgetting_the_undecided_batch_on_restart_is_caught() {
+    caught(Bug::ForgetsOpenBatch, 1_000);
+}

@@ -1,0 +1,79 @@
+//! What must hold of a finished run: section 3 of the design, as callers feel it.
+
+use crate::fold::{Checkpoint, Fold, Histories};
+use crate::world::{Answer, Append, World};
+use bkes_core::Record;
+use std::collections::BTreeMap;
+
+/// The history that a fold over the whole log gives, resumed at `cut` as if the instance had ended there.
+fn history(world: &World, cut: Option<usize>) -> Histories {
+    let mut checkpoint = Checkpoint::default();
+    let mut fold = Fold::resume(&checkpoint, world.bug);
+    let apply =
+        |fold: &mut Fold, records: &[Record]| records.iter().for_each(|record| drop(fold.apply(record)));
+    let (head, tail) = world.log.split_at(cut.unwrap_or(0).min(world.log.len()));
+    apply(&mut fold, head);
+    if cut.is_some() {
+        fold.store(&mut checkpoint);
+        fold = Fold::resume(&checkpoint, world.bug);
+    }
+    apply(&mut fold, tail);
+    fold.histories.retain(|_, events| !events.is_empty());
+    fold.histories
+}
+
+/// The first broken promise of a finished run; `cut` is where the resumed fold is resumed.
+pub fn broken_promise(world: &World, cut: usize) -> Option<String> {
+    let truth = history(world, None);
+    let resumed = history(world, Some(cut));
+    if resumed != truth {
+        return Some(format!(
+            "a fold resumed after {cut} records has {resumed:?}, one from nothing {truth:?}"
+        ));
+    }
+    for (at, instance) in world.instances.iter().enumerate() {
+        let mut own = instance.fold.histories.clone();
+        own.retain(|_, events| !events.is_empty());
+        if own != truth {
+            return Some(format!("instance {at} has {own:?}, a fold from nothing {truth:?}"));
+        }
+    }
+    let mut places = BTreeMap::new();
+    for (key, events) in &truth {
+        for (order, value) in events.iter().enumerate() {
+            if places.insert(*value, (key, order)).is_some() {
+                return Some(format!("{value} is stored twice"));
+            }
+        }
+    }
+    for view in &world.views {
+        if !truth.get(&view.key).map_or(&[][..], Vec::as_slice).starts_with(&view.seen) {
+            return Some(format!("{:?} was shown of {}, and the history is {truth:?}", view.seen, view.key));
+        }
+    }
+    let mut appends = world.appends.iter();
+    appends.find_map(|append| broken_for(append, truth.get(&append.key).map_or(&[][..], Vec::as_slice)))
+}
+
+fn broken_for(append: &Append, history: &[u64]) -> Option<String> {
+    let Append { values, seen, answer, key, .. } = append;
+    let stored = values.iter().filter(|value| history.contains(value)).count();
+    let told = format!("{values:?} on {seen:?} of {key}, answered {answer:?}, history {history:?}");
+    if stored != 0 && stored != values.len() {
+        return Some(format!("a batch is torn: {told}"));
+    }
+    if stored > 0 && !history.starts_with(seen) {
+        return Some(format!("its premise was false: {told}"));
+    }
+    if stored > 0 && !history[seen.len()..].starts_with(values) {
+        return Some(format!("it is not at its order: {told}"));
+    }
+    match answer {
+        None => Some(format!("it was never answered: {told}")),
+        Some(Answer::Success) if stored == 0 => Some(format!("acknowledged and lost: {told}")),
+        Some(Answer::Conflict { .. } | Answer::NotStored) if stored > 0 => {
+            Some(format!("refused and stored: {told}"))
+        }
+        Some(_) => None,
+    }
+}
