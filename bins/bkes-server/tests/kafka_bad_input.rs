@@ -197,7 +197,8 @@ async fn a_damaged_store_is_set_aside_and_rebuilt() {
     assert!(status.success(), "{status}");
     let file = store_file(&data);
     let whole = std::fs::read(&file).expect("it is readable");
-    let damages: [(&str, Box<dyn Fn(&mut Vec<u8>)>); 4] = [
+    type Damage = Box<dyn Fn(&mut Vec<u8>)>;
+    let damages: [(&str, Damage); 4] = [
         (
             "garbage in the middle",
             Box::new(|bytes| {
