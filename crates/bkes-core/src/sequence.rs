@@ -345,3 +345,6 @@ impl<W, T> Sequencer<W, T> {
         turn.waiting
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! Each row of the table at the top of the sequencer, and what must not end an append.
+
+use super::*;
+use crate::marker::BatchPlace;
+use crate::{Partition, Record};
+
+type Ended = Vec<(Settled<&'static str>, VecDeque<u32>)>;
+
+fn key(name: &str) -> Key {
+    Key::new(name.to_owned()).expect("not empty")
+}
+
+fn sequencer() -> Sequencer<u32, &'static str> {
+    Sequencer::new(Incarnation(7))
+}
+
+fn begin(sequencer: &mut Sequencer<u32, &'static str>, name: &'static str, count: u32) -> u64 {
+    let (incarnation, number) = sequencer.begin(key(name), Order(3), count, name, VecDeque::new());
+    assert_eq!(incarnation, Incarnation(7));
+    number
+}
+
+fn single(number: u64) -> Stamp {
+    Stamp { incarnation: Incarnation(7), number, place: None }
+}
+
+fn member(number: u64, i: u32, count: u32) -> Stamp {
+    Stamp { incarnation: Incarnation(7), number, place: Some(BatchPlace { i, count }) }
+}
+
+fn accepted() -> Decision {
+    let record = Record {
+        partition: Partition(0),
+        offset: Offset(10),
+        timestamp: None,
+        key: Some("a".into()),
+        value: Some("v".into()),
+        headers: Vec::new(),
+    };
+    Decision::Accepted { order: Order(3), record }
+}
+
+/// How appends ended: ticket and outcome, in the order they did.
+fn outcomes(ended: &Ended) -> Vec<(&'static str, &Outcome)> {
+    ended.iter().map(|(settled, _)| (settled.ticket, &settled.outcome)).collect()
+}
+
+fn at(offset: u64) -> Position {
+    Position(offset)
+}
+
+#[test]
+fn an_applied_record_ends_its_append_by_what_the_rule_said() {
+    let taken = VoidReason::OrderTaken { expected: Order(3), next: Order(5) };
+    let incomplete = Outcome::NotStored(BATCH_INCOMPLETE.into());
+    let rows: [(Decision, Option<Outcome>); 6] = [
+        (accepted(), Some(Outcome::Accepted)),
+        (Decision::Void(taken), Some(Outcome::Conflict { next: Order(5) })),
+        (Decision::Void(VoidReason::BatchBroken), Some(incomplete.clone())),
+        (Decision::Void(VoidReason::Malformed), Some(incomplete)),
+        (Decision::Void(VoidReason::JudgedBefore), None),
+        (Decision::Skipped, None),
+    ];
+    for (decision, outcome) in rows {
+        let (mut sequencer, mut ended) = (sequencer(), Ended::new());
+        let number = begin(&mut sequencer, "a", 1);
+        sequencer.applied(single(number), &decision, &mut ended);
+        let wanted: Vec<_> = outcome.iter().map(|outcome| ("a", outcome)).collect();
+        assert_eq!(outcomes(&ended), wanted, "{decision:?}");
+        assert_eq!(sequencer.is_busy(&key("a")), outcome.is_none(), "{decision:?}");
+    }
+}
+
+#[test]
+fn a_report_alone_never_means_success() {
+    let (mut sequencer, mut ended) = (sequencer(), Ended::new());
+    let number = begin(&mut sequencer, "a", 1);
+    let said = Said::Stored(Some(Offset(10)));
+    sequencer.reported(single(number), said, at(10), 0, &mut ended).expect("it is ahead of reading");
+    sequencer.tick(TAIL_WAIT_MS - 1, at(10), &mut ended);
+    assert_eq!(outcomes(&ended), []);
+    sequencer.applied(single(number), &accepted(), &mut ended);
+    assert_eq!(outcomes(&ended), [("a", &Outcome::Accepted)]);
+    assert_eq!(sequencer.deadline(), None);
+}
+
+#[test]
+fn what_the_log_says_is_not_stored_frees_the_key_at_once() {
+    let (mut sequencer, mut ended) = (sequencer(), Ended::new());
+    let number = begin(&mut sequencer, "a", 1);
+    sequencer.wait(&key("a"), 42);
+    sequencer.reported(single(number), Said::NotStored("no".into()), at(0), 0, &mut ended).expect("no");
+    assert_eq!(outcomes(&ended), [("a", &Outcome::NotStored("no".into()))]);
+    assert_eq!((ended[0].1.clone(), sequencer.waiting()), (VecDeque::from([42]), 0));
+}
+
+#[test]
+fn a_higher_number_that_is_applied_first_proves_the_lower_ones_not_stored() {
+    let (mut sequencer, mut ended) = (sequencer(), Ended::new());
+    begin(&mut sequencer, "a", 1);
+    begin(&mut sequencer, "b", 1);
+    let third = begin(&mut sequencer, "c", 1);
+    sequencer.applied(single(third), &accepted(), &mut ended);
+    let told = outcomes(&ended);
+    assert!(matches!(told[..], [("a", Outcome::NotStored(_)), ("b", Outcome::NotStored(_)), ("c", _)]));
+    assert_eq!(told[2].1, &Outcome::Accepted);
+}
+
+#[test]
+fn a_batch_ends_with_its_last_member() {
+    let (mut sequencer, mut ended) = (sequencer(), Ended::new());
+    let number = begin(&mut sequencer, "a", 2);
+    sequencer.applied(member(number, 1, 2), &Decision::Undecided, &mut ended);
+    // A copy of a member that was met says nothing.
+    sequencer.applied(member(number, 1, 2), &Decision::Void(VoidReason::JudgedBefore), &mut ended);
+    assert_eq!(outcomes(&ended), []);
+    let decision = Decision::AcceptedBatch { first: Order(3), records: Vec::new() };
+    sequencer.applied(member(number, 2, 2), &decision, &mut ended);
+    assert_eq!(outcomes(&ended), [("a", &Outcome::Accepted)]);
+}
+
+#[test]
+fn a_batch_that_expired_before_its_next_member_came_is_not_stored() {
+    let (mut sequencer, mut ended) = (sequencer(), Ended::new());
+    let number = begin(&mut sequencer, "a", 3);
+    sequencer.applied(member(number, 1, 3), &Decision::Undecided, &mut ended);
+    sequencer.applied(member(number, 2, 3), &Decision::Void(VoidReason::JudgedBefore), &mut ended);
+    assert_eq!(outcomes(&ended), [("a", &Outcome::NotStored(BATCH_INCOMPLETE.into()))]);
+}
+
+#[test]
+fn a_doubt_ends_as_unknown_when_the_mark_read_after_it_is_passed() {
+    let (mut sequencer, mut ended) = (sequencer(), Ended::new());
+    let number = begin(&mut sequencer, "a", 1);
+    assert!(!sequencer.wants_probe());
+    sequencer.reported(single(number), Said::Unknown("why".into()), at(5), 100, &mut ended).expect("no");
+    assert!(sequencer.wants_probe());
+    // A question that was asked before the report proves nothing about it.
+    sequencer.probed(at(5), 100);
+    sequencer.tick(101, at(6), &mut ended);
+    assert_eq!(outcomes(&ended), []);
+    sequencer.probed(at(9), 101);
+    assert!(!sequencer.wants_probe());
+    sequencer.tick(102, at(8), &mut ended);
+    assert_eq!(outcomes(&ended), []);
+    sequencer.tick(102, at(9), &mut ended);
+    assert_eq!(outcomes(&ended), [("a", &Outcome::Unknown("why".into()))]);
+}
+
+#[test]
+fn a_doubt_ends_as_unknown_when_its_time_is_over() {
+    let (mut sequencer, mut ended) = (sequencer(), Ended::new());
+    let number = begin(&mut sequencer, "a", 1);
+    sequencer.reported(single(number), Said::Unknown("why".into()), at(5), 100, &mut ended).expect("no");
+    assert_eq!(sequencer.deadline(), Some(100 + DOUBT_MS));
+    sequencer.tick(99 + DOUBT_MS, at(5), &mut ended);
+    assert_eq!(outcomes(&ended), []);
+    sequencer.tick(100 + DOUBT_MS, at(5), &mut ended);
+    assert_eq!(outcomes(&ended), [("a", &Outcome::Unknown("why".into()))]);
+}
+
+#[test]
+fn a_record_below_the_position_that_was_not_met_means_another_log() {
+    let (mut sequencer, mut ended) = (sequencer(), Ended::new());
+    let number = begin(&mut sequencer, "a", 1);
+    let said = Said::Stored(Some(Offset(4)));
+    let diverged = sequencer.reported(single(number), said, at(5), 0, &mut ended);
+    assert_eq!(diverged, Err(Diverged { offset: Offset(4), position: at(5) }));
+    assert!(matches!(outcomes(&ended)[..], [("a", Outcome::Unknown(_))]));
+}
+
+#[test]
+fn what_was_withdrawn_gives_its_queue_back_and_frees_the_key() {
+    let mut sequencer = sequencer();
+    let (incarnation, number) = sequencer.begin(key("a"), Order(0), 1, "a", VecDeque::from([1, 2]));
+    assert_eq!((sequencer.waiting(), sequencer.flight(&key("a"))), (2, Some(&"a")));
+    let (ticket, queue) = sequencer.withdraw((incarnation, number));
+    assert_eq!((ticket, queue, sequencer.waiting()), ("a", VecDeque::from([1, 2]), 0));
+    assert!(!sequencer.is_busy(&key("a")) && sequencer.in_flight() == 0);
+}
+
+#[test]
+fn a_new_handle_leaves_what_is_in_flight_to_be_resolved_by_its_own_name() {
+    let (mut sequencer, mut ended) = (sequencer(), Ended::new());
+    let old = begin(&mut sequencer, "a", 1);
+    sequencer.renew(Incarnation(8));
+    let (incarnation, number) = sequencer.begin(key("b"), Order(0), 1, "b", VecDeque::new());
+    assert_eq!((incarnation, number), (Incarnation(8), 1));
+    // Numbers of one incarnation say nothing about those of another.
+    sequencer.applied(Stamp { incarnation, number, place: None }, &accepted(), &mut ended);
+    assert_eq!(outcomes(&ended), [("b", &Outcome::Accepted)]);
+    sequencer.applied(single(old), &accepted(), &mut ended);
+    assert_eq!(outcomes(&ended).len(), 2);
+}
+
+#[test]
+fn giving_up_ends_what_is_in_flight_and_hands_back_what_waits() {
+    let (mut sequencer, mut ended) = (sequencer(), Ended::new());
+    begin(&mut sequencer, "a", 1);
+    begin(&mut sequencer, "b", 1);
+    sequencer.wait(&key("b"), 9);
+    assert_eq!(sequencer.take_waiting(), [9]);
+    sequencer.give_up("the end", &mut ended);
+    let unknown = Outcome::Unknown("the end".into());
+    assert_eq!(outcomes(&ended), [("a", &unknown), ("b", &unknown)]);
+    assert_eq!((sequencer.in_flight(), sequencer.waiting()), (0, 0));
+}
