@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the server waits between attempts to reach a broker at start.
-const RETRY: Duration = Duration::from_secs(2);
+pub const RETRY: Duration = Duration::from_secs(1);
 
 /// Connects to the topic of the settings and checks it. While no broker answers it says so and tries again: brokers and
 /// servers are often started together.

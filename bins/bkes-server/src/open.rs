@@ -5,8 +5,8 @@ use crate::settings::{Placement, Settings};
 use bkes_core::Partitioner;
 use bkes_embedded::{EmbeddedLog, EmbeddedOptions};
 use bkes_engine::{Engine, EngineOptions, StartError};
-use bkes_log::Log;
-use bkes_storage::{OpenError, Opened, RedbOptions, RedbStore};
+use bkes_log::{Log, LogError};
+use bkes_storage::{OpenError, Opened, RedbOptions, RedbStore, Store};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,18 @@ pub fn engine(settings: &Settings) -> Result<Engine, Ended> {
         allow_cut: settings.allow_cut,
         ..EngineOptions::default()
     };
-    Engine::start(log, Arc::new(store), options).map_err(|error| Ended::new(reason(&error), error))
+    let store = Arc::new(store);
+    loop {
+        match Engine::start(Arc::clone(&log), Arc::clone(&store) as Arc<dyn Store>, options.clone()) {
+            Ok(engine) => return Ok(engine),
+            // A topic that was just made has no leaders yet, and a broker may go between two questions.
+            Err(error @ StartError::Log(LogError::Unavailable { .. })) if !settings.fail_fast => {
+                tracing::warn!("{error}; trying again");
+                std::thread::sleep(crate::kafka::RETRY);
+            }
+            Err(error) => return Err(Ended::new(reason(&error), error)),
+        }
+    }
 }
 
 fn embedded(settings: &Settings) -> Result<EmbeddedLog, Ended> {

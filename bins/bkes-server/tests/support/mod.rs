@@ -99,6 +99,11 @@ impl Drop for Server {
 
 pub struct Client(pub BkesClient<Channel>);
 
+/// A status is no answer: it is printed, so that a test that fails because of it says which.
+fn told<T>(answer: Result<T, impl std::fmt::Debug>) -> Option<T> {
+    answer.inspect_err(|status| eprintln!("not answered: {status:?}")).ok()
+}
+
 impl Client {
     pub async fn start(&mut self, key: &str, value: &str) -> Result<StoreSuccess, Error> {
         self.try_start(key, value).await.expect("answered")
@@ -107,7 +112,7 @@ impl Client {
     /// `None` when the call broke: the server died.
     pub async fn try_start(&mut self, key: &str, value: &str) -> Option<Result<StoreSuccess, Error>> {
         let request = StartRequest { key: key.to_owned().into(), value: value.to_owned().into() };
-        Some(match self.0.start(request).await.ok()?.into_inner().reply.expect("a reply") {
+        Some(match told(self.0.start(request).await)?.into_inner().reply.expect("a reply") {
             start_reply::Reply::Success(stored) => Ok(stored),
             start_reply::Reply::Error(error) => Err(error),
         })
@@ -125,7 +130,7 @@ impl Client {
         value: &str,
     ) -> Option<Result<StoreSuccess, Error>> {
         let request = AddRequest { key: key.to_owned().into(), value: value.to_owned().into(), order };
-        Some(match self.0.add(request).await.ok()?.into_inner().reply.expect("a reply") {
+        Some(match told(self.0.add(request).await)?.into_inner().reply.expect("a reply") {
             add_reply::Reply::Success(stored) => Ok(stored),
             add_reply::Reply::Error(error) => Err(error),
         })
@@ -142,7 +147,7 @@ impl Client {
     /// An aggregate's events, none of one that does not exist; `None` when the call broke: the server died.
     pub async fn try_retrieve(&mut self, key: &str) -> Option<Result<Vec<Record>, Error>> {
         let request = RetrieveRequest { key: key.to_owned().into(), ..RetrieveRequest::default() };
-        Some(match self.0.retrieve(request).await.ok()?.into_inner().reply.expect("a reply") {
+        Some(match told(self.0.retrieve(request).await)?.into_inner().reply.expect("a reply") {
             retrieve_reply::Reply::Success(found) => Ok(found.records),
             retrieve_reply::Reply::Error(error) if error.reason() == Reason::NoSuchAggregate => {
                 Ok(Vec::new())
