@@ -4,7 +4,9 @@
 //! every call runs under a guard that turns a panic into [`StoreError::Damaged`], and a damaged file is set aside, never
 //! repaired: the log still has everything. No lock of ours is held while the disk works.
 
+mod blocks;
 mod codec;
+mod read;
 mod schema;
 
 use crate::contract::{
@@ -233,12 +235,12 @@ impl Store for RedbStore {
         if keys.is_empty() {
             return Ok(());
         }
-        self.reading(|read| schema::heads(read, keys, out))
+        self.reading(|read| read::heads(read, keys, out))
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
         let before = out.len();
-        let read = self.reading(|read| schema::read(read, part, out));
+        let read = self.reading(|read| read::read(read, part, out));
         if read.is_err() {
             out.truncate(before);
         }

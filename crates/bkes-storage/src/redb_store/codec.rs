@@ -2,6 +2,7 @@
 //!
 //! Decoding trusts nothing: whatever the file holds, the answer is a value or `Garbled`, never a panic.
 
+use super::blocks::Place;
 use crate::contract::{Checkpoint, Counters, Fingerprint, StoreIdentity, StoredEvent};
 use bkes_core::{
     BatchPlace, Header, Incarnation, IncarnationState, Key, Offset, OpenBatch, Order, Partition, Partitioner,
@@ -24,8 +25,17 @@ pub fn put_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
+/// What a number takes.
+pub fn number_bytes(number: u64) -> usize {
+    (u64::BITS - (number | 1).leading_zeros()).div_ceil(7) as usize
+}
+
+fn zigzag(number: i64) -> u64 {
+    ((number << 1) ^ (number >> 63)) as u64
+}
+
 fn put_signed(out: &mut Vec<u8>, number: i64) {
-    put_number(out, ((number << 1) ^ (number >> 63)) as u64);
+    put_number(out, zigzag(number));
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -47,6 +57,24 @@ fn put_headers(out: &mut Vec<u8>, headers: &[Header]) {
     }
 }
 
+/// Takes a number from the front of `rest`.
+pub fn number(rest: &mut &[u8]) -> Decoded<u64> {
+    let mut number = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, behind) = rest.split_first().ok_or(Garbled)?;
+        *rest = behind;
+        let bits = u64::from(byte & 0x7f);
+        if shift == 63 && bits > 1 {
+            return Err(Garbled);
+        }
+        number |= bits << shift;
+        if byte & 0x80 == 0 {
+            return Ok(number);
+        }
+    }
+    Err(Garbled)
+}
+
 /// Reads a row from the front, slicing content out of it without a copy.
 pub struct Cursor<'a> {
     whole: &'a Bytes,
@@ -59,20 +87,10 @@ impl<'a> Cursor<'a> {
     }
 
     pub fn number(&mut self) -> Decoded<u64> {
-        let mut number = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = *self.whole.get(self.at).ok_or(Garbled)?;
-            self.at += 1;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                return Err(Garbled);
-            }
-            number |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(Garbled)
+        let mut rest = &self.whole[self.at..];
+        let read = number(&mut rest);
+        self.at = self.whole.len() - rest.len();
+        read
     }
 
     fn small(&mut self) -> Decoded<u32> {
@@ -130,9 +148,15 @@ fn seal(context: &[u8], row: &mut [u8]) {
 }
 
 fn unseal(context: &[u8], row: &Bytes) -> Decoded<Bytes> {
+    unsealed(context, row)?;
+    Ok(row.slice(4..))
+}
+
+/// What a seal covers, if it is whole.
+fn unsealed<'a>(context: &[u8], row: &'a [u8]) -> Decoded<&'a [u8]> {
     let (head, rest) = row.split_at_checked(4).ok_or(Garbled)?;
     let crc = crc32c::crc32c_append(crc32c::crc32c(context), rest);
-    if head == crc.to_le_bytes() { Ok(row.slice(4..)) } else { Err(Garbled) }
+    if head == crc.to_le_bytes() { Ok(rest) } else { Err(Garbled) }
 }
 
 const TOMBSTONE: u8 = 1;
@@ -140,6 +164,9 @@ const TIMESTAMP: u8 = 2;
 const STAMP: u8 = 4;
 const PLACE: u8 = 8;
 const HEADERS: u8 = 16;
+
+/// How far back an event lies: what such a number takes at most.
+const BACK_BYTES_MAX: usize = 10;
 
 /// Which event a row of the log table is: it goes into the checksum, so that a row in the wrong place is noticed.
 #[derive(Clone, Copy)]
@@ -157,8 +184,9 @@ impl Slot {
     }
 }
 
-/// Writes an event's row over `out`. `name` is the short number of its incarnation.
-pub fn put_event(out: &mut Vec<u8>, slot: Slot, event: &StoredEvent, name: Option<u64>) {
+/// Writes an event's row over `out`. `back` is how far back the event before it in its stream lies, 0 for the first; `name` is
+/// the short number of its incarnation. The partition is its aggregate's to know.
+pub fn put_event(out: &mut Vec<u8>, slot: Slot, event: &StoredEvent, back: u64, name: Option<u64>) {
     let place = event.stamp.and_then(|stamp| stamp.place);
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     out.clear();
@@ -170,7 +198,7 @@ pub fn put_event(out: &mut Vec<u8>, slot: Slot, event: &StoredEvent, name: Optio
             | flag(place.is_some(), PLACE)
             | flag(!event.headers.is_empty(), HEADERS),
     );
-    put_number(out, u64::from(event.partition.0));
+    put_number(out, back);
     put_number(out, event.offset.0);
     if let Some(timestamp) = event.timestamp {
         put_signed(out, timestamp.0);
@@ -190,13 +218,43 @@ pub fn put_event(out: &mut Vec<u8>, slot: Slot, event: &StoredEvent, name: Optio
     seal(&slot.context(), out);
 }
 
-/// Reads an event's row; `name` finds the incarnation of a short number.
-pub fn get_event(row: &Bytes, slot: Slot, name: impl Fn(u64) -> Option<Incarnation>) -> Decoded<StoredEvent> {
+/// What an event's row takes at most: all of it but how far back the event before it lies is known.
+pub fn event_bytes_max(event: &StoredEvent, name: Option<u64>) -> usize {
+    let timestamp = event.timestamp.map_or(0, |timestamp| number_bytes(zigzag(timestamp.0)));
+    let stamp = event.stamp.map_or(0, |stamp| {
+        let place =
+            stamp.place.map_or(0, |p| number_bytes(u64::from(p.i)) + number_bytes(u64::from(p.count)));
+        number_bytes(name.unwrap_or(0)) + number_bytes(stamp.number) + place
+    });
+    let header = |header: &Header| {
+        let value = header.value.as_ref().map_or(0, Bytes::len);
+        number_bytes(header.name.len() as u64) + header.name.len() + number_bytes(value as u64 + 1) + value
+    };
+    let headers = match &event.headers[..] {
+        [] => 0,
+        headers => number_bytes(headers.len() as u64) + headers.iter().map(header).sum::<usize>(),
+    };
+    4 + 1 + BACK_BYTES_MAX + number_bytes(event.offset.0) + timestamp + stamp + headers + event.value.len()
+}
+
+/// How far back the event before this one lies, read without a look at the checksum: whoever goes there finds the wrong event,
+/// and says so, if it is wrong.
+pub fn get_back(row: &[u8]) -> Decoded<u64> {
+    number(&mut row.get(5..).ok_or(Garbled)?)
+}
+
+/// Reads an event's row; `name` finds the incarnation of a short number. Besides the event: how far back the one before it lies.
+pub fn get_event(
+    row: &Bytes,
+    slot: Slot,
+    partition: Partition,
+    name: impl Fn(u64) -> Option<Incarnation>,
+) -> Decoded<(StoredEvent, u64)> {
     let row = unseal(&slot.context(), row)?;
     let flags = *row.first().ok_or(Garbled)?;
     let has = |flag: u8| flags & flag != 0;
     let mut cursor = Cursor { whole: &row, at: 1 };
-    let partition = Partition(cursor.small()?);
+    let back = cursor.number()?;
     let offset = Offset(cursor.number()?);
     let timestamp = if has(TIMESTAMP) { Some(TimestampMs(cursor.signed()?)) } else { None };
     let stamp = if has(STAMP) {
@@ -210,34 +268,22 @@ pub fn get_event(row: &Bytes, slot: Slot, name: impl Fn(u64) -> Option<Incarnati
     };
     let headers = if has(HEADERS) { cursor.headers()? } else { Vec::new() };
     let value = cursor.rest();
-    Ok(StoredEvent {
-        order: slot.order,
-        partition,
-        offset,
-        timestamp,
-        value,
-        tombstone: has(TOMBSTONE),
-        stamp,
-        headers,
-    })
+    let (order, tombstone) = (slot.order, has(TOMBSTONE));
+    Ok((StoredEvent { order, partition, offset, timestamp, value, tombstone, stamp, headers }, back))
 }
 
-/// One partition's share of an aggregate, and where its last run of events lies in the log table.
+/// One partition's share of an aggregate, and where its last event lies in the log table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Part {
     pub partition: Partition,
     pub stream: u64,
     pub base: Order,
     pub next: Order,
-    pub run_position: u64,
-    pub run_length: u64,
-}
-
-impl Part {
-    /// The order of the first event of the last run.
-    pub fn run_first(&self) -> Order {
-        Order(self.next.0 - self.run_length)
-    }
+    /// The place of the last event.
+    pub last: Place,
+    /// Events, and bytes of their rows, since the last mark.
+    pub unmarked: u64,
+    pub unmarked_bytes: u64,
 }
 
 pub fn put_parts(out: &mut Vec<u8>, key: &[u8], parts: &[Part]) {
@@ -248,26 +294,27 @@ pub fn put_parts(out: &mut Vec<u8>, key: &[u8], parts: &[Part]) {
         put_number(out, part.stream);
         put_number(out, part.base.0);
         put_number(out, part.next.0 - part.base.0);
-        put_number(out, part.run_length);
-        put_number(out, part.run_position);
+        put_number(out, part.last.0);
+        put_number(out, part.unmarked);
+        put_number(out, part.unmarked_bytes);
     }
     seal(key, out);
 }
 
 pub fn get_parts(row: &[u8], key: &[u8], out: &mut Vec<Part>) -> Decoded<()> {
-    let row = unseal(key, &Bytes::copy_from_slice(row))?;
-    let mut cursor = Cursor::new(&row);
-    while cursor.end().is_err() {
-        let partition = Partition(cursor.small()?);
-        let stream = cursor.number()?;
-        let base = Order(cursor.number()?);
-        let next = base.plus(cursor.number()?).ok_or(Garbled)?;
-        let run_length = cursor.number()?;
-        let run_position = cursor.number()?;
-        if run_length == 0 || run_length > next.0 - base.0 || run_position.checked_add(run_length).is_none() {
+    let mut rest = unsealed(key, row)?;
+    while !rest.is_empty() {
+        let partition = Partition(u32::try_from(number(&mut rest)?).map_err(|_| Garbled)?);
+        let stream = number(&mut rest)?;
+        let base = Order(number(&mut rest)?);
+        let count = number(&mut rest)?;
+        let next = base.plus(count).ok_or(Garbled)?;
+        let last = Place(number(&mut rest)?);
+        let (unmarked, unmarked_bytes) = (number(&mut rest)?, number(&mut rest)?);
+        if count == 0 || unmarked > count {
             return Err(Garbled);
         }
-        out.push(Part { partition, stream, base, next, run_position, run_length });
+        out.push(Part { partition, stream, base, next, last, unmarked, unmarked_bytes });
     }
     Ok(())
 }

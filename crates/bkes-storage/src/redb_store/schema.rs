@@ -1,26 +1,28 @@
 //! The tables, and what one transaction does with them. `docs/formats.md` writes them down byte by byte.
 //!
-//! Events lie in an append-only `log` table. A commit sorts its events by key, so those of one aggregate lie side by side:
-//! a *run*. An aggregate's row names its last run; earlier ones are rows of `runs`. Appending costs the same however long
-//! the aggregate is.
+//! Events lie in an append-only `log` table, packed into [blocks](super::blocks), and those of one aggregate are chained from
+//! the last to the first; [reading](super::read) follows the chain. A commit sorts its events by key, so that those of one
+//! aggregate lie side by side. Appending costs the same however long the aggregate is.
 
+use super::blocks::{Place, Tail, in_block};
 use super::codec::{self, Garbled, Part, Slot};
-use crate::contract::{Head, Heads, Loaded, NewEvent, ReadPart, StoreBatch, StoreIdentity, StoredEvent};
-use bkes_core::{Incarnation, Key, Order, Partition};
+use super::read::{MARK_BYTES, MARK_EVENTS};
+use crate::contract::{Loaded, NewEvent, StoreBatch, StoreIdentity};
+use bkes_core::{Incarnation, Order, Partition};
 use bytes::Bytes;
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use std::collections::HashMap;
 
 /// The format this code writes, and the only one it reads.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const OFFSETS: TableDefinition<u32, &[u8]> = TableDefinition::new("offsets");
 const INCARNATIONS: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("incarnations");
-const NAMES: TableDefinition<u64, u64> = TableDefinition::new("names");
-const STREAMS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("streams");
-const RUNS: TableDefinition<(u64, u64), (u64, u64)> = TableDefinition::new("runs");
-const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+pub const NAMES: TableDefinition<u64, u64> = TableDefinition::new("names");
+pub const STREAMS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("streams");
+pub const MARKS: TableDefinition<(u64, u64), u64> = TableDefinition::new("marks");
+pub const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 
 /// Why a transaction did not do what was asked.
 #[derive(Debug)]
@@ -35,15 +37,15 @@ impl<E: Into<redb::Error>> From<E> for Failure {
     }
 }
 
-fn garbled(what: impl Into<String>) -> impl FnOnce(Garbled) -> Failure {
+pub fn garbled(what: impl Into<String>) -> impl FnOnce(Garbled) -> Failure {
     let what = what.into();
     move |Garbled| Failure::Garbled(what)
 }
 
-/// What the writer keeps in mind between commits: the next numbers, and the short numbers of incarnations.
+/// What the writer keeps in mind between commits: the end of the log table, the next numbers, and the short numbers of incarnations.
 #[derive(Clone, Debug, Default)]
 pub struct Numbers {
-    pub next_position: u64,
+    pub tail: Tail,
     pub next_stream: u64,
     pub keys: u64,
     names: HashMap<Incarnation, u64>,
@@ -67,7 +69,7 @@ pub fn create(write: &WriteTransaction) -> Result<(), Failure> {
     write.open_table(INCARNATIONS)?;
     write.open_table(NAMES)?;
     write.open_table(STREAMS)?;
-    write.open_table(RUNS)?;
+    write.open_table(MARKS)?;
     write.open_table(LOG)?;
     Ok(())
 }
@@ -75,8 +77,8 @@ pub fn create(write: &WriteTransaction) -> Result<(), Failure> {
 /// The writer's numbers as the file holds them.
 pub fn numbers(read: &ReadTransaction) -> Result<Numbers, Failure> {
     let mut numbers = Numbers::default();
-    if let Some((position, _)) = read.open_table(LOG)?.last()? {
-        numbers.next_position = position.value() + 1;
+    if let Some((number, block)) = read.open_table(LOG)?.last()? {
+        numbers.tail = Tail::resume(number.value(), block.value());
     }
     if let Some(row) = read.open_table(META)?.get("streams")? {
         let row = Bytes::copy_from_slice(row.value());
@@ -149,74 +151,97 @@ fn write_events(write: &WriteTransaction, events: &[NewEvent], numbers: &mut Num
     sorted.sort_unstable_by(|a, b| {
         (&a.key, a.event.partition, a.event.order).cmp(&(&b.key, b.event.partition, b.event.order))
     });
-    let mut log = write.open_table(LOG)?;
     let mut streams = write.open_table(STREAMS)?;
-    let mut runs = write.open_table(RUNS)?;
-    let mut names = write.open_table(NAMES)?;
+    let mut events = EventWriter {
+        log: write.open_table(LOG)?,
+        marks: write.open_table(MARKS)?,
+        names: write.open_table(NAMES)?,
+        row: Vec::new(),
+        numbers,
+    };
     let (mut row, mut parts) = (Vec::new(), Vec::new());
     for of_key in sorted.chunk_by(|a, b| a.key == b.key) {
         let key = of_key[0].key.as_ref();
         parts.clear();
-        match streams.get(key)? {
+        let mut known = streams.get_mut(key)?;
+        match &known {
             Some(row) => {
                 codec::get_parts(row.value(), key, &mut parts).map_err(garbled("an aggregate's row"))?
             }
-            None => numbers.keys += 1,
+            None => events.numbers.keys += 1,
         }
         for of_part in of_key.chunk_by(|a, b| a.event.partition == b.event.partition) {
-            let (partition, first) = (of_part[0].event.partition, of_part[0].event.order);
-            let (position, length) = (numbers.next_position, of_part.len() as u64);
-            let part = match parts.iter_mut().find(|part| part.partition == partition) {
-                Some(part) if part.next != first => {
-                    let detail = format!("order {first} was to be stored where {} belongs", part.next);
-                    return Err(Failure::Garbled(detail));
-                }
-                Some(part) if part.run_position + part.run_length == position => {
-                    part.run_length += length;
-                    part
-                }
-                Some(part) => {
-                    runs.insert((part.stream, part.run_first().0), (part.run_position, part.run_length))?;
-                    part.run_position = position;
-                    part.run_length = length;
-                    part
-                }
-                None => {
-                    let stream = numbers.next_stream;
-                    numbers.next_stream += 1;
-                    let (run_position, run_length) = (position, length);
-                    let at = parts.partition_point(|part| part.partition < partition);
-                    parts.insert(
-                        at,
-                        Part { partition, stream, base: first, next: first, run_position, run_length },
-                    );
-                    &mut parts[at]
-                }
-            };
-            for NewEvent { event, .. } in of_part {
-                if event.order != part.next {
-                    let detail =
-                        format!("order {} was to be stored where {} belongs", event.order, part.next);
-                    return Err(Failure::Garbled(detail));
-                }
-                let name = match event.stamp {
-                    Some(stamp) => Some(name_of(&mut names, &mut numbers.names, stamp.incarnation)?),
-                    None => None,
-                };
-                codec::put_event(&mut row, Slot { stream: part.stream, order: event.order }, event, name);
-                log.insert(numbers.next_position, &row[..])?;
-                numbers.next_position += 1;
-                part.next = Order(part.next.0 + 1);
-            }
+            events.add(&mut parts, of_part)?;
         }
         codec::put_parts(&mut row, key, &parts);
-        streams.insert(key, &row[..])?;
+        match &mut known {
+            Some(known) => known.insert(&row[..])?,
+            None => {
+                drop(known);
+                streams.insert(key, &row[..])?;
+            }
+        }
     }
+    let (number, block) = events.numbers.tail.last();
+    events.log.insert(number, block)?;
     row.clear();
-    codec::put_number(&mut row, numbers.next_stream);
-    codec::put_number(&mut row, numbers.keys);
+    codec::put_number(&mut row, events.numbers.next_stream);
+    codec::put_number(&mut row, events.numbers.keys);
     write.open_table(META)?.insert("streams", &row[..])?;
     Ok(())
+}
+
+/// Adds events to the end of the log table, and to the chain of their stream.
+struct EventWriter<'a, 'txn> {
+    log: redb::Table<'txn, u64, &'static [u8]>,
+    marks: redb::Table<'txn, (u64, u64), u64>,
+    names: redb::Table<'txn, u64, u64>,
+    row: Vec<u8>,
+    numbers: &'a mut Numbers,
+}
+
+impl EventWriter<'_, '_> {
+    /// Adds the events of an aggregate in one partition; `parts` are the aggregate's so far.
+    fn add(&mut self, parts: &mut Vec<Part>, events: &[&NewEvent]) -> Result<(), Failure> {
+        let (partition, first) = (events[0].event.partition, events[0].event.order);
+        let known = parts.iter().position(|part| part.partition == partition);
+        let at = known.unwrap_or_else(|| parts.partition_point(|part| part.partition < partition));
+        if known.is_none() {
+            let stream = self.numbers.next_stream;
+            self.numbers.next_stream += 1;
+            let (base, next, last) = (first, first, Place(0));
+            parts.insert(at, Part { partition, stream, base, next, last, unmarked: 0, unmarked_bytes: 0 });
+        }
+        let part = &mut parts[at];
+        for NewEvent { event, .. } in events {
+            let Part { stream, base, next, last, .. } = *part;
+            if event.order != next {
+                let detail = format!("order {} was to be stored where {next} belongs", event.order);
+                return Err(Failure::Garbled(detail));
+            }
+            let name = match event.stamp {
+                Some(stamp) => Some(name_of(&mut self.names, &mut self.numbers.names, stamp.incarnation)?),
+                None => None,
+            };
+            let EventWriter { log, row, numbers, .. } = self;
+            // How far back the event before lies is a part of the row, and where the row lies hangs on its length: room is taken
+            // for the row as it would be with the farthest way back.
+            let length = in_block(codec::event_bytes_max(event, name));
+            let place = numbers.tail.place(length, |number, block| log.insert(number, block).map(drop))?;
+            let back = if next == base { 0 } else { place.0 - last.0 };
+            codec::put_event(row, Slot { stream, order: next }, event, back, name);
+            numbers.tail.push(row);
+            part.last = place;
+            part.next = Order(next.0 + 1);
+            part.unmarked += 1;
+            part.unmarked_bytes += row.len() as u64;
+            if part.unmarked >= MARK_EVENTS || part.unmarked_bytes >= MARK_BYTES {
+                self.marks.insert((stream, next.0), place.0)?;
+                (part.unmarked, part.unmarked_bytes) = (0, 0);
+            }
+        }
+        Ok(())
+    }
 }
 
 fn name_of(
@@ -231,118 +256,6 @@ fn name_of(
     table.insert(name, incarnation.0)?;
     names.insert(incarnation, name);
     Ok(name)
-}
-
-pub fn heads(read: &ReadTransaction, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), Failure> {
-    let streams = read.open_table(STREAMS)?;
-    let mut parts = Vec::new();
-    for key in keys {
-        parts.clear();
-        if let Some(row) = streams.get(key.as_ref())? {
-            codec::get_parts(row.value(), key.as_ref(), &mut parts)
-                .map_err(garbled(format!("the row of key {key}")))?;
-        }
-        let head = |part: &Part| Head { partition: part.partition, base: part.base, next: part.next };
-        out.push(match &parts[..] {
-            [] => Heads::None,
-            [part] => Heads::One(head(part)),
-            parts => Heads::Split(parts.iter().map(head).collect()),
-        });
-    }
-    Ok(())
-}
-
-/// Events in order, run by run, each checked.
-pub fn read(read: &ReadTransaction, wanted: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), Failure> {
-    let mut parts = Vec::new();
-    if let Some(row) = read.open_table(STREAMS)?.get(wanted.key.as_ref())? {
-        let what = format!("the row of key {}", wanted.key);
-        codec::get_parts(row.value(), wanted.key.as_ref(), &mut parts).map_err(garbled(what))?;
-    }
-    let Some(part) = parts.iter().find(|part| part.partition == wanted.partition) else { return Ok(()) };
-    let mut reader = EventReader {
-        log: read.open_table(LOG)?,
-        names: read.open_table(NAMES)?,
-        wanted,
-        part,
-        bytes: 0,
-        out,
-    };
-    let mut order = wanted.from.max(part.base);
-    if order < part.run_first() {
-        let runs = read.open_table(RUNS)?;
-        let stream = part.stream;
-        let before = runs.range((stream, 0)..=(stream, order.0))?.next_back().transpose()?;
-        let first = before.map_or(order.0, |(key, _)| key.value().1);
-        for run in runs.range((stream, first)..(stream, part.run_first().0))? {
-            let (key, run) = run?;
-            let (position, length) = run.value();
-            let first = Order(key.value().1);
-            if first > order || first.plus(length).is_none_or(|end| end <= order) {
-                return Err(reader.missing(order));
-            }
-            let skip = order.0 - first.0;
-            let at = position.checked_add(skip).ok_or_else(|| reader.missing(order))?;
-            match reader.run(order, at, length - skip)? {
-                Some(next) => order = next,
-                None => return Ok(()),
-            }
-        }
-        if order != part.run_first() {
-            return Err(reader.missing(order));
-        }
-    }
-    if order < part.next {
-        let skip = order.0 - part.run_first().0;
-        reader.run(order, part.run_position + skip, part.run_length - skip)?;
-    }
-    Ok(())
-}
-
-struct EventReader<'a> {
-    log: redb::ReadOnlyTable<u64, &'static [u8]>,
-    names: redb::ReadOnlyTable<u64, u64>,
-    wanted: ReadPart<'a>,
-    part: &'a Part,
-    bytes: usize,
-    out: &'a mut Vec<StoredEvent>,
-}
-
-impl EventReader<'_> {
-    /// Reads `length` events from a position on; `None` when a limit ended it, otherwise the order behind the run.
-    fn run(&mut self, first: Order, position: u64, length: u64) -> Result<Option<Order>, Failure> {
-        let mut order = first;
-        let taken_before = self.out.len();
-        let limit = self.wanted.events_max;
-        for row in self.log.range(position..position.saturating_add(length))? {
-            if limit == 0 {
-                return Ok(None);
-            }
-            let (_, row) = row?;
-            let row = Bytes::copy_from_slice(row.value());
-            let slot = Slot { stream: self.part.stream, order };
-            let name = |name: u64| self.names.get(name).ok().flatten().map(|row| Incarnation(row.value()));
-            let what = || format!("event {order} of key {}", self.wanted.key);
-            let event = codec::get_event(&row, slot, name).map_err(|Garbled| Failure::Garbled(what()))?;
-            let headers: usize =
-                event.headers.iter().map(|h| h.name.len() + h.value.as_ref().map_or(0, Bytes::len)).sum();
-            self.bytes += event.value.len() + headers;
-            self.out.push(event);
-            order = Order(order.0 + 1);
-            self.wanted.events_max -= 1;
-            if self.wanted.events_max == 0 || self.bytes >= self.wanted.bytes_max {
-                return Ok(None);
-            }
-        }
-        if (self.out.len() - taken_before) as u64 != length {
-            return Err(self.missing(order));
-        }
-        Ok(Some(order))
-    }
-
-    fn missing(&self, order: Order) -> Failure {
-        Failure::Garbled(format!("event {order} of key {} is missing", self.wanted.key))
-    }
 }
 
 /// Begins a read transaction.

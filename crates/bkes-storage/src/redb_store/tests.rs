@@ -53,21 +53,22 @@ fn value(n: u64, order: u64) -> Bytes {
     Bytes::from(format!("value {order} of key {n}").repeat(4))
 }
 
+fn event(n: u64, order: u64, value: Bytes) -> StoredEvent {
+    StoredEvent {
+        order: Order(order),
+        partition: Partition(0),
+        offset: Offset(order * 200 + n),
+        timestamp: Some(TimestampMs(1)),
+        value,
+        tombstone: false,
+        stamp: None,
+        headers: Vec::new(),
+    }
+}
+
 fn fill(store: &RedbStore) {
     for round in 0..4u64 {
-        let events = (0..200u64).map(|n| NewEvent {
-            key: key(n),
-            event: StoredEvent {
-                order: Order(round),
-                partition: Partition(0),
-                offset: Offset(round * 200 + n),
-                timestamp: Some(TimestampMs(1)),
-                value: value(n, round),
-                tombstone: false,
-                stamp: None,
-                headers: Vec::new(),
-            },
-        });
+        let events = (0..200u64).map(|n| NewEvent { key: key(n), event: event(n, round, value(n, round)) });
         let batch = StoreBatch { events: events.collect(), ..StoreBatch::default() };
         store.commit(&batch, Durability::Immediate).expect("commits");
     }
@@ -151,19 +152,59 @@ fn a_second_process_on_the_same_directory_is_refused() {
 }
 
 #[test]
-fn a_file_of_another_format_is_refused_and_left_as_it_is() {
+fn a_file_of_an_older_or_newer_format_is_refused_and_left_as_it_is() {
+    for format in [schema::FORMAT - 1, schema::FORMAT + 1] {
+        let directory = TempDir::new().expect("a directory");
+        let file = directory.path().join(FILE);
+        let database = Database::create(&file).expect("a file");
+        let transaction = database.begin_write().expect("a transaction");
+        let meta: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("meta");
+        let row = format.to_le_bytes();
+        transaction.open_table(meta).expect("a table").insert("format", &row[..]).expect("a row");
+        transaction.commit().expect("commits");
+        drop(database);
+        let refused =
+            RedbStore::open(&options(&directory)).err().map(|error| error.to_string()).unwrap_or_default();
+        let expected = format!("has format {format}, this version reads format 2");
+        assert!(refused.contains(&expected), "{refused}");
+        assert!(file.exists() && !directory.path().join(format!("{FILE}.damaged-1")).exists());
+    }
+}
+
+/// Events of many keys in turn: each key's lie far apart, so that every row is reached along the chain and from a mark.
+#[test]
+fn every_page_of_a_long_scattered_aggregate_is_right() {
     let directory = TempDir::new().expect("a directory");
-    let file = directory.path().join(FILE);
-    let database = Database::create(&file).expect("a file");
-    let transaction = database.begin_write().expect("a transaction");
-    let meta: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("meta");
-    transaction.open_table(meta).expect("a table").insert("format", &2u64.to_le_bytes()[..]).expect("a row");
-    transaction.commit().expect("commits");
-    drop(database);
-    let refused =
-        RedbStore::open(&options(&directory)).err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(refused.contains("has format 2, this version reads format 1"), "{refused}");
-    assert!(file.exists() && !directory.path().join(format!("{FILE}.damaged-1")).exists());
+    let store = open(&directory);
+    let value = |n: u64, order: u64| {
+        Bytes::from(vec![n as u8; (order * 37 % 900) as usize + usize::from(order == 70) * 90_000])
+    };
+    for order in 0..400u64 {
+        let events = (0..3u64).map(|n| NewEvent { key: key(n), event: event(n, order, value(n, order)) });
+        let batch = StoreBatch { events: events.collect(), ..StoreBatch::default() };
+        store.commit(&batch, Durability::Eventual).expect("commits");
+    }
+    let key = key(1);
+    let mut random = fastrand::Rng::with_seed(9);
+    for _ in 0..500 {
+        let (from, events_max) = (random.u64(..420), random.usize(..200));
+        let bytes_max = random.usize(1..100_000);
+        let mut out = Vec::new();
+        let part = ReadPart { key: &key, partition: Partition(0), from: Order(from), events_max, bytes_max };
+        store.read(part, &mut out).expect("reads");
+        let mut bytes = 0;
+        let expected: Vec<(u64, Bytes)> = (from..400)
+            .take(events_max)
+            .map(|order| (order, value(1, order)))
+            .take_while(|(_, value)| {
+                let more = bytes < bytes_max;
+                bytes += value.len();
+                more
+            })
+            .collect();
+        let found: Vec<(u64, Bytes)> = out.into_iter().map(|event| (event.order.0, event.value)).collect();
+        assert!(found == expected, "from {from}, {events_max} events, {bytes_max} bytes");
+    }
 }
 
 #[test]

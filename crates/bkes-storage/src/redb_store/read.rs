@@ -1,0 +1,138 @@
+//! Reading: where aggregates stand, and their events in order.
+//!
+//! The events of a stream are chained: each row says how far back the one before it lies, and the aggregate's row knows the last.
+//! So an append touches no row but its own. That a chain need not be walked from its end, every so often an event's place is
+//! *marked* in a table of its own: a read finds the first mark at or behind what it wants and walks back from there, over at
+//! most [`MARK_EVENTS`] events and little more than [`MARK_BYTES`] bytes at a time.
+
+use super::blocks::{self, Place};
+use super::codec::{self, Garbled, Part, Slot};
+use super::schema::{Failure, LOG, MARKS, NAMES, STREAMS, garbled};
+use crate::contract::{Head, Heads, ReadPart, StoredEvent};
+use bkes_core::{Incarnation, Key, Order};
+use bytes::Bytes;
+use redb::{AccessGuard, ReadTransaction};
+
+/// Events of a stream from one mark to the next, at most. A walk that skips so many costs about 10 us.
+pub const MARK_EVENTS: u64 = 64;
+
+/// Bytes of rows from one mark to the next, but for the last row: what a read holds beside what it returns.
+pub const MARK_BYTES: u64 = 64 * 1024;
+
+/// Where each key stands.
+pub fn heads(read: &ReadTransaction, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), Failure> {
+    let streams = read.open_table(STREAMS)?;
+    let mut parts = Vec::new();
+    for key in keys {
+        parts.clear();
+        if let Some(row) = streams.get(key.as_ref())? {
+            codec::get_parts(row.value(), key.as_ref(), &mut parts).map_err(|Garbled| row_of(key))?;
+        }
+        let head = |part: &Part| Head { partition: part.partition, base: part.base, next: part.next };
+        out.push(match &parts[..] {
+            [] => Heads::None,
+            [part] => Heads::One(head(part)),
+            parts => Heads::Split(parts.iter().map(head).collect()),
+        });
+    }
+    Ok(())
+}
+
+fn row_of(key: &Key) -> Failure {
+    Failure::Garbled(format!("the row of key {key}"))
+}
+
+/// Events in order, each checked.
+pub fn read(read: &ReadTransaction, wanted: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), Failure> {
+    let ReadPart { key, partition, from, events_max, bytes_max } = wanted;
+    let mut parts = Vec::new();
+    if let Some(row) = read.open_table(STREAMS)?.get(key.as_ref())? {
+        codec::get_parts(row.value(), key.as_ref(), &mut parts).map_err(|Garbled| row_of(key))?;
+    }
+    let Some(part) = parts.iter().find(|part| part.partition == partition) else { return Ok(()) };
+    let from = from.max(part.base);
+    let end = Order(part.next.0.min(from.0.saturating_add(events_max as u64)));
+    if from >= end {
+        return Ok(());
+    }
+    let marks = read.open_table(MARKS)?;
+    let mut walk =
+        Walk { log: read.open_table(LOG)?, names: read.open_table(NAMES)?, key, part, block: None };
+    let (mut order, mut bytes) = (from, 0usize);
+    while order < end {
+        let mark = marks.range((part.stream, order.0)..(part.stream, part.next.0))?.next().transpose()?;
+        let (top, place) = match mark {
+            Some((at, place)) => (Order(at.value().1), Place(place.value())),
+            None => (Order(part.next.0 - 1), part.last),
+        };
+        let start = out.len();
+        walk.back(order..end, top, place, out)?;
+        out[start..].reverse();
+        let size = |event: &StoredEvent| {
+            let header = |h: &bkes_core::Header| h.name.len() + h.value.as_ref().map_or(0, Bytes::len);
+            event.value.len() + event.headers.iter().map(header).sum::<usize>()
+        };
+        for (index, event) in out[start..].iter().enumerate() {
+            bytes += size(event);
+            if bytes >= bytes_max {
+                out.truncate(start + index + 1);
+                return Ok(());
+            }
+        }
+        order = Order(top.0 + 1);
+    }
+    Ok(())
+}
+
+/// A walk along the chain of one stream.
+struct Walk<'a> {
+    log: redb::ReadOnlyTable<u64, &'static [u8]>,
+    names: redb::ReadOnlyTable<u64, u64>,
+    key: &'a Key,
+    part: &'a Part,
+    /// The block of the last row: its neighbours are often in the same.
+    block: Option<(u64, AccessGuard<'static, &'static [u8]>)>,
+}
+
+impl Walk<'_> {
+    /// Adds the events `wanted` to `out`, the last one first, beginning at event `top`, which lies at `place`.
+    fn back(
+        &mut self,
+        wanted: std::ops::Range<Order>,
+        top: Order,
+        mut place: Place,
+        out: &mut Vec<StoredEvent>,
+    ) -> Result<(), Failure> {
+        let mut order = top;
+        loop {
+            if self.block.as_ref().is_none_or(|(number, _)| *number != place.block()) {
+                let block = self.log.get(place.block())?.ok_or_else(|| self.missing(order))?;
+                self.block = Some((place.block(), block));
+            }
+            let (_, block) = self.block.as_ref().expect("just set");
+            let row = blocks::row(block.value(), place).map_err(|Garbled| self.missing(order))?;
+            let back = if order < wanted.end {
+                let row = Bytes::copy_from_slice(row);
+                let slot = Slot { stream: self.part.stream, order };
+                let name =
+                    |name: u64| self.names.get(name).ok().flatten().map(|row| Incarnation(row.value()));
+                let found = codec::get_event(&row, slot, self.part.partition, name);
+                let (event, back) = found.map_err(garbled(format!("event {order} of key {}", self.key)))?;
+                out.push(event);
+                back
+            } else {
+                codec::get_back(row).map_err(|Garbled| self.missing(order))?
+            };
+            if order == wanted.start {
+                return Ok(());
+            }
+            order = Order(order.0 - 1);
+            let before = place.0.checked_sub(back).filter(|_| back > 0);
+            place = Place(before.ok_or_else(|| self.missing(order))?);
+        }
+    }
+
+    fn missing(&self, order: Order) -> Failure {
+        Failure::Garbled(format!("event {order} of key {} is missing", self.key))
+    }
+}
