@@ -13,7 +13,7 @@ use crate::contract::{
     StoredEvent,
 };
 use crate::disk::{Claim, Directory, Disk};
-use backend::{Backend, InUse};
+use backend::{Backend, FileUse};
 use bkes_core::Key;
 use redb::{Builder, Database};
 use schema::{Failure, Numbers};
@@ -81,8 +81,8 @@ pub struct RedbStore {
     numbers: Mutex<Numbers>,
     keys: AtomicU64,
     damaged: AtomicBool,
-    /// Tells whether anyone still works on the file that was opened last.
-    in_use: Mutex<InUse>,
+    /// What is known of the file that was opened last.
+    file_use: Mutex<FileUse>,
     /// Held for the store's life.
     _claim: Claim,
 }
@@ -97,8 +97,8 @@ impl RedbStore {
     pub fn open_on(disk: Arc<dyn Disk>, cache_bytes: usize) -> Result<Opened, OpenError> {
         let claim = disk.claim()?;
         let unusable = |source| OpenError::Unusable { path: disk.path(), source };
-        let mut in_use = InUse::default();
-        let (opened, set_aside) = match guarded(|| open_file(&*disk, cache_bytes, &in_use)) {
+        let mut file_use = FileUse::default();
+        let (opened, set_aside) = match guarded(|| open_file(&*disk, cache_bytes, &file_use)) {
             Ok(opened) => (opened, None),
             Err(failure) => {
                 if let Some(source) = io_error(&failure) {
@@ -106,8 +106,8 @@ impl RedbStore {
                 }
                 tracing::warn!("{} is damaged: {failure:?}", disk.path().display());
                 let aside = disk.set_aside().map_err(unusable)?;
-                in_use = InUse::default();
-                let opened = guarded(|| open_file(&*disk, cache_bytes, &in_use)).map_err(|failure| {
+                file_use = FileUse::default();
+                let opened = guarded(|| open_file(&*disk, cache_bytes, &file_use)).map_err(|failure| {
                     unusable(io_error(&failure).unwrap_or_else(|| io::Error::other(format!("{failure:?}"))))
                 })?;
                 (opened, Some(aside))
@@ -126,7 +126,7 @@ impl RedbStore {
             database: RwLock::new(Some(Arc::new(database))),
             numbers: Mutex::new(numbers),
             damaged: AtomicBool::new(false),
-            in_use: Mutex::new(in_use),
+            file_use: Mutex::new(file_use),
             cache_bytes,
             _claim: claim,
             disk,
@@ -141,6 +141,10 @@ impl RedbStore {
 
     fn take_database(&self) -> Option<Arc<Database>> {
         self.database.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn file_use(&self) -> FileUse {
+        self.file_use.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn numbers(&self) -> MutexGuard<'_, Numbers> {
@@ -165,7 +169,9 @@ impl RedbStore {
     ) -> Result<(), StoreError> {
         let database = self.database()?;
         let mut ahead = self.numbers().clone();
+        let file_use = self.file_use();
         let written = guarded(|| {
+            check_writable(&file_use)?;
             let mut transaction = database.begin_write()?;
             match durability {
                 Durability::Eventual => transaction.set_durability(redb::Durability::None)?,
@@ -173,7 +179,7 @@ impl RedbStore {
             }
             write(&transaction, &mut ahead)?;
             transaction.commit()?;
-            Ok(())
+            check_writable(&file_use)
         });
         match written {
             Ok(()) => {
@@ -197,8 +203,8 @@ impl RedbStore {
 
     /// Opens the file and takes it into use.
     fn open_again(&self) -> Result<(), StoreError> {
-        let in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let opened = guarded(|| open_file(&*self.disk, self.cache_bytes, &in_use));
+        let file_use = self.file_use();
+        let opened = guarded(|| open_file(&*self.disk, self.cache_bytes, &file_use));
         let failed = |failure| self.note(store_error(failure, |detail| StoreError::WriteFailed { detail }));
         match opened.map_err(failed)? {
             FileState::Open(database, numbers) => {
@@ -268,20 +274,22 @@ impl Store for RedbStore {
             Err(error) => return Err(StoreError::WriteFailed { detail: error.to_string() }),
         }
         // Whoever still reads the old file does not touch the new one.
-        *self.in_use.lock().unwrap_or_else(PoisonError::into_inner) = InUse::default();
+        *self.file_use.lock().unwrap_or_else(PoisonError::into_inner) = FileUse::default();
         self.open_again()
     }
 
     fn close(&self) -> Result<(), StoreError> {
         let Some(database) = self.take_database() else { return Err(StoreError::Closed) };
+        let file_use = self.file_use();
         let closed = guarded(move || {
+            check_writable(&file_use)?;
             let transaction = database.begin_write()?;
             transaction.commit()?;
             // A reader that is still at work closes the file when it is done.
             if let Ok(database) = Arc::try_unwrap(database) {
                 database.close()?;
             }
-            Ok(())
+            check_writable(&file_use)
         });
         closed.map_err(|failure| store_error(failure, |detail| StoreError::WriteFailed { detail }))
     }
@@ -296,8 +304,8 @@ enum FileState {
     OtherFormat(u64),
 }
 
-fn open_file(disk: &dyn Disk, cache_bytes: usize, in_use: &InUse) -> Result<FileState, Failure> {
-    let backend = Backend::open(disk, in_use).map_err(|error| Failure::Redb(redb::Error::Io(error)))?;
+fn open_file(disk: &dyn Disk, cache_bytes: usize, file_use: &FileUse) -> Result<FileState, Failure> {
+    let backend = Backend::open(disk, file_use).map_err(|error| Failure::Redb(redb::Error::Io(error)))?;
     let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(backend)?;
     let found = schema::format(&schema::begin_read(&database)?)?;
     match found {
@@ -314,7 +322,16 @@ fn open_file(disk: &dyn Disk, cache_bytes: usize, in_use: &InUse) -> Result<File
     schema::load(&read)?;
     let numbers = schema::numbers(&read)?;
     drop(read);
+    check_writable(file_use)?;
     Ok(FileState::Open(database, numbers))
+}
+
+/// redb does not know that a write failed: it goes on in memory.
+fn check_writable(file_use: &FileUse) -> Result<(), Failure> {
+    match file_use.failure() {
+        Some(detail) => Err(Failure::Redb(redb::Error::Io(io::Error::other(detail)))),
+        None => Ok(()),
+    }
 }
 
 /// Runs what touches the file; a panic in it means that the file is not what it should be.

@@ -118,11 +118,15 @@ fn a_full_disk_stops_writing_and_not_reading_and_nothing_is_lost_when_there_is_s
         assert!(next < 1_000, "the disk is never full");
     };
     assert!(matches!(refused, StoreError::WriteFailed { .. }), "{refused}");
-    assert_eq!(batches_held(&store), next, "reads go on");
+    let shown = batches_held(&store);
+    assert!(
+        shown == next || shown == next + 1,
+        "reads go on, and show all or nothing of the batch that failed"
+    );
     assert!(matches!(commit(&store, next, Durability::Immediate), Err(StoreError::WriteFailed { .. })));
     let refused = store.reopen().map(|_| ());
     assert!(matches!(refused, Err(StoreError::WriteFailed { .. })), "{refused:?}");
-    assert_eq!(batches_held(&store), next, "reads go on after an attempt to reopen");
+    assert_eq!(batches_held(&store), shown, "reads go on after an attempt to reopen");
     disk.set_space(None);
     store.reopen().expect("there is space again");
     assert_eq!(batches_held(&store), next, "nothing is lost");
