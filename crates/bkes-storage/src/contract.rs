@@ -217,7 +217,8 @@ pub trait Store: Send + Sync + 'static {
     /// Appends the events asked for to `out`, in order; fewer only at the end or at a limit. Verifies each checksum.
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError>;
 
-    /// Writes a batch in one transaction: all of it or nothing.
+    /// Writes a batch in one transaction: all of it or nothing. After an error every write fails until the store is reopened,
+    /// and reads go on; until then they may show all of the batch that failed.
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError>;
 
     /// Opens the file anew after a failed write. What was not lasting may be gone: the answer says what is there.

@@ -1,0 +1,95 @@
+//! The engine on a real redb store whose disk fills up.
+
+use bkes_core::{Key, Order, Partition};
+use bkes_engine::{
+    AppendError, AppendRequest, Appended, Engine, EngineHandle, EngineOptions, Expected, ReadRequest, Unready,
+};
+use bkes_log::memory::MemoryLog;
+use bkes_storage::RedbStore;
+use bkes_storage::disk::SimulatedDisk;
+use bytes::Bytes;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const CACHE_BYTES: usize = 4 * 1024 * 1024;
+
+fn start(log: &MemoryLog, disk: &SimulatedDisk) -> Engine {
+    let store = RedbStore::open_on(Arc::new(disk.clone()), CACHE_BYTES).expect("the store opens").store;
+    Engine::start(Arc::new(log.clone()), Arc::new(store), EngineOptions::default()).expect("it starts")
+}
+
+async fn add(handle: &EngineHandle, order: u64) -> Result<Appended, AppendError> {
+    let expected = if order == 0 { Expected::New } else { Expected::At(Order(order)) };
+    let key = Key::new("key").expect("not empty");
+    handle.append(AppendRequest { key, expected, values: vec![value(order)] }).await
+}
+
+fn value(order: u64) -> Bytes {
+    Bytes::from(format!("value {order} ").repeat(2_000))
+}
+
+async fn count(handle: &EngineHandle) -> u64 {
+    let key = Key::new("key").expect("not empty");
+    let read = handle.read(ReadRequest::all(key)).await.expect("reads go on");
+    for (order, event) in read.events.iter().enumerate() {
+        assert_eq!(event.value, value(order as u64), "order {order}");
+    }
+    read.events.len() as u64
+}
+
+/// The story: with a full disk the store was reopened every second, fell back to what was lasting, and then could not begin
+/// anew; reads were refused for as long as the disk was full.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_appends_before_they_are_sent_and_reads_go_on_until_there_is_space_again() {
+    let log = MemoryLog::new("topic", NonZeroU32::MIN);
+    let disk = SimulatedDisk::new();
+    let engine = start(&log, &disk);
+    let handle = engine.handle();
+    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
+    let mut acknowledged = 0;
+    while acknowledged < 50 {
+        add(&handle, acknowledged).await.expect("accepted");
+        acknowledged += 1;
+    }
+    disk.set_space(Some(disk.used_bytes() + 256 * 1024));
+    let refused = loop {
+        match add(&handle, acknowledged).await {
+            Ok(_) => acknowledged += 1,
+            Err(error) => break error,
+        }
+        assert!(acknowledged < 10_000, "the disk is never full");
+    };
+    assert!(matches!(refused, AppendError::Unavailable(Unready::Store { .. })), "{refused:?}");
+    let sent = log.records(Partition(0)).len() as u64;
+    assert_eq!(sent, acknowledged, "nothing is sent that is refused");
+    let until = tokio::time::Instant::now() + Duration::from_millis(3_500);
+    while tokio::time::Instant::now() < until {
+        assert_eq!(count(&handle).await, acknowledged, "reads show everything acknowledged");
+        let refused = add(&handle, acknowledged).await;
+        assert!(matches!(refused, Err(AppendError::Unavailable(_))), "{refused:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(log.records(Partition(0)).len() as u64, sent);
+    disk.set_space(None);
+    tokio::time::timeout(PATIENCE, async {
+        while add(&handle, acknowledged).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("everything comes back by itself");
+    acknowledged += 1;
+    assert_eq!(count(&handle).await, acknowledged);
+    assert_eq!(log.records(Partition(0)).len() as u64, acknowledged, "no event twice");
+    drop(handle);
+    tokio::task::spawn_blocking(move || engine.stop(PATIENCE)).await.expect("no panic").expect("it closes");
+    let engine = start(&log, &disk);
+    let handle = engine.handle();
+    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
+    assert_eq!(count(&handle).await, acknowledged, "the store has everything");
+    let counters = handle.status().partitions[0].counters;
+    assert_eq!((counters.events, counters.void), (acknowledged, 0));
+    tokio::task::spawn_blocking(move || engine.stop(PATIENCE)).await.expect("no panic").expect("it closes");
+}
