@@ -43,6 +43,7 @@ const ARROWS: &[Arrows] = &[
         in_tests: &["bkes-foreign"],
     },
     Arrows { name: "bkes-foreign", knows: &[], in_tests: &[] },
+    Arrows { name: "bkes-check", knows: &["bkes-core"], in_tests: &[] },
     Arrows {
         name: "bkes-bench",
         knows: &[

@@ -1,0 +1,298 @@
+//! What a run leaves behind: plain data, filled by whoever ran it.
+//!
+//! Times are numbers of one clock of the run, in any unit: only their order counts. A call that ended at the very time
+//! another began counts as overlapping it.
+
+use bkes_core::{Key, Offset, Order, Partition};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A call's place in [`History::calls`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CallId(pub usize);
+
+/// One caller: it makes one call after the other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ClientId(pub u32);
+
+/// One instance: a process and its data directory, over all its restarts. A data directory that is lost is rebuilt, and it is
+/// the same instance.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct InstanceId(pub u32);
+
+/// Everything that is checked.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct History {
+    /// Every call, in any order.
+    pub calls: Vec<Call>,
+    /// The visible, committed records that the log holds at the end; those of a partition in rising offset order.
+    pub log: Vec<LogRecord>,
+    /// What every instance, a resumed one and a rebuilt one hold at the end. The rebuilt one, or else the first, is what the
+    /// calls are compared with.
+    pub contents: Vec<Content>,
+    /// What the faults of the run have voided.
+    pub excuses: Excuses,
+}
+
+/// One call of a client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Call {
+    /// Who called.
+    pub client: ClientId,
+    /// Whom.
+    pub instance: InstanceId,
+    /// About which aggregate.
+    pub key: Key,
+    /// When the call was made.
+    pub begin: u64,
+    /// When the answer was there; `None` when none came.
+    pub end: Option<u64>,
+    /// What was asked, and what was answered.
+    pub operation: Operation,
+}
+
+/// What was asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// To write.
+    Append(AppendCall),
+    /// To read.
+    Read(ReadCall),
+}
+
+/// An append: one event, or a batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AppendCall {
+    /// The order asked for.
+    pub expected: Expecting,
+    /// The values in order; each of them is in no other call and no foreign record.
+    pub values: Vec<Bytes>,
+    /// What the caller had seen of the key when it made the call.
+    pub premise: Premise,
+    /// What it was told.
+    pub outcome: AppendOutcome,
+}
+
+/// The order that an append asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expecting {
+    /// The first: the aggregate is to be new.
+    New,
+    /// This one, of an existing aggregate.
+    At(Order),
+}
+
+impl Expecting {
+    /// The order of the first event.
+    pub fn order(self) -> Order {
+        match self {
+            Expecting::New => Order::FIRST,
+            Expecting::At(order) => order,
+        }
+    }
+}
+
+/// What a caller had seen of an aggregate, from its first event on, in reads and in acknowledgements of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Premise {
+    /// How many events.
+    pub count: u64,
+    /// A digest of their values, in order.
+    pub digest: u64,
+}
+
+/// The offset basis of FNV-1a with 64 bits.
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// The prime of FNV-1a with 64 bits.
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+impl Default for Premise {
+    fn default() -> Self {
+        Premise::NOTHING
+    }
+}
+
+impl Premise {
+    /// Nothing was seen: the aggregate is believed not to exist.
+    pub const NOTHING: Premise = Premise { count: 0, digest: FNV_BASIS };
+
+    /// What was seen, and one more event behind it.
+    pub fn and(self, value: &[u8]) -> Premise {
+        let step = |digest: u64, byte: u8| (digest ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
+        let length = (value.len() as u64).to_le_bytes();
+        let digest = length.iter().chain(value).fold(self.digest, |digest, byte| step(digest, *byte));
+        Premise { count: self.count + 1, digest }
+    }
+
+    /// These events were seen.
+    pub fn of<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Premise {
+        values.into_iter().fold(Premise::NOTHING, Premise::and)
+    }
+}
+
+/// What an append's caller was told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AppendOutcome {
+    /// Success.
+    Acknowledged {
+        /// The partition.
+        partition: Partition,
+        /// The offset of its last event.
+        offset: Offset,
+        /// The order of its first event.
+        first: Order,
+    },
+    /// Not stored, for good.
+    Rejected {
+        /// The aggregate's next order, where it was told.
+        current: Option<Order>,
+    },
+    /// Not stored; a retry is safe.
+    Unavailable,
+    /// It may be stored.
+    Unknown,
+    /// The answer did not come: it may be stored.
+    Unanswered,
+}
+
+/// A read of accepted events (never of pending ones).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReadCall {
+    /// The first order wanted. (Of a split key: the index over all partitions.)
+    pub from: Order,
+    /// Most events wanted; `None` for no limit.
+    pub limit: Option<u64>,
+    /// What was answered.
+    pub outcome: ReadOutcome,
+}
+
+/// What a read's caller was told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReadOutcome {
+    /// Events.
+    Events {
+        /// The events, in order.
+        events: Vec<Event>,
+        /// Whether the answer says that there are more behind these.
+        more: bool,
+    },
+    /// The aggregate has no events.
+    NoSuchAggregate,
+    /// Not now.
+    Unavailable,
+    /// The answer did not come.
+    Unanswered,
+}
+
+/// An event as a read shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Event {
+    /// Its order in its aggregate, within its partition.
+    pub order: Order,
+    /// Its partition.
+    pub partition: Partition,
+    /// Its offset.
+    pub offset: Offset,
+    /// The log's timestamp, where there is one.
+    pub timestamp_ms: Option<i64>,
+    /// Its value; empty for a tombstone.
+    pub value: Bytes,
+    /// Whether the record's value is null.
+    pub tombstone: bool,
+}
+
+/// A record of the log at the end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogRecord {
+    /// Its partition.
+    pub partition: Partition,
+    /// Its offset.
+    pub offset: Offset,
+    /// The log's timestamp, where there is one.
+    pub timestamp_ms: Option<i64>,
+    /// Its key; `None` when it is null or empty.
+    pub key: Option<Key>,
+    /// Its value.
+    pub value: Option<Bytes>,
+    /// Whether it was written by someone who knows nothing of BKES: with a key, it is an event whatever else happens.
+    pub foreign: bool,
+}
+
+/// The events of every key somewhere, each key's in the order of a read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Content {
+    /// Where.
+    pub of: ContentOf,
+    /// The events of every key that has any.
+    pub keys: BTreeMap<Key, Vec<Event>>,
+}
+
+/// Where a content was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum ContentOf {
+    /// On an instance as it ran at the end.
+    Instance(InstanceId),
+    /// On an instance that was stopped and started again on its data.
+    Resumed(InstanceId),
+    /// On one that began with nothing and read the whole log.
+    Rebuilt,
+}
+
+/// What faults of a run void, and nothing more. Without any, everything is checked.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Excuses {
+    /// Partitions that lost their end. A topic that was deleted and made again lost every partition from offset 0.
+    pub truncations: Vec<Truncation>,
+    /// Partitions whose head was removed, and below which offset. A rebuild and an instance that still has the head may differ,
+    /// so neither contents of keys there nor reads of them are compared. What is left: orders are acknowledged once and have
+    /// no gaps, acknowledged events above the cut are in the log, and nothing is stored twice.
+    pub cuts: Vec<(Partition, Offset)>,
+}
+
+/// A partition lost its end: events at or above an offset that were acknowledged or shown before everyone knew of the loss may
+/// be missing, and who rested on them was deceived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Truncation {
+    /// The partition.
+    pub partition: Partition,
+    /// The first offset that was lost.
+    pub from: Offset,
+    /// When every instance had noticed: calls that begin later are not excused.
+    pub until: u64,
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "call {}", self.0)
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "instance {}", self.0)
+    }
+}
+
+impl fmt::Display for ContentOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ContentOf::Instance(instance) => write!(f, "{instance}"),
+            ContentOf::Resumed(instance) => write!(f, "{instance} resumed"),
+            ContentOf::Rebuilt => f.write_str("the rebuilt one"),
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Event { order, partition, offset, value, .. } = self;
+        let shown = &value[..value.len().min(64)];
+        write!(f, "order {order} ({partition}/{offset}) \"{}\"", shown.escape_ascii())?;
+        if self.tombstone {
+            f.write_str(" tombstone")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,192 @@
+//! Promises 7 and 8: what reads were shown, against the final history, earlier reads and earlier acknowledgements.
+
+use crate::history::{AppendOutcome, Call, CallId, Event, InstanceId, Operation, ReadCall, ReadOutcome};
+use crate::index::Index;
+use crate::violation::Violation;
+use bkes_core::{Key, Order, Partition};
+use std::collections::HashMap;
+
+/// Walks over every read, then over what each instance showed of each key, by time.
+pub fn check(index: &Index<'_>, found: &mut Vec<Violation>) {
+    let mut groups = Groups::default();
+    for (id, call) in index.calls() {
+        if let Operation::Read(read) = &call.operation {
+            check_page(id, call, read, index, found);
+            check_events(id, call, read, index, found);
+        }
+        if !index.is_key_cut(&call.key) && !index.is_before_truncation(&call.key, call.begin) {
+            groups.note(id, call, index);
+        }
+    }
+    let before = found.len();
+    for (group, seen) in groups.0 {
+        seen.check(group.key, found);
+    }
+    // The groups come in no order; what is reported does.
+    found[before..].sort_by_key(|violation| match violation {
+        Violation::ReadWentBack { call, .. } | Violation::AcknowledgedNotShown { call, .. } => *call,
+        _ => CallId(0),
+    });
+}
+
+fn check_page(id: CallId, call: &Call, read: &ReadCall, index: &Index<'_>, found: &mut Vec<Violation>) {
+    let ReadOutcome::Events { events, more } = &read.outcome else { return };
+    let shown = events.len() as u64;
+    let first = events.first().map(|event| event.order);
+    let is_split = index.is_split(&call.key);
+    let detail = if read.limit.is_some_and(|limit| shown > limit) {
+        "it was shown more events than it asked for"
+    } else if *more && events.is_empty() {
+        "it was told of more events and shown none"
+    } else if !is_split && first.is_some_and(|first| first < read.from) {
+        "it was shown events before those it asked for"
+    } else {
+        return;
+    };
+    found.push(Violation::ReadBadPage { call: id, key: call.key.clone(), detail });
+}
+
+/// The events shown are those of the final history, from the place asked for, in one piece.
+fn check_events(id: CallId, call: &Call, read: &ReadCall, index: &Index<'_>, found: &mut Vec<Violation>) {
+    let ReadOutcome::Events { events, more } = &read.outcome else { return };
+    if index.is_key_cut(&call.key) {
+        return;
+    }
+    let is_split = index.is_split(&call.key);
+    let mut differs = |shown: &Event, expected: Option<&Event>| {
+        let (key, shown, expected) = (call.key.clone(), shown.clone(), expected.cloned());
+        found.push(Violation::ReadDiffers { call: id, key, shown, expected });
+    };
+    let mut expected_order = read.from;
+    let mut next: HashMap<Partition, Order> = HashMap::new();
+    for event in events {
+        if index.is_excused(event.partition, event.offset, call.begin) {
+            return;
+        }
+        // Of a split key, a page may begin anywhere in a partition: only then is the first order taken as it comes.
+        let asked = match is_split {
+            false => expected_order,
+            true if read.from == Order::FIRST => next.get(&event.partition).copied().unwrap_or(Order::FIRST),
+            true => next.get(&event.partition).copied().unwrap_or(event.order),
+        };
+        let line = index.line(&call.key, event.partition);
+        let there = line.and_then(|line| line.at(asked));
+        if there != Some(event) {
+            return differs(event, there);
+        }
+        expected_order = asked.plus(1).unwrap_or(asked);
+        next.insert(event.partition, expected_order);
+    }
+    let held: usize =
+        index.partitions(&call.key).filter_map(|p| index.line(&call.key, p)).map(|l| l.events.len()).sum();
+    if *more
+        && read.from.0 + events.len() as u64 >= held as u64
+        && !index.is_before_truncation(&call.key, call.begin)
+    {
+        let detail = "it was told of more events than there are";
+        found.push(Violation::ReadBadPage { call: id, key: call.key.clone(), detail });
+    }
+}
+
+/// What an instance showed of a key; of a split key also of each partition by itself.
+#[derive(PartialEq, Eq, Hash)]
+struct Group<'h> {
+    instance: InstanceId,
+    key: &'h Key,
+    partition: Option<Partition>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// When a read or an acknowledgement was there, how many events it proves, and which it was.
+    proofs: Vec<Proof>,
+    /// When a read began, how many events it showed the key to have, and which it was. Not of reads that end before the end.
+    shows: Vec<(u64, u64, CallId)>,
+}
+
+struct Proof {
+    end: u64,
+    events: u64,
+    call: CallId,
+    acknowledged: Option<Order>,
+}
+
+/// What every instance showed of every key.
+#[derive(Default)]
+struct Groups<'h>(HashMap<Group<'h>, Seen>);
+
+impl<'h> Groups<'h> {
+    fn of(&mut self, call: &'h Call, partition: Option<Partition>) -> &mut Seen {
+        self.0.entry(Group { instance: call.instance, key: &call.key, partition }).or_default()
+    }
+
+    fn note(&mut self, id: CallId, call: &'h Call, index: &Index<'h>) {
+        let Some(end) = call.end else { return };
+        match &call.operation {
+            Operation::Append(append) => {
+                let AppendOutcome::Acknowledged { partition, first, .. } = append.outcome else { return };
+                let events = first.0.saturating_add(append.values.len() as u64);
+                let acknowledged = Some(Order(events.saturating_sub(1)));
+                self.of(call, None).proofs.push(Proof { end, events, call: id, acknowledged });
+                if index.is_split(&call.key) {
+                    self.of(call, Some(partition)).proofs.push(Proof { end, events, call: id, acknowledged });
+                }
+            }
+            Operation::Read(read) => self.note_read(id, call, end, read, index),
+        }
+    }
+
+    fn note_read(&mut self, id: CallId, call: &'h Call, end: u64, read: &'h ReadCall, index: &Index<'h>) {
+        let (shown, from, whole) = match &read.outcome {
+            ReadOutcome::Events { events, more } => (events.as_slice(), read.from.0, !more),
+            ReadOutcome::NoSuchAggregate => (&[][..], 0, true),
+            ReadOutcome::Unavailable | ReadOutcome::Unanswered => return,
+        };
+        let events = from.saturating_add(shown.len() as u64);
+        if !shown.is_empty() {
+            self.of(call, None).proofs.push(Proof { end, events, call: id, acknowledged: None });
+        }
+        if whole {
+            self.of(call, None).shows.push((call.begin, events, id));
+        }
+        if whole && from == 0 && index.is_split(&call.key) {
+            for partition in index.partitions(&call.key) {
+                let events = shown.iter().filter(|event| event.partition == partition).count() as u64;
+                let seen = self.of(call, Some(partition));
+                seen.proofs.push(Proof { end, events, call: id, acknowledged: None });
+                seen.shows.push((call.begin, events, id));
+            }
+        }
+    }
+}
+
+impl Seen {
+    /// No read shows less than what was proved before it began.
+    fn check(mut self, key: &Key, found: &mut Vec<Violation>) {
+        self.proofs.sort_by_key(|proof| (proof.end, proof.call));
+        self.shows.sort();
+        let mut proofs = self.proofs.iter().peekable();
+        let (mut read, mut acknowledged) = ((0, CallId(0)), (0, CallId(0), Order::FIRST));
+        for (begin, shown, call) in self.shows {
+            while let Some(proof) = proofs.next_if(|proof| proof.end < begin) {
+                match proof.acknowledged {
+                    None if proof.events > read.0 => read = (proof.events, proof.call),
+                    Some(order) if proof.events > acknowledged.0 => {
+                        acknowledged = (proof.events, proof.call, order);
+                    }
+                    _ => {}
+                }
+            }
+            if shown < read.0 {
+                let (earlier_shown, earlier) = read;
+                let key = key.clone();
+                found.push(Violation::ReadWentBack { call, key, shown, earlier, earlier_shown });
+            }
+            if shown < acknowledged.0 {
+                let (_, append, order) = acknowledged;
+                let key = key.clone();
+                found.push(Violation::AcknowledgedNotShown { call, key, shown, append, order });
+            }
+        }
+    }
+}
