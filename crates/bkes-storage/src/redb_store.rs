@@ -4,6 +4,7 @@
 //! every call runs under a guard that turns a panic into [`StoreError::Damaged`], and a damaged file is set aside, never
 //! repaired: the log still has everything. No lock of ours is held while the disk works.
 
+mod backend;
 mod codec;
 mod schema;
 
@@ -11,21 +12,19 @@ use crate::contract::{
     Durability, Heads, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
     StoredEvent,
 };
+use crate::disk::{Claim, Directory, Disk};
+use backend::{Backend, InUse};
 use bkes_core::Key;
 use redb::{Builder, Database};
 use schema::{Failure, Numbers};
-use std::fs::{self, File, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-const FILE: &str = "store.redb";
-const LOCK: &str = "lock";
-
-/// Files that are set aside before the oldest is deleted: enough to look into what happened, not enough to fill a disk.
-const SET_ASIDE_MAX: u32 = 2;
+/// Room that must be there before a store whose disk was full is reopened: one transaction of the engine at its largest.
+const ROOM_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Where the store lies, and how much memory it may use.
 #[derive(Clone, Debug)]
@@ -75,46 +74,41 @@ pub struct Opened {
 
 /// The store on disk.
 pub struct RedbStore {
-    options: RedbOptions,
+    disk: Arc<dyn Disk>,
+    cache_bytes: usize,
     database: RwLock<Option<Arc<Database>>>,
     /// Only the one writer takes it, so it is never waited for.
     numbers: Mutex<Numbers>,
     keys: AtomicU64,
     damaged: AtomicBool,
+    /// Tells whether anyone still works on the file that was opened last.
+    in_use: Mutex<InUse>,
     /// Held for the store's life.
-    _lock: File,
+    _claim: Claim,
 }
 
 impl RedbStore {
     /// Opens the store in a directory, or makes a new one. A damaged file is set aside.
     pub fn open(options: &RedbOptions) -> Result<Opened, OpenError> {
-        let directory = options.directory.clone();
-        let unusable = |path: &Path| {
-            let path = path.to_owned();
-            move |source| OpenError::Unusable { path, source }
-        };
-        fs::create_dir_all(&directory).map_err(unusable(&directory))?;
-        let lock_path = directory.join(LOCK);
-        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
-        let lock = lock.map_err(unusable(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked { directory }),
-            Err(TryLockError::Error(source)) => return Err(OpenError::Unusable { path: lock_path, source }),
-        }
-        let path = directory.join(FILE);
-        let (opened, set_aside) = match guarded(|| open_file(&path, options.cache_bytes)) {
+        RedbStore::open_on(Arc::new(Directory(options.directory.clone())), options.cache_bytes)
+    }
+
+    /// Opens the store on any disk, with this much memory for cached pages.
+    pub fn open_on(disk: Arc<dyn Disk>, cache_bytes: usize) -> Result<Opened, OpenError> {
+        let claim = disk.claim()?;
+        let unusable = |source| OpenError::Unusable { path: disk.path(), source };
+        let mut in_use = InUse::default();
+        let (opened, set_aside) = match guarded(|| open_file(&*disk, cache_bytes, &in_use)) {
             Ok(opened) => (opened, None),
             Err(failure) => {
                 if let Some(source) = io_error(&failure) {
-                    return Err(OpenError::Unusable { path, source });
+                    return Err(unusable(source));
                 }
-                tracing::warn!("{} is damaged: {failure:?}", path.display());
-                let aside = set_aside(&directory).map_err(unusable(&path))?;
-                let opened = guarded(|| open_file(&path, options.cache_bytes)).map_err(|failure| {
-                    let source =
-                        io_error(&failure).unwrap_or_else(|| io::Error::other(format!("{failure:?}")));
-                    OpenError::Unusable { path: path.clone(), source }
+                tracing::warn!("{} is damaged: {failure:?}", disk.path().display());
+                let aside = disk.set_aside().map_err(unusable)?;
+                in_use = InUse::default();
+                let opened = guarded(|| open_file(&*disk, cache_bytes, &in_use)).map_err(|failure| {
+                    unusable(io_error(&failure).unwrap_or_else(|| io::Error::other(format!("{failure:?}"))))
                 })?;
                 (opened, Some(aside))
             }
@@ -122,22 +116,22 @@ impl RedbStore {
         let (database, numbers) = match opened {
             FileState::Open(database, numbers) => (database, numbers),
             FileState::OtherFormat(found) => {
+                let path = disk.path();
+                let directory = path.parent().map_or_else(PathBuf::new, Into::into);
                 return Err(OpenError::OtherFormat { directory, found, supported: schema::FORMAT });
             }
         };
         let store = RedbStore {
-            options: options.clone(),
             keys: AtomicU64::new(numbers.keys),
             database: RwLock::new(Some(Arc::new(database))),
             numbers: Mutex::new(numbers),
             damaged: AtomicBool::new(false),
-            _lock: lock,
+            in_use: Mutex::new(in_use),
+            cache_bytes,
+            _claim: claim,
+            disk,
         };
         Ok(Opened { store, set_aside })
-    }
-
-    fn path(&self) -> PathBuf {
-        self.options.directory.join(FILE)
     }
 
     fn database(&self) -> Result<Arc<Database>, StoreError> {
@@ -203,7 +197,8 @@ impl RedbStore {
 
     /// Opens the file and takes it into use.
     fn open_again(&self) -> Result<(), StoreError> {
-        let opened = guarded(|| open_file(&self.path(), self.options.cache_bytes));
+        let in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let opened = guarded(|| open_file(&*self.disk, self.cache_bytes, &in_use));
         let failed = |failure| self.note(store_error(failure, |detail| StoreError::WriteFailed { detail }));
         match opened.map_err(failed)? {
             FileState::Open(database, numbers) => {
@@ -250,6 +245,10 @@ impl Store for RedbStore {
     }
 
     fn reopen(&self) -> Result<Loaded, StoreError> {
+        // Reads go on in the file as it is open now, until there is a prospect of more.
+        self.disk
+            .try_room(ROOM_BYTES)
+            .map_err(|error| StoreError::WriteFailed { detail: error.to_string() })?;
         drop(self.take_database());
         self.open_again()?;
         self.load()
@@ -258,16 +257,18 @@ impl Store for RedbStore {
     fn reset(&self) -> Result<(), StoreError> {
         drop(self.take_database());
         let removed = if self.damaged.swap(false, Ordering::AcqRel) {
-            set_aside(&self.options.directory)
-                .map(|aside| tracing::warn!("damaged store set aside as {}", aside.display()))
+            let set_aside = self.disk.set_aside();
+            set_aside.map(|aside| tracing::warn!("damaged store set aside as {}", aside.display()))
         } else {
-            fs::remove_file(self.path())
+            self.disk.remove()
         };
         match removed {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(StoreError::WriteFailed { detail: error.to_string() }),
         }
+        // Whoever still reads the old file does not touch the new one.
+        *self.in_use.lock().unwrap_or_else(PoisonError::into_inner) = InUse::default();
         self.open_again()
     }
 
@@ -286,8 +287,7 @@ impl Store for RedbStore {
     }
 
     fn stats(&self) -> StoreStats {
-        let file_bytes = fs::metadata(self.path()).map_or(0, |metadata| metadata.len());
-        StoreStats { keys: self.keys.load(Ordering::Relaxed), file_bytes }
+        StoreStats { keys: self.keys.load(Ordering::Relaxed), file_bytes: self.disk.file_bytes() }
     }
 }
 
@@ -296,8 +296,9 @@ enum FileState {
     OtherFormat(u64),
 }
 
-fn open_file(path: &Path, cache_bytes: usize) -> Result<FileState, Failure> {
-    let database = Builder::new().set_cache_size(cache_bytes).create(path)?;
+fn open_file(disk: &dyn Disk, cache_bytes: usize, in_use: &InUse) -> Result<FileState, Failure> {
+    let backend = Backend::open(disk, in_use).map_err(|error| Failure::Redb(redb::Error::Io(error)))?;
+    let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(backend)?;
     let found = schema::format(&schema::begin_read(&database)?)?;
     match found {
         Some(schema::FORMAT) => {}
@@ -316,19 +317,6 @@ fn open_file(path: &Path, cache_bytes: usize) -> Result<FileState, Failure> {
     Ok(FileState::Open(database, numbers))
 }
 
-/// Moves the file away under a name that says what it is.
-fn set_aside(directory: &Path) -> io::Result<PathBuf> {
-    let name = |number: u32| directory.join(format!("{FILE}.damaged-{number}"));
-    for number in (1..SET_ASIDE_MAX).rev() {
-        match fs::rename(name(number), name(number + 1)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    fs::rename(directory.join(FILE), name(1))?;
-    Ok(name(1))
-}
-
 /// Runs what touches the file; a panic in it means that the file is not what it should be.
 fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
@@ -342,9 +330,6 @@ fn io_error(failure: &Failure) -> Option<io::Error> {
     match failure {
         Failure::Redb(redb::Error::Io(error)) if !is_about_content(error) => {
             Some(io::Error::new(error.kind(), error.to_string()))
-        }
-        Failure::Redb(redb::Error::DatabaseAlreadyOpen) => {
-            Some(io::Error::other("the file is open elsewhere"))
         }
         Failure::Redb(_) | Failure::Garbled(_) => None,
     }

@@ -3,9 +3,13 @@
 use super::*;
 use crate::conformance::{self, Bench};
 use crate::contract::{NewEvent, StoredEvent};
+use crate::disk::FILE;
 use bkes_core::{Offset, Order, Partition, TimestampMs};
 use bytes::Bytes;
+use std::fs;
 use tempfile::TempDir;
+
+mod faults;
 
 fn options(directory: &TempDir) -> RedbOptions {
     RedbOptions { directory: directory.path().to_owned(), cache_bytes: 16 * 1024 * 1024 }

@@ -1,0 +1,64 @@
+//! What a store on disk lies on: one file in a place of its own, which may be set aside or removed as a whole.
+//!
+//! [`Disk`] is the seam through which faults are injected: the store knows no other way to its bytes. A directory of the
+//! system is what [`crate::RedbStore::open`] uses; [`SimulatedDisk`] does to a store what real disks do, on demand. Neither
+//! knows what the bytes mean.
+
+mod directory;
+mod simulated;
+
+pub(crate) use directory::Directory;
+#[cfg(test)]
+pub(crate) use directory::FILE;
+pub use simulated::{Operation, Operations, SimulatedDisk, Unsynced};
+
+use crate::redb_store::OpenError;
+use std::any::Any;
+use std::fmt::Debug;
+use std::io;
+use std::path::PathBuf;
+
+/// Held by the store that claimed a disk; another one may claim it once this is dropped.
+pub type Claim = Box<dyn Any + Send + Sync>;
+
+/// A place for one file.
+pub trait Disk: Send + Sync {
+    /// Takes the place for one store alone.
+    fn claim(&self) -> Result<Claim, OpenError>;
+
+    /// Opens the file; it is made, empty, when it is not there.
+    fn open(&self) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Tries whether this many bytes more can be written and made lasting, and leaves nothing behind.
+    fn try_room(&self, bytes: u64) -> io::Result<()>;
+
+    /// Moves the file away, under the name returned.
+    fn set_aside(&self) -> io::Result<PathBuf>;
+
+    /// Deletes the file.
+    fn remove(&self) -> io::Result<()>;
+
+    /// How long the file is; 0 when there is none.
+    fn file_bytes(&self) -> u64;
+
+    /// The file's name, for messages.
+    fn path(&self) -> PathBuf;
+}
+
+/// An open file. What was written is lasting once a later `sync` returned.
+pub trait DiskFile: Debug + Send + Sync {
+    /// Its length in bytes.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Fills `out` from this place on; an error when the file ends before.
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+
+    /// Makes it this long; new bytes are zero.
+    fn set_length(&self, length: u64) -> io::Result<()>;
+
+    /// Writes all of `data` from this place on.
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Makes everything written lasting.
+    fn sync(&self) -> io::Result<()>;
+}
