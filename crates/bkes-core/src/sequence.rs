@@ -329,7 +329,13 @@ impl<W, T> Sequencer<W, T> {
     /// Takes every append that waits; what is in flight stays.
     pub fn take_waiting(&mut self) -> Vec<W> {
         self.waiting = 0;
-        self.turns.values_mut().flat_map(|turn| turn.waiting.drain(..)).collect()
+        let turns = &mut self.turns;
+        // By flight: a map's own order is random, and what happens must follow from what came in alone.
+        let queues = self
+            .flights
+            .values()
+            .filter_map(|flight| turns.get_mut(&flight.key).map(|turn| std::mem::take(&mut turn.waiting)));
+        queues.flatten().collect()
     }
 
     fn settle(&mut self, id: FlightId, outcome: Outcome) -> Option<(Settled<T>, VecDeque<W>)> {

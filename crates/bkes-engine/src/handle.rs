@@ -4,17 +4,14 @@ use crate::api::{AppendError, AppendRequest, Appended, Events, ReadError, ReadRe
 use crate::limits::{
     COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, MARKER_BYTES_MAX, READ_INLINE_EVENTS, SYNC_INTERVAL_MS,
 };
-use crate::monitor::Monitor;
-use crate::overlay::Overlay;
-use crate::owner::{Command, Context, Owner, OwnerInbox, OwnerStep, Place, Waiting, refuse_command};
+use crate::owner::{Command, Context, Place, Waiting, refuse_command};
+use crate::parts::{self, MonitorPart, OwnerPart, Parts, Step, Surroundings, WriterPart};
 use crate::read::View;
-use crate::start::{self, Checked};
-use crate::writer::{Announce, Writer, WriterInbox, WriterStep};
 use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 use bkes_core::sequence::NowMs;
 use bkes_core::{Incarnation, Partition, Partitioner, Position};
-use bkes_log::{Log, LogError, Waiter, wake_pair};
-use bkes_storage::{Loaded, Store, StoreError};
+use bkes_log::{Log, LogError};
+use bkes_storage::{Store, StoreError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -151,31 +148,7 @@ struct Inner {
     monitor_stop: AtomicBool,
 }
 
-/// Milliseconds since the engine started.
-#[derive(Clone, Copy)]
-struct Clock(Instant);
-
-impl Clock {
-    fn now(&self) -> NowMs {
-        // Begins at 1, so that 0 can mean "never" on the board.
-        self.0.elapsed().as_millis() as NowMs + 1
-    }
-}
-
-struct ToOwners(Arc<Vec<OwnerInbox>>);
-
-impl Announce for ToOwners {
-    fn committed(&self) {
-        self.0.iter().for_each(OwnerInbox::wake);
-    }
-
-    fn restart(&self, loaded: Arc<Loaded>, epoch: u64) {
-        for owner in self.0.iter() {
-            // An owner that has ended has nothing to begin anew.
-            let _ = owner.send(Command::Restart { loaded: Arc::clone(&loaded), epoch });
-        }
-    }
-}
+type Clock = Arc<dyn Fn() -> NowMs + Send + Sync>;
 
 impl Engine {
     /// Starts on `log` and `store`: checks that they belong together, then catches up in the background.
@@ -186,61 +159,21 @@ impl Engine {
         store: Arc<dyn Store>,
         options: EngineOptions,
     ) -> Result<Engine, StartError> {
-        let Checked { board, loaded, topic, identity } = start::check(&*log, &*store, &options)?;
-        let count = options.threads.clamp(1, board.partitions().len());
-        let (owners, waiters): (Vec<OwnerInbox>, Vec<Waiter>) = (0..count)
-            .map(|_| {
-                let (waker, waiter) = wake_pair();
-                (OwnerInbox::new(waker), waiter)
-            })
-            .unzip();
-        let (look, look_waiter) = wake_pair();
-        let context = Context {
-            log,
-            store,
-            board: Arc::new(board),
-            overlay: Arc::new(Overlay::new()),
-            writer: WriterInbox::default(),
-            options,
-            topic: topic.clone(),
-            owners: Arc::new(owners),
-            draw: Arc::new(draw_incarnation),
-            look,
-        };
-        let clock = Clock(Instant::now());
-        let monitor_stop = AtomicBool::new(false);
-        let inner = Inner { context: context.clone(), clock, admitted: Arc::default(), monitor_stop };
-        let handle = EngineHandle(Arc::new(inner));
+        let began = Instant::now();
+        // Begins at 1, so that 0 can mean "never" on the board.
+        let clock: Clock = Arc::new(move || began.elapsed().as_millis() as NowMs + 1);
+        let surroundings = Surroundings { clock: Arc::clone(&clock), draw: Arc::new(draw_incarnation) };
+        let Parts { handle, owners, writer, monitor } = parts::assemble(log, store, options, surroundings)?;
         let mut engine = Engine { handle, threads: Vec::new(), writer_thread: None };
-        let announce = Box::new(ToOwners(Arc::clone(&context.owners)));
-        let writer = Writer::new(
-            Arc::clone(&context.store),
-            Arc::clone(&context.board),
-            Arc::clone(&context.overlay),
-            context.writer.clone(),
-            announce,
-            (Arc::clone(&context.log), topic.clone()),
-            identity,
-        );
-        for (index, waiter) in waiters.into_iter().enumerate() {
-            let owner = Owner::new(context.clone(), index, &loaded)?;
+        for (index, owner) in owners.into_iter().enumerate() {
+            let clock = Arc::clone(&clock);
             engine
                 .threads
-                .push(engine.spawn(&format!("bkes-owner-{index}"), move || run_owner(owner, waiter, clock))?);
+                .push(engine.spawn(&format!("bkes-owner-{index}"), move || run_owner(owner, &*clock))?);
         }
-        let inbox = context.writer.clone();
-        engine.writer_thread = Some(engine.spawn("bkes-writer", move || run_writer(writer, &inbox, clock))?);
-        let monitor = Monitor::new(
-            Arc::clone(&context.log),
-            Arc::clone(&context.board),
-            Arc::clone(&context.owners),
-            context.writer.clone(),
-            topic,
-        );
+        engine.writer_thread = Some(engine.spawn("bkes-writer", move || run_writer(writer, &*clock))?);
         let handle = engine.handle.clone();
-        engine
-            .threads
-            .push(engine.spawn("bkes-monitor", move || run_monitor(monitor, look_waiter, &handle))?);
+        engine.threads.push(engine.spawn("bkes-monitor", move || run_monitor(monitor, &handle))?);
         Ok(engine)
     }
 
@@ -258,18 +191,13 @@ impl Engine {
 
     fn halt(&mut self, grace: Duration) {
         let inner = &self.handle.0;
-        inner.context.board.stopping.store(true, Ordering::Release);
-        let deadline = inner.clock.now() + grace.as_millis() as NowMs;
-        for owner in inner.context.owners.iter() {
-            // One that has ended already stands still.
-            let _ = owner.send(Command::Stop { deadline });
-        }
+        parts::begin_stop(&self.handle, (inner.clock)() + grace.as_millis() as NowMs);
         inner.monitor_stop.store(true, Ordering::Release);
         inner.context.look.wake();
         for thread in self.threads.drain(..) {
             drop(thread.join());
         }
-        inner.context.writer.stop();
+        parts::end_writer(&self.handle);
         if let Some(writer) = self.writer_thread.take() {
             drop(writer.join());
         }
@@ -300,37 +228,35 @@ impl Drop for Engine {
     }
 }
 
-fn run_owner(mut owner: Owner, mut waiter: Waiter, clock: Clock) {
+fn run_owner(mut owner: OwnerPart, clock: &dyn Fn() -> NowMs) {
     loop {
-        match owner.step(clock.now()) {
-            OwnerStep::Busy => {}
-            OwnerStep::Idle(until) => {
-                let timeout =
-                    until.map(|until| Duration::from_millis(until.saturating_sub(clock.now()).max(1)));
-                waiter.wait(timeout);
+        match owner.step(clock()) {
+            Step::Busy => {}
+            Step::Idle(until) => {
+                let timeout = until.map(|until| Duration::from_millis(until.saturating_sub(clock()).max(1)));
+                owner.wait(timeout);
             }
-            OwnerStep::Stopped => return,
+            Step::Stopped => return,
         }
     }
 }
 
-fn run_writer(mut writer: Writer, inbox: &WriterInbox, clock: Clock) {
+fn run_writer(mut writer: WriterPart, clock: &dyn Fn() -> NowMs) {
     loop {
-        match writer.step(clock.now()) {
-            WriterStep::Busy => {}
-            WriterStep::Idle => inbox.wait(Duration::from_millis(SYNC_INTERVAL_MS), COMMIT_GATHER),
-            WriterStep::Stopped => return,
+        match writer.step(clock()) {
+            Step::Busy => {}
+            Step::Idle(_) => writer.wait(Duration::from_millis(SYNC_INTERVAL_MS), COMMIT_GATHER),
+            Step::Stopped => return,
         }
     }
 }
 
-fn run_monitor(mut monitor: Monitor, mut waiter: Waiter, handle: &EngineHandle) {
-    let inner = &handle.0;
-    while !inner.monitor_stop.load(Ordering::Acquire) {
+fn run_monitor(mut monitor: MonitorPart, handle: &EngineHandle) {
+    while !handle.0.monitor_stop.load(Ordering::Acquire) {
         let began = Instant::now();
-        monitor.step(&|| inner.clock.now());
+        monitor.step();
         let rest = (began.elapsed() * LOOK_REST_FACTOR).max(LOOK_INTERVAL);
-        waiter.wait(Some(rest));
+        monitor.wait(rest);
         // Doubts need a look that begins after them, not a storm of looks.
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -344,6 +270,15 @@ fn draw_incarnation() -> Incarnation {
 }
 
 impl EngineHandle {
+    pub(crate) fn new(context: Context, clock: Clock) -> EngineHandle {
+        let inner = Inner { context, clock, admitted: Arc::default(), monitor_stop: AtomicBool::new(false) };
+        EngineHandle(Arc::new(inner))
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.0.context
+    }
+
     /// Appends and waits until the log has decided. Dropping the future before the append was sent withdraws it; a sent one
     /// runs to its end.
     pub async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
@@ -398,7 +333,7 @@ impl EngineHandle {
         let Inner { context, clock, .. } = &*self.0;
         let board = &context.board;
         let ready_lag_ms = context.options.ready_lag.as_millis() as u64;
-        let now = clock.now();
+        let now = clock();
         let epoch = board.epoch.load(Ordering::Acquire);
         let partitions = board.partitions().iter().map(|p| p.status(epoch, ready_lag_ms, now)).collect();
         let stats = context.store.stats();
@@ -416,7 +351,7 @@ impl EngineHandle {
     /// Whether appends and reads are served: caught up once, and lagging less than [`EngineOptions::ready_lag`] now.
     pub fn is_ready(&self) -> bool {
         let Inner { context, clock, .. } = &*self.0;
-        context.board.unready(context.options.ready_lag.as_millis() as u64, clock.now()).is_none()
+        context.board.unready(context.options.ready_lag.as_millis() as u64, clock()).is_none()
     }
 
     /// Waits until [`is_ready`](Self::is_ready).

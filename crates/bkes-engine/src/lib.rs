@@ -26,7 +26,7 @@
 //! * [`Engine::stop`] refuses what is new, awaits what was sent, and leaves the store as a clean point to resume from.
 //!
 //! The engine never names Kafka or redb. Time, random names and threads are at the rim (`handle`): owner, writer and monitor
-//! are state machines with a `step`, driven by threads here and by a simulator in tests.
+//! are state machines with a `step`, driven by threads here and by a simulator in tests. Services do not need [`parts`].
 
 #![forbid(unsafe_code)]
 
@@ -37,6 +37,7 @@ mod limits;
 mod monitor;
 mod overlay;
 mod owner;
+pub mod parts;
 mod read;
 mod start;
 mod writer;

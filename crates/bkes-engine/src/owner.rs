@@ -361,7 +361,9 @@ impl Owner {
             tracing::error!("the producer handle failed and is replaced: {detail}");
             self.take_reports(now);
             self.appender = None;
-            let open: Vec<Token> = self.sent.keys().copied().collect();
+            let mut open: Vec<Token> = self.sent.keys().copied().collect();
+            // In the order of sending: the map's own order is random, and no answer may depend on it.
+            open.sort_unstable();
             for token in open {
                 self.said(token, Said::Unknown(format!("the producer handle failed: {detail}")), now);
             }

@@ -134,6 +134,9 @@ pub struct Writer {
     /// A batch that failed to be written.
     failed: Option<StoreBatch>,
     retry_at: NowMs,
+    /// Why the store is to be thrown away, once the log says that it is still the one we read.
+    rebuild: Option<String>,
+    rebuild_at: NowMs,
     unsynced_bytes: usize,
     unsynced: bool,
     synced_at: NowMs,
@@ -179,6 +182,8 @@ impl Writer {
             identity,
             failed: None,
             retry_at: 0,
+            rebuild: None,
+            rebuild_at: 0,
             unsynced_bytes: 0,
             unsynced: false,
             synced_at: 0,
@@ -191,8 +196,9 @@ impl Writer {
             let mut queue = self.inbox.lock();
             (queue.rebuild.take(), queue.damaged.take(), queue.identity.take(), queue.stop)
         };
-        if let Some(reason) = rebuild {
-            if !self.is_same_topic(&reason) {
+        self.rebuild = self.rebuild.take().or(rebuild);
+        if let Some(reason) = self.rebuild.take_if(|_| now >= self.rebuild_at) {
+            if !self.is_same_topic(&reason, now) {
                 return WriterStep::Busy;
             }
             tracing::error!("the store is rebuilt from the log: {reason}");
@@ -236,7 +242,8 @@ impl Writer {
     }
 
     /// A topic that was created again is no reason to throw away what is left of the old one: that is for people to decide.
-    fn is_same_topic(&self, reason: &str) -> bool {
+    /// While the log does not answer, the question is kept for later.
+    fn is_same_topic(&mut self, reason: &str, now: NowMs) -> bool {
         match self.log.identity() {
             Ok(found) if found == self.topic => true,
             Ok(found) => {
@@ -247,8 +254,8 @@ impl Writer {
             }
             Err(error) => {
                 tracing::warn!("{reason}: the store will be rebuilt once the log answers ({error})");
-                std::thread::sleep(Duration::from_millis(RETRY_MS));
-                self.inbox.rebuild(reason.to_owned());
+                self.rebuild = Some(reason.to_owned());
+                self.rebuild_at = now + RETRY_MS;
                 false
             }
         }

@@ -1,0 +1,212 @@
+//! An engine in its parts, for whoever drives them: owners, writer and monitor as state machines, and the handle.
+//!
+//! [`assemble`] is the one place where they are wired together. [`Engine`](crate::Engine) gives each a thread; a simulator
+//! steps them one after the other, in any order, and decides what time it is and what names producer handles get. Nothing in
+//! a step waits, sleeps, or asks for the time or for randomness by itself.
+
+use crate::handle::{EngineHandle, EngineOptions, StartError};
+use crate::monitor::Monitor;
+use crate::overlay::Overlay;
+use crate::owner::{Command, Context, Owner, OwnerInbox, OwnerStep};
+use crate::start::{self, Checked};
+use crate::writer::{Announce, Writer, WriterInbox, WriterStep};
+use bkes_core::Incarnation;
+use bkes_core::sequence::NowMs;
+use bkes_log::{Log, Waiter, wake_pair};
+use bkes_storage::{Loaded, Store};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// What an engine takes from its surroundings.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Milliseconds on a clock that never runs backwards and never says 0.
+    pub clock: Arc<dyn Fn() -> NowMs + Send + Sync>,
+    /// Draws the name of a new producer handle, which nobody had before.
+    pub draw: Arc<dyn Fn() -> Incarnation + Send + Sync>,
+}
+
+/// An engine that nobody drives yet.
+pub struct Parts {
+    /// The way in.
+    pub handle: EngineHandle,
+    /// Each applies and sends for its group of partitions.
+    pub owners: Vec<OwnerPart>,
+    /// Writes the store.
+    pub writer: WriterPart,
+    /// Looks at the log.
+    pub monitor: MonitorPart,
+}
+
+/// What a part wants after a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// There may be more to do at once.
+    Busy,
+    /// Nothing until it is woken, or until then.
+    Idle(Option<NowMs>),
+    /// It has ended.
+    Stopped,
+}
+
+/// An owner and the place where it waits.
+pub struct OwnerPart {
+    owner: Owner,
+    waiter: Waiter,
+}
+
+/// The writer and the place where it waits.
+pub struct WriterPart {
+    writer: Writer,
+    inbox: WriterInbox,
+}
+
+/// The monitor and the place where it waits.
+pub struct MonitorPart {
+    monitor: Monitor,
+    waiter: Waiter,
+    clock: Arc<dyn Fn() -> NowMs + Send + Sync>,
+}
+
+struct ToOwners(Arc<Vec<OwnerInbox>>);
+
+impl Announce for ToOwners {
+    fn committed(&self) {
+        self.0.iter().for_each(OwnerInbox::wake);
+    }
+
+    fn restart(&self, loaded: Arc<Loaded>, epoch: u64) {
+        for owner in self.0.iter() {
+            // An owner that has ended has nothing to begin anew.
+            let _ = owner.send(Command::Restart { loaded: Arc::clone(&loaded), epoch });
+        }
+    }
+}
+
+/// Checks that `log` and `store` belong together and wires an engine. Blocks while the log answers and the store is loaded.
+pub fn assemble(
+    log: Arc<dyn Log>,
+    store: Arc<dyn Store>,
+    options: EngineOptions,
+    surroundings: Surroundings,
+) -> Result<Parts, StartError> {
+    let Checked { board, loaded, topic, identity } = start::check(&*log, &*store, &options)?;
+    let count = options.threads.clamp(1, board.partitions().len());
+    let (owners, waiters): (Vec<OwnerInbox>, Vec<Waiter>) = (0..count)
+        .map(|_| {
+            let (waker, waiter) = wake_pair();
+            (OwnerInbox::new(waker), waiter)
+        })
+        .unzip();
+    let (look, look_waiter) = wake_pair();
+    let Surroundings { clock, draw } = surroundings;
+    let context = Context {
+        log,
+        store,
+        board: Arc::new(board),
+        overlay: Arc::new(Overlay::new()),
+        writer: WriterInbox::default(),
+        options,
+        topic: topic.clone(),
+        owners: Arc::new(owners),
+        draw,
+        look,
+    };
+    let writer = Writer::new(
+        Arc::clone(&context.store),
+        Arc::clone(&context.board),
+        Arc::clone(&context.overlay),
+        context.writer.clone(),
+        Box::new(ToOwners(Arc::clone(&context.owners))),
+        (Arc::clone(&context.log), topic.clone()),
+        identity,
+    );
+    let mut owners = Vec::with_capacity(count);
+    for (index, waiter) in waiters.into_iter().enumerate() {
+        owners.push(OwnerPart { owner: Owner::new(context.clone(), index, &loaded)?, waiter });
+    }
+    let monitor = Monitor::new(
+        Arc::clone(&context.log),
+        Arc::clone(&context.board),
+        Arc::clone(&context.owners),
+        context.writer.clone(),
+        topic,
+    );
+    Ok(Parts {
+        owners,
+        writer: WriterPart { writer, inbox: context.writer.clone() },
+        monitor: MonitorPart { monitor, waiter: look_waiter, clock: Arc::clone(&clock) },
+        handle: EngineHandle::new(context, clock),
+    })
+}
+
+/// Begins a graceful stop: what is new or waits is refused, what was sent is awaited until `deadline`. The owners are
+/// stepped until they have stopped; [`end_writer`] comes after that.
+pub fn begin_stop(handle: &EngineHandle, deadline: NowMs) {
+    let context = handle.context();
+    context.board.stopping.store(true, Ordering::Release);
+    for owner in context.owners.iter() {
+        // One that has ended already stands still.
+        let _ = owner.send(Command::Stop { deadline });
+    }
+}
+
+/// Lets the writer end once everything pushed is committed. The store is closed after that.
+pub fn end_writer(handle: &EngineHandle) {
+    handle.context().writer.stop();
+}
+
+impl OwnerPart {
+    /// Does everything there is to do at `now`, a bounded amount.
+    pub fn step(&mut self, now: NowMs) -> Step {
+        match self.owner.step(now) {
+            OwnerStep::Busy => Step::Busy,
+            OwnerStep::Idle(until) => Step::Idle(until),
+            OwnerStep::Stopped => Step::Stopped,
+        }
+    }
+
+    /// Whether it was woken since the last look.
+    pub fn take_wake(&mut self) -> bool {
+        self.waiter.take()
+    }
+
+    /// Sleeps until woken, or at most `timeout`.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) {
+        self.waiter.wait(timeout);
+    }
+}
+
+impl WriterPart {
+    /// Does what is due at `now`.
+    pub fn step(&mut self, now: NowMs) -> Step {
+        match self.writer.step(now) {
+            WriterStep::Busy => Step::Busy,
+            WriterStep::Idle => Step::Idle(None),
+            WriterStep::Stopped => Step::Stopped,
+        }
+    }
+
+    /// Sleeps until there is work, gathers for `gather`, or returns after `timeout`.
+    pub(crate) fn wait(&self, timeout: Duration, gather: Duration) {
+        self.inbox.wait(timeout, gather);
+    }
+}
+
+impl MonitorPart {
+    /// Looks at the log once.
+    pub fn step(&mut self) {
+        self.monitor.step(&*self.clock);
+    }
+
+    /// Whether somebody asked for a look since the last look.
+    pub fn take_wake(&mut self) -> bool {
+        self.waiter.take()
+    }
+
+    /// Sleeps until woken, or at most `timeout`.
+    pub(crate) fn wait(&mut self, timeout: Duration) {
+        self.waiter.wait(Some(timeout));
+    }
+}
