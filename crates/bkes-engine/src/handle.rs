@@ -377,10 +377,14 @@ impl EngineHandle {
         pending
     }
 
-    /// Damage that a read met has the store rebuilt.
+    /// Damage that a read met has the store rebuilt, and a failure has it opened anew.
     fn watch<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
-        if let Err(ReadError::Damaged { detail, epoch }) = &read {
-            self.0.context.writer.damaged(*epoch, detail.clone());
+        match &read {
+            Err(ReadError::Damaged { detail, epoch }) => {
+                self.0.context.writer.damaged(*epoch, detail.clone());
+            }
+            Err(ReadError::Store { detail }) => self.0.context.writer.unreadable(detail.clone()),
+            _ => {}
         }
         read
     }

@@ -223,6 +223,8 @@ fn short(key: &Key, order: Order, epoch: u64) -> ReadError {
 fn store_error(error: StoreError, epoch: u64) -> ReadError {
     match error {
         StoreError::Damaged { detail } => ReadError::Damaged { detail, epoch },
+        // It is being opened anew, or stopped.
+        StoreError::Closed => ReadError::Unavailable(Unready::Store { detail: error.to_string() }),
         error => ReadError::Store { detail: error.to_string() },
     }
 }

@@ -35,13 +35,14 @@ struct Queue {
     events: usize,
     rebuild: Option<String>,
     damaged: Option<(u64, String)>,
+    unreadable: Option<String>,
     identity: Option<StoreIdentity>,
     stop: bool,
 }
 
 impl Queue {
     fn is_urgent(&self) -> bool {
-        self.rebuild.is_some() || self.damaged.is_some() || self.stop
+        self.rebuild.is_some() || self.damaged.is_some() || self.unreadable.is_some() || self.stop
     }
 }
 
@@ -68,6 +69,12 @@ impl WriterInbox {
     /// Stored bytes, met by a fold of this epoch, are not what was written: throw the store away; the log has everything.
     pub fn damaged(&self, epoch: u64, detail: String) {
         self.lock().damaged.get_or_insert((epoch, detail));
+        self.0.1.notify_one();
+    }
+
+    /// A fold or a read met a failure of the disk: the file is opened anew, or every later look-up fails as well.
+    pub fn unreadable(&self, detail: String) {
+        self.lock().unreadable.get_or_insert(detail);
         self.0.1.notify_one();
     }
 
@@ -131,6 +138,8 @@ pub struct Writer {
     log: Arc<dyn Log>,
     topic: LogIdentity,
     identity: StoreIdentity,
+    /// Whether the store does not have it yet.
+    identity_due: bool,
     /// A batch that failed to be written.
     failed: Option<StoreBatch>,
     retry_at: NowMs,
@@ -180,6 +189,7 @@ impl Writer {
             log,
             topic,
             identity,
+            identity_due: false,
             failed: None,
             retry_at: 0,
             rebuild: None,
@@ -192,9 +202,10 @@ impl Writer {
 
     /// Does what is due at `now`.
     pub fn step(&mut self, now: NowMs) -> WriterStep {
-        let (rebuild, damaged, identity, stop) = {
+        let (rebuild, damaged, unreadable, identity, stop) = {
             let mut queue = self.inbox.lock();
-            (queue.rebuild.take(), queue.damaged.take(), queue.identity.take(), queue.stop)
+            let Queue { rebuild, damaged, unreadable, identity, stop, .. } = &mut *queue;
+            (rebuild.take(), damaged.take(), unreadable.take(), identity.take(), *stop)
         };
         self.rebuild = self.rebuild.take().or(rebuild);
         if let Some(reason) = self.rebuild.take_if(|_| now >= self.rebuild_at) {
@@ -211,11 +222,14 @@ impl Writer {
             self.failed(StoreError::Damaged { detail }, StoreBatch::default(), now);
             return WriterStep::Busy;
         }
+        if let Some(detail) = unreadable
+            && self.failed.is_none()
+        {
+            self.failed(StoreError::ReadFailed { detail }, StoreBatch::default(), now);
+        }
         if let Some(identity) = identity {
             self.identity = identity;
-            if let Err(error) = self.store.set_identity(&self.identity) {
-                self.failed(error, StoreBatch::default(), now);
-            }
+            self.identity_due = true;
         }
         if self.failed.is_some() {
             if stop {
@@ -226,6 +240,15 @@ impl Writer {
             }
             self.retry(now);
             return WriterStep::Busy;
+        }
+        if self.identity_due {
+            match self.store.set_identity(&self.identity) {
+                Ok(()) => self.identity_due = false,
+                Err(error) => {
+                    self.failed(error, StoreBatch::default(), now);
+                    return WriterStep::Busy;
+                }
+            }
         }
         let (batch, bytes) = self.take();
         if batch.is_empty() {
@@ -387,6 +410,7 @@ impl Writer {
         match prepared {
             Ok(loaded) => {
                 self.failed = None;
+                self.identity_due = false;
                 self.unsynced = false;
                 self.unsynced_bytes = 0;
                 let held: HashMap<Partition, u64> =

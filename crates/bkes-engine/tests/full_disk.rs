@@ -1,19 +1,22 @@
-//! The engine on a real redb store whose disk fills up.
+//! The engine on a real redb store whose disk fills up, or fails to read.
 
 use bkes_core::{Key, Order, Partition};
 use bkes_engine::{
-    AppendError, AppendRequest, Appended, Engine, EngineHandle, EngineOptions, Expected, ReadRequest, Unready,
+    AppendError, AppendRequest, Appended, Engine, EngineHandle, EngineOptions, Expected, ReadError,
+    ReadRequest, Unready,
 };
 use bkes_log::memory::MemoryLog;
 use bkes_storage::RedbStore;
-use bkes_storage::disk::SimulatedDisk;
+use bkes_storage::disk::{Operation, SimulatedDisk, Unsynced};
 use bytes::Bytes;
+use std::io::ErrorKind;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const CACHE_BYTES: usize = 4 * 1024 * 1024;
+/// So little that reads go to the disk.
+const CACHE_BYTES: usize = 64 * 1024;
 
 fn start(log: &MemoryLog, disk: &SimulatedDisk) -> Engine {
     let store = RedbStore::open_on(Arc::new(disk.clone()), CACHE_BYTES).expect("the store opens").store;
@@ -91,5 +94,47 @@ async fn a_full_disk_refuses_appends_before_they_are_sent_and_reads_go_on_until_
     assert_eq!(count(&handle).await, acknowledged, "the store has everything");
     let counters = handle.status().partitions[0].counters;
     assert_eq!((counters.events, counters.void), (acknowledged, 0));
+    tokio::task::spawn_blocking(move || engine.stop(PATIENCE)).await.expect("no panic").expect("it closes");
+}
+
+/// The story: to redb one failed read is the end of the file, and nobody opened it anew when nothing was written; every read and
+/// every append failed until a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_error_passes_by_itself_when_nothing_is_written() {
+    let log = MemoryLog::new("topic", NonZeroU32::MIN);
+    let disk = SimulatedDisk::new();
+    let engine = start(&log, &disk);
+    let handle = engine.handle();
+    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
+    for order in 0..50 {
+        add(&handle, order).await.expect("accepted");
+    }
+    tokio::task::spawn_blocking(move || engine.stop(PATIENCE)).await.expect("no panic").expect("it closes");
+    drop(handle);
+    let engine = start(&log, &disk);
+    let handle = engine.handle();
+    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
+    disk.fail(Operation::Read, 0, ErrorKind::Other);
+    let key = Key::new("key").expect("not empty");
+    let read = handle.read(ReadRequest::all(key.clone())).await.map(|read| read.events.len());
+    assert!(matches!(read, Err(ReadError::Store { .. })), "{read:?}");
+    tokio::time::timeout(PATIENCE, async {
+        while handle.read(ReadRequest::all(key.clone())).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("reads come back by themselves");
+    assert_eq!(count(&handle).await, 50);
+    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it is ready again");
+    add(&handle, 50).await.expect("accepted");
+    assert_eq!(count(&handle).await, 51);
+    tokio::task::spawn_blocking(move || engine.stop(PATIENCE)).await.expect("no panic").expect("it closes");
+    drop(handle);
+    disk.crash(Unsynced::Lost);
+    let engine = start(&log, &disk);
+    let handle = engine.handle();
+    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
+    assert_eq!(count(&handle).await, 51);
     tokio::task::spawn_blocking(move || engine.stop(PATIENCE)).await.expect("no panic").expect("it closes");
 }

@@ -350,8 +350,10 @@ impl Owner {
 
     /// A store that cannot be asked: nothing was sent, so the append is unavailable.
     fn store_trouble(&self, error: StoreError) -> AppendError {
-        if let StoreError::Damaged { detail } = &error {
-            self.context.writer.damaged(self.epoch, detail.clone());
+        match &error {
+            StoreError::Damaged { detail } => self.context.writer.damaged(self.epoch, detail.clone()),
+            StoreError::ReadFailed { detail } => self.context.writer.unreadable(detail.clone()),
+            _ => {}
         }
         AppendError::Unavailable(Unready::Store { detail: error.to_string() })
     }

@@ -157,6 +157,7 @@ impl Owner {
     fn read_again(&mut self, events: &[ReadEvent], error: StoreError, now: NowMs) {
         match error {
             StoreError::Damaged { detail } => self.context.writer.damaged(self.epoch, detail),
+            StoreError::ReadFailed { detail } => self.context.writer.unreadable(detail),
             error => tracing::error!("{error}; reading the log rests"),
         }
         self.read_retry_at = now + crate::limits::RETRY_MS;
