@@ -1,33 +1,41 @@
-//! The overlay: events that are applied and not yet committed in the store.
+//! The overlay: what is applied and not yet committed in the store.
+//!
+//! Each owner has a *lane* in it. A lane is a generation that is *open*, to which the owner adds what it applies, and one that is
+//! *sealed*, which the writer commits and then drops as a whole. A generation is what one transaction writes: events, and the
+//! checkpoints that cover them; so it is sealed between two steps of its owner only, never in the middle of one.
 //!
 //! Invariants: an event enters before its writer is answered and leaves after the commit that holds it has returned; the
-//! events of one (key, partition) are gapless and end at its next order. A reader copies the overlay *first* and looks into
-//! the store *second*: the other way round it could miss an event that moved in between.
+//! events of one (key, partition) are gapless over the sealed and the open generation and end at its next order. Both
+//! generations of a lane are looked at under one lock, so that none is missed when the open one is sealed. A reader copies the
+//! overlay *first* and looks into the store *second*: the other way round it could miss an event that moved in between.
 
-use bkes_core::{Key, Order, Partition};
-use bkes_storage::{Head, StoredEvent};
-use hashbrown::HashMap;
-use std::collections::VecDeque;
+mod generation;
+
+pub use generation::Generation;
+
+use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition};
+use bkes_storage::{Checkpoint, Head, StoredEvent};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
-
-/// Locks are spread so that readers of other keys and the committing writer rarely meet.
-const SHARDS: usize = 64;
-
-#[derive(Debug)]
-struct Part {
-    head: Head,
-    events: VecDeque<StoredEvent>,
-}
-
-type Shard = HashMap<Key, Vec<Part>>;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Applied events by key, shared by owners, writer and readers.
 pub struct Overlay {
-    shards: Vec<Mutex<Shard>>,
+    lanes: Vec<Lane>,
     hasher: hashbrown::DefaultHashBuilder,
-    bytes: AtomicUsize,
+}
+
+struct Lane {
+    generations: RwLock<Generations>,
+    open_bytes: AtomicUsize,
+    sealed_bytes: AtomicUsize,
+}
+
+struct Generations {
+    open: Generation,
+    sealed: Option<Arc<Generation>>,
+    /// Whether the owner is in the middle of a step: events are there whose checkpoint is not.
+    in_step: bool,
 }
 
 /// What the overlay knew of a key: the uncommitted events of one partition, and where the aggregate stands there.
@@ -40,139 +48,182 @@ pub struct OverlayPart {
 }
 
 impl Overlay {
-    pub fn new() -> Overlay {
-        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Overlay { shards, hasher: hashbrown::DefaultHashBuilder::default(), bytes: AtomicUsize::new(0) }
+    /// An overlay with a lane for each of so many owners.
+    pub fn new(owners: usize) -> Overlay {
+        let lane = || Lane {
+            generations: RwLock::new(Generations { open: Generation::new(0), sealed: None, in_step: false }),
+            open_bytes: AtomicUsize::new(0),
+            sealed_bytes: AtomicUsize::new(0),
+        };
+        Overlay {
+            lanes: (0..owners).map(|_| lane()).collect(),
+            hasher: hashbrown::DefaultHashBuilder::default(),
+        }
+    }
+
+    /// What the other calls take for a key, so that it is hashed once.
+    pub fn hash(&self, key: &Key) -> u64 {
+        self.hasher.hash_one(key.as_ref())
     }
 
     /// Bytes held, as the limit counts them.
     pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.lanes.iter().map(|lane| lane.open_bytes() + lane.sealed_bytes.load(Ordering::Relaxed)).sum()
     }
 
-    /// Adds an event; `base` is the order of the aggregate's first event in the partition.
-    pub fn insert(&self, key: &Key, base: Order, event: StoredEvent) {
-        self.bytes.fetch_add(event_bytes(key, &event), Ordering::Relaxed);
-        let next = Order(event.order.0 + 1);
-        let mut shard = self.shard(key);
-        let parts = match shard.get_mut(key) {
-            Some(parts) => parts,
-            None => shard.entry(key.clone()).or_default(),
-        };
-        match parts.iter_mut().find(|part| part.head.partition == event.partition) {
-            Some(part) => {
-                assert_eq!(part.head.next, event.order, "the events of a key are applied without gaps");
-                part.head.next = next;
-                part.events.push_back(event);
-            }
-            None => {
-                let head = Head { partition: event.partition, base, next };
-                parts.push(Part { head, events: VecDeque::from([event]) });
-            }
-        }
+    /// Bytes of the generation an owner has open.
+    pub fn open_bytes(&self, owner: usize) -> usize {
+        self.lanes[owner].open_bytes()
+    }
+
+    /// How many lanes there are.
+    pub fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// From here until [`end_step`](Self::end_step) the owner's open generation stays open.
+    pub fn begin_step(&self, owner: usize) {
+        self.lanes[owner].write().in_step = true;
+    }
+
+    /// Adds an event, in the middle of a step; `base` is the order of the aggregate's first event in the partition.
+    pub fn insert(&self, owner: usize, hash: u64, key: &Key, base: Order, event: StoredEvent) {
+        let lane = &self.lanes[owner];
+        let mut generations = lane.write();
+        generations.in_step = true;
+        generations.open.insert(hash, key, base, event);
+        lane.open_bytes.store(generations.open.bytes(), Ordering::Relaxed);
+    }
+
+    /// Ends a step: the checkpoints and incarnations that go with the events added in it. Says how many events are open.
+    pub fn end_step(
+        &self,
+        owner: usize,
+        checkpoints: impl IntoIterator<Item = (Partition, Checkpoint)>,
+        incarnations: impl IntoIterator<Item = (Partition, Incarnation, Option<IncarnationState>)>,
+    ) -> usize {
+        let mut generations = self.lanes[owner].write();
+        generations.in_step = false;
+        generations.open.cover(checkpoints, incarnations);
+        generations.open.len()
     }
 
     /// Where the aggregate stands in each partition that has uncommitted events of it.
-    pub fn heads(&self, key: &Key, out: &mut Vec<Head>) {
-        if let Some(parts) = self.shard(key).get(key) {
-            out.extend(parts.iter().map(|part| part.head));
+    pub fn heads(&self, hash: u64, key: &Key, out: &mut Vec<Head>) {
+        for lane in &self.lanes {
+            let generations = lane.read();
+            generations.open.heads(hash, key, out);
+            let Some(sealed) = &generations.sealed else { continue };
+            let open = out.len();
+            sealed.heads(hash, key, out);
+            // What is open is ahead of what is sealed.
+            let mut at = open;
+            while at < out.len() {
+                if out[..open].iter().any(|head| head.partition == out[at].partition) {
+                    out.swap_remove(at);
+                } else {
+                    at += 1;
+                }
+            }
         }
+    }
+
+    /// Where the aggregate stands in a partition by what the owner has open: it is ahead of all else.
+    pub fn open_head(&self, owner: usize, hash: u64, key: &Key, partition: Partition) -> Option<Head> {
+        self.lanes[owner].read().open.head(hash, key, partition)
+    }
+
+    /// Whether the owner has events of the key open in another partition.
+    pub fn is_open_elsewhere(&self, owner: usize, hash: u64, key: &Key, partition: Partition) -> bool {
+        let mut heads = Vec::new();
+        self.lanes[owner].read().open.heads(hash, key, &mut heads);
+        heads.iter().any(|head| head.partition != partition)
     }
 
     /// A copy of all uncommitted events of a key.
     pub fn copy(&self, key: &Key) -> Vec<OverlayPart> {
-        let copy =
-            |part: &Part| OverlayPart { head: part.head, events: part.events.iter().cloned().collect() };
-        self.shard(key).get(key).map(|parts| parts.iter().map(copy).collect()).unwrap_or_default()
-    }
-
-    /// Drops the events of a key in a partition up to and with `order`: they are committed.
-    pub fn committed(&self, key: &Key, partition: Partition, order: Order) {
-        let mut shard = self.shard(key);
-        let Some(parts) = shard.get_mut(key) else { return };
-        let mut freed = 0;
-        parts.retain_mut(|part| {
-            if part.head.partition == partition {
-                while let Some(event) = part.events.pop_front_if(|event| event.order <= order) {
-                    freed += event_bytes(key, &event);
+        let hash = self.hash(key);
+        let mut parts: Vec<OverlayPart> = Vec::new();
+        let mut heads = Vec::new();
+        for lane in &self.lanes {
+            let generations = lane.read();
+            // The sealed generation's events come before the open one's.
+            for generation in generations.sealed.as_deref().into_iter().chain([&generations.open]) {
+                heads.clear();
+                generation.heads(hash, key, &mut heads);
+                for head in &heads {
+                    let known = parts.iter().position(|part| part.head.partition == head.partition);
+                    let at = known.unwrap_or_else(|| {
+                        parts.push(OverlayPart { head: *head, events: Vec::new() });
+                        parts.len() - 1
+                    });
+                    parts[at].head.next = head.next;
+                    generation.copy(hash, key, head.partition, &mut parts[at].events);
                 }
             }
-            !part.events.is_empty()
-        });
-        if parts.is_empty() {
-            shard.remove(key);
         }
-        self.bytes.fetch_sub(freed, Ordering::Relaxed);
+        parts
     }
 
-    /// Drops everything of a partition: its fold begins anew.
-    pub fn drop_partition(&self, partition: Partition) {
-        for shard in &self.shards {
-            let mut freed = 0;
-            lock(shard).retain(|key, parts| {
-                parts.retain(|part| {
-                    let keep = part.head.partition != partition;
-                    if !keep {
-                        freed += part.events.iter().map(|event| event_bytes(key, event)).sum::<usize>();
-                    }
-                    keep
-                });
-                !parts.is_empty()
-            });
-            self.bytes.fetch_sub(freed, Ordering::Relaxed);
+    /// Takes what an owner has open out for the writer, unless the owner is in the middle of a step or there is nothing. What a
+    /// fold of another epoch left there is dropped. The generation stays in the overlay until [`clear`](Self::clear).
+    pub fn seal(&self, owner: usize, epoch: u64) -> Option<Arc<Generation>> {
+        let lane = &self.lanes[owner];
+        let mut generations = lane.write();
+        assert!(generations.sealed.is_none(), "one generation is committed at a time");
+        if generations.in_step || generations.open.is_empty() {
+            return None;
         }
+        // Until the owner takes over the new epoch itself, all that it adds is of its old one.
+        let next = Generation::new(generations.open.epoch());
+        let open = std::mem::replace(&mut generations.open, next);
+        lane.open_bytes.store(0, Ordering::Relaxed);
+        if open.epoch() != epoch {
+            return None;
+        }
+        lane.sealed_bytes.store(open.bytes(), Ordering::Relaxed);
+        let sealed = Arc::new(open.seal());
+        generations.sealed = Some(Arc::clone(&sealed));
+        Some(sealed)
     }
 
-    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[self.hasher.hash_one(key) as usize % SHARDS])
+    /// Drops the generation an owner had sealed: it is committed, or its fold begins anew.
+    pub fn clear(&self, owner: usize) {
+        let lane = &self.lanes[owner];
+        let sealed = lane.write().sealed.take();
+        lane.sealed_bytes.store(0, Ordering::Relaxed);
+        // Freed here, not under the lock.
+        drop(sealed);
+    }
+
+    /// The owner's fold begins anew: nothing of the old one is left, and what it adds now is of this epoch.
+    pub fn restart(&self, owner: usize, epoch: u64) {
+        let lane = &self.lanes[owner];
+        let mut generations = lane.write();
+        let open = std::mem::replace(&mut generations.open, Generation::new(epoch));
+        let sealed = generations.sealed.take();
+        generations.in_step = false;
+        lane.open_bytes.store(0, Ordering::Relaxed);
+        lane.sealed_bytes.store(0, Ordering::Relaxed);
+        drop(generations);
+        drop((open, sealed));
     }
 }
 
-fn event_bytes(key: &Key, event: &StoredEvent) -> usize {
-    let headers: usize =
-        event.headers.iter().map(|h| h.name.len() + h.value.as_ref().map_or(0, |v| v.len()) + 64).sum();
-    key.bytes().len() + event.value.len() + headers + crate::limits::EVENT_OVERHEAD_BYTES
-}
+impl Lane {
+    fn open_bytes(&self) -> usize {
+        self.open_bytes.load(Ordering::Relaxed)
+    }
 
-/// A panic under this lock leaves a part that asserts its own gaplessness, so the data stays usable.
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// A panic under this lock leaves chains that assert their own gaplessness, so the data stays usable.
+    fn read(&self) -> RwLockReadGuard<'_, Generations> {
+        self.generations.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Generations> {
+        self.generations.write().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bkes_core::Offset;
-    use bytes::Bytes;
-
-    fn event(order: u64) -> StoredEvent {
-        StoredEvent {
-            order: Order(order),
-            partition: Partition(1),
-            offset: Offset(order),
-            timestamp: None,
-            value: Bytes::from_static(b"value"),
-            tombstone: false,
-            stamp: None,
-            headers: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn an_event_stays_until_its_commit_and_the_bytes_come_back() {
-        let overlay = Overlay::new();
-        let key = Key::new("key").expect("not empty");
-        (3..6).for_each(|order| overlay.insert(&key, Order(0), event(order)));
-        overlay.committed(&key, Partition(0), Order(9));
-        overlay.committed(&key, Partition(1), Order(3));
-        let [part] = &overlay.copy(&key)[..] else { panic!("one part") };
-        assert_eq!(part.events.iter().map(|event| event.order.0).collect::<Vec<_>>(), [4, 5]);
-        assert_eq!(part.head, Head { partition: Partition(1), base: Order(0), next: Order(6) });
-        overlay.committed(&key, Partition(1), Order(5));
-        assert!(overlay.copy(&key).is_empty());
-        assert_eq!(overlay.bytes(), 0);
-        overlay.insert(&key, Order(0), event(6));
-        overlay.drop_partition(Partition(1));
-        assert_eq!((overlay.bytes(), overlay.copy(&key).len()), (0, 0));
-    }
-}
+mod tests;

@@ -12,9 +12,9 @@ mod tail;
 
 use crate::api::{AppendError, AppendRequest, Appended, Unready};
 use crate::board::{Board, PartitionBoard};
-use crate::limits::{POLL_RECORDS_MAX, RETRY_MS};
+use crate::limits::{COMMIT_BYTES_MAX, POLL_RECORDS_MAX, RETRY_MS};
 use crate::overlay::Overlay;
-use crate::writer::{Push, WriterInbox};
+use crate::writer::WriterInbox;
 use bkes_core::sequence::{NowMs, Said, Sequencer, Settled};
 use bkes_core::{AcceptRule, Incarnation, Key, Partition, PartitionerEvidence, Position, Record, Stamp};
 use bkes_log::{AppenderState, Log, LogAppender, LogReader, ReadEvent, Report, Token, Waker, Watermarks};
@@ -209,7 +209,8 @@ pub struct Owner {
     /// Reading rests until then, after the store could not be asked.
     read_retry_at: NowMs,
     epoch: u64,
-    push: Push,
+    /// Whether something was added to the overlay in this step.
+    in_step: bool,
     events: Vec<ReadEvent>,
     reports: Vec<Report>,
     stopping: Option<NowMs>,
@@ -251,7 +252,7 @@ impl Owner {
             evidence: PartitionerEvidence::default(),
             read_retry_at: 0,
             epoch: 0,
-            push: Push::default(),
+            in_step: false,
             events: Vec::new(),
             reports: Vec::new(),
             stopping: None,
@@ -337,7 +338,7 @@ impl Owner {
     }
 
     fn take_records(&mut self, now: NowMs) -> bool {
-        if now < self.read_retry_at || self.context.overlay.bytes() > self.context.options.overlay_bytes_max {
+        if now < self.read_retry_at || self.is_overlay_full() {
             return false;
         }
         let mut events = std::mem::take(&mut self.events);
@@ -347,6 +348,13 @@ impl Owner {
         events.clear();
         self.events = events;
         busy
+    }
+
+    /// Whether reading has to wait for the writer: all of what is not committed is bounded, and so is one transaction.
+    fn is_overlay_full(&self) -> bool {
+        let overlay = &self.context.overlay;
+        overlay.bytes() > self.context.options.overlay_bytes_max
+            || overlay.open_bytes(self.index) > COMMIT_BYTES_MAX
     }
 
     /// Replaces a handle that failed for good. What it had open is in doubt.
@@ -395,15 +403,14 @@ impl Owner {
         self.settle(ended, None, now);
     }
 
-    /// Hands what was applied to the writer, with the checkpoints that cover it.
+    /// Ends the step: what was applied is the writer's to take, with the checkpoints that cover it.
     fn flush(&mut self) {
+        let (mut checkpoints, mut incarnations) = (Vec::new(), Vec::new());
         for (partition, owned) in self.partitions.iter_mut().filter(|(_, owned)| owned.dirty) {
             owned.dirty = false;
-            self.push.checkpoints.push((*partition, owned.checkpoint));
-            let changes = owned.rule.take_changes();
-            self.push
-                .incarnations
-                .extend(changes.into_iter().map(|(incarnation, state)| (*partition, incarnation, state)));
+            checkpoints.push((*partition, owned.checkpoint));
+            let changes = owned.rule.take_changes().into_iter();
+            incarnations.extend(changes.map(|(incarnation, state)| (*partition, incarnation, state)));
             owned.board.set_counters(owned.checkpoint.counters);
             owned.board.applied.store(owned.checkpoint.position.0, Ordering::Release);
             owned.board.note_caught_up(self.epoch);
@@ -412,8 +419,10 @@ impl Owner {
             self.context.board.add_evidence(std::mem::take(&mut self.evidence));
             self.decide_partitioner(crate::limits::EVIDENCE_RECORDS);
         }
-        if !self.push.checkpoints.is_empty() {
-            self.context.writer.push(self.epoch, std::mem::take(&mut self.push));
+        if self.in_step || !checkpoints.is_empty() {
+            self.in_step = false;
+            let events = self.context.overlay.end_step(self.index, checkpoints, incarnations);
+            self.context.writer.applied(events);
         }
     }
 
@@ -453,10 +462,11 @@ impl Owner {
     /// Every fold begins anew. What is in flight stays: the new fold meets it, or its time ends.
     fn restart(&mut self, loaded: &Loaded, epoch: u64) {
         self.epoch = epoch;
-        self.push = Push::default();
+        self.in_step = false;
+        self.read_retry_at = 0;
+        self.context.overlay.restart(self.index, epoch);
         let partitions: Vec<Partition> = self.partitions.keys().copied().collect();
         for partition in partitions {
-            self.context.overlay.drop_partition(partition);
             let owned = &self.partitions[&partition];
             let board = Arc::clone(&owned.board);
             board.restore();

@@ -72,7 +72,7 @@ pub struct MonitorPart {
 struct ToOwners(Arc<Vec<OwnerInbox>>);
 
 impl Announce for ToOwners {
-    fn committed(&self) {
+    fn room(&self) {
         self.0.iter().for_each(OwnerInbox::wake);
     }
 
@@ -105,7 +105,7 @@ pub fn assemble(
         log,
         store,
         board: Arc::new(board),
-        overlay: Arc::new(Overlay::new()),
+        overlay: Arc::new(Overlay::new(count)),
         writer: WriterInbox::default(),
         options,
         topic: topic.clone(),

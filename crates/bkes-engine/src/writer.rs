@@ -1,37 +1,28 @@
 //! The store writer: the only one that writes the store. It gathers what owners applied, commits, and only then lets the
 //! events leave the overlay.
 //!
-//! Owners push; the writer never waits for them and they never wait for the disk: when too much is pushed and not committed,
-//! the overlay's bound makes them pause tailing. What was pushed by a fold that has begun anew is recognised by its epoch
-//! and dropped. After a failed write the store is reopened; if it fell back, every fold begins again at what it still holds.
+//! Owners add to the overlay and say so; the writer seals what is there and never waits for them, and they never wait for the
+//! disk: when too much is applied and not committed, the overlay's bound makes them pause tailing. What a fold that has begun
+//! anew had applied is recognised by its epoch and dropped. After a failed write the store is reopened; if it fell back, every
+//! fold begins again at what it still holds.
 
 use crate::board::{Board, TARGET_UNKNOWN};
-use crate::limits::{
-    COMMIT_BYTES_MAX, COMMIT_EVENTS_MAX, COMMIT_GATHER_EVENTS, RETRY_MS, SYNC_BYTES_MAX, SYNC_INTERVAL_MS,
-};
-use crate::overlay::Overlay;
+use crate::limits::{COMMIT_GATHER_EVENTS, RETRY_MS, SYNC_BYTES_MAX, SYNC_INTERVAL_MS};
+use crate::overlay::{Generation, Overlay};
+use bkes_core::Partition;
 use bkes_core::sequence::NowMs;
-use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition};
 use bkes_log::{Log, LogIdentity};
-use bkes_storage::{Checkpoint, Durability, Loaded, NewEvent, Store, StoreBatch, StoreError, StoreIdentity};
+use bkes_storage::{Checkpoint, Durability, Loaded, Store, StoreBatch, StoreError, StoreIdentity};
 use hashbrown::HashMap;
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// What an owner applied in one step.
-#[derive(Debug, Default)]
-pub struct Push {
-    pub events: Vec<NewEvent>,
-    pub checkpoints: Vec<(Partition, Checkpoint)>,
-    pub incarnations: Vec<(Partition, Incarnation, Option<IncarnationState>)>,
-    pub bytes: usize,
-}
-
 #[derive(Debug, Default)]
 struct Queue {
-    pushes: VecDeque<(u64, Push)>,
+    /// Whether something was applied since the writer last looked.
+    applied: bool,
+    /// Events that the owner who spoke last has open.
     events: usize,
     rebuild: Option<String>,
     damaged: Option<(u64, String)>,
@@ -51,13 +42,16 @@ impl Queue {
 pub struct WriterInbox(Arc<(Mutex<Queue>, Condvar)>);
 
 impl WriterInbox {
-    /// Hands over what was applied in a fold of this epoch.
-    pub fn push(&self, epoch: u64, push: Push) {
+    /// An owner's step has ended: there is something in the overlay to commit, `events` in its open generation.
+    pub fn applied(&self, events: usize) {
         let mut queue = self.lock();
-        queue.events += push.events.len();
-        queue.pushes.push_back((epoch, push));
+        let before = (queue.applied, queue.events);
+        (queue.applied, queue.events) = (true, events);
         drop(queue);
-        self.0.1.notify_one();
+        // The writer is woken when it may sleep or gather, not by every step.
+        if !before.0 || (before.1 < COMMIT_GATHER_EVENTS && events >= COMMIT_GATHER_EVENTS) {
+            self.0.1.notify_one();
+        }
     }
 
     /// The log is not the one that was read: throw the store away and begin anew.
@@ -96,8 +90,7 @@ impl WriterInbox {
 
     /// Waits until there is work, gathers for `gather`, or returns after `timeout`.
     pub fn wait(&self, timeout: Duration, gather: Duration) {
-        let idle =
-            |queue: &mut Queue| queue.pushes.is_empty() && !queue.is_urgent() && queue.identity.is_none();
+        let idle = |queue: &mut Queue| !queue.applied && !queue.is_urgent() && queue.identity.is_none();
         let (queue, result) = self
             .0
             .1
@@ -113,8 +106,8 @@ impl WriterInbox {
 
 /// Tells the owners what the writer did.
 pub trait Announce: Send {
-    /// There is room again.
-    fn committed(&self);
+    /// There is room in the overlay again.
+    fn room(&self);
     /// Every fold begins anew, in this epoch, at what the store holds now.
     fn restart(&self, loaded: Arc<Loaded>, epoch: u64);
 }
@@ -126,6 +119,14 @@ enum Shown {
     MustReturn,
     /// The log is another one: the next look at it says what to reach.
     IsVoid,
+}
+
+/// Where every fold begins anew.
+enum Beginning {
+    /// At nothing: the store is emptied.
+    Empty(Shown),
+    /// At what the store still holds.
+    At(Loaded),
 }
 
 /// The writer's state; a thread, or a simulator, steps it.
@@ -140,8 +141,12 @@ pub struct Writer {
     identity: StoreIdentity,
     /// Whether the store does not have it yet.
     identity_due: bool,
-    /// A batch that failed to be written.
-    failed: Option<StoreBatch>,
+    /// What failed to be written: a generation, or nothing but the identity or a look-up.
+    failed: Option<Work>,
+    /// The store has to be emptied, and that failed so far.
+    reset_due: Option<Shown>,
+    /// The lane that is looked at next.
+    lane: usize,
     retry_at: NowMs,
     /// Why the store is to be thrown away, once the log says that it is still the one we read.
     rebuild: Option<String>,
@@ -150,6 +155,9 @@ pub struct Writer {
     unsynced: bool,
     synced_at: NowMs,
 }
+
+/// A sealed generation and its lane; none for what is not about events.
+type Work = Option<(usize, Arc<Generation>)>;
 
 /// What is said of partitions whose topic is another one now.
 pub fn another_topic(known: &LogIdentity, found: &LogIdentity) -> String {
@@ -191,6 +199,8 @@ impl Writer {
             identity,
             identity_due: false,
             failed: None,
+            reset_due: None,
+            lane: 0,
             retry_at: 0,
             rebuild: None,
             rebuild_at: 0,
@@ -213,19 +223,19 @@ impl Writer {
                 return WriterStep::Busy;
             }
             tracing::error!("the store is rebuilt from the log: {reason}");
-            self.begin_anew(now, Shown::IsVoid, |store| store.reset().and_then(|()| store.load()));
+            self.begin_anew(now, Beginning::Empty(Shown::IsVoid));
             return WriterStep::Busy;
         }
         if let Some((_, detail)) =
             damaged.filter(|(epoch, _)| *epoch == self.board.epoch.load(Ordering::Acquire))
         {
-            self.failed(StoreError::Damaged { detail }, StoreBatch::default(), now);
+            self.failed(StoreError::Damaged { detail }, None, now);
             return WriterStep::Busy;
         }
         if let Some(detail) = unreadable
             && self.failed.is_none()
         {
-            self.failed(StoreError::ReadFailed { detail }, StoreBatch::default(), now);
+            self.failed(StoreError::ReadFailed { detail }, None, now);
         }
         if let Some(identity) = identity {
             self.identity = identity;
@@ -245,22 +255,22 @@ impl Writer {
             match self.store.set_identity(&self.identity) {
                 Ok(()) => self.identity_due = false,
                 Err(error) => {
-                    self.failed(error, StoreBatch::default(), now);
+                    self.failed(error, None, now);
                     return WriterStep::Busy;
                 }
             }
         }
-        let (batch, bytes) = self.take();
-        if batch.is_empty() {
+        let Some(work) = self.seal() else {
             if self.unsynced && (stop || now >= self.synced_at + SYNC_INTERVAL_MS) {
-                self.commit(batch, 0, Durability::Immediate, now);
+                self.commit(None, Durability::Immediate, now);
                 return WriterStep::Busy;
             }
             return if stop { WriterStep::Stopped } else { WriterStep::Idle };
-        }
-        let due = now >= self.synced_at + SYNC_INTERVAL_MS || self.unsynced_bytes + bytes >= SYNC_BYTES_MAX;
+        };
+        let bytes = self.unsynced_bytes + work.1.bytes();
+        let due = now >= self.synced_at + SYNC_INTERVAL_MS || bytes >= SYNC_BYTES_MAX;
         let durability = if due { Durability::Immediate } else { Durability::Eventual };
-        self.commit(batch, bytes, durability, now);
+        self.commit(Some(work), durability, now);
         WriterStep::Busy
     }
 
@@ -284,80 +294,69 @@ impl Writer {
         }
     }
 
-    /// Gathers pushes of this epoch up to the limits of one transaction; a later state of the same thing replaces an earlier.
-    fn take(&mut self) -> (StoreBatch, usize) {
+    /// Seals what an owner has applied, the owners in turn. Owners that wait for room have it then.
+    fn seal(&mut self) -> Option<(usize, Arc<Generation>)> {
+        self.inbox.lock().applied = false;
         let epoch = self.board.epoch.load(Ordering::Acquire);
-        let (mut batch, mut bytes) = (StoreBatch::default(), 0);
-        let mut checkpoints = BTreeMap::new();
-        let mut incarnations = BTreeMap::new();
-        let mut queue = self.inbox.lock();
-        while let Some((pushed, push)) = queue.pushes.pop_front() {
-            queue.events -= push.events.len();
-            if pushed != epoch {
-                continue;
-            }
-            bytes += push.bytes;
-            checkpoints.extend(push.checkpoints);
-            incarnations.extend(push.incarnations.into_iter().map(|(p, i, state)| ((p, i), state)));
-            if batch.events.is_empty() {
-                batch.events = push.events;
-            } else {
-                batch.events.extend(push.events);
-            }
-            if batch.events.len() >= COMMIT_EVENTS_MAX || bytes >= COMMIT_BYTES_MAX {
-                break;
-            }
-        }
-        batch.checkpoints = checkpoints.into_iter().collect();
-        batch.incarnations = incarnations.into_iter().map(|((p, i), state)| (p, i, state)).collect();
-        (batch, bytes)
+        let lanes = self.overlay.lanes();
+        let (lane, generation) = (0..lanes).find_map(|step| {
+            let lane = (self.lane + step) % lanes;
+            Some((lane, self.overlay.seal(lane, epoch)?))
+        })?;
+        self.lane = (lane + 1) % lanes;
+        // What other owners applied is looked at again after this one's.
+        self.inbox.lock().applied |= lanes > 1;
+        self.announce.room();
+        Some((lane, generation))
     }
 
-    fn commit(&mut self, batch: StoreBatch, bytes: usize, durability: Durability, now: NowMs) {
-        match self.store.commit(&batch, durability) {
+    fn commit(&mut self, work: Work, durability: Durability, now: NowMs) {
+        let nothing = StoreBatch::default();
+        let batch = work.as_ref().map_or(&nothing, |(_, generation)| generation.batch());
+        match self.store.commit(batch, durability) {
             Ok(()) => {
+                let bytes = work.as_ref().map_or(0, |(_, generation)| generation.bytes());
                 self.unsynced = durability == Durability::Eventual;
                 self.unsynced_bytes = if self.unsynced { self.unsynced_bytes + bytes } else { 0 };
                 if !self.unsynced {
                     self.synced_at = now;
                 }
-                self.committed(&batch);
+                self.committed(work);
             }
-            Err(error) => self.failed(error, batch, now),
+            Err(error) => self.failed(error, work, now),
         }
     }
 
-    fn committed(&self, batch: &StoreBatch) {
-        let mut last: HashMap<(&Key, Partition), Order> = HashMap::with_capacity(batch.events.len());
-        for NewEvent { key, event } in &batch.events {
-            last.insert((key, event.partition), event.order);
-        }
-        for ((key, partition), order) in last {
-            self.overlay.committed(key, partition, order);
-        }
-        for (partition, checkpoint) in &batch.checkpoints {
+    fn committed(&self, work: Work) {
+        let Some((lane, generation)) = work else { return };
+        for (partition, checkpoint) in &generation.batch().checkpoints {
             if let Some(board) = self.board.partition(*partition) {
                 board.stored.store(checkpoint.position.0, Ordering::Release);
             }
         }
-        self.announce.committed();
+        drop(generation);
+        self.overlay.clear(lane);
+        self.announce.room();
     }
 
-    fn failed(&mut self, error: StoreError, batch: StoreBatch, now: NowMs) {
+    fn failed(&mut self, error: StoreError, work: Work, now: NowMs) {
         if let StoreError::Damaged { detail } = &error {
             tracing::error!("the store is damaged and is rebuilt from the log: {detail}");
-            self.begin_anew(now, Shown::MustReturn, |store| store.reset().and_then(|()| store.load()));
+            self.begin_anew(now, Beginning::Empty(Shown::MustReturn));
             return;
         }
         tracing::error!("{error}; appends are refused until the store can be written again");
         self.board.set_store_down(Some(error.to_string()));
-        self.failed = Some(batch);
+        self.failed = Some(work);
         self.retry_at = now + RETRY_MS;
     }
 
     /// Opens the store anew. If nothing was lost the failed batch is written again; otherwise every fold goes back to what
     /// the store still holds.
     fn retry(&mut self, now: NowMs) {
+        if let Some(shown) = self.reset_due {
+            return self.begin_anew(now, Beginning::Empty(shown));
+        }
         let stored = |partition: Partition| {
             let board = self.board.partition(partition);
             board.map_or(0, |board| board.stored.load(Ordering::Acquire))
@@ -366,7 +365,7 @@ impl Writer {
             Ok(loaded) => loaded,
             Err(StoreError::Damaged { detail }) => {
                 tracing::error!("the store is damaged and is rebuilt from the log: {detail}");
-                self.begin_anew(now, Shown::MustReturn, |store| store.reset().and_then(|()| store.load()));
+                self.begin_anew(now, Beginning::Empty(Shown::MustReturn));
                 return;
             }
             Err(error) => {
@@ -381,35 +380,50 @@ impl Writer {
             let expected = stored(p.partition);
             held.get(&p.partition).map_or(expected == 0, |at| *at >= expected)
         }) && loaded.identity.is_some();
-        if !whole {
-            self.begin_anew(now, Shown::MustReturn, move |_| Ok(loaded));
+        // An odd epoch: a new beginning was announced to readers and failed.
+        if !whole || !self.board.epoch.load(Ordering::Acquire).is_multiple_of(2) {
+            self.begin_anew(now, Beginning::At(loaded));
             return;
         }
-        let batch = self.failed.take().unwrap_or_default();
+        let work = self.failed.take().flatten();
         self.board.set_store_down(None);
-        self.commit(batch, 0, Durability::Immediate, now);
+        let is_held = |(partition, checkpoint): &(Partition, Checkpoint)| {
+            held.get(partition).is_some_and(|at| *at >= checkpoint.position.0)
+        };
+        match work {
+            // The write that was said to have failed had come through.
+            Some((lane, generation)) if generation.batch().checkpoints.iter().all(is_held) => {
+                self.unsynced = true;
+                self.committed(Some((lane, generation)));
+            }
+            work => self.commit(work, Durability::Immediate, now),
+        }
         if self.failed.is_none() {
             tracing::info!("the store can be written again");
         }
     }
 
-    /// Begins every fold anew at what `prepare` leaves in the store. Reads are refused from here until the owners took over.
-    fn begin_anew(
-        &mut self,
-        now: NowMs,
-        shown: Shown,
-        prepare: impl FnOnce(&dyn Store) -> Result<Loaded, StoreError>,
-    ) {
+    /// Begins every fold anew. Reads are refused from here until the owners took over.
+    fn begin_anew(&mut self, now: NowMs, beginning: Beginning) {
         if self.board.epoch.load(Ordering::Acquire).is_multiple_of(2) {
             self.board.epoch.fetch_add(1, Ordering::AcqRel);
         }
-        let prepared = prepare(&*self.store).and_then(|loaded| {
+        let (shown, loaded) = match beginning {
+            Beginning::Empty(shown) => {
+                self.reset_due = Some(shown);
+                (shown, self.store.reset().and_then(|()| self.store.load()))
+            }
+            Beginning::At(loaded) => (Shown::MustReturn, Ok(loaded)),
+        };
+        let prepared = loaded.and_then(|loaded| {
             self.store.set_identity(&self.identity)?;
             Ok(loaded)
         });
         match prepared {
             Ok(loaded) => {
                 self.failed = None;
+                self.reset_due = None;
+                (0..self.overlay.lanes()).for_each(|lane| self.overlay.clear(lane));
                 self.identity_due = false;
                 self.unsynced = false;
                 self.unsynced_bytes = 0;
@@ -432,7 +446,7 @@ impl Writer {
             Err(error) => {
                 tracing::error!("the store cannot begin anew: {error}");
                 self.board.set_store_down(Some(error.to_string()));
-                self.failed = Some(StoreBatch::default());
+                self.failed = Some(None);
                 self.retry_at = now + RETRY_MS;
             }
         }

@@ -259,9 +259,11 @@ impl Owner {
     /// Where an aggregate stands: the overlay first, then the store, so that nothing is missed in between.
     fn aggregate(&self, key: &Key) -> Result<Heads, StoreError> {
         let mut heads: Vec<Head> = Vec::new();
-        self.context.overlay.heads(key, &mut heads);
+        let overlay = &self.context.overlay;
+        overlay.heads(overlay.hash(key), key, &mut heads);
         let mut stored = Vec::with_capacity(1);
         self.context.store.heads(std::slice::from_ref(key), &mut stored)?;
+        self.check_epoch()?;
         Ok(crate::read::merge_heads(heads, stored.pop().unwrap_or(Heads::None)))
     }
 

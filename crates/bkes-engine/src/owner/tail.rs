@@ -6,37 +6,40 @@
 use super::append::Place;
 use super::{Ended, Owner};
 use crate::limits::UNCONFIRMED_MAX;
-use crate::read::merge_heads;
 use bkes_core::marker::is_reserved;
 use bkes_core::sequence::NowMs;
 use bkes_core::{Decision, Key, Offset, Order, Partition, Position, Record, Stamp, TimestampMs};
 use bkes_log::{ReadEvent, ReadFailure, Token, Watermarks};
-use bkes_storage::{Fingerprint, Head, Heads, NewEvent, StoreError, StoredEvent};
-use hashbrown::HashMap;
+use bkes_storage::{Fingerprint, Head, Heads, StoreError, StoredEvent};
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 
-/// Where a key stands in the partition of a record, as of the last applied record.
-#[derive(Clone, Copy, Debug)]
+/// Where a key stands in the partition of a record.
+#[derive(Clone, Copy, Debug, Default)]
 struct Count {
     head: Option<Head>,
     /// Whether it has events in another partition too.
     elsewhere: bool,
 }
 
-type Counts = HashMap<(Partition, Key), Count>;
+/// A record to be applied, with its key's hash and where the key stood before anything of this fetch was applied.
+struct Counted {
+    hash: u64,
+    key: Key,
+    count: Count,
+}
 
 impl Owner {
     /// Takes what the reader gave, in order.
     pub(super) fn read(&mut self, events: &mut Vec<ReadEvent>, now: NowMs) {
-        let mut counts = match self.counts(events) {
+        let counts = match self.counts(events) {
             Ok(counts) => counts,
             Err(error) => return self.read_again(events, error, now),
         };
-        for event in events.drain(..) {
+        for (event, counted) in events.drain(..).zip(counts) {
             match event {
-                ReadEvent::Record(record) => self.met(record, &mut counts, now),
+                ReadEvent::Record(record) => self.met(record, counted, now),
                 ReadEvent::End { partition, position } => self.ended(partition, position),
                 ReadEvent::Failed { partition, failure } => self.read_failed(partition, failure),
             }
@@ -62,15 +65,11 @@ impl Owner {
             return false;
         }
         let key = sent.record.aggregate().expect("an append has a key");
-        let count = match self.count(sent.partition, &key) {
-            Ok(count) => count,
-            Err(_) => return false,
-        };
+        let hash = self.context.overlay.hash(&key);
+        let Ok(count) = self.count(sent.partition, hash, &key) else { return false };
         let sent = self.sent.remove(&token).expect("just found");
         let record = Record { offset, timestamp: Some(timestamp), ..sent.record };
-        let mut counts = Counts::new();
-        counts.insert((sent.partition, key), count);
-        self.apply(record, &mut counts, now, true);
+        self.apply(record, Some(Counted { hash, key, count }), now, true);
         true
     }
 
@@ -103,54 +102,68 @@ impl Owner {
         }
     }
 
-    /// Where the keys of all records to be applied stand: the overlay first, then the store in one snapshot.
-    fn counts(&self, events: &[ReadEvent]) -> Result<Counts, StoreError> {
-        let mut counts = Counts::with_capacity(events.len());
-        let mut asked: Vec<Key> = Vec::new();
+    /// Where the keys of all records to be applied stand, one answer for each event: by the overlay, and for keys that are not
+    /// there by the store, in one snapshot. What this owner has open stays open from here to the end of the step.
+    fn counts(&mut self, events: &[ReadEvent]) -> Result<Vec<Option<Counted>>, StoreError> {
+        let overlay = &self.context.overlay;
+        if !events.is_empty() {
+            overlay.begin_step(self.index);
+            self.in_step = true;
+        }
+        let mut counts: Vec<Option<Counted>> = Vec::with_capacity(events.len());
+        let (mut asked, mut asking) = (Vec::new(), Vec::new());
         let mut heads: Vec<Head> = Vec::new();
         for event in events {
+            counts.push(None);
             let ReadEvent::Record(record) = event else { continue };
             let Some(owned) = self.partitions.get(&record.partition) else { continue };
             if record.offset < owned.checkpoint.position.offset() {
                 continue;
             }
             let Some(key) = record.aggregate() else { continue };
-            let hashbrown::hash_map::Entry::Vacant(entry) = counts.entry((record.partition, key)) else {
-                continue;
-            };
-            let key = entry.key().1.clone();
+            let hash = overlay.hash(&key);
             heads.clear();
-            self.context.overlay.heads(&key, &mut heads);
-            let head = heads.iter().find(|head| head.partition == record.partition).copied();
-            if head.is_none() {
-                asked.push(key);
+            overlay.heads(hash, &key, &mut heads);
+            let mut count = Count::default();
+            count.add(record.partition, &heads);
+            if count.head.is_none() {
+                asked.push(key.clone());
+                asking.push(counts.len() - 1);
             }
-            entry.insert(Count { head, elsewhere: heads.len() > usize::from(head.is_some()) });
+            *counts.last_mut().expect("just pushed") = Some(Counted { hash, key, count });
         }
         let mut stored = Vec::with_capacity(asked.len());
         self.context.store.heads(&asked, &mut stored)?;
-        let stored: HashMap<Key, Heads> = asked.into_iter().zip(stored).collect();
-        if !stored.is_empty() {
-            for ((partition, key), count) in counts.iter_mut().filter(|(_, count)| count.head.is_none()) {
-                if let Some(heads) = stored.get(key) {
-                    count.add(*partition, heads);
-                }
-            }
+        self.check_epoch()?;
+        for (at, heads) in asking.into_iter().zip(stored) {
+            let ReadEvent::Record(record) = &events[at] else { unreachable!("only records were asked for") };
+            let counted = counts[at].as_mut().expect("it was asked for");
+            counted.count.add_stored(record.partition, &heads);
         }
         Ok(counts)
     }
 
-    fn count(&self, partition: Partition, key: &Key) -> Result<Count, StoreError> {
+    fn count(&self, partition: Partition, hash: u64, key: &Key) -> Result<Count, StoreError> {
         let mut heads = Vec::new();
-        self.context.overlay.heads(key, &mut heads);
-        let head = heads.iter().find(|head| head.partition == partition).copied();
-        let mut count = Count { head, elsewhere: heads.len() > usize::from(head.is_some()) };
-        if head.is_none() {
+        self.context.overlay.heads(hash, key, &mut heads);
+        let mut count = Count::default();
+        count.add(partition, &heads);
+        if count.head.is_none() {
             let mut stored = Vec::with_capacity(1);
             self.context.store.heads(std::slice::from_ref(key), &mut stored)?;
-            count.add(partition, &merge_heads(heads, stored.pop().unwrap_or(Heads::None)));
+            count.add_stored(partition, stored.first().unwrap_or(&Heads::None));
         }
+        self.check_epoch()?;
         Ok(count)
+    }
+
+    /// What the store said counts for nothing if it begins anew: it may have been emptied before it was asked.
+    pub(super) fn check_epoch(&self) -> Result<(), StoreError> {
+        if self.context.board.epoch.load(Ordering::Acquire) == self.epoch {
+            Ok(())
+        } else {
+            Err(StoreError::Closed)
+        }
     }
 
     /// The store could not be asked: what was read is read again later.
@@ -158,6 +171,8 @@ impl Owner {
         match error {
             StoreError::Damaged { detail } => self.context.writer.damaged(self.epoch, detail),
             StoreError::ReadFailed { detail } => self.context.writer.unreadable(detail),
+            // It begins anew, and so will this fold.
+            StoreError::Closed => {}
             error => tracing::error!("{error}; reading the log rests"),
         }
         self.read_retry_at = now + crate::limits::RETRY_MS;
@@ -178,7 +193,7 @@ impl Owner {
     }
 
     /// The reader met a record: new, or one that was applied before it was read.
-    fn met(&mut self, record: Record, counts: &mut Counts, now: NowMs) {
+    fn met(&mut self, record: Record, counted: Option<Counted>, now: NowMs) {
         let Some(owned) = self.partitions.get_mut(&record.partition) else { return };
         if owned.lost.is_some() {
             return;
@@ -193,7 +208,7 @@ impl Owner {
             }
         }
         if record.offset >= owned.checkpoint.position.offset() {
-            self.apply(record, counts, now, false);
+            self.apply(record, counted, now, false);
         }
     }
 
@@ -246,15 +261,13 @@ impl Owner {
         self.context.writer.rebuild(format!("partition {partition}: {reason}"));
     }
 
-    /// Runs the rule on the next record and does what follows from it.
-    fn apply(&mut self, record: Record, counts: &mut Counts, now: NowMs, fast: bool) {
+    /// Runs the rule on the next record and does what follows from it. `counted` belongs to its key, if it has one.
+    fn apply(&mut self, record: Record, counted: Option<Counted>, now: NowMs, fast: bool) {
         let (partition, offset, timestamp) = (record.partition, record.offset, record.timestamp);
-        let key = record.aggregate();
         let mark = fingerprint(&record);
-        let count_key = key.clone().map(|key| (partition, key));
-        let count = count_key.as_ref().and_then(|key| counts.get_mut(key));
+        let counted = counted.map(|counted| self.as_of_now(counted, partition));
         let owned = self.partitions.get_mut(&partition).expect("the caller found it");
-        let next = count.as_ref().and_then(|count| count.head).map(|head| head.next);
+        let next = counted.as_ref().and_then(|counted| counted.count.head).map(|head| head.next);
         let applied = match owned.rule.apply(record, next) {
             Ok(applied) => applied,
             Err(newer) => {
@@ -289,15 +302,21 @@ impl Owner {
             Decision::AcceptedBatch { records, .. } => records.len() as u64,
             Decision::Undecided | Decision::Void(_) => 0,
         };
-        if let (Some(key), Some(count), true) = (&key, count, records > 0) {
+        if records > 0 {
+            let counted = counted.expect("an event has a key");
+            let count = counted.count;
             counters.events += records;
             counters.foreign += if applied.stamp.is_none() { records } else { 0 };
             counters.split += u64::from(count.elsewhere && count.head.is_none());
             if applied.stamp.is_none() && self.context.board.wants_evidence() {
                 let placing = self.context.board.placing();
-                self.evidence.add(key, partition, NonZeroU32::max(placing.partitions, NonZeroU32::MIN));
+                self.evidence.add(
+                    &counted.key,
+                    partition,
+                    NonZeroU32::max(placing.partitions, NonZeroU32::MIN),
+                );
             }
-            self.keep(key, applied.stamp, &applied.decision, partition, count);
+            self.keep(counted, applied.stamp, &applied.decision);
         }
         if let Some(stamp) = applied.stamp {
             let mut ended = Ended::new();
@@ -310,43 +329,52 @@ impl Owner {
         }
     }
 
-    /// Puts accepted events into the overlay and on the way to the store.
-    fn keep(
-        &mut self,
-        key: &Key,
-        stamp: Option<Stamp>,
-        decision: &Decision,
-        partition: Partition,
-        count: &mut Count,
-    ) {
+    /// Where a key stands now: what was applied since it was counted is open.
+    fn as_of_now(&self, mut counted: Counted, partition: Partition) -> Counted {
+        let Counted { hash, key, count } = &mut counted;
+        let overlay = &self.context.overlay;
+        match overlay.open_head(self.index, *hash, key, partition) {
+            Some(head) => count.head = Some(head),
+            None if count.head.is_none() => {
+                count.elsewhere |= overlay.is_open_elsewhere(self.index, *hash, key, partition);
+            }
+            None => {}
+        }
+        counted
+    }
+
+    /// Puts accepted events into the overlay, and with that on the way to the store.
+    fn keep(&mut self, counted: Counted, stamp: Option<Stamp>, decision: &Decision) {
         let (first, records) = match decision {
             Decision::Accepted { order, record } => (*order, std::slice::from_ref(record)),
             Decision::AcceptedBatch { first, records } => (*first, &records[..]),
             Decision::Skipped | Decision::Undecided | Decision::Void(_) => return,
         };
+        let Counted { hash, key, count } = counted;
         let base = count.head.map_or(first, |head| head.base);
+        self.in_step = true;
         for (index, record) in records.iter().enumerate() {
             let order = Order(first.0 + index as u64);
             let stamp = stamp.map(|stamp| stamp.of_member(index as u32 + 1));
-            let event = stored_event(record, order, stamp);
-            self.push.bytes += event.value.len() + key.bytes().len() + crate::limits::EVENT_OVERHEAD_BYTES;
-            self.context.overlay.insert(key, base, event.clone());
-            self.push.events.push(NewEvent { key: key.clone(), event });
+            self.context.overlay.insert(self.index, hash, &key, base, stored_event(record, order, stamp));
         }
-        let next = Order(first.0 + records.len() as u64);
-        count.head = Some(Head { partition, base, next });
     }
 }
 
 impl Count {
-    fn add(&mut self, partition: Partition, heads: &Heads) {
-        let parts = match heads {
-            Heads::None => &[][..],
-            Heads::One(head) => std::slice::from_ref(head),
-            Heads::Split(parts) => parts,
-        };
-        self.head = parts.iter().find(|head| head.partition == partition).copied();
-        self.elsewhere |= parts.iter().any(|head| head.partition != partition);
+    /// What the overlay says.
+    fn add(&mut self, partition: Partition, heads: &[Head]) {
+        self.head = heads.iter().find(|head| head.partition == partition).copied();
+        self.elsewhere |= heads.iter().any(|head| head.partition != partition);
+    }
+
+    /// What the store says of a key that the overlay does not know in this partition.
+    fn add_stored(&mut self, partition: Partition, heads: &Heads) {
+        match heads {
+            Heads::None => {}
+            Heads::One(head) => self.add(partition, std::slice::from_ref(head)),
+            Heads::Split(parts) => self.add(partition, parts),
+        }
     }
 }
 

@@ -1,0 +1,160 @@
+//! A generation of the overlay: the content of one transaction, and a way to find the events of a key in it.
+//!
+//! Events lie in the order in which they were applied. Those of one (key, partition) are chained from the last to the first, and
+//! an index by hash names the last of each chain: an event costs no allocation of its own beside its row in the table.
+
+use crate::limits::EVENT_OVERHEAD_BYTES;
+use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition};
+use bkes_storage::{Checkpoint, Head, NewEvent, StoreBatch, StoredEvent};
+use hashbrown::HashTable;
+use std::collections::BTreeMap;
+
+/// No event before this one.
+const NONE: u32 = u32::MAX;
+
+/// The chain of one (key, partition).
+struct Chain {
+    /// Kept beside the index's own, which has less of it: growing needs it whole.
+    hash: u64,
+    base: Order,
+    last: u32,
+}
+
+/// What one transaction writes.
+pub struct Generation {
+    epoch: u64,
+    batch: StoreBatch,
+    /// For each event, the one before it in its chain.
+    before: Vec<u32>,
+    chains: HashTable<Chain>,
+    checkpoints: BTreeMap<Partition, Checkpoint>,
+    incarnations: BTreeMap<(Partition, Incarnation), Option<IncarnationState>>,
+    bytes: usize,
+}
+
+impl Generation {
+    /// An empty one, of a fold of this epoch.
+    pub fn new(epoch: u64) -> Generation {
+        Generation {
+            epoch,
+            batch: StoreBatch::default(),
+            before: Vec::new(),
+            chains: HashTable::new(),
+            checkpoints: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
+            bytes: 0,
+        }
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Bytes held, as the limit counts them.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many events it has.
+    pub fn len(&self) -> usize {
+        self.batch.events.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.batch.events.is_empty() && self.checkpoints.is_empty()
+    }
+
+    /// What is to be written, once sealed.
+    pub fn batch(&self) -> &StoreBatch {
+        &self.batch
+    }
+
+    pub fn insert(&mut self, hash: u64, key: &Key, base: Order, event: StoredEvent) {
+        self.bytes += event_bytes(key, &event);
+        let index = u32::try_from(self.batch.events.len()).ok().filter(|index| *index != NONE);
+        let index = index.expect("its bytes bound a generation");
+        let Generation { chains, batch: StoreBatch { events, .. }, before, .. } = self;
+        let is_same =
+            |chain: &Chain| is_of(events, chain, key) && partition_of(events, chain) == event.partition;
+        match chains.find_mut(hash, is_same) {
+            Some(chain) => {
+                let known = events[chain.last as usize].event.order;
+                assert_eq!(known.0 + 1, event.order.0, "the events of a key are applied without gaps");
+                before.push(chain.last);
+                chain.last = index;
+            }
+            None => {
+                before.push(NONE);
+                chains.insert_unique(hash, Chain { hash, base, last: index }, |chain| chain.hash);
+            }
+        }
+        events.push(NewEvent { key: key.clone(), event });
+    }
+
+    /// Adds what covers the events so far; a later state of the same thing replaces an earlier.
+    pub fn cover(
+        &mut self,
+        checkpoints: impl IntoIterator<Item = (Partition, Checkpoint)>,
+        incarnations: impl IntoIterator<Item = (Partition, Incarnation, Option<IncarnationState>)>,
+    ) {
+        self.checkpoints.extend(checkpoints);
+        let keyed =
+            incarnations.into_iter().map(|(partition, incarnation, state)| ((partition, incarnation), state));
+        self.incarnations.extend(keyed);
+    }
+
+    /// Ends it: from here on it is what a transaction writes.
+    pub fn seal(mut self) -> Generation {
+        self.batch.checkpoints = std::mem::take(&mut self.checkpoints).into_iter().collect();
+        let incarnations = std::mem::take(&mut self.incarnations).into_iter();
+        self.batch.incarnations = incarnations.map(|((p, i), state)| (p, i, state)).collect();
+        self
+    }
+
+    /// Where a key stands in a partition, if there are events of it.
+    pub fn head(&self, hash: u64, key: &Key, partition: Partition) -> Option<Head> {
+        self.chain(hash, key, partition).map(|chain| self.head_of(chain))
+    }
+
+    /// Where a key stands in each partition that has events of it.
+    pub fn heads(&self, hash: u64, key: &Key, out: &mut Vec<Head>) {
+        let chains = self.chains.iter_hash(hash).filter(|chain| is_of(&self.batch.events, chain, key));
+        out.extend(chains.map(|chain| self.head_of(chain)));
+    }
+
+    /// Adds the events of a key in a partition to `out`, in order.
+    pub fn copy(&self, hash: u64, key: &Key, partition: Partition, out: &mut Vec<StoredEvent>) {
+        let start = out.len();
+        let mut at = self.chain(hash, key, partition).map_or(NONE, |chain| chain.last);
+        while at != NONE {
+            out.push(self.batch.events[at as usize].event.clone());
+            at = self.before[at as usize];
+        }
+        out[start..].reverse();
+    }
+
+    fn chain(&self, hash: u64, key: &Key, partition: Partition) -> Option<&Chain> {
+        let events = &self.batch.events;
+        let is_same = |chain: &Chain| is_of(events, chain, key) && partition_of(events, chain) == partition;
+        self.chains.find(hash, is_same)
+    }
+
+    fn head_of(&self, chain: &Chain) -> Head {
+        let StoredEvent { partition, order, .. } = self.batch.events[chain.last as usize].event;
+        Head { partition, base: chain.base, next: Order(order.0 + 1) }
+    }
+}
+
+fn is_of(events: &[NewEvent], chain: &Chain, key: &Key) -> bool {
+    events[chain.last as usize].key == *key
+}
+
+fn partition_of(events: &[NewEvent], chain: &Chain) -> Partition {
+    events[chain.last as usize].event.partition
+}
+
+fn event_bytes(key: &Key, event: &StoredEvent) -> usize {
+    let headers: usize =
+        event.headers.iter().map(|h| h.name.len() + h.value.as_ref().map_or(0, |v| v.len()) + 64).sum();
+    key.bytes().len() + event.value.len() + headers + EVENT_OVERHEAD_BYTES
+}

@@ -1,0 +1,103 @@
+//! The overlay's generations: what is seen when, and what a transaction is given.
+
+use super::*;
+use bkes_core::{Offset, Position};
+use bytes::Bytes;
+
+fn event(partition: u32, order: u64) -> StoredEvent {
+    StoredEvent {
+        order: Order(order),
+        partition: Partition(partition),
+        offset: Offset(order),
+        timestamp: None,
+        value: Bytes::from_static(b"value"),
+        tombstone: false,
+        stamp: None,
+        headers: Vec::new(),
+    }
+}
+
+fn key(name: &str) -> Key {
+    Key::new(name.to_owned()).expect("not empty")
+}
+
+fn insert(overlay: &Overlay, name: &str, partition: u32, orders: std::ops::Range<u64>) {
+    let key = key(name);
+    for order in orders {
+        overlay.insert(0, overlay.hash(&key), &key, Order(0), event(partition, order));
+    }
+}
+
+fn checkpoint(position: u64) -> (Partition, Checkpoint) {
+    (Partition(0), Checkpoint { position: Position(position), ..Checkpoint::default() })
+}
+
+fn orders(overlay: &Overlay, name: &str) -> Vec<(u32, Vec<u64>)> {
+    let parts = overlay.copy(&key(name)).into_iter();
+    let mut parts: Vec<(u32, Vec<u64>)> = parts
+        .map(|part| {
+            let orders: Vec<u64> = part.events.iter().map(|event| event.order.0).collect();
+            assert_eq!(part.head.next.0, orders.last().expect("a part has an event") + 1);
+            (part.head.partition.0, orders)
+        })
+        .collect();
+    parts.sort();
+    parts
+}
+
+#[test]
+fn events_are_seen_at_once_and_until_their_commit() {
+    let overlay = Overlay::new(1);
+    insert(&overlay, "a", 0, 3..6);
+    insert(&overlay, "b", 0, 0..1);
+    assert_eq!(orders(&overlay, "a"), [(0, vec![3, 4, 5])]);
+    assert!(overlay.seal(0, 0).is_none(), "a step that has not ended is not torn");
+    assert_eq!(overlay.end_step(0, [checkpoint(7)], []), 4);
+    let sealed = overlay.seal(0, 0).expect("there is something");
+    assert_eq!(sealed.batch().events.len(), 4);
+    assert_eq!(sealed.batch().checkpoints, [checkpoint(7)]);
+    insert(&overlay, "a", 0, 6..8);
+    insert(&overlay, "a", 2, 0..1);
+    assert_eq!(orders(&overlay, "a"), [(0, vec![3, 4, 5, 6, 7]), (2, vec![0])]);
+    let mut heads = Vec::new();
+    overlay.heads(overlay.hash(&key("a")), &key("a"), &mut heads);
+    heads.sort_by_key(|head| head.partition);
+    let next: Vec<(u32, u64)> = heads.iter().map(|head| (head.partition.0, head.next.0)).collect();
+    assert_eq!(next, [(0, 8), (2, 1)]);
+    overlay.clear(0);
+    assert_eq!(orders(&overlay, "a"), [(0, vec![6, 7]), (2, vec![0])]);
+    assert!(orders(&overlay, "b").is_empty());
+    overlay.end_step(0, [checkpoint(9), checkpoint(10)], []);
+    let sealed = overlay.seal(0, 0).expect("there is something");
+    assert_eq!(sealed.batch().checkpoints, [checkpoint(10)], "the last one counts");
+    overlay.clear(0);
+    assert_eq!((overlay.bytes(), overlay.copy(&key("a")).len()), (0, 0));
+}
+
+#[test]
+fn what_a_fold_of_another_epoch_left_is_dropped() {
+    let overlay = Overlay::new(2);
+    insert(&overlay, "a", 0, 0..2);
+    overlay.end_step(0, [checkpoint(2)], []);
+    assert!(overlay.seal(0, 2).is_none());
+    assert!(orders(&overlay, "a").is_empty());
+    insert(&overlay, "a", 0, 0..1);
+    overlay.restart(0, 4);
+    assert_eq!(overlay.bytes(), 0);
+    insert(&overlay, "a", 0, 5..6);
+    overlay.end_step(0, [checkpoint(6)], []);
+    assert_eq!(overlay.seal(0, 4).expect("this epoch's").batch().events.len(), 1);
+}
+
+#[test]
+fn keys_of_many_events_are_found_whatever_their_hash() {
+    let overlay = Overlay::new(1);
+    for order in 0..20 {
+        for n in 0..300 {
+            insert(&overlay, &format!("key-{n}"), n % 3, order..order + 1);
+        }
+    }
+    for n in 0..300 {
+        assert_eq!(orders(&overlay, &format!("key-{n}")), [(n % 3, (0..20).collect())]);
+    }
+}
