@@ -22,6 +22,10 @@ pub const SYNC_INTERVAL_MS: u64 = 1_000;
 /// Bytes of commits that are not lasting yet; redb keeps their pages in memory.
 pub const SYNC_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// The longest an append is gathered behind others of its partition: a log that takes longer than this to answer is far away or
+/// in trouble, and more requests under way at once help then.
+pub const GATHER_MS_MAX: u64 = 20;
+
 /// Records applied by the fast path that reading has not confirmed yet, per partition. Above it appends wait for tailing.
 pub const UNCONFIRMED_MAX: usize = 100_000;
 

@@ -16,13 +16,14 @@ pub use generation::Generation;
 use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition};
 use bkes_storage::{Checkpoint, Head, StoredEvent};
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Applied events by key, shared by owners, writer and readers.
 pub struct Overlay {
     lanes: Vec<Lane>,
     hasher: hashbrown::DefaultHashBuilder,
+    cleared: AtomicU64,
 }
 
 struct Lane {
@@ -58,6 +59,7 @@ impl Overlay {
         Overlay {
             lanes: (0..owners).map(|_| lane()).collect(),
             hasher: hashbrown::DefaultHashBuilder::default(),
+            cleared: AtomicU64::new(0),
         }
     }
 
@@ -74,6 +76,11 @@ impl Overlay {
     /// Bytes of the generation an owner has open.
     pub fn open_bytes(&self, owner: usize) -> usize {
         self.lanes[owner].open_bytes()
+    }
+
+    /// How often something was dropped. While this does not change, everything applied since is still here.
+    pub fn cleared(&self) -> u64 {
+        self.cleared.load(Ordering::SeqCst)
     }
 
     /// How many lanes there are.
@@ -179,6 +186,7 @@ impl Overlay {
         let open = std::mem::replace(&mut generations.open, next);
         lane.open_bytes.store(0, Ordering::Relaxed);
         if open.epoch() != epoch {
+            self.cleared.fetch_add(1, Ordering::SeqCst);
             return None;
         }
         lane.sealed_bytes.store(open.bytes(), Ordering::Relaxed);
@@ -190,6 +198,7 @@ impl Overlay {
     /// Drops the generation an owner had sealed: it is committed, or its fold begins anew.
     pub fn clear(&self, owner: usize) {
         let lane = &self.lanes[owner];
+        self.cleared.fetch_add(1, Ordering::SeqCst);
         let sealed = lane.write().sealed.take();
         lane.sealed_bytes.store(0, Ordering::Relaxed);
         // Freed here, not under the lock.
@@ -199,6 +208,7 @@ impl Overlay {
     /// The owner's fold begins anew: nothing of the old one is left, and what it adds now is of this epoch.
     pub fn restart(&self, owner: usize, epoch: u64) {
         let lane = &self.lanes[owner];
+        self.cleared.fetch_add(1, Ordering::SeqCst);
         let mut generations = lane.write();
         let open = std::mem::replace(&mut generations.open, Generation::new(epoch));
         let sealed = generations.sealed.take();

@@ -8,8 +8,10 @@
 //! the overlay has the event; nothing is sent for a partition that is not caught up, is degraded, or cannot be decided.
 
 mod append;
+mod gather;
 mod tail;
 
+use self::gather::Gathered;
 use crate::api::{AppendError, AppendRequest, Appended, Unready};
 use crate::board::{Board, PartitionBoard};
 use crate::limits::{COMMIT_BYTES_MAX, POLL_RECORDS_MAX, RETRY_MS};
@@ -18,7 +20,7 @@ use crate::writer::WriterInbox;
 use bkes_core::sequence::{NowMs, Said, Sequencer, Settled};
 use bkes_core::{AcceptRule, Incarnation, Key, Partition, PartitionerEvidence, Position, Record, Stamp};
 use bkes_log::{AppenderState, Log, LogAppender, LogReader, ReadEvent, Report, Token, Waker, Watermarks};
-use bkes_storage::{Checkpoint, Fingerprint, Loaded, Store};
+use bkes_storage::{Checkpoint, Fingerprint, Head, Loaded, Store};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, VecDeque};
@@ -169,6 +171,8 @@ struct Owned {
     checkpoint: Checkpoint,
     /// Applied without being read, oldest first: reading must find the same. The first may be from an earlier run.
     unconfirmed: VecDeque<Fingerprint>,
+    /// Records that were sent and not reported on.
+    unreported: usize,
     /// Reading ended for good until a command says otherwise.
     lost: Option<Position>,
     dirty: bool,
@@ -189,6 +193,9 @@ struct Sent {
     partition: Partition,
     stamp: Stamp,
     record: Record,
+    /// Where its aggregate stood when it was sent, and how often the overlay had dropped something before that was looked up.
+    head: Option<Head>,
+    cleared: u64,
 }
 
 /// One owner's state.
@@ -203,6 +210,8 @@ pub struct Owner {
     appender_retry_at: NowMs,
     partitions: BTreeMap<Partition, Owned>,
     sent: HashMap<Token, Sent>,
+    /// Appends that are not sent yet, by the partition their key hashes to.
+    gathered: BTreeMap<Partition, Gathered>,
     next_token: Token,
     /// What foreign records of this step say about their writers' partitioner.
     evidence: PartitionerEvidence,
@@ -248,6 +257,7 @@ impl Owner {
             appender_retry_at: 0,
             partitions: BTreeMap::new(),
             sent: HashMap::new(),
+            gathered: BTreeMap::new(),
             next_token: 0,
             evidence: PartitionerEvidence::default(),
             read_retry_at: 0,
@@ -270,6 +280,7 @@ impl Owner {
         let mut busy = self.take_commands(now);
         busy |= self.take_reports(now);
         busy |= self.take_records(now);
+        self.launch(now);
         self.keep_appender(now);
         self.tick(now);
         self.flush();
@@ -295,12 +306,13 @@ impl Owner {
         board.stored.store(held.map_or(0, |checkpoint| checkpoint.position.0), Ordering::Release);
         board.cut.store(checkpoint.cut, Ordering::Release);
         board.set_counters(checkpoint.counters);
-        let sequencer = match self.partitions.remove(&partition) {
-            Some(owned) => owned.sequencer,
-            None => Sequencer::new(self.incarnation),
+        let (sequencer, unreported) = match self.partitions.remove(&partition) {
+            Some(owned) => (owned.sequencer, owned.unreported),
+            None => (Sequencer::new(self.incarnation), 0),
         };
         let unconfirmed = checkpoint.fingerprint.into_iter().collect();
-        let mut owned = Owned { board, rule, sequencer, checkpoint, unconfirmed, lost: None, dirty: false };
+        let mut owned =
+            Owned { board, rule, sequencer, checkpoint, unconfirmed, unreported, lost: None, dirty: false };
         let start = owned.reading_start(low);
         self.reader.assign(partition, start);
         self.partitions.insert(partition, owned);
@@ -313,7 +325,7 @@ impl Owner {
         let busy = !commands.is_empty();
         for command in commands.drain(..) {
             match command {
-                Command::Append(waiting) => self.admit(waiting, now),
+                Command::Append(waiting) => self.gather(waiting, now),
                 Command::Marks { partition, marks, asked } => self.looked(partition, marks, asked, now),
                 Command::Add { board } => self.adopt(board, &Loaded::default()),
                 Command::Restart { loaded, epoch } => self.restart(&loaded, epoch),
@@ -447,7 +459,9 @@ impl Owner {
         let doubts = self.partitions.values().filter_map(|owned| owned.sequencer.deadline());
         let retry = self.appender.is_none().then_some(self.appender_retry_at);
         let read = (self.read_retry_at > now).then_some(self.read_retry_at);
-        OwnerStep::Idle(doubts.chain(self.stopping).chain(retry).chain(read).min())
+        OwnerStep::Idle(
+            doubts.chain(self.stopping).chain(retry).chain(read).chain(self.launch_deadline()).min(),
+        )
     }
 
     fn begin_stop(&mut self, deadline: NowMs) {

@@ -1,5 +1,6 @@
 //! Appends in an owner's hands: admitted, checked against the count, numbered, sent, and answered when the log has decided.
 
+use super::gather::Located;
 use super::{Command, Ended, Owner, Sent, Ticket, Waiting};
 use crate::api::{AppendError, Appended, Expected, Unready};
 use crate::board::Placing;
@@ -7,7 +8,7 @@ use bkes_core::marker::{BatchPlace, Marker, Stamp};
 use bkes_core::sequence::{NowMs, Outcome, Said};
 use bkes_core::{Key, Offset, Order, Partition, Record, TimestampMs};
 use bkes_log::{AppenderState, Delivery, NewRecord, Report, SendError, Token};
-use bkes_storage::{Head, Heads, StoreError};
+use bkes_storage::{Heads, StoreError};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
@@ -15,13 +16,9 @@ use std::sync::atomic::Ordering;
 pub(super) type Place = (Partition, Offset, Option<TimestampMs>);
 
 impl Owner {
-    /// Takes an append in: it goes to the owner of its aggregate's partition, waits for its turn, or is sent.
-    pub(super) fn admit(&mut self, waiting: Waiting, now: NowMs) {
-        let heads = match self.aggregate(&waiting.request.key) {
-            Ok(heads) => heads,
-            Err(error) => return self.refuse(waiting, self.store_trouble(error)),
-        };
-        let partition = match self.partition_of(&waiting.request.key, &heads) {
+    /// An append's aggregate is located: it goes to the owner of that partition, waits for its turn, or is sent.
+    pub(super) fn admit(&mut self, waiting: Waiting, located: &Located, now: NowMs) {
+        let partition = match self.partition_of(&waiting.request.key, &located.heads) {
             Ok(partition) => partition,
             Err(error) => return self.refuse(waiting, error),
         };
@@ -41,14 +38,14 @@ impl Owner {
             let key = waiting.request.key.clone();
             return owned.sequencer.wait(&key, waiting);
         }
-        self.begin(partition, &heads, waiting, VecDeque::new(), now);
+        self.begin(partition, located, waiting, VecDeque::new(), now);
     }
 
     /// Sends an append if its order is the next one; gives the queue back when nothing was put in flight.
     fn begin(
         &mut self,
         partition: Partition,
-        heads: &Heads,
+        located: &Located,
         waiting: Waiting,
         rest: VecDeque<Waiting>,
         now: NowMs,
@@ -56,7 +53,7 @@ impl Owner {
         if waiting.to.is_closed() {
             return Some(rest);
         }
-        let first = match self.check(partition, heads, &waiting, now) {
+        let first = match self.check(partition, &located.heads, &waiting, now) {
             Ok(first) => first,
             Err(error) => {
                 self.refuse(waiting, error);
@@ -74,7 +71,7 @@ impl Owner {
             let place = (count > 1).then_some(BatchPlace { i, count });
             let stamp = Stamp { incarnation: flight.0, number: flight.1, place };
             let marker = Marker { stamp, order: Order(first.0 + index as u64) };
-            let Err(error) = self.send(partition, &key, value, marker) else { continue };
+            let Err(error) = self.send(partition, &key, value, marker, located) else { continue };
             if i == 1 {
                 let owned = self.partitions.get_mut(&partition).expect("the caller found it");
                 let (ticket, rest) = owned.sequencer.withdraw(flight);
@@ -100,6 +97,7 @@ impl Owner {
         key: &Key,
         value: bytes::Bytes,
         marker: Marker,
+        located: &Located,
     ) -> Result<(), SendError> {
         let headers = marker.headers().to_vec();
         let record = Record {
@@ -120,7 +118,13 @@ impl Owner {
         let down = || SendError::Down { detail: "no producer handle".into() };
         self.appender.as_mut().ok_or_else(down)?.send(new, token)?;
         self.next_token += 1;
-        self.sent.insert(token, Sent { partition, stamp: marker.stamp, record });
+        let head = match &located.heads {
+            Heads::One(head) => Some(*head),
+            Heads::None | Heads::Split(_) => None,
+        };
+        let cleared = located.cleared;
+        self.sent.insert(token, Sent { partition, stamp: marker.stamp, record, head, cleared });
+        self.partitions.get_mut(&partition).expect("the caller found it").unreported += 1;
         Ok(())
     }
 
@@ -256,15 +260,13 @@ impl Owner {
         self.context.writer.set_identity(crate::start::identity_of(&self.context.topic, placing));
     }
 
-    /// Where an aggregate stands: the overlay first, then the store, so that nothing is missed in between.
-    fn aggregate(&self, key: &Key) -> Result<Heads, StoreError> {
-        let mut heads: Vec<Head> = Vec::new();
-        let overlay = &self.context.overlay;
-        overlay.heads(overlay.hash(key), key, &mut heads);
-        let mut stored = Vec::with_capacity(1);
-        self.context.store.heads(std::slice::from_ref(key), &mut stored)?;
-        self.check_epoch()?;
-        Ok(crate::read::merge_heads(heads, stored.pop().unwrap_or(Heads::None)))
+    /// A record was reported on: it is no longer on its way.
+    pub(super) fn arrived(&mut self, token: Token) -> Option<Sent> {
+        let sent = self.sent.remove(&token)?;
+        if let Some(owned) = self.partitions.get_mut(&sent.partition) {
+            owned.unreported -= 1;
+        }
+        Some(sent)
     }
 
     /// The log reported on a record.
@@ -283,7 +285,7 @@ impl Owner {
     }
 
     pub(super) fn said(&mut self, token: Token, said: Said, now: NowMs) {
-        let Some(Sent { partition, stamp, .. }) = self.sent.remove(&token) else { return };
+        let Some(Sent { partition, stamp, .. }) = self.arrived(token) else { return };
         let Some(owned) = self.partitions.get_mut(&partition) else { return };
         let mut ended = Ended::new();
         let position = owned.checkpoint.position;
@@ -322,28 +324,26 @@ impl Owner {
             };
             drop(to.send(answer));
             while let Some(waiting) = queue.pop_front() {
-                let located = self
-                    .aggregate(&settled.key)
-                    .map_err(|error| self.store_trouble(error))
-                    .and_then(|heads| {
-                        let partition = self.partition_of(&settled.key, &heads)?;
-                        Ok((partition, heads))
-                    });
+                let located = self.locate_one(&settled.key).map_err(|error| self.store_trouble(&error));
+                let located = located.and_then(|located| {
+                    let partition = self.partition_of(&settled.key, &located.heads)?;
+                    Ok((partition, located))
+                });
                 match located {
                     Err(error) => self.refuse(waiting, error),
-                    Ok((partition, heads)) if self.partitions.contains_key(&partition) => {
-                        match self.begin(partition, &heads, waiting, queue, now) {
+                    Ok((partition, located)) if self.partitions.contains_key(&partition) => {
+                        match self.begin(partition, &located, waiting, queue, now) {
                             Some(rest) => queue = rest,
                             None => break,
                         }
                     }
-                    Ok(_) => self.admit(waiting, now),
+                    Ok((_, located)) => self.admit(waiting, &located, now),
                 }
             }
         }
     }
 
-    fn refuse(&self, waiting: Waiting, error: AppendError) {
+    pub(super) fn refuse(&self, waiting: Waiting, error: AppendError) {
         if matches!(error, AppendError::Conflict { .. } | AppendError::AlreadyExists { .. }) {
             self.context.board.conflicts.fetch_add(1, Ordering::Relaxed);
         }
@@ -351,8 +351,8 @@ impl Owner {
     }
 
     /// A store that cannot be asked: nothing was sent, so the append is unavailable.
-    fn store_trouble(&self, error: StoreError) -> AppendError {
-        match &error {
+    pub(super) fn store_trouble(&self, error: &StoreError) -> AppendError {
+        match error {
             StoreError::Damaged { detail } => self.context.writer.damaged(self.epoch, detail.clone()),
             StoreError::ReadFailed { detail } => self.context.writer.unreadable(detail.clone()),
             _ => {}

@@ -4,7 +4,7 @@
 //! one we know.
 
 use super::append::Place;
-use super::{Ended, Owner};
+use super::{Ended, Owner, Sent};
 use crate::limits::UNCONFIRMED_MAX;
 use bkes_core::marker::is_reserved;
 use bkes_core::sequence::NowMs;
@@ -66,8 +66,8 @@ impl Owner {
         }
         let key = sent.record.aggregate().expect("an append has a key");
         let hash = self.context.overlay.hash(&key);
-        let Ok(count) = self.count(sent.partition, hash, &key) else { return false };
-        let sent = self.sent.remove(&token).expect("just found");
+        let Ok(count) = self.count_sent(sent, hash, &key) else { return false };
+        let sent = self.arrived(token).expect("just found");
         let record = Record { offset, timestamp: Some(timestamp), ..sent.record };
         self.apply(record, Some(Counted { hash, key, count }), now, true);
         true
@@ -143,12 +143,17 @@ impl Owner {
         Ok(counts)
     }
 
-    fn count(&self, partition: Partition, hash: u64, key: &Key) -> Result<Count, StoreError> {
+    /// Where the key of a record of our own stands. What was known when it was sent holds as long as all that was applied since
+    /// is in the overlay.
+    fn count_sent(&self, sent: &Sent, hash: u64, key: &Key) -> Result<Count, StoreError> {
+        let (overlay, partition) = (&self.context.overlay, sent.partition);
         let mut heads = Vec::new();
-        self.context.overlay.heads(hash, key, &mut heads);
+        overlay.heads(hash, key, &mut heads);
         let mut count = Count::default();
         count.add(partition, &heads);
-        if count.head.is_none() {
+        if count.head.is_none() && overlay.cleared() == sent.cleared {
+            count.head = sent.head;
+        } else if count.head.is_none() {
             let mut stored = Vec::with_capacity(1);
             self.context.store.heads(std::slice::from_ref(key), &mut stored)?;
             count.add_stored(partition, stored.first().unwrap_or(&Heads::None));

@@ -1,0 +1,106 @@
+//! Gathering: appends that came while others of their partition are on the way to the log go out together.
+//!
+//! The log stores what it is handed at once as one batch, so ten records in one request cost little more than one. A lone append
+//! never waits: with nothing on the way it is sent at once. Behind what is on the way, a partition's appends are gathered until
+//! there are as many as that, or until all of it was reported: requests grow with the load, and two or three are under way. The
+//! aggregates of a group are looked up in one snapshot of the store.
+
+use super::{Owner, Waiting};
+use crate::limits::GATHER_MS_MAX;
+use crate::read::merge_heads;
+use bkes_core::sequence::NowMs;
+use bkes_core::{Key, Partition};
+use bkes_log::AppenderState;
+use bkes_storage::{Head, Heads, StoreError};
+
+/// Appends that wait to be sent together.
+#[derive(Default)]
+pub struct Gathered {
+    queue: Vec<Waiting>,
+    since: NowMs,
+}
+
+/// Where an aggregate stands, and how often the overlay had dropped something before it was looked up.
+pub struct Located {
+    pub heads: Heads,
+    pub cleared: u64,
+}
+
+impl Owner {
+    /// Takes an append in. Its partition is guessed by its hash: where the aggregate lives is looked up when it is sent.
+    pub(super) fn gather(&mut self, waiting: Waiting, now: NowMs) {
+        let placing = self.context.board.placing();
+        let place = |p: bkes_core::Partitioner| p.place(waiting.request.key.as_ref(), placing.partitions);
+        let guess = placing.partitioner.map_or(Partition(0), place);
+        let gathered = self.gathered.entry(guess).or_default();
+        if gathered.queue.is_empty() {
+            gathered.since = now;
+        }
+        gathered.queue.push(waiting);
+    }
+
+    /// Sends the groups that are due.
+    pub(super) fn launch(&mut self, now: NowMs) {
+        let is_up = matches!(self.appender.as_ref().map(|a| a.state()), Some(AppenderState::Up));
+        let at_once = self.stopping.is_some() || !is_up;
+        let due = |partition: &Partition, gathered: &Gathered| {
+            let on_the_way = self.partitions.get(partition).map_or(0, |owned| owned.unreported);
+            at_once || gathered.queue.len() >= on_the_way || now >= gathered.since + GATHER_MS_MAX
+        };
+        let due: Vec<Partition> = self
+            .gathered
+            .iter()
+            .filter(|(partition, gathered)| !gathered.queue.is_empty() && due(partition, gathered))
+            .map(|(partition, _)| *partition)
+            .collect();
+        for partition in due {
+            let gathered = self.gathered.get_mut(&partition).expect("just found");
+            let mut group = std::mem::take(&mut gathered.queue);
+            let keys: Vec<Key> = group.iter().map(|waiting| waiting.request.key.clone()).collect();
+            match self.locate(&keys) {
+                Ok(located) => {
+                    group.drain(..).zip(located).for_each(|(waiting, at)| self.admit(waiting, &at, now));
+                }
+                Err(error) => {
+                    for waiting in group.drain(..) {
+                        self.refuse(waiting, self.store_trouble(&error));
+                    }
+                }
+            }
+            // Its room is used again.
+            if let Some(gathered) =
+                self.gathered.get_mut(&partition).filter(|gathered| gathered.queue.is_empty())
+            {
+                gathered.queue = group;
+            }
+        }
+    }
+
+    /// When a group is due for the time alone.
+    pub(super) fn launch_deadline(&self) -> Option<NowMs> {
+        let waiting = self.gathered.values().filter(|gathered| !gathered.queue.is_empty());
+        waiting.map(|gathered| gathered.since + GATHER_MS_MAX).min()
+    }
+
+    /// Where aggregates stand: the overlay first, then the store, so that nothing is missed in between.
+    pub(super) fn locate(&self, keys: &[Key]) -> Result<Vec<Located>, StoreError> {
+        let overlay = &self.context.overlay;
+        let cleared = overlay.cleared();
+        let applied = keys.iter().map(|key| {
+            let mut heads: Vec<Head> = Vec::new();
+            overlay.heads(overlay.hash(key), key, &mut heads);
+            heads
+        });
+        let applied: Vec<Vec<Head>> = applied.collect();
+        let mut stored = Vec::with_capacity(keys.len());
+        self.context.store.heads(keys, &mut stored)?;
+        self.check_epoch()?;
+        let merged = applied.into_iter().zip(stored).map(|(applied, stored)| merge_heads(applied, stored));
+        Ok(merged.map(|heads| Located { heads, cleared }).collect())
+    }
+
+    /// Where one aggregate stands.
+    pub(super) fn locate_one(&self, key: &Key) -> Result<Located, StoreError> {
+        Ok(self.locate(std::slice::from_ref(key))?.pop().expect("one answer for each key"))
+    }
+}
