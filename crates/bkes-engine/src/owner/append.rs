@@ -19,7 +19,7 @@ impl Owner {
     pub(super) fn admit(&mut self, waiting: Waiting, now: NowMs) {
         let heads = match self.aggregate(&waiting.request.key) {
             Ok(heads) => heads,
-            Err(error) => return self.refuse(waiting, self.store_trouble(error)),
+            Err(error) => return self.refuse(waiting, error),
         };
         let partition = match self.partition_of(&waiting.request.key, &heads) {
             Ok(partition) => partition,
@@ -147,9 +147,6 @@ impl Owner {
         if owned.checkpoint.cut && !self.context.options.allow_cut {
             return Err(AppendError::Cut { partition });
         }
-        if head.is_none() {
-            self.all_read().map_err(AppendError::Unavailable)?;
-        }
         let order = match (request.expected, head) {
             (Expected::New, None) => Order::FIRST,
             (Expected::New, Some(current)) => return Err(AppendError::AlreadyExists { current }),
@@ -221,7 +218,6 @@ impl Owner {
                 Err(AppendError::Split { partitions: parts.iter().map(|head| head.partition).collect() })
             }
             Heads::None => {
-                self.all_read().map_err(AppendError::Unavailable)?;
                 self.decide_partitioner(0);
                 let Placing { partitions, partitioner } = self.context.board.placing();
                 let Some(partitioner) = partitioner else {
@@ -256,15 +252,20 @@ impl Owner {
         self.context.writer.set_identity(crate::start::identity_of(&self.context.topic, placing));
     }
 
-    /// Where an aggregate stands: the overlay first, then the store, so that nothing is missed in between.
-    fn aggregate(&self, key: &Key) -> Result<Heads, StoreError> {
+    /// Where an aggregate stands: the overlay first, then the store, so that nothing is missed in between. Whether everything
+    /// was read is asked before both: a partition of another owner that catches up meanwhile may hold the key.
+    fn aggregate(&self, key: &Key) -> Result<Heads, AppendError> {
+        let all_read = self.all_read();
         let mut heads: Vec<Head> = Vec::new();
         let overlay = &self.context.overlay;
         overlay.heads(overlay.hash(key), key, &mut heads);
         let mut stored = Vec::with_capacity(1);
-        self.context.store.heads(std::slice::from_ref(key), &mut stored)?;
-        self.check_epoch()?;
-        Ok(crate::read::merge_heads(heads, stored.pop().unwrap_or(Heads::None)))
+        let asked = self.context.store.heads(std::slice::from_ref(key), &mut stored);
+        asked.and_then(|()| self.check_epoch()).map_err(|error| self.store_trouble(error))?;
+        match crate::read::merge_heads(heads, stored.pop().unwrap_or(Heads::None)) {
+            Heads::None => all_read.map(|()| Heads::None).map_err(AppendError::Unavailable),
+            heads => Ok(heads),
+        }
     }
 
     /// The log reported on a record.
@@ -322,13 +323,10 @@ impl Owner {
             };
             drop(to.send(answer));
             while let Some(waiting) = queue.pop_front() {
-                let located = self
-                    .aggregate(&settled.key)
-                    .map_err(|error| self.store_trouble(error))
-                    .and_then(|heads| {
-                        let partition = self.partition_of(&settled.key, &heads)?;
-                        Ok((partition, heads))
-                    });
+                let located = self.aggregate(&settled.key).and_then(|heads| {
+                    let partition = self.partition_of(&settled.key, &heads)?;
+                    Ok((partition, heads))
+                });
                 match located {
                     Err(error) => self.refuse(waiting, error),
                     Ok((partition, heads)) if self.partitions.contains_key(&partition) => {
