@@ -82,6 +82,15 @@ impl PartitionBoard {
         }
     }
 
+    /// Marks the partition as not served, for a reason that outweighs any given before: only people can help.
+    pub fn condemn(&self, reason: String) {
+        let mut degraded = lock(&self.degraded);
+        if degraded.as_ref() != Some(&reason) {
+            tracing::error!(partition = self.partition.0, "partition degraded: {reason}");
+            *degraded = Some(reason);
+        }
+    }
+
     /// The fold begins anew.
     pub fn restore(&self) {
         *lock(&self.degraded) = None;
@@ -248,6 +257,12 @@ impl Board {
             target += if to == TARGET_UNKNOWN { at } else { to.max(at) };
         }
         Some(Unready::CatchingUp { applied, target })
+    }
+
+    /// The partitions that the fold of this epoch was not yet applied to up to their targets.
+    pub fn behind(&self, epoch: u64) -> Vec<Partition> {
+        let partitions = self.partitions();
+        partitions.iter().filter(|p| !p.is_caught_up(epoch)).map(|p| p.partition).collect()
     }
 
     /// Why the engine as a whole is not ready.

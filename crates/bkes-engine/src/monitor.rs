@@ -4,7 +4,7 @@
 //! stalls, finds new partitions, and sees whether the topic is still the one the store belongs to.
 
 use crate::board::{Board, PartitionBoard, Placing, TARGET_UNKNOWN};
-use crate::owner::{Command, OwnerInbox};
+use crate::owner::{Command, Look, OwnerInbox};
 use crate::start::identity_of;
 use crate::writer::{WriterInbox, another_topic};
 use bkes_core::sequence::NowMs;
@@ -46,11 +46,17 @@ impl Monitor {
         let mut failed = looked.err();
         let mut answered = 0;
         for board in boards {
-            let asked = clock();
+            let (asked, target) = (clock(), board.target.load(Ordering::Acquire));
+            let applied_before = Position(board.applied.load(Ordering::Acquire));
             match self.log.watermarks(board.partition) {
                 Ok(marks) => {
                     answered += 1;
-                    self.note(&board, marks, asked, clock());
+                    lower_target(&board, target, marks);
+                    self.note(
+                        &board,
+                        Look { partition: board.partition, marks, asked, applied_before },
+                        clock(),
+                    );
                 }
                 Err(error) => {
                     tracing::debug!(
@@ -87,7 +93,8 @@ impl Monitor {
         &self.owners[partition.0 as usize % self.owners.len()]
     }
 
-    fn note(&mut self, board: &Arc<PartitionBoard>, marks: Watermarks, asked: NowMs, now: NowMs) {
+    fn note(&mut self, board: &Arc<PartitionBoard>, look: Look, now: NowMs) {
+        let marks = look.marks;
         let index = board.partition.0 as usize;
         if self.last.len() <= index {
             self.last.resize(index + 1, None);
@@ -126,8 +133,7 @@ impl Monitor {
         }
         self.last[index] = Some((marks, now));
         // An owner that has ended needs no marks; its partitions are degraded or the engine stops.
-        let _ =
-            self.owner_of(board.partition).send(Command::Marks { partition: board.partition, marks, asked });
+        let _ = self.owner_of(board.partition).send(Command::Marks(look));
     }
 
     /// Another topic under the same name: nothing of the store is true of it.
@@ -135,7 +141,7 @@ impl Monitor {
         let found = self.log.identity()?;
         if found != self.identity {
             for board in self.board.partitions().iter() {
-                board.degrade(another_topic(&self.identity, &found));
+                board.condemn(another_topic(&self.identity, &found));
             }
         }
         Ok(())
@@ -169,5 +175,19 @@ impl Monitor {
             self.writer.set_identity(identity_of(&self.identity, placing));
             tracing::info!("keys are placed over {partitions} partitions now");
         }
+    }
+}
+
+/// The log ends below a target that it had reached when the question was asked: a failover lost what lay in between, and
+/// waiting for it would never end.
+fn lower_target(board: &PartitionBoard, target: u64, marks: Watermarks) {
+    let lost = target != TARGET_UNKNOWN && marks.high.0 < target;
+    let set = |to: Position| board.target.compare_exchange(target, to.0, Ordering::AcqRel, Ordering::Acquire);
+    if lost && set(marks.stable).is_ok() {
+        tracing::error!(
+            partition = board.partition.0,
+            "the log ends at {}, below {target}, which it had reached: it was truncated",
+            marks.high
+        );
     }
 }

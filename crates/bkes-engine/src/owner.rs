@@ -54,15 +54,22 @@ pub struct Ticket {
     _place: Place,
 }
 
+/// A look at a partition of the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    pub partition: Partition,
+    pub marks: Watermarks,
+    /// When the question was asked.
+    pub asked: NowMs,
+    /// What was applied when it was asked: the log cannot end below it.
+    pub applied_before: Position,
+}
+
 /// What an owner is told.
 pub enum Command {
     Append(Waiting),
-    /// The monitor looked; the query began at `asked`.
-    Marks {
-        partition: Partition,
-        marks: Watermarks,
-        asked: NowMs,
-    },
+    /// The monitor looked.
+    Marks(Look),
     /// A new partition.
     Add {
         board: Arc<PartitionBoard>,
@@ -173,6 +180,8 @@ struct Owned {
     unconfirmed: VecDeque<Fingerprint>,
     /// Records that were sent and not reported on.
     unreported: usize,
+    /// The last record that was applied by reading it, or found to be the one applied.
+    confirmed: Option<Fingerprint>,
     /// Reading ended for good until a command says otherwise.
     lost: Option<Position>,
     dirty: bool,
@@ -311,8 +320,17 @@ impl Owner {
             None => (Sequencer::new(self.incarnation), 0),
         };
         let unconfirmed = checkpoint.fingerprint.into_iter().collect();
-        let mut owned =
-            Owned { board, rule, sequencer, checkpoint, unconfirmed, unreported, lost: None, dirty: false };
+        let mut owned = Owned {
+            board,
+            rule,
+            sequencer,
+            checkpoint,
+            unconfirmed,
+            unreported,
+            confirmed: None,
+            lost: None,
+            dirty: false,
+        };
         let start = owned.reading_start(low);
         self.reader.assign(partition, start);
         self.partitions.insert(partition, owned);
@@ -326,7 +344,7 @@ impl Owner {
         for command in commands.drain(..) {
             match command {
                 Command::Append(waiting) => self.gather(waiting, now),
-                Command::Marks { partition, marks, asked } => self.looked(partition, marks, asked, now),
+                Command::Marks(look) => self.looked(look),
                 Command::Add { board } => self.adopt(board, &Loaded::default()),
                 Command::Restart { loaded, epoch } => self.restart(&loaded, epoch),
                 Command::Pending { key, reply } => drop(reply.send(self.pending(&key))),

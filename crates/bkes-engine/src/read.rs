@@ -4,7 +4,7 @@
 //! once; the other way round it could be missed.
 
 use crate::api::{Events, ReadError, ReadRequest, Unready};
-use crate::board::Board;
+use crate::board::{Board, PartitionBoard};
 use crate::overlay::{Overlay, OverlayPart};
 use bkes_core::{Key, Order};
 use bkes_storage::{Head, Heads, ReadPart, Store, StoreError, StoredEvent};
@@ -68,6 +68,12 @@ impl View<'_> {
         if !epoch.is_multiple_of(2) {
             return Err(ReadError::Unavailable(self.rebuilding()));
         }
+        // Before the copy: what catches up while we look may hold events that the copy does not have.
+        let unread = self.board.catching_up();
+        let behind = match unread {
+            Some(_) => self.board.behind(epoch),
+            None => Vec::new(),
+        };
         let overlay = self.overlay.copy(key);
         let mut stored = Vec::with_capacity(1);
         self.store
@@ -77,14 +83,16 @@ impl View<'_> {
         let heads = merge_heads(overlay.iter().map(|part| part.head).collect(), stored.clone());
         let located = Located { overlay, stored: parts(stored), heads: parts(heads), epoch };
         if located.heads.is_empty() {
-            if let Some(unready) = self.board.catching_up() {
+            if let Some(unready) = unread {
                 return Err(ReadError::Unavailable(unready));
             }
             return Err(ReadError::NoSuchAggregate { key: key.clone() });
         }
         for head in &located.heads {
             let board = self.board.partition(head.partition);
-            let Some(board) = board.filter(|board| board.is_caught_up(epoch)) else {
+            let served =
+                |board: &PartitionBoard| board.is_caught_up(epoch) && !behind.contains(&board.partition);
+            let Some(board) = board.filter(|board| served(board)) else {
                 return Err(ReadError::Unavailable(self.rebuilding()));
             };
             if let Some(detail) = board.degraded() {

@@ -281,7 +281,7 @@ impl Writer {
             Ok(found) if found == self.topic => true,
             Ok(found) => {
                 for board in self.board.partitions().iter() {
-                    board.degrade(another_topic(&self.topic, &found));
+                    board.condemn(another_topic(&self.topic, &found));
                 }
                 false
             }

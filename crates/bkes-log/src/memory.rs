@@ -52,6 +52,8 @@ struct PartitionLog {
     high: u64,
     /// The first offset of each open transaction.
     open: BTreeMap<Transaction, u64>,
+    /// Where each truncation cut, so that whoever had read beyond it is told.
+    truncations: Vec<u64>,
 }
 
 impl PartitionLog {
@@ -72,6 +74,8 @@ struct AppenderSlot {
     reports: VecDeque<crate::Report>,
     open: usize,
     fatal: Option<String>,
+    /// Nobody holds the handle any more.
+    dropped: bool,
     waker: Waker,
 }
 
@@ -84,6 +88,8 @@ struct State {
     now: TimestampMs,
     append_time: bool,
     faults: Faults,
+    /// How often each fate met a record so far.
+    fates: Faults,
     random: fastrand::Rng,
     on_the_way: VecDeque<OnTheWay>,
     appenders: Vec<AppenderSlot>,
@@ -114,6 +120,7 @@ impl MemoryLog {
             now: TimestampMs(1_000),
             append_time: false,
             faults,
+            fates: Faults::default(),
             random: fastrand::Rng::with_seed(seed),
             on_the_way: VecDeque::new(),
             appenders: Vec::new(),
@@ -130,6 +137,11 @@ impl MemoryLog {
     /// Changes the faults from here on.
     pub fn set_faults(&self, faults: Faults) {
         self.lock().faults = faults;
+    }
+
+    /// How many records met each fate so far.
+    pub fn fates(&self) -> Faults {
+        self.lock().fates
     }
 
     /// Sets the largest record that is taken.
@@ -257,13 +269,16 @@ impl MemoryLog {
         state.wake_all();
     }
 
-    /// A failover loses everything from `end` on.
+    /// A failover loses everything from `end` on. Readers that had come further find their position out of range.
     pub fn truncate(&self, partition: Partition, end: Position) {
         let mut state = self.lock();
         let log = &mut state.partitions[partition.0 as usize];
         log.high = end.0.min(log.high);
         log.low = log.low.min(log.high);
-        drop(log.records.split_off(&Offset(log.high)));
+        let high = log.high;
+        drop(log.records.split_off(&Offset(high)));
+        log.open.retain(|_, first| *first < high);
+        log.truncations.push(high);
         state.wake_all();
     }
 
@@ -306,6 +321,47 @@ impl MemoryLog {
         }
         state.wake_all();
         true
+    }
+
+    /// The producer gives the oldest record up that is on its way: it is reported as unknown and may still arrive. Says
+    /// whether there was one.
+    pub fn give_up(&self) -> bool {
+        let mut state = self.lock();
+        let Some(way) = state.on_the_way.iter_mut().find(|way| way.acknowledged) else { return false };
+        way.acknowledged = false;
+        let (appender, token, partition) = (way.appender, way.token, way.record.partition);
+        let detail = "it was given up while it was on its way".into();
+        state.report(appender, token, partition, Delivery::Unknown { detail });
+        true
+    }
+
+    /// What handles that were dropped had queued is lost, from a random record of each on. Says how many were lost.
+    pub fn lose_abandoned(&self) -> usize {
+        let mut state = self.lock();
+        let before = state.on_the_way.len();
+        for appender in 0..state.appenders.len() {
+            let of = |way: &OnTheWay| way.appender == appender && way.acknowledged;
+            let count = state.on_the_way.iter().filter(|way| of(way)).count();
+            if !state.appenders[appender].dropped || count == 0 {
+                continue;
+            }
+            let (mut seen, keep) = (0, state.random.usize(..=count));
+            state.on_the_way.retain(|way| {
+                seen += usize::from(of(way));
+                !of(way) || seen <= keep
+            });
+        }
+        before - state.on_the_way.len()
+    }
+
+    /// How many partitions there are, whether or not the log answers.
+    pub fn partitions(&self) -> u32 {
+        self.lock().partitions.len() as u32
+    }
+
+    /// Records that are on their way.
+    pub fn on_the_way(&self) -> usize {
+        self.lock().on_the_way.len()
     }
 
     /// Every visible record of a partition, for checks.
@@ -396,7 +452,13 @@ impl Log for MemoryLog {
     fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
         let mut state = self.lock();
         state.answering()?;
-        state.appenders.push(AppenderSlot { reports: VecDeque::new(), open: 0, fatal: None, waker });
+        state.appenders.push(AppenderSlot {
+            reports: VecDeque::new(),
+            open: 0,
+            fatal: None,
+            dropped: false,
+            waker,
+        });
         Ok(Box::new(halves::MemoryAppender::new(self.clone(), state.appenders.len() - 1)))
     }
 }

@@ -145,6 +145,18 @@ impl RedbStore {
         self.database.write().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Lets the file go. redb writes once more when it is closed; what a panic on a garbage page has left behind makes it
+    /// panic again.
+    fn let_go(&self) {
+        let database = self.take_database();
+        if let Err(failure) = guarded(|| {
+            drop(database);
+            Ok(())
+        }) {
+            tracing::warn!("{} did not close: {failure:?}", self.disk.path().display());
+        }
+    }
+
     fn file_use(&self) -> FileUse {
         self.file_use.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -223,6 +235,12 @@ impl RedbStore {
     }
 }
 
+impl Drop for RedbStore {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
 impl Store for RedbStore {
     fn load(&self) -> Result<Loaded, StoreError> {
         self.reading(schema::load)
@@ -257,13 +275,13 @@ impl Store for RedbStore {
         self.disk
             .try_room(ROOM_BYTES)
             .map_err(|error| StoreError::WriteFailed { detail: error.to_string() })?;
-        drop(self.take_database());
+        self.let_go();
         self.open_again()?;
         self.load()
     }
 
     fn reset(&self) -> Result<(), StoreError> {
-        drop(self.take_database());
+        self.let_go();
         let removed = if self.damaged.swap(false, Ordering::AcqRel) {
             let set_aside = self.disk.set_aside();
             set_aside.map(|aside| tracing::warn!("damaged store set aside as {}", aside.display()))

@@ -151,9 +151,6 @@ impl Owner {
         if owned.checkpoint.cut && !self.context.options.allow_cut {
             return Err(AppendError::Cut { partition });
         }
-        if head.is_none() {
-            self.all_read().map_err(AppendError::Unavailable)?;
-        }
         let order = match (request.expected, head) {
             (Expected::New, None) => Order::FIRST,
             (Expected::New, Some(current)) => return Err(AppendError::AlreadyExists { current }),
@@ -213,7 +210,7 @@ impl Owner {
     }
 
     /// A key that is not known may live in a partition that was not read yet.
-    fn all_read(&self) -> Result<(), Unready> {
+    pub(super) fn all_read(&self) -> Result<(), Unready> {
         self.context.board.catching_up().map_or(Ok(()), Err)
     }
 
@@ -225,7 +222,6 @@ impl Owner {
                 Err(AppendError::Split { partitions: parts.iter().map(|head| head.partition).collect() })
             }
             Heads::None => {
-                self.all_read().map_err(AppendError::Unavailable)?;
                 self.decide_partitioner(0);
                 let Placing { partitions, partitioner } = self.context.board.placing();
                 let Some(partitioner) = partitioner else {
@@ -324,8 +320,7 @@ impl Owner {
             };
             drop(to.send(answer));
             while let Some(waiting) = queue.pop_front() {
-                let located = self.locate_one(&settled.key).map_err(|error| self.store_trouble(&error));
-                let located = located.and_then(|located| {
+                let located = self.locate_one(&settled.key).and_then(|located| {
                     let partition = self.partition_of(&settled.key, &located.heads)?;
                     Ok((partition, located))
                 });

@@ -6,12 +6,13 @@
 //! aggregates of a group are looked up in one snapshot of the store.
 
 use super::{Owner, Waiting};
+use crate::api::AppendError;
 use crate::limits::GATHER_MS_MAX;
 use crate::read::merge_heads;
 use bkes_core::sequence::NowMs;
 use bkes_core::{Key, Partition};
 use bkes_log::AppenderState;
-use bkes_storage::{Head, Heads, StoreError};
+use bkes_storage::{Head, Heads};
 
 /// Appends that wait to be sent together.
 #[derive(Default)]
@@ -57,14 +58,10 @@ impl Owner {
             let gathered = self.gathered.get_mut(&partition).expect("just found");
             let mut group = std::mem::take(&mut gathered.queue);
             let keys: Vec<Key> = group.iter().map(|waiting| waiting.request.key.clone()).collect();
-            match self.locate(&keys) {
-                Ok(located) => {
-                    group.drain(..).zip(located).for_each(|(waiting, at)| self.admit(waiting, &at, now));
-                }
-                Err(error) => {
-                    for waiting in group.drain(..) {
-                        self.refuse(waiting, self.store_trouble(&error));
-                    }
+            for (waiting, located) in group.drain(..).zip(self.locate(&keys)) {
+                match located {
+                    Ok(located) => self.admit(waiting, &located, now),
+                    Err(error) => self.refuse(waiting, error),
                 }
             }
             // Its room is used again.
@@ -82,8 +79,10 @@ impl Owner {
         waiting.map(|gathered| gathered.since + GATHER_MS_MAX).min()
     }
 
-    /// Where aggregates stand: the overlay first, then the store, so that nothing is missed in between.
-    pub(super) fn locate(&self, keys: &[Key]) -> Result<Vec<Located>, StoreError> {
+    /// Where aggregates stand: the overlay first, then the store, so that nothing is missed in between. Whether everything was read
+    /// is asked before both: a partition of another owner that catches up meanwhile may hold the key.
+    fn locate(&self, keys: &[Key]) -> Vec<Result<Located, AppendError>> {
+        let all_read = self.all_read();
         let overlay = &self.context.overlay;
         let cleared = overlay.cleared();
         let applied = keys.iter().map(|key| {
@@ -93,14 +92,21 @@ impl Owner {
         });
         let applied: Vec<Vec<Head>> = applied.collect();
         let mut stored = Vec::with_capacity(keys.len());
-        self.context.store.heads(keys, &mut stored)?;
-        self.check_epoch()?;
+        let asked = self.context.store.heads(keys, &mut stored).and_then(|()| self.check_epoch());
+        if let Err(error) = asked {
+            let error = self.store_trouble(&error);
+            return keys.iter().map(|_| Err(error.clone())).collect();
+        }
         let merged = applied.into_iter().zip(stored).map(|(applied, stored)| merge_heads(applied, stored));
-        Ok(merged.map(|heads| Located { heads, cleared }).collect())
+        let located = merged.map(|heads| match (&heads, &all_read) {
+            (Heads::None, Err(unready)) => Err(AppendError::Unavailable(unready.clone())),
+            _ => Ok(Located { heads, cleared }),
+        });
+        located.collect()
     }
 
     /// Where one aggregate stands.
-    pub(super) fn locate_one(&self, key: &Key) -> Result<Located, StoreError> {
-        Ok(self.locate(std::slice::from_ref(key))?.pop().expect("one answer for each key"))
+    pub(super) fn locate_one(&self, key: &Key) -> Result<Located, AppendError> {
+        self.locate(std::slice::from_ref(key)).pop().expect("one answer for each key")
     }
 }

@@ -4,12 +4,12 @@
 //! one we know.
 
 use super::append::Place;
-use super::{Ended, Owner, Sent};
+use super::{Ended, Look, Owner, Sent};
 use crate::limits::UNCONFIRMED_MAX;
 use bkes_core::marker::is_reserved;
 use bkes_core::sequence::NowMs;
 use bkes_core::{Decision, Key, Offset, Order, Partition, Position, Record, Stamp, TimestampMs};
-use bkes_log::{ReadEvent, ReadFailure, Token, Watermarks};
+use bkes_log::{ReadEvent, ReadFailure, Token};
 use bkes_storage::{Fingerprint, Head, Heads, StoreError, StoredEvent};
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -74,10 +74,15 @@ impl Owner {
     }
 
     /// The monitor looked at the log.
-    pub(super) fn looked(&mut self, partition: Partition, marks: Watermarks, asked: NowMs, _now: NowMs) {
+    pub(super) fn looked(&mut self, look: Look) {
+        let Look { partition, marks, asked, applied_before } = look;
         let Some(owned) = self.partitions.get_mut(&partition) else { return };
         owned.sequencer.probed(marks.high, asked);
         owned.board.note_caught_up(self.epoch);
+        if marks.high < applied_before && owned.lost.is_none() {
+            // A reader that stands at the new end is told nothing.
+            owned.lost = Some(owned.checkpoint.position);
+        }
         let Some(position) = owned.lost else { return };
         let applied = owned.checkpoint.position;
         if applied > marks.high {
@@ -97,6 +102,10 @@ impl Owner {
         } else {
             tracing::warn!(partition = partition.0, "position {position} was out of range, reading again");
             owned.lost = None;
+            // The log may have lost its end and grown again: the last record that was read tells.
+            if let Some(confirmed) = owned.confirmed.take() {
+                owned.unconfirmed.push_front(confirmed);
+            }
             let start = owned.reading_start(marks.low);
             self.reader.assign(partition, start);
         }
@@ -133,7 +142,9 @@ impl Owner {
             *counts.last_mut().expect("just pushed") = Some(Counted { hash, key, count });
         }
         let mut stored = Vec::with_capacity(asked.len());
-        self.context.store.heads(&asked, &mut stored)?;
+        if !asked.is_empty() {
+            self.context.store.heads(&asked, &mut stored)?;
+        }
         self.check_epoch()?;
         for (at, heads) in asking.into_iter().zip(stored) {
             let ReadEvent::Record(record) = &events[at] else { unreachable!("only records were asked for") };
@@ -208,6 +219,7 @@ impl Owner {
                 break;
             }
             owned.unconfirmed.pop_front();
+            owned.confirmed = Some(known);
             if known.offset < record.offset || known != fingerprint(&record) {
                 return self.diverged(record.partition, known, Some(&record));
             }
@@ -286,6 +298,8 @@ impl Owner {
         owned.dirty = true;
         if fast {
             owned.unconfirmed.push_back(mark);
+        } else {
+            owned.confirmed = Some(mark);
         }
         let counters = &mut owned.checkpoint.counters;
         counters.void += applied.void_records;

@@ -13,6 +13,8 @@ struct Place {
     /// Whether the end at `position` was told.
     told_end: bool,
     failed: bool,
+    /// Truncations that are known here: those at or above the position do not matter.
+    truncations: usize,
 }
 
 pub(super) struct MemoryReader {
@@ -30,7 +32,10 @@ impl MemoryReader {
 
 impl LogReader for MemoryReader {
     fn assign(&mut self, partition: Partition, from: Position) {
-        self.places.insert(partition, Place { position: from, told_end: false, failed: false });
+        let state = self.log.lock();
+        let truncations = state.partitions.get(partition.0 as usize).map_or(0, |log| log.truncations.len());
+        drop(state);
+        self.places.insert(partition, Place { position: from, told_end: false, failed: false, truncations });
     }
 
     fn poll(&mut self, records_max: usize, out: &mut Vec<ReadEvent>) {
@@ -47,7 +52,10 @@ impl LogReader for MemoryReader {
             if place.failed {
                 continue;
             }
-            if !(log.low..=log.high).contains(&place.position.0) {
+            let mut news = log.truncations.iter().skip(place.truncations);
+            let lost = news.any(|end| *end < place.position.0);
+            place.truncations = log.truncations.len();
+            if lost || !(log.low..=log.high).contains(&place.position.0) {
                 place.failed = true;
                 let failure = ReadFailure::OutOfRange { position: place.position };
                 out.push(ReadEvent::Failed { partition: Some(*partition), failure });
@@ -101,6 +109,12 @@ impl MemoryAppender {
     }
 }
 
+impl Drop for MemoryAppender {
+    fn drop(&mut self) {
+        self.log.lock().appenders[self.slot].dropped = true;
+    }
+}
+
 impl LogAppender for MemoryAppender {
     fn send(&mut self, record: NewRecord, token: Token) -> Result<(), SendError> {
         let mut state = self.log.lock();
@@ -138,28 +152,36 @@ impl LogAppender for MemoryAppender {
             .iter()
             .any(|way| way.appender == appender && way.record.partition == partition && way.acknowledged);
         if falls(delayed) || behind {
+            state.fates.delayed += 1;
             state.on_the_way.push_back(OnTheWay { appender, token, record, acknowledged: true });
             return Ok(());
         }
         let delivery = if falls(late) {
+            state.fates.late += 1;
             state.on_the_way.push_back(OnTheWay { appender, token, record, acknowledged: false });
             unknown()
         } else if falls(lost) {
+            state.fates.lost += 1;
             unknown()
         } else if falls(not_stored) {
+            state.fates.not_stored += 1;
             Delivery::NotStored { detail: "it never left the queue".into() }
         } else if falls(acknowledgement_lost) {
+            state.fates.acknowledgement_lost += 1;
             state.store(record, Fate::Visible);
             unknown()
         } else if falls(repeated) {
+            state.fates.repeated += 1;
             state.store(record.clone(), Fate::Visible);
             state.on_the_way.push_back(OnTheWay { appender, token, record, acknowledged: false });
             unknown()
         } else if falls(offset_unknown) {
+            state.fates.offset_unknown += 1;
             state.store(record, Fate::Visible);
             Delivery::Stored { offset: None, timestamp: None }
         } else {
             if falls(gap) {
+                state.fates.gap += 1;
                 let skip = 1 + state.random.u64(..3);
                 state.partitions[partition.0 as usize].high += skip;
             }

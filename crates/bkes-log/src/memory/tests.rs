@@ -1,7 +1,7 @@
 //! The memory log: its transactions, its faults by seed, and the suite that every log runs.
 
 use super::*;
-use crate::{NewRecord, ReadEvent, wake_pair};
+use crate::{NewRecord, ReadEvent, ReadFailure, wake_pair};
 
 fn log() -> MemoryLog {
     MemoryLog::new("topic", NonZeroU32::MIN)
@@ -88,4 +88,31 @@ fn one_seed_gives_one_history_and_every_send_one_report() {
 #[test]
 fn the_memory_log_conforms() {
     crate::conformance::check(|partitions| MemoryLog::new("topic", partitions));
+}
+
+/// A consumer that had read what a failover lost is told, even when the log has grown past it again.
+#[test]
+fn a_reader_beyond_a_truncation_is_out_of_range_though_the_log_grew_again() {
+    let (waker, _waiter) = wake_pair();
+    let log = log();
+    let write = |count: u32| {
+        for _ in 0..count {
+            foreign(&log, "key");
+        }
+    };
+    write(4);
+    let mut reader = log.reader(waker).expect("a reader");
+    reader.assign(Partition(0), Position(0));
+    let mut events = Vec::new();
+    reader.poll(100, &mut events);
+    log.truncate(Partition(0), Position(2));
+    write(5);
+    events.clear();
+    reader.poll(100, &mut events);
+    let failure = ReadFailure::OutOfRange { position: Position(4) };
+    assert_eq!(events, [ReadEvent::Failed { partition: Some(Partition(0)), failure }]);
+    events.clear();
+    reader.assign(Partition(0), Position(2));
+    reader.poll(100, &mut events);
+    assert_eq!(events.len(), 6, "five records and the end");
 }

@@ -1,0 +1,92 @@
+//! A failover that loses the end of the log: noticed, whatever was being done, and never served for long.
+
+mod by_hand;
+
+use bkes_core::{Order, Partition, Position};
+use bkes_engine::{Expected, PartitionState, ReadError};
+use bkes_log::memory::{Faults, MemoryLog};
+use by_hand::{Bench, poll};
+use std::num::NonZeroU32;
+
+/// An engine that has read `events` foreign events of key "a".
+fn bench(events: usize) -> Bench {
+    let mut bench = Bench::new(Faults::default());
+    bench.run(10);
+    (0..events).for_each(|_| bench.foreign(0, "a", "old"));
+    bench.run(10);
+    assert_eq!(bench.count("a"), Ok(events));
+    bench
+}
+
+fn accepted(bench: &mut Bench, name: &str, expected: Expected) {
+    let mut answer = bench.append(name, expected);
+    poll(&mut answer);
+    bench.run(10);
+    poll(&mut answer).expect("it is decided").expect("it is accepted");
+}
+
+/// A partition that was still catching up waited for ever for a target that the log had lost.
+#[test]
+fn a_partition_that_loses_its_end_while_it_catches_up_is_served() {
+    let first = bench(5);
+    let mut bench = Bench::on(first.log.clone(), 1);
+    bench.log.truncate(Partition(0), Position(3));
+    bench.run(2_000);
+    assert_eq!(bench.count("a"), Ok(3));
+    accepted(&mut bench, "a", Expected::At(Order(3)));
+}
+
+/// A reader that stood beyond the new end read on where it stood once the log had grown past it: what it had applied from
+/// the lost end stayed, and this instance held another history than all others.
+#[test]
+fn a_log_that_lost_its_end_and_grew_again_is_read_again() {
+    let mut bench = bench(5);
+    bench.log.truncate(Partition(0), Position(2));
+    (0..6).for_each(|_| bench.foreign(0, "b", "new"));
+    bench.run(3_000);
+    assert_eq!((bench.count("a"), bench.count("b")), (Ok(2), Ok(6)));
+}
+
+/// The same, and an append of this very instance was the first to be written behind the new end, where its fast path took it
+/// for the next record.
+#[test]
+fn an_append_behind_a_lost_end_does_not_hide_the_loss() {
+    let mut bench = bench(3);
+    bench.log.truncate(Partition(0), Position(2));
+    bench.foreign(0, "b", "new");
+    let mut answer = bench.append("c", Expected::New);
+    poll(&mut answer);
+    bench.run(3_000);
+    assert_eq!((bench.count("a"), bench.count("b")), (Ok(2), Ok(1)));
+}
+
+/// An append was acknowledged, and its record was lost before this instance had read it back: the reader stood exactly at the
+/// new end and was told nothing, and the event was shown until the next record came, if ever.
+#[test]
+fn an_acknowledged_event_that_is_lost_is_not_shown_for_ever() {
+    let mut bench = Bench::new(Faults { delayed: 1_000, ..Faults::default() });
+    bench.run(10);
+    let mut answer = bench.append("a", Expected::New);
+    poll(&mut answer);
+    bench.step_owner(0);
+    // The record is stored and reported; it is lost before the owner takes the report.
+    assert!(bench.log.step());
+    bench.log.truncate(Partition(0), Position(0));
+    bench.run(3_000);
+    assert!(matches!(bench.count("a"), Err(ReadError::NoSuchAggregate { .. })), "{:?}", bench.count("a"));
+}
+
+/// Of a topic that was made again, an instance said "the log diverged" when it met that first, and not what helps.
+#[test]
+fn a_topic_that_was_made_again_is_named_also_when_the_log_diverged_first() {
+    let mut bench = Bench::on(MemoryLog::new("topic", NonZeroU32::MIN), 1);
+    bench.run(10);
+    accepted(&mut bench, "a", Expected::New);
+    bench.log.recreate();
+    let mut answer = bench.append("c", Expected::New);
+    poll(&mut answer);
+    bench.run(3_000);
+    let state = &bench.handle.status().partitions[0].state;
+    let PartitionState::Degraded { reason } = state else { panic!("{state:?}") };
+    assert!(reason.contains("another data directory"), "{reason}");
+}
