@@ -171,6 +171,8 @@ struct Owned {
     unconfirmed: VecDeque<Fingerprint>,
     /// Reading ended for good until a command says otherwise.
     lost: Option<Position>,
+    /// Where the log returned damaged bytes, and what was said of it; over once reading has come past it.
+    damage: Option<(Position, String)>,
     dirty: bool,
 }
 
@@ -300,7 +302,8 @@ impl Owner {
             None => Sequencer::new(self.incarnation),
         };
         let unconfirmed = checkpoint.fingerprint.into_iter().collect();
-        let mut owned = Owned { board, rule, sequencer, checkpoint, unconfirmed, lost: None, dirty: false };
+        let mut owned =
+            Owned { board, rule, sequencer, checkpoint, unconfirmed, lost: None, damage: None, dirty: false };
         let start = owned.reading_start(low);
         self.reader.assign(partition, start);
         self.partitions.insert(partition, owned);

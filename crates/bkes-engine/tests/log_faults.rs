@@ -1,10 +1,10 @@
-//! A log that fails in part, or says no: one partition without a leader, a topic that is gone or that we may
+//! A log that fails in part, or says no: one partition without a leader, a damaged record, a topic that is gone or that we may
 //! not touch, an end that is lost, a full queue, clocks that jump. The rest goes on, and everything comes back by itself.
 
 mod support;
 
-use bkes_core::{Order, Partition, Partitioner, Position, TimestampMs};
-use bkes_engine::{AppendError, ErrorClass, Expected, PartitionState, Unready};
+use bkes_core::{Offset, Order, Partition, Partitioner, Position, TimestampMs};
+use bkes_engine::{AppendError, ErrorClass, Expected, PartitionState, ReadError, Unready};
 use bkes_log::memory::{Faults, MemoryLog};
 use bkes_storage::MemoryStore;
 use std::num::NonZeroU32;
@@ -28,6 +28,11 @@ fn keys(partitions: u32) -> Vec<String> {
     let place = |name: &String| Partitioner::Murmur2.place(name.as_bytes(), count);
     let of = |partition| (0..).map(|n| format!("key-{n}")).find(|name| place(name) == Partition(partition));
     (0..partitions).map(|partition| of(partition).expect("there is one")).collect()
+}
+
+fn is_degraded(bench: &Bench, partition: u32) -> bool {
+    let status = bench.parts.handle.status();
+    matches!(status.partitions[partition as usize].state, PartitionState::Degraded { .. })
 }
 
 /// The story: the first partition that did not answer ended the look at the log. Without a leader for partition 0 the whole log
@@ -74,6 +79,44 @@ fn a_partition_without_a_leader_refuses_its_own_appends_and_the_others_go_on() {
             assert_eq!(bench.values(key), ["zero", "one"]);
         }
     }
+}
+
+/// The story: a partition whose record had once failed its checksum was degraded until a restart, though the log was whole again
+/// and read on; and the log said every second that a position was "out of range".
+#[test]
+fn a_damaged_record_stops_its_partition_until_the_log_is_whole_again() {
+    let log = FlawedLog::new(2);
+    let keys = keys(2);
+    let write = |partition: u32, value: &'static str| {
+        let key = keys[partition as usize].clone();
+        log.log.append_foreign(Partition(partition), Some(key.into()), Some(value.into()), Vec::new())
+    };
+    write(0, "zero");
+    write(1, "zero");
+    let mut bench = Bench::ready(log.clone(), memory_store());
+    log.flaws().damaged = Some((Partition(0), Offset(1)));
+    write(0, "one");
+    write(0, "two");
+    bench.run_until("the damage is seen", |bench| is_degraded(bench, 0));
+    for _ in 0..5 {
+        let read = bench.read(&keys[0]).expect_err("what lies behind it is not known");
+        assert!(
+            matches!(&read, ReadError::Unavailable(Unready::Degraded { detail, .. })
+            if detail.contains("damaged record at or after 1")),
+            "{read:?}"
+        );
+        let refused = bench.put(&keys[0], 1, "x").expect_err("its order cannot be decided");
+        assert_eq!(refused.class(), ErrorClass::Unavailable, "{refused:?}");
+        assert_eq!(bench.values(&keys[1]), ["zero"], "the other partition is served");
+        bench.run(3_000);
+    }
+    bench.put(&keys[1], 1, "one").expect("the other partition is served");
+    assert_eq!(log.log.records(Partition(0)).len(), 3, "nothing was sent behind the damage");
+    // A replica that has it whole became the leader.
+    log.flaws().damaged = None;
+    bench.run_until("it is served again", |bench| !is_degraded(bench, 0) && bench.parts.handle.is_ready());
+    assert_eq!(bench.values(&keys[0]), ["zero", "one", "two"]);
+    bench.put(&keys[0], 3, "three").expect("it is served again");
 }
 
 #[test]
