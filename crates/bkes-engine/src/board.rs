@@ -91,6 +91,15 @@ impl PartitionBoard {
         }
     }
 
+    /// What it was degraded for is over; another reason stays.
+    pub fn recover(&self, reason: &str) {
+        let mut degraded = lock(&self.degraded);
+        if degraded.as_deref() == Some(reason) {
+            tracing::info!(partition = self.partition.0, "no longer degraded: {reason}");
+            *degraded = None;
+        }
+    }
+
     /// The fold begins anew.
     pub fn restore(&self) {
         *lock(&self.degraded) = None;

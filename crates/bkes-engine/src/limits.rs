@@ -35,6 +35,10 @@ pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The monitor rests this many times as long as a look over all partitions took.
 pub const LOOK_REST_FACTOR: u32 = 5;
 
+/// Partitions that may fail to answer in one look. A failed question takes as long as the log allows one (10 s), and all that is
+/// asked later in the look waits for it; two, so that those without a leader do not hide one that just lost its own.
+pub const LOOK_FAILURES_MAX: usize = 2;
+
 /// How long after a failure a store is reopened, a producer handle made, or a partition read again.
 pub const RETRY_MS: u64 = 1_000;
 

@@ -1,15 +1,19 @@
 //! The monitor: the only one that asks the log questions while the engine runs, so that no owner ever waits for an answer.
 //!
 //! About every second, and when an owner wants to know, it reads the watermarks of every partition, notes what lags or
-//! stalls, finds new partitions, and sees whether the topic is still the one the store belongs to.
+//! stalls, finds new partitions, and sees whether the topic is still the one the store belongs to. A partition that does not
+//! answer (it may have no leader) costs the time limit of a question, so those are asked last, and few of them in one look: the
+//! others are looked at whatever happens to it. The log is down when nobody answers.
 
 use crate::board::{Board, PartitionBoard, Placing, TARGET_UNKNOWN};
+use crate::limits::LOOK_FAILURES_MAX;
 use crate::owner::{Command, Look, OwnerInbox};
 use crate::start::identity_of;
 use crate::writer::{WriterInbox, another_topic};
 use bkes_core::sequence::NowMs;
 use bkes_core::{Partition, Position};
 use bkes_log::{Log, LogError, LogIdentity, Watermarks};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -22,6 +26,10 @@ pub struct Monitor {
     identity: LogIdentity,
     /// What each partition looked like last, and when.
     last: Vec<Option<(Watermarks, NowMs)>>,
+    /// Partitions that did not answer when they were asked last, in the order of asking.
+    silent: VecDeque<Partition>,
+    /// Whether no partition answered in the last look.
+    unanswered: bool,
     low_warned: bool,
 }
 
@@ -33,45 +41,56 @@ impl Monitor {
         writer: WriterInbox,
         identity: LogIdentity,
     ) -> Monitor {
-        Monitor { log, board, owners, writer, identity, last: Vec::new(), low_warned: false }
+        Monitor {
+            log,
+            board,
+            owners,
+            writer,
+            identity,
+            last: Vec::new(),
+            silent: VecDeque::new(),
+            unanswered: false,
+            low_warned: false,
+        }
     }
 
     /// Looks at the log once. `clock` tells the time between questions.
     pub fn step(&mut self, clock: &dyn Fn() -> NowMs) {
         let looked = self.check_topic().and_then(|()| self.check_partitions());
-        let boards: Vec<Arc<PartitionBoard>> = self.board.partitions().clone();
         if let Err(error) = &looked {
             tracing::debug!("the topic could not be looked at: {error}");
         }
+        let topic_answers = looked.is_ok();
         let mut failed = looked.err();
-        let mut answered = 0;
-        for board in boards {
+        let (mut answered, mut failures) = (0, 0);
+        let boards = self.in_order_of_asking();
+        for board in &boards {
             let (asked, target) = (clock(), board.target.load(Ordering::Acquire));
             let applied_before = Position(board.applied.load(Ordering::Acquire));
             match self.log.watermarks(board.partition) {
                 Ok(marks) => {
                     answered += 1;
-                    lower_target(&board, target, marks);
-                    self.note(
-                        &board,
-                        Look { partition: board.partition, marks, asked, applied_before },
-                        clock(),
-                    );
+                    self.silent.retain(|partition| *partition != board.partition);
+                    lower_target(board, target, marks);
+                    let partition = board.partition;
+                    self.note(board, Look { partition, marks, asked, applied_before }, clock());
                 }
                 Err(error) => {
-                    tracing::debug!(
-                        partition = board.partition.0,
-                        "the watermarks could not be read: {error}"
-                    );
+                    self.fell_silent(board.partition, &error);
                     failed = Some(error);
-                    if answered == 0 {
+                    failures += 1;
+                    if (!topic_answers && answered == 0) || failures >= LOOK_FAILURES_MAX {
                         break;
                     }
                 }
             }
         }
+        // In the next look others are asked first, unless all were asked in this one.
+        let everybody_asked = !topic_answers || self.silent.len() >= boards.len();
+        let nobody = answered == 0 && (everybody_asked || self.unanswered);
+        self.unanswered = answered == 0;
         let was_down = self.board.log_down().is_some();
-        match failed.filter(|_| answered == 0) {
+        match failed.filter(|_| nobody) {
             Some(error) => {
                 if !was_down {
                     tracing::warn!("the log does not answer: {error}; reads go on, appends are refused");
@@ -87,6 +106,26 @@ impl Monitor {
             }
         }
         self.place_over_new_partitions();
+    }
+
+    /// Those that answered last time first, the others by turns.
+    fn in_order_of_asking(&self) -> Vec<Arc<PartitionBoard>> {
+        let mut boards: Vec<Arc<PartitionBoard>> = self.board.partitions().clone();
+        let turn = |board: &Arc<PartitionBoard>| {
+            self.silent.iter().position(|partition| *partition == board.partition).map_or(0, |turn| turn + 1)
+        };
+        boards.sort_by_cached_key(turn);
+        boards
+    }
+
+    /// A partition did not answer: its turn comes after that of the others.
+    fn fell_silent(&mut self, partition: Partition, error: &LogError) {
+        let known = self.silent.iter().position(|silent| *silent == partition);
+        match known.and_then(|turn| self.silent.remove(turn)) {
+            Some(_) => tracing::debug!(%partition, "the watermarks could not be read: {error}"),
+            None => tracing::warn!(%partition, "the partition does not answer: {error}"),
+        }
+        self.silent.push_back(partition);
     }
 
     fn owner_of(&self, partition: Partition) -> &OwnerInbox {

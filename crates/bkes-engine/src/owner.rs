@@ -184,6 +184,8 @@ struct Owned {
     confirmed: Option<Fingerprint>,
     /// Reading ended for good until a command says otherwise.
     lost: Option<Position>,
+    /// Where the log returned damaged bytes, and what was said of it; over once reading has come past it.
+    damage: Option<(Position, String)>,
     dirty: bool,
 }
 
@@ -329,6 +331,7 @@ impl Owner {
             unreported,
             confirmed: None,
             lost: None,
+            damage: None,
             dirty: false,
         };
         let start = owned.reading_start(low);

@@ -4,7 +4,7 @@
 //! one we know.
 
 use super::append::Place;
-use super::{Ended, Look, Owner, Sent};
+use super::{Ended, Look, Owned, Owner, Sent};
 use crate::limits::UNCONFIRMED_MAX;
 use bkes_core::marker::is_reserved;
 use bkes_core::sequence::NowMs;
@@ -100,7 +100,13 @@ impl Owner {
                 marks.low
             ));
         } else {
-            tracing::warn!(partition = partition.0, "position {position} was out of range, reading again");
+            // A partition that is degraded was complained of already; it is tried again and again.
+            if owned.board.degraded().is_none() {
+                tracing::warn!(
+                    partition = partition.0,
+                    "position {position} was out of range, reading again"
+                );
+            }
             owned.lost = None;
             // The log may have lost its end and grown again: the last record that was read tells.
             if let Some(confirmed) = owned.confirmed.take() {
@@ -225,6 +231,7 @@ impl Owner {
             }
         }
         if record.offset >= owned.checkpoint.position.offset() {
+            owned.end_damage(record.offset.next());
             self.apply(record, counted, now, false);
         }
     }
@@ -240,6 +247,10 @@ impl Owner {
             owned.checkpoint.position = position;
             owned.dirty = true;
         }
+        if owned.lost.is_none() {
+            // Damage that stood at the end itself is no longer there.
+            owned.end_damage(Position(position.0 + 1));
+        }
         owned.board.note_caught_up(self.epoch);
     }
 
@@ -253,9 +264,12 @@ impl Owner {
             }
             (ReadFailure::Damaged { position, detail }, Some(owned)) => {
                 owned.lost = Some(position);
-                owned
-                    .board
-                    .degrade(format!("the log returned a damaged record at or after {position}: {detail}"));
+                let reason = format!(
+                    "the log returned a damaged record at or after {position}: {detail}; it is read again and again, and served \
+                     as soon as it is whole. If no replica has it whole, no event behind it can be served"
+                );
+                owned.board.degrade(reason.clone());
+                owned.damage.get_or_insert((position, reason));
             }
             (failure, None) => tracing::warn!("reading the log: {failure}"),
         }
@@ -376,6 +390,15 @@ impl Owner {
             let order = Order(first.0 + index as u64);
             let stamp = stamp.map(|stamp| stamp.of_member(index as u32 + 1));
             self.context.overlay.insert(self.index, hash, &key, base, stored_event(record, order, stamp));
+        }
+    }
+}
+
+impl Owned {
+    /// Everything below `position` was read: damage below it is over.
+    fn end_damage(&mut self, position: Position) {
+        if let Some((_, reason)) = self.damage.take_if(|(at, _)| position > *at) {
+            self.board.recover(&reason);
         }
     }
 }

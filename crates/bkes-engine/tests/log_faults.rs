@@ -1,0 +1,252 @@
+//! A log that fails in part, or says no: one partition without a leader, a damaged record, a topic that is gone or that we may
+//! not touch, an end that is lost, a full queue, clocks that jump. The rest goes on, and everything comes back by itself.
+
+mod support;
+
+use bkes_core::{Offset, Order, Partition, Partitioner, Position, TimestampMs};
+use bkes_engine::{AppendError, ErrorClass, Expected, PartitionState, ReadError, Unready};
+use bkes_log::memory::{Faults, MemoryLog};
+use bkes_storage::MemoryStore;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use support::flawed::FlawedLog;
+use support::{Bench, poll};
+
+const HOUR_MS: u64 = 3_600_000;
+
+fn memory_store() -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new())
+}
+
+fn one_partition() -> MemoryLog {
+    MemoryLog::new("topic", NonZeroU32::MIN)
+}
+
+/// A key for each partition.
+fn keys(partitions: u32) -> Vec<String> {
+    let count = NonZeroU32::new(partitions).expect("not zero");
+    let place = |name: &String| Partitioner::Murmur2.place(name.as_bytes(), count);
+    let of = |partition| (0..).map(|n| format!("key-{n}")).find(|name| place(name) == Partition(partition));
+    (0..partitions).map(|partition| of(partition).expect("there is one")).collect()
+}
+
+fn is_degraded(bench: &Bench, partition: u32) -> bool {
+    let status = bench.parts.handle.status();
+    matches!(status.partitions[partition as usize].state, PartitionState::Degraded { .. })
+}
+
+/// The story: the first partition that did not answer ended the look at the log. Without a leader for partition 0 the whole log
+/// passed for down, and nobody looked at the other partitions any more.
+#[test]
+fn a_partition_without_a_leader_refuses_its_own_appends_and_the_others_go_on() {
+    for broken in 0..3u32 {
+        let log = FlawedLog::new(3);
+        let mut bench = Bench::ready(log.clone(), memory_store());
+        let keys = keys(3);
+        for key in &keys {
+            bench.put(key, 0, "zero").expect("accepted");
+        }
+        log.flaws().leaderless.insert(Partition(broken));
+        bench.run(30_000);
+        assert!(bench.parts.handle.is_ready(), "without {broken}: {:?}", bench.parts.handle.status());
+        for (partition, key) in keys.iter().enumerate() {
+            assert_eq!(bench.values(key), ["zero"], "reads go on");
+            if partition as u32 != broken {
+                bench.put(key, 1, "one").expect("the others go on");
+            }
+        }
+        // What others write is seen, and so is what they hold open.
+        let other = (broken + 1) % 3;
+        let transaction = log.log.begin();
+        log.log.append_in(transaction, Partition(other), "x".into(), "y".into());
+        bench.run_until("the stall of another partition is seen", |bench| {
+            bench.parts.handle.status().partitions[other as usize].state == PartitionState::Stalled
+        });
+        log.log.end(transaction, true);
+
+        let mut waiting = bench.append(&keys[broken as usize], Expected::At(Order(1)), &["one"]);
+        bench.run(1_000);
+        assert!(poll(&mut waiting).is_none(), "the producer waits for a leader");
+        log.flaws().expired = true;
+        let refused = bench.answer(waiting).expect_err("nobody took it");
+        assert_eq!(refused.class(), ErrorClass::Unavailable, "{refused:?}");
+        log.flaws().expired = false;
+        let waiting = bench.append(&keys[broken as usize], Expected::At(Order(1)), &["one"]);
+        bench.run(100);
+        log.flaws().leaderless.clear();
+        bench.answer(waiting).expect("a new leader takes what waited");
+        for key in &keys {
+            assert_eq!(bench.values(key), ["zero", "one"]);
+        }
+    }
+}
+
+/// The story: a partition whose record had once failed its checksum was degraded until a restart, though the log was whole again
+/// and read on; and the log said every second that a position was "out of range".
+#[test]
+fn a_damaged_record_stops_its_partition_until_the_log_is_whole_again() {
+    let log = FlawedLog::new(2);
+    let keys = keys(2);
+    let write = |partition: u32, value: &'static str| {
+        let key = keys[partition as usize].clone();
+        log.log.append_foreign(Partition(partition), Some(key.into()), Some(value.into()), Vec::new())
+    };
+    write(0, "zero");
+    write(1, "zero");
+    let mut bench = Bench::ready(log.clone(), memory_store());
+    log.flaws().damaged = Some((Partition(0), Offset(1)));
+    write(0, "one");
+    write(0, "two");
+    bench.run_until("the damage is seen", |bench| is_degraded(bench, 0));
+    for _ in 0..5 {
+        let read = bench.read(&keys[0]).expect_err("what lies behind it is not known");
+        assert!(
+            matches!(&read, ReadError::Unavailable(Unready::Degraded { detail, .. })
+            if detail.contains("damaged record at or after 1")),
+            "{read:?}"
+        );
+        let refused = bench.put(&keys[0], 1, "x").expect_err("its order cannot be decided");
+        assert_eq!(refused.class(), ErrorClass::Unavailable, "{refused:?}");
+        assert_eq!(bench.values(&keys[1]), ["zero"], "the other partition is served");
+        bench.run(3_000);
+    }
+    bench.put(&keys[1], 1, "one").expect("the other partition is served");
+    assert_eq!(log.log.records(Partition(0)).len(), 3, "nothing was sent behind the damage");
+    // A replica that has it whole became the leader.
+    log.flaws().damaged = None;
+    bench.run_until("it is served again", |bench| !is_degraded(bench, 0) && bench.parts.handle.is_ready());
+    assert_eq!(bench.values(&keys[0]), ["zero", "one", "two"]);
+    bench.put(&keys[0], 3, "three").expect("it is served again");
+}
+
+#[test]
+fn a_right_that_is_taken_away_and_given_back_costs_time_only() {
+    let log = FlawedLog::new(2);
+    let mut bench = Bench::ready(log.clone(), memory_store());
+    bench.put("a", 0, "zero").expect("accepted");
+    log.flaws().denied = true;
+    let refused = bench.put("a", 1, "one").expect_err("the broker refuses it");
+    assert_eq!(refused.class(), ErrorClass::Unavailable, "{refused:?}");
+    bench.run(3_000);
+    let unready = bench.parts.handle.status().unready;
+    assert!(
+        matches!(&unready, Some(Unready::LogDown { detail }) if detail.contains("not permitted")),
+        "{unready:?}"
+    );
+    assert_eq!(bench.values("a"), ["zero"], "reads go on");
+    log.log.append_foreign(Partition(0), Some("b".into()), Some("meanwhile".into()), Vec::new());
+    bench.run(1_000);
+    log.flaws().denied = false;
+    bench.run_until("it is ready again", |bench| bench.parts.handle.is_ready());
+    bench.run_until("what came meanwhile is read", |bench| bench.values("b") == ["meanwhile"]);
+    bench.put("a", 1, "one").expect("accepted");
+    assert_eq!(bench.values("a"), ["zero", "one"], "nothing of the refused one is there");
+}
+
+#[test]
+fn a_topic_that_is_deleted_while_running_is_named_and_its_events_stay_readable() {
+    let log = FlawedLog::new(1);
+    let mut bench = Bench::ready(log.clone(), memory_store());
+    bench.put("a", 0, "zero").expect("accepted");
+    log.flaws().deleted = true;
+    let refused = bench.put("a", 1, "one").expect_err("there is no topic");
+    assert_eq!(refused.class(), ErrorClass::Unavailable, "{refused:?}");
+    bench.run(3_000);
+    let unready = bench.parts.handle.status().unready;
+    assert!(
+        matches!(&unready, Some(Unready::LogDown { detail }) if detail.contains("topic topic does not exist")),
+        "{unready:?}"
+    );
+    assert_eq!(bench.values("a"), ["zero"], "the store still has what the topic had");
+}
+
+#[test]
+fn an_end_that_is_lost_while_running_is_seen_and_the_store_follows_the_log() {
+    let log = one_partition();
+    let mut bench = Bench::ready(log.clone(), memory_store());
+    for order in 0..4 {
+        bench.put("a", order, &order.to_string()).expect("accepted");
+    }
+    bench.run(2_000);
+    log.truncate(Partition(0), Position(2));
+    bench.run_until("what is gone is no longer shown", |bench| {
+        bench.read("a").is_ok_and(|read| read.events.len() == 2)
+    });
+    bench.run_until("it is ready again", |bench| bench.parts.handle.is_ready());
+    assert_eq!(bench.values("a"), ["0", "1"]);
+    bench.put("a", 2, "another").expect("accepted");
+    assert_eq!(bench.values("a"), ["0", "1", "another"]);
+}
+
+#[test]
+fn a_full_send_queue_is_answered_as_overloaded_and_nothing_of_a_batch_is_sent() {
+    let log = one_partition();
+    let mut bench = Bench::ready(log.clone(), memory_store());
+    log.set_queue_max(3);
+    log.set_faults(Faults { delayed: 1_000, ..Faults::default() });
+    let first = bench.append("a", Expected::New, &["one", "two"]);
+    let batch = bench.append("b", Expected::New, &["one", "two"]);
+    let single = bench.append("c", Expected::New, &["one"]);
+    let last = bench.append("d", Expected::New, &["one"]);
+    bench.step_owners();
+    for refused in [bench.answer(batch), bench.answer(last)] {
+        let is_full = |error: &AppendError| {
+            matches!(error, AppendError::Unavailable(Unready::Overloaded { queue: "the send queue", .. }))
+        };
+        assert!(refused.as_ref().is_err_and(is_full), "{refused:?}");
+    }
+    while log.step() {}
+    bench.answer(first).expect("accepted");
+    bench.answer(single).expect("accepted");
+    assert_eq!(log.records(Partition(0)).len(), 3, "nothing of a refused append is in the log");
+    let again = bench.append("b", Expected::New, &["one", "two"]);
+    bench.step_owners();
+    while log.step() {}
+    bench.answer(again).expect("there is room again");
+}
+
+/// A process that was stopped, a machine that was suspended: the engine's clock jumps, and nobody did anything meanwhile.
+#[test]
+fn a_clock_that_jumps_ahead_costs_time_and_no_event() {
+    let log = one_partition();
+    let mut bench = Bench::ready(log.clone(), memory_store());
+    bench.put("a", 0, "zero").expect("accepted");
+    // On its way when the clock jumps: its report still counts.
+    log.set_faults(Faults { delayed: 1_000, ..Faults::default() });
+    let sent = bench.append("a", Expected::At(Order(1)), &["one"]);
+    bench.step_owners();
+    bench.jump(HOUR_MS);
+    bench.step_owners();
+    assert!(log.step());
+    bench.answer(sent).expect("it was stored all the time");
+    // In doubt when the clock jumps: its time is over, and what arrives later is an event at most once.
+    log.set_faults(Faults { late: 1_000, ..Faults::default() });
+    let doubtful = bench.append("a", Expected::At(Order(2)), &["two"]);
+    bench.step_owners();
+    bench.jump(HOUR_MS);
+    let answer = bench.answer(doubtful).expect_err("nobody knows");
+    assert_eq!(answer.class(), ErrorClass::Unknown, "{answer:?}");
+    log.set_faults(Faults::default());
+    while log.step() {}
+    bench.run_until("it arrived", |bench| bench.values("a") == ["zero", "one", "two"]);
+    // Something unread when the clock jumps: not ready only until it is read.
+    log.append_foreign(Partition(0), Some("b".into()), Some("zero".into()), Vec::new());
+    bench.step_monitor();
+    bench.jump(HOUR_MS);
+    bench.step_monitor();
+    bench.run_until("it is ready again", |bench| bench.parts.handle.is_ready());
+    bench.put("a", 3, "three").expect("accepted");
+    assert_eq!(bench.values("a"), ["zero", "one", "two", "three"]);
+}
+
+#[test]
+fn a_wall_clock_that_goes_back_changes_timestamps_and_no_order() {
+    let log = one_partition();
+    let mut bench = Bench::ready(log.clone(), memory_store());
+    for (order, now) in [1_000_000, 5, 999_999_999, -1].into_iter().enumerate() {
+        log.set_now(TimestampMs(now));
+        let stored = bench.put("a", order as u64, &order.to_string()).expect("accepted");
+        assert_eq!(stored.timestamp_ms, Some(now), "the log's time is told as it is");
+    }
+    assert_eq!(bench.values("a"), ["0", "1", "2", "3"]);
+}

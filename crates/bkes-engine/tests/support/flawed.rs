@@ -1,0 +1,193 @@
+//! A memory log of which single partitions, or single rights, fail: what the memory log itself does to all at once.
+
+use bkes_core::{Offset, Partition, Position};
+use bkes_log::memory::MemoryLog;
+use bkes_log::{
+    AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, ReadEvent,
+    ReadFailure, Report, SendError, Token, Waker, Watermarks,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// What fails now.
+#[derive(Default)]
+pub struct Flaws {
+    /// Partitions without a leader: nobody answers for them; what is sent to them waits.
+    pub leaderless: BTreeSet<Partition>,
+    /// The broker says that we may not.
+    pub denied: bool,
+    /// The topic is gone.
+    pub deleted: bool,
+    /// The record at this offset fails its checksum.
+    pub damaged: Option<(Partition, Offset)>,
+    /// The producer gives up what it could not send.
+    pub expired: bool,
+}
+
+#[derive(Clone)]
+pub struct FlawedLog {
+    pub log: MemoryLog,
+    flaws: Arc<Mutex<Flaws>>,
+}
+
+impl FlawedLog {
+    pub fn new(partitions: u32) -> FlawedLog {
+        let partitions = NonZeroU32::new(partitions).expect("not zero");
+        FlawedLog { log: MemoryLog::new("topic", partitions), flaws: Arc::default() }
+    }
+
+    pub fn flaws(&self) -> MutexGuard<'_, Flaws> {
+        self.flaws.lock().expect("no panic")
+    }
+
+    fn question(&self) -> Result<(), LogError> {
+        let flaws = self.flaws();
+        if flaws.denied {
+            return Err(LogError::Denied { detail: "topic authorization failed".into() });
+        }
+        if flaws.deleted {
+            return Err(LogError::NoSuchTopic { topic: "topic".into() });
+        }
+        Ok(())
+    }
+}
+
+impl Log for FlawedLog {
+    fn identity(&self) -> Result<LogIdentity, LogError> {
+        self.question()?;
+        self.log.identity()
+    }
+
+    fn partition_count(&self) -> Result<NonZeroU32, LogError> {
+        self.question()?;
+        self.log.partition_count()
+    }
+
+    fn watermarks(&self, partition: Partition) -> Result<Watermarks, LogError> {
+        self.question()?;
+        if self.flaws().leaderless.contains(&partition) {
+            return Err(LogError::Unavailable { detail: format!("partition {partition} has no leader") });
+        }
+        self.log.watermarks(partition)
+    }
+
+    fn record_bytes_max(&self) -> u64 {
+        self.log.record_bytes_max()
+    }
+
+    fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
+        let inner = self.log.reader(waker)?;
+        Ok(Box::new(FlawedReader { log: self.clone(), inner, held: Vec::new(), stopped: BTreeMap::new() }))
+    }
+
+    fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
+        let inner = self.log.appender(waker)?;
+        Ok(Box::new(FlawedAppender { log: self.clone(), inner, held: Vec::new(), reports: Vec::new() }))
+    }
+}
+
+struct FlawedReader {
+    log: FlawedLog,
+    inner: Box<dyn LogReader>,
+    /// Not fetched, to whom it looks.
+    held: Vec<ReadEvent>,
+    /// Partitions that are not read further.
+    stopped: BTreeMap<Partition, Position>,
+}
+
+fn partition_of(event: &ReadEvent) -> Option<Partition> {
+    match event {
+        ReadEvent::Record(record) => Some(record.partition),
+        ReadEvent::End { partition, .. } => Some(*partition),
+        ReadEvent::Failed { partition, .. } => *partition,
+    }
+}
+
+impl LogReader for FlawedReader {
+    fn assign(&mut self, partition: Partition, from: Position) {
+        self.stopped.remove(&partition);
+        self.held.retain(|event| partition_of(event) != Some(partition));
+        self.inner.assign(partition, from);
+    }
+
+    fn poll(&mut self, records_max: usize, out: &mut Vec<ReadEvent>) {
+        let mut events = std::mem::take(&mut self.held);
+        self.inner.poll(records_max, &mut events);
+        let flaws = self.log.flaws();
+        let silent = flaws.denied || flaws.deleted;
+        for event in events {
+            let partition = partition_of(&event);
+            if silent || partition.is_some_and(|partition| flaws.leaderless.contains(&partition)) {
+                self.held.push(event);
+                continue;
+            }
+            if partition.is_some_and(|partition| self.stopped.contains_key(&partition)) {
+                continue;
+            }
+            match event {
+                ReadEvent::Record(record) if flaws.damaged == Some((record.partition, record.offset)) => {
+                    let (partition, position) = (record.partition, Position(record.offset.0));
+                    self.stopped.insert(partition, position);
+                    let failure = ReadFailure::Damaged { position, detail: "CRC32C check failed".into() };
+                    out.push(ReadEvent::Failed { partition: Some(partition), failure });
+                }
+                event => out.push(event),
+            }
+        }
+    }
+}
+
+struct FlawedAppender {
+    log: FlawedLog,
+    inner: Box<dyn LogAppender>,
+    /// What waits for a leader.
+    held: Vec<(NewRecord, Token)>,
+    reports: Vec<Report>,
+}
+
+impl LogAppender for FlawedAppender {
+    fn send(&mut self, record: NewRecord, token: Token) -> Result<(), SendError> {
+        let flaws = self.log.flaws();
+        if flaws.denied || flaws.deleted {
+            let delivery = Delivery::NotStored { detail: "the broker refused it".into() };
+            self.reports.push(Report { partition: record.partition, token, delivery });
+            return Ok(());
+        }
+        if flaws.leaderless.contains(&record.partition) {
+            self.held.push((record, token));
+            return Ok(());
+        }
+        drop(flaws);
+        self.inner.send(record, token)
+    }
+
+    fn has_room(&self, records: usize, bytes: u64) -> bool {
+        self.inner.has_room(records, bytes)
+    }
+
+    fn poll(&mut self, out: &mut Vec<Report>) {
+        out.append(&mut self.reports);
+        if self.log.flaws().expired {
+            for (record, token) in self.held.drain(..) {
+                let delivery = Delivery::NotStored { detail: "it never left the queue".into() };
+                out.push(Report { partition: record.partition, token, delivery });
+            }
+        }
+        let flaws = self.log.flaws();
+        let (held, sent) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|(record, _)| flaws.leaderless.contains(&record.partition));
+        self.held = held;
+        drop(flaws);
+        let sent: Vec<(NewRecord, Token)> = sent;
+        for (record, token) in sent {
+            self.inner.send(record, token).expect("there is room");
+        }
+        self.inner.poll(out);
+    }
+
+    fn state(&self) -> AppenderState {
+        self.inner.state()
+    }
+}

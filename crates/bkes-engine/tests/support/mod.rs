@@ -1,0 +1,150 @@
+//! An engine in its parts on any log and store, stepped by hand: no thread, no clock, no waiting.
+
+#![allow(dead_code)]
+
+pub mod flawed;
+
+use bkes_core::sequence::NowMs;
+use bkes_core::{Incarnation, Key, Order};
+use bkes_engine::parts::{Parts, Step, Surroundings, assemble};
+use bkes_engine::{
+    AppendError, AppendRequest, Appended, EngineOptions, Events, Expected, ReadError, ReadRequest,
+};
+use bkes_log::Log;
+use bkes_storage::Store;
+use bytes::Bytes;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+
+/// Names of producer handles: no two of a test run are the same.
+static NAMES: AtomicU64 = AtomicU64::new(1);
+
+/// One engine and the time it lives in. Dropping it is a kill: nothing is finished, nothing is closed.
+pub struct Bench {
+    pub parts: Parts,
+    now: Arc<AtomicU64>,
+}
+
+pub type Answer = Pin<Box<dyn Future<Output = Result<Appended, AppendError>>>>;
+
+impl Bench {
+    pub fn on(log: impl Log, store: Arc<dyn Store>) -> Bench {
+        let now = Arc::new(AtomicU64::new(1));
+        let time = Arc::clone(&now);
+        let surroundings = Surroundings {
+            clock: Arc::new(move || time.load(Ordering::Relaxed)),
+            draw: Arc::new(|| Incarnation(NAMES.fetch_add(1, Ordering::Relaxed))),
+        };
+        let parts = assemble(Arc::new(log), store, EngineOptions::default(), surroundings)
+            .expect("the engine is assembled");
+        Bench { parts, now }
+    }
+
+    /// One that has caught up.
+    pub fn ready(log: impl Log, store: Arc<dyn Store>) -> Bench {
+        let mut bench = Bench::on(log, store);
+        bench.run_until("it is ready", |bench| bench.parts.handle.is_ready());
+        bench
+    }
+
+    pub fn now(&self) -> NowMs {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// The clock jumps, and nobody did anything meanwhile.
+    pub fn jump(&mut self, ms: u64) {
+        self.now.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    pub fn step_owners(&mut self) {
+        let now = self.now();
+        while self.parts.owners.iter_mut().any(|owner| owner.step(now) == Step::Busy) {}
+    }
+
+    pub fn step_writer(&mut self) {
+        let now = self.now();
+        while self.parts.writer.step(now) == Step::Busy {}
+    }
+
+    pub fn step_monitor(&mut self) {
+        self.parts.monitor.step();
+    }
+
+    /// Steps everything for this long.
+    pub fn run(&mut self, duration_ms: u64) {
+        for _ in 0..duration_ms {
+            self.jump(1);
+            self.step_owners();
+            self.step_writer();
+            if self.now().is_multiple_of(100) || self.parts.monitor.take_wake() {
+                self.step_monitor();
+            }
+        }
+    }
+
+    /// Steps everything until something is so; a minute of the engine's own time is enough for all that may be waited for.
+    pub fn run_until(&mut self, what: &str, mut is_so: impl FnMut(&mut Bench) -> bool) {
+        for _ in 0..60_000 {
+            if is_so(self) {
+                return;
+            }
+            self.run(1);
+        }
+        panic!("{what}: not within a minute; {:?}", self.parts.handle.status());
+    }
+
+    pub fn append(&self, name: &str, expected: Expected, values: &[&str]) -> Answer {
+        let key = Key::new(name.to_owned()).expect("not empty");
+        let values = values.iter().map(|value| Bytes::copy_from_slice(value.as_bytes())).collect();
+        let handle = self.parts.handle.clone();
+        let mut answer: Answer =
+            Box::pin(async move { handle.append(AppendRequest { key, expected, values }).await });
+        assert!(
+            poll(&mut answer).is_none_or(|answer| panic!("answered before anything was stepped: {answer:?}"))
+        );
+        answer
+    }
+
+    /// Begins an aggregate, or adds at an order; runs until it is answered.
+    pub fn put(&mut self, name: &str, order: u64, value: &str) -> Result<Appended, AppendError> {
+        let expected = if order == 0 { Expected::New } else { Expected::At(Order(order)) };
+        let answer = self.append(name, expected, &[value]);
+        self.answer(answer)
+    }
+
+    /// Runs until an append is answered.
+    pub fn answer(&mut self, mut answer: Answer) -> Result<Appended, AppendError> {
+        let mut found = None;
+        self.run_until("it is answered", |_| {
+            found = poll(&mut answer);
+            found.is_some()
+        });
+        found.expect("just found")
+    }
+
+    pub fn read(&self, name: &str) -> Result<Events, ReadError> {
+        let key = Key::new(name.to_owned()).expect("not empty");
+        let read = pin!(self.parts.handle.read(ReadRequest::all(key)));
+        poll(&mut { read }).expect("short reads do not wait")
+    }
+
+    /// The values of an aggregate, none of one that does not exist.
+    pub fn values(&self, name: &str) -> Vec<String> {
+        match self.read(name) {
+            Ok(read) => {
+                read.events.iter().map(|event| String::from_utf8_lossy(&event.value).into_owned()).collect()
+            }
+            Err(ReadError::NoSuchAggregate { .. }) => Vec::new(),
+            Err(error) => panic!("{name} cannot be read: {error}"),
+        }
+    }
+}
+
+pub fn poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    match Pin::new(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
