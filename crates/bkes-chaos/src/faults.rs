@@ -67,6 +67,9 @@ impl Fault {
     ];
     /// What happens to brokers.
     pub const NODES: [Fault; 3] = [Fault::NodeKilled, Fault::NodePaused, Fault::NodeStopped];
+    /// The same where there are others to lead: the leader is killed more often than not.
+    pub const LEADERS: [Fault; 5] =
+        [Fault::NodeKilled, Fault::NodeKilled, Fault::NodePaused, Fault::NodeKilled, Fault::NodeStopped];
     /// What happens to connections.
     pub const CONNECTIONS: [Fault; 7] = [
         Fault::BrokerDelayed,

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// A stop in order may take this long; the server's own limit is shorter.
 const STOP_MAX: Duration = Duration::from_secs(60);
 
+/// The exit code of a server whose data directory cannot be used.
+const REFUSES_DATA: i32 = 4;
+
 /// Kills the process when we end in any way.
 const WATCHDOG: &str = r#"trap '' INT TERM HUP; read -r line || kill -KILL "$0""#;
 
@@ -93,7 +96,7 @@ impl Instance {
                 let mut command = Command::new(server);
                 command.env_clear().env("DATA_PATH", data).env("API_PORT", port.to_string());
                 command.env("KAFKA_BROKERS", brokers).env("KAFKA_TOPIC", topic).env("NO_COLOR", "1");
-                command.env("MESSAGE_TIMEOUT_MS", "5000").env("CACHE_MIB", "16");
+                command.env("MESSAGE_TIMEOUT_MS", "2000").env("CACHE_MIB", "16");
                 command
             }
             Kind::Worker => {
@@ -164,10 +167,32 @@ impl Instance {
         self.process().as_mut().map_or(Ok(()), |process| process.signal(Signal::CONT))
     }
 
-    /// An error when it has ended by itself.
+    /// An error when it has ended by itself; told once, and it is started again.
     pub fn is_as_expected(&self) -> anyhow::Result<()> {
-        let ended = self.process().as_mut().map_or(Ok(None), Process::ended)?;
-        self.was_not_expected(ended)
+        let Some(status) = self.take_ended()? else { return Ok(()) };
+        self.run()?;
+        self.was_not_expected(Some(status))
+    }
+
+    /// Starts it again when it has ended because its disk was full at its start, which is refused and not waited out; whether
+    /// it had. Any other end is an error.
+    pub fn run_with_room_again(&self) -> anyhow::Result<bool> {
+        let Some(status) = self.take_ended()? else { return Ok(false) };
+        self.run()?;
+        let was_full = self.last_said().lines().any(|line| line.contains("No space left on device"));
+        match status.code() {
+            Some(REFUSES_DATA) if was_full => Ok(true),
+            _ => self.was_not_expected(Some(status)).map(|()| false),
+        }
+    }
+
+    fn take_ended(&self) -> anyhow::Result<Option<ExitStatus>> {
+        let mut process = self.process();
+        let ended = process.as_mut().map_or(Ok(None), Process::ended)?;
+        if let Some(mut process) = ended.and_then(|_| process.take()) {
+            process.dismiss();
+        }
+        Ok(ended)
     }
 
     fn was_not_expected(&self, ended: Option<ExitStatus>) -> anyhow::Result<()> {

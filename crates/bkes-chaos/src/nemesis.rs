@@ -93,6 +93,9 @@ async fn instance(arena: &Arena, fault: Fault, random: &mut Rng) -> anyhow::Resu
             arena.diary.write(format_args!("{taken} bytes taken on {}", arena.instances[*place].id));
             pause(random, 1_000..5_000).await;
             disk.free()?;
+            if arena.instances[*place].run_with_room_again()? {
+                arena.diary.write("it would not start without room and was started again");
+            }
         }
         _ => {
             instance.kill()?;
@@ -128,7 +131,9 @@ async fn node(arena: &Arena, fault: Fault, random: &mut Rng) -> anyhow::Result<b
         _ => ("stop", "start"),
     };
     tokio::task::block_in_place(|| command(&arena.control, down, number))?;
-    pause(random, 200..if arena.nodes == 1 { 6_000 } else { 12_000 }).await;
+    // A frozen leader is replaced after nine seconds.
+    let replaced = fault == Fault::NodePaused && arena.nodes > 1;
+    pause(random, 200..if replaced { 14_000 } else { 5_000 }).await;
     tokio::task::block_in_place(|| command(&arena.control, up, number))?;
     // Some time in which work gets done.
     pause(random, 2_000..5_000).await;

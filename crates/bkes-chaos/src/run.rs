@@ -49,8 +49,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<bool> {
             tokio::spawn(client.run(Arc::clone(&clients_stop)))
         })
         .collect();
-    let groups: [&'static [Fault]; 4] =
-        [&Fault::INSTANCES, &Fault::NODES, &Fault::CONNECTIONS, &Fault::FOREIGN];
+    let nodes: &'static [Fault] = if args.nodes() > 1 { &Fault::LEADERS } else { &Fault::NODES };
+    let groups = [&Fault::INSTANCES[..], nodes, &Fault::CONNECTIONS, &Fault::FOREIGN];
     let nemeses = groups.map(|group| tokio::spawn(nemesis::run(Arc::clone(&arena), group, random.fork())));
     tokio::time::sleep(Duration::from_secs(args.seconds)).await;
 

@@ -42,7 +42,7 @@ pub struct WorkerArgs {
     #[arg(long)]
     pub port: u16,
     /// How long a record may take
-    #[arg(long, default_value_t = 5_000)]
+    #[arg(long, default_value_t = 2_000)]
     pub message_timeout_ms: u32,
 }
 
