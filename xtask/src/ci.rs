@@ -9,7 +9,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Runs formatting, lints, tidy, the tests README names, rustdoc and the broker tests.
+/// How long faults happen in the short run; a longer one is run by hand.
+const CHAOS_SECONDS: u64 = 60;
+
+/// Runs formatting, lints, tidy, the tests README names, rustdoc, the broker tests and a short run under faults.
 #[derive(Debug, clap::Args)]
 pub struct CiArgs {
     /// README's test command has just passed: leave it out
@@ -49,6 +52,7 @@ pub fn run(args: CiArgs) -> anyhow::Result<()> {
     }
     steps.push(("rustdoc", Box::new(|| passes(rustdoc))));
     steps.push(("integration", Box::new(|| runs_tests(cargo(&["xtask", "integration"])))));
+    steps.push(("chaos", Box::new(|| crate::chaos::run(crate::chaos::ChaosArgs::short(CHAOS_SECONDS)))));
     run_steps(steps)
 }
 

@@ -7,13 +7,10 @@
 //! * `BKES_KAFKA_CONTROL`: a loopback address that takes one word per connection (`kill`, `stop`, `start`, `pause`,
 //!   `resume`), does it to the broker, and answers `ok` or what went wrong.
 
-use crate::kafka::{Broker, Signal};
+use crate::kafka::{Cluster, Controlled};
 use anyhow::{Context, bail};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 
 /// Runs the broker tests.
 #[derive(Debug, clap::Args)]
@@ -41,19 +38,15 @@ pub fn run(args: IntegrationArgs) -> anyhow::Result<()> {
     };
     succeeds(cargo(&["--no-run"])).context("the broker tests could not be built")?;
 
-    let broker = Broker::start().context("the broker tests need a broker")?;
-    let address = broker.address().to_owned();
+    let cluster = Cluster::start(1).context("the broker tests need a broker")?;
+    let address = cluster.address();
     println!("Kafka runs at {address}");
-    // The thread that answers holds the broker too, and would outlive us: taking it out of there is what ends it.
-    let broker = Arc::new(Mutex::new(Some(broker)));
-    let control = serve(&broker)?;
+    let control = Controlled::new(cluster)?;
 
     let mut tests = cargo(&["--no-fail-fast"]);
     tests.args(["--", "--test-threads=1"]).args(&args.tests);
-    tests.env("BKES_KAFKA_BROKERS", address).env("BKES_KAFKA_CONTROL", control);
-    let result = succeeds(tests);
-    drop(lock(&broker).take());
-    result
+    tests.env("BKES_KAFKA_BROKERS", address).env("BKES_KAFKA_CONTROL", &control.address);
+    succeeds(tests)
 }
 
 /// The crates with broker tests, or those of them that were asked for.
@@ -90,51 +83,6 @@ fn succeeds(mut command: Command) -> anyhow::Result<()> {
         bail!("{command:?}: {status}");
     }
     Ok(())
-}
-
-/// Lets tests do things to the broker; returns the address for that. The thread ends with the process.
-fn serve(broker: &Arc<Mutex<Option<Broker>>>) -> anyhow::Result<String> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?.to_string();
-    let broker = Arc::clone(broker);
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            if let Err(error) = answer(stream, &broker) {
-                eprintln!("broker control: {error:#}");
-            }
-        }
-    });
-    Ok(address)
-}
-
-fn answer(stream: TcpStream, broker: &Mutex<Option<Broker>>) -> anyhow::Result<()> {
-    let mut word = String::new();
-    BufReader::new(&stream).read_line(&mut word)?;
-    let reply = match lock(broker).as_mut() {
-        Some(broker) => act(broker, word.trim()),
-        None => Err(anyhow::anyhow!("the broker has ended")),
-    };
-    match reply {
-        Ok(()) => writeln!(&stream, "ok")?,
-        Err(error) => writeln!(&stream, "{}", format!("{error:#}").replace('\n', " "))?,
-    }
-    Ok(())
-}
-
-fn act(broker: &mut Broker, word: &str) -> anyhow::Result<()> {
-    match word {
-        "kill" => broker.signal(Signal::Kill),
-        "stop" => broker.signal(Signal::Term),
-        "pause" => broker.signal(Signal::Pause),
-        "resume" => broker.signal(Signal::Resume),
-        "start" => broker.restart(),
-        _ => bail!("unknown word {word:?}: kill, stop, start, pause, resume"),
-    }
-}
-
-/// Nothing is left half done by a panic here that the next word could trip over.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
 //! `cargo xtask kafka`: a real Kafka broker for tests and for trying things out, with nothing but Java and Maven.
 //!
-//! The jars come through Maven, once, into `target/kafka`. A broker is one KRaft node (broker and controller in one) on
-//! loopback, on free ports, with its own data directory. A broker started by another task ends with that task, however the
+//! The jars come through Maven, once, into `target/kafka`. A broker is a KRaft node (broker and controller in one) on
+//! loopback, on free ports, with its own data directory; a cluster is one of them or three. A broker started by another task ends with that task, however the
 //! task ends; one from `start` runs until `stop`.
 
 mod broker;
+mod cluster;
+mod control;
 mod jars;
 
-pub use broker::{Broker, Signal};
+pub use broker::Broker;
+pub use cluster::Cluster;
+pub use control::Controlled;
 
 use anyhow::{Context, bail};
 use std::fs;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod chaos;
 mod ci;
 mod codegen;
 mod integration;
@@ -18,6 +19,8 @@ use clap::Parser;
 enum Task {
     /// Measure against what Kafka, gRPC and a file can do at all
     Bench(bench::BenchArgs),
+    /// Several instances under load and faults on real brokers
+    Chaos(chaos::ChaosArgs),
     /// Everything that must hold before a change is good
     Ci(ci::CiArgs),
     /// Generate Rust from proto/
@@ -36,6 +39,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Bench(args) => bench::run(args),
+        Task::Chaos(args) => chaos::run(args),
         Task::Ci(args) => ci::run(args),
         Task::Codegen => codegen::run(),
         Task::Integration(args) => integration::run(args),

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod history;
+mod text;
 mod violation;
 
 mod appends;

@@ -1,4 +1,4 @@
-//! One broker process: started, signalled, restarted on the same port and data, and ended in every case.
+//! One node, broker and controller in one: started, signalled, restarted on the same ports and data, and ended in every case.
 //!
 //! The process is a child in a process group of its own. Beside it sleeps a watchdog, a shell that reads from a pipe we
 //! hold: when we end in any way, the pipe closes, and the watchdog kills the broker and removes its data.
@@ -49,7 +49,7 @@ impl Signal {
     }
 }
 
-/// A single KRaft node on loopback. Dropping it kills it and removes its data.
+/// A KRaft node on loopback. Dropping it kills it and removes its data.
 pub struct Broker {
     address: String,
     dir: PathBuf,
@@ -61,6 +61,29 @@ pub struct Broker {
 struct Running {
     java: Child,
     watchdog: Child,
+    /// How often the log of earlier runs says that it started.
+    started_before: usize,
+}
+
+/// What a node is, beside its directory.
+pub struct Node {
+    /// Its number, from 1.
+    pub id: usize,
+    /// Where clients find it.
+    pub port: u16,
+    /// Where the controllers of all nodes are found; the one of node 1 first.
+    pub controller_ports: Vec<u16>,
+    /// More ways in, for clients that come through a proxy.
+    pub proxied: Vec<Proxied>,
+}
+
+/// A listener behind a proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Proxied {
+    /// Where the node listens.
+    pub port: u16,
+    /// Where the proxy does, which is what the node tells clients.
+    pub proxy_port: u16,
 }
 
 impl Broker {
@@ -71,6 +94,15 @@ impl Broker {
 
     /// A new, empty broker whose data lie in `dir`; what lay there is removed.
     pub fn start_in(dir: &Path) -> anyhow::Result<Broker> {
+        let [port, controller_port] = free_ports()?;
+        let node = Node { id: 1, port, controller_ports: vec![controller_port], proxied: Vec::new() };
+        let mut broker = Broker::new(dir, &node, &cluster_id())?;
+        broker.restart()?;
+        Ok(broker)
+    }
+
+    /// A new, empty node of a cluster, not running yet.
+    pub fn new(dir: &Path, node: &Node, cluster: &str) -> anyhow::Result<Broker> {
         jars::needs("java", "it runs the broker (version 17 or newer, package `default-jre-headless`)")?;
         let jars = jars::jars(&super::cache())?;
         if dir.exists() {
@@ -78,12 +110,10 @@ impl Broker {
         }
         fs::create_dir_all(dir)?;
         let dir = dir.canonicalize()?;
-        let [port, controller_port] = free_ports()?;
-        let address = format!("127.0.0.1:{port}");
-        let mut broker = Broker { address, dir, jars, running: None, detached: false };
-        fs::write(broker.properties(), properties(&broker.dir, port, controller_port))?;
-        broker.format()?;
-        broker.restart()?;
+        let address = format!("127.0.0.1:{}", node.port);
+        let broker = Broker { address, dir, jars, running: None, detached: false };
+        fs::write(broker.properties(), properties(&broker.dir, node))?;
+        broker.format(cluster)?;
         Ok(broker)
     }
 
@@ -97,12 +127,18 @@ impl Broker {
         self.running.as_ref().map_or(0, |running| running.java.id())
     }
 
-    /// Starts the process again, on the same port and data, and returns when it takes requests.
+    /// Starts the process again, on the same ports and data, and returns when it takes requests.
     pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.launch()?;
+        self.await_started()
+    }
+
+    /// Starts the process and does not wait: the nodes of a cluster need each other to come up.
+    pub fn launch(&mut self) -> anyhow::Result<()> {
         if self.running.is_some() {
             bail!("the broker is running");
         }
-        let log = self.dir.join("broker.log");
+        let log = self.log();
         let started_before = count_started(&log);
         let output = File::options().create(true).append(true).open(&log)?;
         let mut java = self.java(&["kafka.Kafka"]);
@@ -115,9 +151,16 @@ impl Broker {
             .process_group(0)
             .spawn()
             .context("sh")?;
-        let running = self.running.insert(Running { java, watchdog });
+        self.running = Some(Running { java, watchdog, started_before });
+        Ok(())
+    }
+
+    /// Returns when a launched process takes requests.
+    pub fn await_started(&mut self) -> anyhow::Result<()> {
+        let log = self.log();
+        let running = self.running.as_mut().context("the broker is not running")?;
         let start = Instant::now();
-        while count_started(&log) == started_before {
+        while count_started(&log) == running.started_before {
             let ended = running.java.try_wait()?;
             if ended.is_some() || start.elapsed() > START_MAX {
                 let said = fs::read_to_string(&log).unwrap_or_default();
@@ -159,9 +202,9 @@ impl Broker {
         }
     }
 
-    /// Writes what makes the data directory a cluster, under a new random cluster id.
-    fn format(&self) -> anyhow::Result<()> {
-        let mut java = self.java(&["kafka.tools.StorageTool", "format", "-t", &cluster_id(), "-c"]);
+    /// Writes what makes the data directory a part of a cluster.
+    fn format(&self, cluster: &str) -> anyhow::Result<()> {
+        let mut java = self.java(&["kafka.tools.StorageTool", "format", "-t", cluster, "-c"]);
         let output = java.arg(self.properties()).output().context("java")?;
         if !output.status.success() {
             bail!("the data directory could not be formatted: {}", String::from_utf8_lossy(&output.stderr));
@@ -179,6 +222,10 @@ impl Broker {
             .args(args)
             .current_dir(&self.dir);
         java
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.join("broker.log")
     }
 
     fn properties(&self) -> PathBuf {
@@ -246,24 +293,24 @@ fn count_started(log: &Path) -> usize {
     String::from_utf8_lossy(&said).lines().filter(|line| line.contains(STARTED)).count()
 }
 
-/// Two free ports below the range that the system gives to clients: a client that keeps trying to reach a dead broker would
+/// Free ports below the range that the system gives to clients: a client that keeps trying to reach a dead broker would
 /// otherwise, sooner or later, be given the broker's own port and connect to itself.
-fn free_ports() -> anyhow::Result<[u16; 2]> {
+pub fn free_ports<const COUNT: usize>() -> anyhow::Result<[u16; COUNT]> {
     let mut held = Vec::new();
     for _ in 0..1_000 {
         let port = 20_000 + (random() % 12_000) as u16;
         if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
             held.push((port, listener));
         }
-        if let [(first, _), (second, _)] = held[..] {
-            return Ok([first, second]);
+        if held.len() == COUNT {
+            return Ok(std::array::from_fn(|i| held[i].0));
         }
     }
-    bail!("no free port was found")
+    bail!("no {COUNT} free ports were found")
 }
 
 /// 22 letters that Kafka reads as 128 bits.
-fn cluster_id() -> String {
+pub fn cluster_id() -> String {
     let letter = |_| char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef"[(random() % 32) as usize]);
     (0..21).map(letter).chain(['A']).collect()
 }
@@ -273,27 +320,41 @@ fn random() -> u64 {
     RandomState::new().hash_one(0)
 }
 
-fn properties(dir: &Path, port: u16, controller_port: u16) -> String {
+/// The properties of a node. With three nodes or more every topic is on three of them and a write on two at least.
+fn properties(dir: &Path, node: &Node) -> String {
+    let Node { id, port, controller_ports, proxied } = node;
+    let voters: Vec<String> =
+        (1..).zip(controller_ports).map(|(id, port)| format!("{id}@127.0.0.1:{port}")).collect();
+    let controller_port = controller_ports[id - 1];
+    let (replicas, in_sync) = if controller_ports.len() >= 3 { (3, 2) } else { (1, 1) };
+    let each = |form: &dyn Fn(usize, &Proxied) -> String| -> String {
+        proxied.iter().enumerate().map(|(i, listener)| form(i, listener)).collect()
+    };
+    let (dir, voters) = (dir.display(), voters.join(","));
+    let listeners = each(&|i, proxied| format!(",PROXIED{i}://127.0.0.1:{}", proxied.port));
+    let advertised = each(&|i, proxied| format!(",PROXIED{i}://127.0.0.1:{}", proxied.proxy_port));
+    let protocols = each(&|i, _| format!(",PROXIED{i}:PLAINTEXT"));
     format!(
         "\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
+node.id={id}
+controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}
 log.dirs={dir}/data
 auto.create.topics.enable=false
-default.replication.factor=1
-min.insync.replicas=1
+default.replication.factor={replicas}
+min.insync.replicas={in_sync}
 offsets.topic.num.partitions=1
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={replicas}
 transaction.state.log.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={in_sync}
 transaction.abort.timed.out.transaction.cleanup.interval.ms=500
 group.initial.rebalance.delay.ms=0
 log.index.size.max.bytes=1048576
@@ -302,8 +363,7 @@ log.cleaner.dedupe.buffer.size=8388608
 num.network.threads=2
 num.io.threads=4
 controlled.shutdown.enable=true
-",
-        dir = dir.display()
+"
     )
 }
 
@@ -312,12 +372,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_two_and_cluster_ids_are_read_as_128_bits() {
-        let [first, second] = free_ports().expect("some are free");
-        assert_ne!(first, second);
+    fn ports_differ_and_cluster_ids_are_read_as_128_bits() {
+        let [first, second, third] = free_ports().expect("some are free");
+        assert!(first != second && second != third && third != first);
         let id = cluster_id();
         assert_eq!(id.len(), 22);
         assert_ne!(id, cluster_id());
+    }
+
+    #[test]
+    fn a_node_of_three_replicates_and_tells_proxied_clients_the_proxy() {
+        let proxied = vec![Proxied { port: 7, proxy_port: 8 }];
+        let node = Node { id: 2, port: 5, controller_ports: vec![1, 2, 3], proxied };
+        let text = properties(Path::new("/d"), &node);
+        for line in [
+            "node.id=2",
+            "controller.quorum.voters=1@127.0.0.1:1,2@127.0.0.1:2,3@127.0.0.1:3",
+            "listeners=PLAINTEXT://127.0.0.1:5,CONTROLLER://127.0.0.1:2,PROXIED0://127.0.0.1:7",
+            "advertised.listeners=PLAINTEXT://127.0.0.1:5,PROXIED0://127.0.0.1:8",
+            "default.replication.factor=3",
+            "min.insync.replicas=2",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+        let alone = Node { id: 1, port: 5, controller_ports: vec![1], proxied: Vec::new() };
+        assert!(properties(Path::new("/d"), &alone).contains("\nmin.insync.replicas=1\n"));
     }
 
     #[test]

@@ -58,6 +58,19 @@ const ARROWS: &[Arrows] = &[
         ],
         in_tests: &[],
     },
+    Arrows {
+        name: "bkes-chaos",
+        knows: &[
+            "bkes-core",
+            "bkes-storage",
+            "bkes-kafka",
+            "bkes-engine",
+            "bkes-grpc",
+            "bkes-foreign",
+            "bkes-check",
+        ],
+        in_tests: &[],
+    },
     Arrows { name: "xtask", knows: &[], in_tests: &[] },
 ];
 
@@ -71,7 +84,7 @@ const OWNERS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates beside the product: what others do to a topic, and what the libraries can do without us. They name any library.
-const BESIDE: &[&str] = &["bkes-foreign", "bkes-bench"];
+const BESIDE: &[&str] = &["bkes-foreign", "bkes-bench", "bkes-chaos"];
 
 /// The one crate that talks to a C library. It denies unsafe code instead of forbidding it, and allows it in one place.
 const UNSAFE_OWNER: &str = "bkes-kafka";

@@ -1,0 +1,223 @@
+//! One run, from the empty topic to the verdict.
+
+use crate::RunArgs;
+use crate::calls::Recorder;
+use crate::disk::{self, SmallDisk};
+use crate::ending::{self, READY_MAX};
+use crate::faults::{Diary, Fault};
+use crate::foreign::Foreign;
+use crate::instance::{Instance, Kind, Start};
+use crate::load::Client;
+use crate::nemesis::{self, Arena};
+use crate::proxy::Proxy;
+use crate::summary::{self, Ended};
+use crate::topic;
+use anyhow::Context;
+use bkes_check::{Call, Content, ContentOf, Excuses, History, InstanceId, LogRecord};
+use bkes_core::Key;
+use bkes_foreign::Cluster;
+use fastrand::Rng;
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const PARTITIONS: NonZeroU32 = NonZeroU32::new(4).expect("not zero");
+
+/// The data directory that lies on a small disk.
+const SMALL: &str = "instance-1";
+
+/// Load goes on this long after the last fault: appends must succeed again.
+const CALM: Duration = Duration::from_secs(4);
+
+/// Runs faults under load and checks; whether nothing was found.
+pub async fn run(args: RunArgs) -> anyhow::Result<bool> {
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("seed {seed}, {} s of faults, nodes: {}", args.seconds, args.nodes());
+    let mut random = Rng::with_seed(seed);
+    let arena = arena(&args).await?;
+    let recorder = Arc::new(Recorder::default());
+
+    let clients_stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..args.clients)
+        .map(|number| {
+            let (recorder, keys) = (Arc::clone(&recorder), Arc::clone(&arena.foreign.keys));
+            let client = Client::new(number, random.fork(), recorder, Arc::clone(&arena.instances), keys);
+            tokio::spawn(client.run(Arc::clone(&clients_stop)))
+        })
+        .collect();
+    let nodes: &'static [Fault] = if args.nodes() > 1 { &Fault::LEADERS } else { &Fault::NODES };
+    let groups = [&Fault::INSTANCES[..], nodes, &Fault::CONNECTIONS, &Fault::FOREIGN];
+    let nemeses = groups.map(|group| tokio::spawn(nemesis::run(Arc::clone(&arena), group, random.fork())));
+    tokio::time::sleep(Duration::from_secs(args.seconds)).await;
+
+    arena.stop.store(true, Ordering::Release);
+    for nemesis in nemeses {
+        nemesis.await.context("a task of faults does not panic")?;
+    }
+    arena.diary.write("the last fault has ended");
+    heal(&arena).await?;
+    tokio::time::sleep(CALM).await;
+    clients_stop.store(true, Ordering::Release);
+    for client in clients {
+        client.await.context("a client does not panic")?;
+    }
+    let calls = recorder.take();
+    println!("{:.0} s: {} calls; reading everything", recorder.elapsed().as_secs_f64(), calls.len());
+
+    let (history, ready_after) = finish(&args, &arena, calls).await?;
+    let began = Instant::now();
+    let violations = bkes_check::check(&history);
+    let checked_in = began.elapsed();
+    for instance in arena.instances.iter() {
+        let said = instance.said();
+        for line in said.lines().filter(|line| line.contains("panicked at")) {
+            arena.diary.found(format_args!("{}: {line}", instance.id));
+        }
+    }
+    let passed = summary::print(&args, &arena, Ended { history, violations, ready_after, checked_in })?;
+    drop(arena);
+    if passed {
+        fs::remove_dir_all(&args.folder).with_context(|| args.folder.display().to_string())?;
+    }
+    Ok(passed)
+}
+
+/// The topic, the proxies, the instances, all running.
+async fn arena(args: &RunArgs) -> anyhow::Result<Arc<Arena>> {
+    if args.folder.exists() {
+        disk::unmount_left(&args.folder.join(SMALL));
+        fs::remove_dir_all(&args.folder)?;
+    }
+    fs::create_dir_all(&args.folder)?;
+    let folder = args.folder.canonicalize()?;
+    let replicas = if args.nodes() >= 3 { 3 } else { 1 };
+    let in_sync = if args.nodes() >= 3 { "2" } else { "1" };
+    let topic = "chaos".to_owned();
+    let settings = [("retention.ms", "-1"), ("min.insync.replicas", in_sync)];
+    Cluster::new(&args.brokers).create_topic(&topic, PARTITIONS.get(), replicas, &settings).await?;
+    let (mut ways, mut brokers) = (Vec::new(), vec![args.brokers.clone()]);
+    for way in &args.ways {
+        let mut addresses = Vec::new();
+        for pair in way.split(',') {
+            let (proxy_port, port) = pair.split_once(':').context("a way is PROXY-PORT:PORT")?;
+            ways.push(Proxy::start(proxy_port.parse()?, port.parse()?).await?);
+            addresses.push(format!("127.0.0.1:{proxy_port}"));
+        }
+        brokers.push(addresses.join(","));
+    }
+    let disk =
+        SmallDisk::mount(&folder.join(SMALL)).map(|disk| (1, disk)).map_err(|error| format!("{error:#}"));
+    let mut instances = Vec::new();
+    // The last one, behind a proxy too, is the one with batches.
+    for (number, kind) in (0..).zip([Kind::Server, Kind::Server, Kind::Server, Kind::Worker]) {
+        let brokers = brokers[number as usize % brokers.len()].clone();
+        let data = folder.join(format!("instance-{number}"));
+        let (server, topic, port) = (args.server.clone(), topic.clone(), free_port()?);
+        let start = Start { kind, server, brokers, topic, data, port };
+        instances.push(Instance::new(InstanceId(number), start).await?);
+    }
+    for instance in &instances {
+        instance.run()?;
+    }
+    let foreign =
+        Foreign { brokers: args.brokers.clone(), topic, partitions: PARTITIONS, keys: Arc::default() };
+    let arena = Arena {
+        instances: Arc::new(instances),
+        disk,
+        ways,
+        control: args.control.clone(),
+        nodes: args.nodes(),
+        foreign,
+        diary: Diary::new(&folder.join("diary.txt"))?,
+        stop: AtomicBool::new(false),
+    };
+    Ok(Arc::new(arena))
+}
+
+/// A free port below the range that the system gives to clients: a client that keeps trying to reach an instance that is down
+/// would otherwise, sooner or later, be given the instance's own port and connect to itself.
+fn free_port() -> anyhow::Result<u16> {
+    let ports = std::iter::repeat_with(|| fastrand::u16(20_000..32_000)).take(1_000);
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.into_iter().find(free).context("no free port was found")
+}
+
+/// What faults may have left behind is put right; that everything then works again is for BKES to show.
+async fn heal(arena: &Arena) -> anyhow::Result<()> {
+    if let Ok((_, disk)) = &arena.disk {
+        disk.free()?;
+    }
+    let began = Instant::now();
+    while let Err(error) = tokio::task::block_in_place(|| arena.foreign.end_transactions()) {
+        anyhow::ensure!(began.elapsed() < READY_MAX, "foreign transactions cannot be ended: {error:#}");
+    }
+    Ok(())
+}
+
+/// Waits for everyone and reads everything: the history, and how long the slowest instance took to be ready.
+async fn finish(args: &RunArgs, arena: &Arena, calls: Vec<Call>) -> anyhow::Result<(History, Duration)> {
+    let diary = &arena.diary;
+    let sentinels = tokio::task::block_in_place(|| arena.foreign.sentinels())?;
+    let topic = &arena.foreign.topic;
+    let log = tokio::task::block_in_place(|| topic::read(&args.brokers, topic, PARTITIONS.get()))?;
+    let keys = keys(&calls, &log);
+    let mut contents = Vec::new();
+    let mut slowest = Duration::ZERO;
+    for instance in arena.instances.iter() {
+        match ending::caught_up(instance, &sentinels).await {
+            Ok(after) => slowest = slowest.max(after),
+            Err(error) => diary.found(format_args!("{error:#}")),
+        }
+    }
+    for instance in arena.instances.iter() {
+        keep(ending::content(instance, ContentOf::Instance(instance.id), &keys).await, diary, &mut contents);
+    }
+    let instances = &arena.instances;
+    tokio::task::block_in_place(|| {
+        if let Err(error) = instances[0].stop() {
+            diary.found(format_args!("{error:#}"));
+        }
+        instances[3].kill()
+    })?;
+    for instance in [&instances[0], &instances[3]] {
+        instance.run()?;
+        match ending::caught_up(instance, &sentinels).await {
+            Ok(after) => slowest = slowest.max(after),
+            Err(error) => diary.found(format_args!("{error:#}")),
+        }
+        keep(ending::content(instance, ContentOf::Resumed(instance.id), &keys).await, diary, &mut contents);
+    }
+    let rebuilt = rebuilt(args, arena).await?;
+    match ending::caught_up(&rebuilt, &sentinels).await {
+        Ok(after) => slowest = slowest.max(after),
+        Err(error) => diary.found(format_args!("{error:#}")),
+    }
+    keep(ending::content(&rebuilt, ContentOf::Rebuilt, &keys).await, diary, &mut contents);
+    Ok((History { calls, log, contents, excuses: Excuses::default() }, slowest))
+}
+
+async fn rebuilt(args: &RunArgs, arena: &Arena) -> anyhow::Result<Instance> {
+    let data = arena.instances[0].start.data.with_file_name("rebuilt");
+    let start =
+        Start { data, port: free_port()?, brokers: args.brokers.clone(), ..arena.instances[0].start.clone() };
+    let instance = Instance::new(InstanceId(u32::MAX), start).await?;
+    instance.run()?;
+    Ok(instance)
+}
+
+fn keep(content: anyhow::Result<Content>, diary: &Diary, contents: &mut Vec<Content>) {
+    match content {
+        Ok(content) => contents.push(content),
+        Err(error) => diary.found(format_args!("{error:#}")),
+    }
+}
+
+/// Every key that anyone called about or that lies in the log.
+fn keys(calls: &[Call], log: &[LogRecord]) -> BTreeSet<Key> {
+    let in_log = log.iter().filter_map(|record| record.key.clone());
+    calls.iter().map(|call| call.key.clone()).chain(in_log).collect()
+}

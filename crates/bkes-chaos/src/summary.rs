@@ -1,0 +1,107 @@
+//! What came of a run, for people, and the verdict.
+
+use crate::RunArgs;
+use crate::faults::Fault;
+use crate::nemesis::Arena;
+use bkes_check::{AppendOutcome, History, Operation, ReadOutcome, Violation};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// From this long on, every kind of fault must have happened.
+const EVERY_FAULT_SECONDS: u64 = 120;
+
+/// Most findings shown; the file has all.
+const SHOWN_MAX: usize = 20;
+
+/// The end of a run.
+pub struct Ended {
+    /// What was recorded.
+    pub history: History,
+    /// What the checker says.
+    pub violations: Vec<Violation>,
+    /// How long the slowest instance took to show everything.
+    pub ready_after: Duration,
+    /// How long the checker took.
+    pub checked_in: Duration,
+}
+
+/// Prints everything and says whether the run passed.
+pub fn print(args: &RunArgs, arena: &Arc<Arena>, ended: Ended) -> anyhow::Result<bool> {
+    let Ended { history, violations, ready_after, checked_in } = ended;
+    let mut findings = arena.diary.take_findings();
+    println!("\nfaults");
+    for fault in
+        Fault::INSTANCES.iter().chain(&Fault::NODES).chain(&Fault::CONNECTIONS).chain(&Fault::FOREIGN)
+    {
+        let times = arena.diary.times(*fault);
+        println!("{times:>9}  {fault}");
+        let skipped = *fault == Fault::DiskFull && arena.disk.is_err();
+        if times == 0 && args.seconds >= EVERY_FAULT_SECONDS && !skipped {
+            findings.push(format!("\"{fault}\" never happened"));
+        }
+    }
+    if let Err(why) = &arena.disk {
+        println!("           a full disk is skipped: no small file system can be mounted here ({why})");
+    }
+    let counts = counts(&history);
+    println!("calls");
+    for (outcome, count) in &counts {
+        println!("{count:>9}  {outcome}");
+    }
+    if counts.get("append acknowledged").is_none_or(|count| *count == 0) {
+        findings.push("not one append was acknowledged".to_owned());
+    }
+    let events: usize = history.log.len();
+    println!("the topic holds {events} records; the slowest instance was ready after {ready_after:.1?}");
+    println!("checked in {checked_in:.1?}");
+    findings.extend(violations.iter().map(Violation::to_string));
+    for finding in findings.iter().take(SHOWN_MAX) {
+        println!("FOUND {finding}");
+    }
+    if findings.is_empty() {
+        println!("0 findings");
+        return Ok(true);
+    }
+    let path = args.folder.join("history.txt");
+    let mut file = BufWriter::new(File::create(&path)?);
+    for finding in &findings {
+        writeln!(file, "FOUND {finding}")?;
+    }
+    write!(file, "{history}")?;
+    file.flush()?;
+    println!(
+        "{} findings; history: {}; what happened when: diary.txt beside it",
+        findings.len(),
+        path.display()
+    );
+    Ok(false)
+}
+
+fn counts(history: &History) -> BTreeMap<&'static str, u64> {
+    let mut counts = BTreeMap::new();
+    for call in &history.calls {
+        let outcome = match &call.operation {
+            Operation::Append(append) => match append.outcome {
+                AppendOutcome::Acknowledged { .. } if append.values.len() > 1 => {
+                    "append acknowledged, a batch"
+                }
+                AppendOutcome::Acknowledged { .. } => "append acknowledged",
+                AppendOutcome::Rejected { .. } => "append rejected",
+                AppendOutcome::Unavailable => "append unavailable",
+                AppendOutcome::Unknown => "append unknown",
+                AppendOutcome::Unanswered => "append unanswered",
+            },
+            Operation::Read(read) => match read.outcome {
+                ReadOutcome::Events { .. } => "read",
+                ReadOutcome::NoSuchAggregate => "read: no such aggregate",
+                ReadOutcome::Unavailable => "read unavailable",
+                ReadOutcome::Unanswered => "read unanswered",
+            },
+        };
+        *counts.entry(outcome).or_default() += 1;
+    }
+    counts
+}

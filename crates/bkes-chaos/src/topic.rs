@@ -1,0 +1,70 @@
+//! The topic as a consumer sees it that shares no code with ours, and who leads it.
+
+use anyhow::{Context, bail};
+use bkes_check::LogRecord;
+use bkes_core::{Key, Offset, Partition};
+use bytes::Bytes;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::{Offset as From, TopicPartitionList};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// Reading everything may take this long.
+const READ_MAX: Duration = Duration::from_secs(120);
+
+fn consumer(brokers: &str) -> anyhow::Result<BaseConsumer> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("group.id", "chaos").set("enable.auto.commit", "false");
+    config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
+    Ok(config.create()?)
+}
+
+/// Every committed record, partition by partition as they come.
+pub fn read(brokers: &str, topic: &str, partitions: u32) -> anyhow::Result<Vec<LogRecord>> {
+    let consumer = consumer(brokers)?;
+    let mut all = TopicPartitionList::new();
+    for partition in 0..partitions {
+        all.add_partition_offset(topic, partition as i32, From::Beginning)?;
+    }
+    consumer.assign(&all)?;
+    let (mut open, mut records): (BTreeSet<i32>, Vec<LogRecord>) =
+        ((0..partitions as i32).collect(), Vec::new());
+    let began = Instant::now();
+    while !open.is_empty() {
+        if began.elapsed() > READ_MAX {
+            bail!("the topic could not be read within {READ_MAX:?}: partitions {open:?} have no end");
+        }
+        match consumer.poll(Duration::from_millis(200)) {
+            None => {}
+            Some(Ok(message)) => records.push(record(&message)?),
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
+            Some(Err(error)) => tracing::warn!("reading the topic: {error}"),
+        }
+    }
+    Ok(records)
+}
+
+fn record(message: &BorrowedMessage<'_>) -> anyhow::Result<LogRecord> {
+    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+    let marker = headers.filter(|header| header.key == "bkes").last();
+    let is_marked = marker.and_then(|header| header.value).is_some_and(|value| value.starts_with(b"1;"));
+    Ok(LogRecord {
+        partition: Partition(u32::try_from(message.partition())?),
+        offset: Offset(u64::try_from(message.offset())?),
+        timestamp_ms: message.timestamp().to_millis(),
+        key: message.key().and_then(|key| Key::new(Bytes::copy_from_slice(key))),
+        value: message.payload().map(Bytes::copy_from_slice),
+        foreign: !is_marked,
+    })
+}
+
+/// The number of the node that leads a partition.
+pub fn leader(brokers: &str, topic: &str, partition: u32) -> anyhow::Result<usize> {
+    let metadata = consumer(brokers)?.fetch_metadata(Some(topic), Duration::from_secs(10))?;
+    let found = metadata.topics().iter().flat_map(|topic| topic.partitions());
+    let leader = found.filter(|found| found.id() == partition as i32).map(|found| found.leader()).next();
+    usize::try_from(leader.context("the partition is there")?).context("the partition has a leader")
+}

@@ -1,0 +1,105 @@
+//! A history as text, a line for each call, record and event: for people who look for the cause of a finding.
+
+use crate::history::{AppendCall, AppendOutcome, Call, CallId, Content, Expecting, History, LogRecord};
+use crate::history::{Operation, ReadCall, ReadOutcome};
+use std::fmt;
+
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, call) in self.calls.iter().enumerate() {
+            writeln!(f, "{}: {call}", CallId(number))?;
+        }
+        for record in &self.log {
+            writeln!(f, "log {record}")?;
+        }
+        for content in &self.contents {
+            content.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Call { client, instance, key, begin, end, operation } = self;
+        write!(f, "{begin}..")?;
+        if let Some(end) = end {
+            write!(f, "{end}")?;
+        }
+        write!(f, " client {} {instance} {key}: ", client.0)?;
+        match operation {
+            Operation::Append(append) => append.fmt(f),
+            Operation::Read(read) => read.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for AppendCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.expected {
+            Expecting::New => f.write_str("append to new")?,
+            Expecting::At(order) => write!(f, "append at {order}")?,
+        }
+        for value in &self.values {
+            write!(f, " \"{}\"", value[..value.len().min(32)].escape_ascii())?;
+        }
+        write!(f, ", {} events seen: ", self.premise.count)?;
+        match self.outcome {
+            AppendOutcome::Acknowledged { partition, offset, first } => {
+                write!(f, "acknowledged at {first}, {partition}/{offset}")
+            }
+            AppendOutcome::Rejected { current: Some(current) } => write!(f, "rejected, next is {current}"),
+            AppendOutcome::Rejected { current: None } => f.write_str("rejected"),
+            AppendOutcome::Unavailable => f.write_str("unavailable"),
+            AppendOutcome::Unknown => f.write_str("unknown"),
+            AppendOutcome::Unanswered => f.write_str("no answer"),
+        }
+    }
+}
+
+impl fmt::Display for ReadCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "read from {}", self.from)?;
+        if let Some(limit) = self.limit {
+            write!(f, " at most {limit}")?;
+        }
+        match &self.outcome {
+            ReadOutcome::Events { events, more } => {
+                write!(f, ": {} events", events.len())?;
+                if let (Some(first), Some(last)) = (events.first(), events.last()) {
+                    write!(f, ", {first} to {last}")?;
+                }
+                f.write_str(if *more { ", more" } else { "" })
+            }
+            ReadOutcome::NoSuchAggregate => f.write_str(": no such aggregate"),
+            ReadOutcome::Unavailable => f.write_str(": unavailable"),
+            ReadOutcome::Unanswered => f.write_str(": no answer"),
+        }
+    }
+}
+
+impl fmt::Display for LogRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.partition, self.offset)?;
+        match &self.key {
+            Some(key) => write!(f, " {key}")?,
+            None => f.write_str(" no key")?,
+        }
+        match &self.value {
+            Some(value) => write!(f, " \"{}\"", value[..value.len().min(64)].escape_ascii())?,
+            None => f.write_str(" null")?,
+        }
+        f.write_str(if self.foreign { " foreign" } else { "" })
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (key, events) in &self.keys {
+            for event in events {
+                writeln!(f, "{} {key}: {event}", self.of)?;
+            }
+        }
+        Ok(())
+    }
+}
