@@ -79,6 +79,9 @@ pub struct RedbStore {
     disk: Arc<dyn Disk>,
     cache_bytes: usize,
     database: RwLock<Option<Arc<Database>>>,
+    snapshot: Mutex<Snapshot>,
+    /// Rises behind each commit, and when the file is let go: a snapshot of an earlier version is not used again.
+    version: AtomicU64,
     /// Only the one writer takes it, so it is never waited for.
     numbers: Mutex<Numbers>,
     keys: AtomicU64,
@@ -87,6 +90,13 @@ pub struct RedbStore {
     file_use: Mutex<FileUse>,
     /// Held for the store's life.
     _claim: Claim,
+}
+
+/// What reads look at, kept from one commit to the next: opening it costs as much as a look-up does.
+#[derive(Default)]
+struct Snapshot {
+    version: u64,
+    tables: Option<Arc<read::Tables>>,
 }
 
 impl RedbStore {
@@ -126,6 +136,8 @@ impl RedbStore {
         let store = RedbStore {
             keys: AtomicU64::new(numbers.keys),
             database: RwLock::new(Some(Arc::new(database))),
+            snapshot: Mutex::default(),
+            version: AtomicU64::new(0),
             numbers: Mutex::new(numbers),
             damaged: AtomicBool::new(false),
             file_use: Mutex::new(file_use),
@@ -142,7 +154,33 @@ impl RedbStore {
     }
 
     fn take_database(&self) -> Option<Arc<Database>> {
-        self.database.write().unwrap_or_else(PoisonError::into_inner).take()
+        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.end_snapshot();
+        database
+    }
+
+    /// The tables as of the last commit, or of one that has just returned.
+    fn tables(&self) -> Result<Arc<read::Tables>, Failure> {
+        let version = self.version.load(Ordering::Acquire);
+        let current = |snapshot: &Snapshot| snapshot.tables.clone().filter(|_| snapshot.version == version);
+        if let Some(tables) = current(&self.snapshot()) {
+            return Ok(tables);
+        }
+        let database = self.database().map_err(|_| Failure::Redb(redb::Error::DatabaseClosed))?;
+        let tables = Arc::new(read::Tables::open(&schema::begin_read(&database)?)?);
+        // A commit that returns from here on raises the version, so that these are not used behind it.
+        *self.snapshot() = Snapshot { version, tables: Some(Arc::clone(&tables)) };
+        Ok(tables)
+    }
+
+    fn end_snapshot(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+        let ended = std::mem::take(&mut *self.snapshot());
+        drop(ended);
+    }
+
+    fn snapshot(&self) -> MutexGuard<'_, Snapshot> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets the file go. redb writes once more when it is closed; what a panic on a garbage page has left behind makes it
@@ -165,12 +203,8 @@ impl RedbStore {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reading<T>(
-        &self,
-        read: impl FnOnce(&redb::ReadTransaction) -> Result<T, Failure>,
-    ) -> Result<T, StoreError> {
-        let database = self.database()?;
-        guarded(|| read(&schema::begin_read(&database)?)).map_err(|failure| {
+    fn reading<T>(&self, read: impl FnOnce() -> Result<T, Failure>) -> Result<T, StoreError> {
+        guarded(read).map_err(|failure| {
             let error = store_error(failure, |detail| StoreError::ReadFailed { detail });
             self.note(error)
         })
@@ -199,6 +233,7 @@ impl RedbStore {
             Ok(()) => {
                 self.keys.store(ahead.keys, Ordering::Relaxed);
                 *self.numbers() = ahead;
+                self.end_snapshot();
                 Ok(())
             }
             Err(failure) => {
@@ -243,7 +278,8 @@ impl Drop for RedbStore {
 
 impl Store for RedbStore {
     fn load(&self) -> Result<Loaded, StoreError> {
-        self.reading(schema::load)
+        let database = self.database()?;
+        self.reading(|| schema::load(&schema::begin_read(&database)?))
     }
 
     fn set_identity(&self, identity: &StoreIdentity) -> Result<(), StoreError> {
@@ -254,12 +290,12 @@ impl Store for RedbStore {
         if keys.is_empty() {
             return Ok(());
         }
-        self.reading(|read| read::heads(read, keys, out))
+        self.reading(|| read::heads(&*self.tables()?, keys, out))
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
         let before = out.len();
-        let read = self.reading(|read| read::read(read, part, out));
+        let read = self.reading(|| read::read(&*self.tables()?, part, out));
         if read.is_err() {
             out.truncate(before);
         }

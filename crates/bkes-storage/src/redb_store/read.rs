@@ -19,13 +19,32 @@ pub const MARK_EVENTS: u64 = 64;
 /// Bytes of rows from one mark to the next, but for the last row: what a read holds beside what it returns.
 pub const MARK_BYTES: u64 = 64 * 1024;
 
+/// The tables that reading needs, as of one commit.
+pub struct Tables {
+    streams: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
+    marks: redb::ReadOnlyTable<(u64, u64), u64>,
+    log: redb::ReadOnlyTable<u64, &'static [u8]>,
+    names: redb::ReadOnlyTable<u64, u64>,
+}
+
+impl Tables {
+    /// Opens them in a transaction, which lasts as long as they do.
+    pub fn open(read: &ReadTransaction) -> Result<Tables, Failure> {
+        Ok(Tables {
+            streams: read.open_table(STREAMS)?,
+            marks: read.open_table(MARKS)?,
+            log: read.open_table(LOG)?,
+            names: read.open_table(NAMES)?,
+        })
+    }
+}
+
 /// Where each key stands.
-pub fn heads(read: &ReadTransaction, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), Failure> {
-    let streams = read.open_table(STREAMS)?;
+pub fn heads(tables: &Tables, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), Failure> {
     let mut parts = Vec::new();
     for key in keys {
         parts.clear();
-        if let Some(row) = streams.get(key.as_ref())? {
+        if let Some(row) = tables.streams.get(key.as_ref())? {
             codec::get_parts(row.value(), key.as_ref(), &mut parts).map_err(|Garbled| row_of(key))?;
         }
         let head = |part: &Part| Head { partition: part.partition, base: part.base, next: part.next };
@@ -43,10 +62,10 @@ fn row_of(key: &Key) -> Failure {
 }
 
 /// Events in order, each checked.
-pub fn read(read: &ReadTransaction, wanted: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), Failure> {
+pub fn read(tables: &Tables, wanted: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), Failure> {
     let ReadPart { key, partition, from, events_max, bytes_max } = wanted;
     let mut parts = Vec::new();
-    if let Some(row) = read.open_table(STREAMS)?.get(key.as_ref())? {
+    if let Some(row) = tables.streams.get(key.as_ref())? {
         codec::get_parts(row.value(), key.as_ref(), &mut parts).map_err(|Garbled| row_of(key))?;
     }
     let Some(part) = parts.iter().find(|part| part.partition == partition) else { return Ok(()) };
@@ -55,12 +74,11 @@ pub fn read(read: &ReadTransaction, wanted: ReadPart<'_>, out: &mut Vec<StoredEv
     if from >= end {
         return Ok(());
     }
-    let marks = read.open_table(MARKS)?;
-    let mut walk =
-        Walk { log: read.open_table(LOG)?, names: read.open_table(NAMES)?, key, part, block: None };
+    let mut walk = Walk { tables, key, part, block: None };
     let (mut order, mut bytes) = (from, 0usize);
     while order < end {
-        let mark = marks.range((part.stream, order.0)..(part.stream, part.next.0))?.next().transpose()?;
+        let mark =
+            tables.marks.range((part.stream, order.0)..(part.stream, part.next.0))?.next().transpose()?;
         let (top, place) = match mark {
             Some((at, place)) => (Order(at.value().1), Place(place.value())),
             None => (Order(part.next.0 - 1), part.last),
@@ -86,8 +104,7 @@ pub fn read(read: &ReadTransaction, wanted: ReadPart<'_>, out: &mut Vec<StoredEv
 
 /// A walk along the chain of one stream.
 struct Walk<'a> {
-    log: redb::ReadOnlyTable<u64, &'static [u8]>,
-    names: redb::ReadOnlyTable<u64, u64>,
+    tables: &'a Tables,
     key: &'a Key,
     part: &'a Part,
     /// The block of the last row: its neighbours are often in the same.
@@ -106,7 +123,7 @@ impl Walk<'_> {
         let mut order = top;
         loop {
             if self.block.as_ref().is_none_or(|(number, _)| *number != place.block()) {
-                let block = self.log.get(place.block())?.ok_or_else(|| self.missing(order))?;
+                let block = self.tables.log.get(place.block())?.ok_or_else(|| self.missing(order))?;
                 self.block = Some((place.block(), block));
             }
             let (_, block) = self.block.as_ref().expect("just set");
@@ -114,8 +131,9 @@ impl Walk<'_> {
             let back = if order < wanted.end {
                 let row = Bytes::copy_from_slice(row);
                 let slot = Slot { stream: self.part.stream, order };
-                let name =
-                    |name: u64| self.names.get(name).ok().flatten().map(|row| Incarnation(row.value()));
+                let name = |name: u64| {
+                    self.tables.names.get(name).ok().flatten().map(|row| Incarnation(row.value()))
+                };
                 let found = codec::get_event(&row, slot, self.part.partition, name);
                 let (event, back) = found.map_err(garbled(format!("event {order} of key {}", self.key)))?;
                 out.push(event);
