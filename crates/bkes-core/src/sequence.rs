@@ -274,6 +274,11 @@ impl<W, T> Sequencer<W, T> {
         Ok(())
     }
 
+    /// Whether an append waits for reading to come to it.
+    pub fn in_doubt(&self) -> bool {
+        self.doubts > 0
+    }
+
     /// Whether an append is in doubt, so that the high watermark should be read for [`probed`](Self::probed).
     pub fn wants_probe(&self) -> bool {
         let wants =

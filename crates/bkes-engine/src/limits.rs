@@ -26,6 +26,10 @@ pub const SYNC_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// in trouble, and more requests under way at once help then.
 pub const GATHER_MS_MAX: u64 = 20;
 
+/// How long records that were fetched may lie while what is to be read is, as far as is known, what was applied already. Reading
+/// them only confirms that; so one wake of the owner in three is saved, and another writer's event is seen this much later.
+pub const PATIENCE: Duration = Duration::from_millis(5);
+
 /// Records applied by the fast path that reading has not confirmed yet, per partition. Above it appends wait for tailing.
 pub const UNCONFIRMED_MAX: usize = 100_000;
 

@@ -253,7 +253,7 @@ impl Owner {
     /// An owner of the partitions at `index` modulo the number of owners, resuming at what `loaded` holds.
     pub fn new(context: Context, index: usize, loaded: &Loaded) -> Result<Owner, bkes_log::LogError> {
         let inbox = context.owners[index].clone();
-        let reader = context.log.reader(inbox.waker())?;
+        let reader = context.log.reader(inbox.waker().lazy())?;
         let appender = context.log.appender(inbox.waker())?;
         let incarnation = (context.draw)();
         let boards: Vec<Arc<PartitionBoard>> = context.board.partitions().clone();
@@ -381,6 +381,15 @@ impl Owner {
         events.clear();
         self.events = events;
         busy
+    }
+
+    /// Whether what is fetched can wait: everything was read once, nobody waits for reading, and what comes next is, as far as is
+    /// known, what was applied already.
+    pub fn is_patient(&self) -> bool {
+        let is_waited_for =
+            |owned: &Owned| !owned.board.is_caught_up(self.epoch) || owned.sequencer.in_doubt();
+        self.partitions.values().any(|owned| !owned.unconfirmed.is_empty())
+            && !self.partitions.values().any(is_waited_for)
     }
 
     /// Whether reading has to wait for the writer: all of what is not committed is bounded, and so is one transaction.

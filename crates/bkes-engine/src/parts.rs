@@ -5,6 +5,7 @@
 //! a step waits, sleeps, or asks for the time or for randomness by itself.
 
 use crate::handle::{EngineHandle, EngineOptions, StartError};
+use crate::limits::PATIENCE;
 use crate::monitor::Monitor;
 use crate::overlay::Overlay;
 use crate::owner::{Command, Context, Owner, OwnerInbox, OwnerStep};
@@ -174,6 +175,10 @@ impl OwnerPart {
 
     /// Sleeps until woken, or at most `timeout`.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) {
+        let patient = self.owner.is_patient();
+        self.waiter.set_patient(patient);
+        let timeout =
+            if patient { Some(timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE))) } else { timeout };
         self.waiter.wait(timeout);
     }
 }

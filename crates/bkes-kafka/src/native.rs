@@ -68,11 +68,11 @@ pub enum Kind {
     Producer,
 }
 
-/// Room for a batch's pointers; empty between calls.
+/// Room for a batch's pointers; what stands in it between calls means nothing.
 #[derive(Default)]
 pub struct Scratch(Vec<*mut sys::rd_kafka_message_t>);
 
-// SAFETY: no pointer stays in it after a call.
+// SAFETY: no pointer in it is used after the call that wrote it.
 unsafe impl Send for Scratch {}
 
 /// One handle of librdkafka.
@@ -190,15 +190,14 @@ impl Client {
     /// Moves what was fetched to `out`: contents are copied into one allocation for the batch.
     pub fn fetch(&self, messages_max: usize, scratch: &mut Scratch, out: &mut Vec<ReadEvent>) {
         let scratch = &mut scratch.0;
-        scratch.clear();
-        scratch.resize(messages_max, ptr::null_mut());
+        if scratch.len() < messages_max {
+            scratch.resize(messages_max, ptr::null_mut());
+        }
         // SAFETY: the array has room for `messages_max` pointers; what is returned is ours to destroy, which `copy` does.
         unsafe {
             let count = sys::rd_kafka_consume_batch_queue(self.queue, 0, scratch.as_mut_ptr(), messages_max);
-            scratch.truncate(usize::try_from(count).unwrap_or(0));
-            copy(scratch, out);
+            copy(&scratch[..usize::try_from(count).unwrap_or(0)], out);
         }
-        scratch.clear();
     }
 
     /// Queues a record.
@@ -523,6 +522,9 @@ pub fn version() -> String {
 ///
 /// Every pointer is a message that belongs to the caller.
 unsafe fn copy(messages: &[*mut sys::rd_kafka_message_t], out: &mut Vec<ReadEvent>) {
+    if messages.is_empty() {
+        return;
+    }
     // SAFETY: lengths are those of librdkafka; a null pointer is a null key, value or header value.
     unsafe {
         let total: usize = messages.iter().map(|message| (**message).len + (**message).key_len).sum();
