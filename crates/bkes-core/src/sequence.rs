@@ -18,6 +18,7 @@
 use crate::accept::{Decision, VoidReason};
 use crate::{Incarnation, Key, Offset, Order, Position, Stamp};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt::{self, Debug, Formatter};
 
 /// Milliseconds on any clock that does not run backwards.
 pub type NowMs = u64;
@@ -87,7 +88,7 @@ pub struct Diverged {
 /// Names a flight: numbers of one incarnation rise, and incarnations never come back.
 type FlightId = (Incarnation, u64);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Flight<T> {
     key: Key,
     first: Order,
@@ -98,7 +99,7 @@ struct Flight<T> {
     doubt: Option<Doubt>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Doubt {
     detail: String,
     since: NowMs,
@@ -115,14 +116,14 @@ enum High {
     Known(Position),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Turn<W> {
     flight: FlightId,
     waiting: VecDeque<W>,
 }
 
 /// The sequencer of one partition. `W` is an append that waits, `T` the ticket of one in flight.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct Sequencer<W, T> {
     incarnation: Incarnation,
     next_number: u64,
@@ -354,6 +355,22 @@ impl<W, T> Sequencer<W, T> {
         let turn = self.turns.remove(key).expect("a flight has a turn");
         self.waiting -= turn.waiting.len();
         turn.waiting
+    }
+}
+
+/// The same state is the same text, so that runs can be compared by it.
+impl<W: Debug, T: Debug> Debug for Sequencer<W, T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Sequencer { incarnation, next_number, flights, turns, waiting, doubts } = self;
+        let turns: BTreeMap<_, _> = turns.iter().collect();
+        f.debug_struct("Sequencer")
+            .field("incarnation", incarnation)
+            .field("next_number", next_number)
+            .field("flights", flights)
+            .field("turns", &turns)
+            .field("waiting", waiting)
+            .field("doubts", doubts)
+            .finish()
     }
 }
 

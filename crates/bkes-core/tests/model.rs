@@ -4,8 +4,10 @@
 //! reordered and lost, reports too, instances crash and start again. After each run the history is compared with what
 //! clients were told. Broken variants of the host and of the rule must be caught, so that the comparison is known to bite.
 //!
-//! A failure names its seed. `BKES_MODEL_SEED=7 cargo test -p bkes-core --test model one_seed -- --nocapture` shows that run.
+//! Small worlds are enumerated, larger ones drawn by seed. A failure names its seed. `BKES_MODEL_SEED=7 cargo test -p bkes-core --test model one_seed -- --nocapture` shows that run.
 
+#[path = "model/exhaustive.rs"]
+mod exhaustive;
 #[path = "model/fold.rs"]
 mod fold;
 #[path = "model/random.rs"]

@@ -361,6 +361,11 @@ impl EngineHandle {
         }
     }
 
+    /// The largest record the log takes, in bytes: key, value and what is added to them. It may change while running.
+    pub fn record_bytes_max(&self) -> u64 {
+        self.0.context.log.record_bytes_max()
+    }
+
     fn view(&self) -> View<'_> {
         let context = &self.0.context;
         View { board: &context.board, overlay: &context.overlay, store: &*context.store }

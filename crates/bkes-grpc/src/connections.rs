@@ -5,7 +5,7 @@
 
 use crate::accept::{Phase, accept, reaches};
 use crate::api::DESCRIPTOR;
-use crate::api::bkes_server::BkesServer;
+use crate::following::Following;
 use crate::gate::Gate;
 use crate::health;
 use crate::limits::{
@@ -81,9 +81,7 @@ fn router(
         .expect("the committed descriptor is whole: a test reads it");
     let health =
         tonic_health::pb::health_server::HealthServer::new(HealthService::from_health_reporter(reporter));
-    let bkes = BkesServer::new(Service::new(gate, options.clone()))
-        .max_decoding_message_size(options.request_bytes_max)
-        .max_encoding_message_size(options.reply_bytes_max);
+    let bkes = Following::new(Service::new(gate, options.clone()), options.reply_bytes_max);
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

@@ -17,6 +17,8 @@ pub enum Failure {
     NotRepresentable { what: &'static str, number: u64 },
     /// Too many requests at once.
     TooManyRequests { requests_max: usize },
+    /// The requests worked on hold too many bytes.
+    TooManyBytes { bytes_max: usize },
     /// There is no engine yet.
     NotOpen,
     /// The engine's answer to an append.
@@ -85,7 +87,9 @@ impl Failure {
                 Reason::NotRepresentable,
                 "use a later version of the contract",
             ),
-            Failure::TooManyRequests { .. } => unavailable(Reason::Overloaded, "wait, then try again"),
+            Failure::TooManyRequests { .. } | Failure::TooManyBytes { .. } => {
+                unavailable(Reason::Overloaded, "wait, then try again")
+            }
             Failure::NotOpen => unavailable(Reason::CatchingUp, "the server is starting: try again"),
             Failure::Append(error) => match error {
                 AppendError::Conflict { .. } => {
@@ -178,6 +182,9 @@ impl std::fmt::Display for Failure {
             }
             Failure::TooManyRequests { requests_max } => {
                 write!(f, "{requests_max} requests are being worked on already")
+            }
+            Failure::TooManyBytes { bytes_max } => {
+                write!(f, "the requests that are being worked on hold {bytes_max} bytes already")
             }
             Failure::NotOpen => f.write_str("the server is starting"),
             Failure::Append(error) => error.fmt(f),

@@ -29,6 +29,7 @@ mod answers;
 mod errors;
 mod requests;
 
+mod following;
 mod gate;
 mod service;
 

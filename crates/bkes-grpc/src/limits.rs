@@ -8,12 +8,16 @@ pub struct ServeOptions {
     /// The largest reply, encoded. 4 MiB is what gRPC clients accept unless told otherwise; a larger one would be cut off by
     /// the client with an error that does not say what to do.
     pub reply_bytes_max: usize,
-    /// The largest request, encoded. Above what the log takes, so that a value that is too large is answered with the log's
-    /// limit; a request above this is refused while it is read.
+    /// The largest request, encoded, while the log takes smaller ones; a log that takes larger ones raises it, see
+    /// [`REQUEST_ROOM_BYTES`]. A request above it is refused while it is read.
     pub request_bytes_max: usize,
     /// Most requests worked on at once, over all connections. The ones above are answered as overloaded. One that waits for
     /// Kafka costs a few KiB and its value.
     pub requests_max: usize,
+    /// Most bytes of requests worked on at once: keys and values of appends, and what reads found. The ones above are
+    /// answered as overloaded; a single one is always let in when nothing else is there. 256 MiB are 4,096 values of 64 KiB,
+    /// or 64 replies at their limit. What is still being read from the network is held by the windows of the connections.
+    pub working_bytes_max: usize,
     /// Most connections; one above is closed as soon as it is made. A client needs one, whatever the number of its callers.
     /// An idle connection was measured at 17 KiB, so 10,000 are 170 MiB; it also takes a file descriptor: where the system
     /// allows fewer, that limit is met first, and new connections wait.
@@ -28,6 +32,7 @@ impl Default for ServeOptions {
             reply_bytes_max: 4 * 1024 * 1024,
             request_bytes_max: 4 * 1024 * 1024,
             requests_max: 4_096,
+            working_bytes_max: 256 * 1024 * 1024,
             connections_max: 10_000,
             drain: Duration::from_secs(10),
         }
@@ -37,6 +42,13 @@ impl Default for ServeOptions {
 /// Requests let in for each one worked on. Those between are still being read, or are answered as overloaded in their reply;
 /// those above are refused with a status, unread.
 pub const ADMITTED_FACTOR: usize = 2;
+
+/// How much larger than the log's largest record a request may be: its envelope of some ten bytes, and room for a value that
+/// is too large to be answered with the log's limit instead of a status that does not name it.
+pub const REQUEST_ROOM_BYTES: usize = 1024 * 1024;
+
+/// What a request weighs beside its bytes among those worked on, and the unit in which they are counted.
+pub const WORKING_UNIT_BYTES: usize = 1024;
 
 /// What a reply needs beside its records: two tags, two lengths of up to five bytes, two flags, two orders of up to ten
 /// bytes with their tags.

@@ -7,7 +7,7 @@ use crate::api::{
 };
 use crate::errors::Failure;
 use crate::gate::Gate;
-use crate::limits::{REPLY_ENVELOPE_BYTES, ServeOptions};
+use crate::limits::{REPLY_ENVELOPE_BYTES, REQUEST_ROOM_BYTES, ServeOptions, WORKING_UNIT_BYTES};
 use crate::requests::Retrieval;
 use crate::{answers, requests};
 use bkes_core::Order;
@@ -24,12 +24,30 @@ pub struct Service {
     gate: Gate,
     options: ServeOptions,
     working: Semaphore,
+    /// Counts in [`WORKING_UNIT_BYTES`].
+    bytes: Semaphore,
 }
 
 impl Service {
     pub fn new(gate: Gate, options: ServeOptions) -> Service {
         let working = Semaphore::new(options.requests_max);
-        Service { gate, options, working }
+        let units = units(options.working_bytes_max).min(Semaphore::MAX_PERMITS);
+        Service { gate, options, working, bytes: Semaphore::new(units) }
+    }
+
+    /// The largest request that is read now.
+    pub fn request_bytes_max(&self) -> usize {
+        let least = self.options.request_bytes_max;
+        let Some(engine) = self.gate.engine() else { return least };
+        let record = usize::try_from(engine.record_bytes_max()).unwrap_or(usize::MAX);
+        least.max(record.saturating_add(REQUEST_ROOM_BYTES))
+    }
+
+    /// Takes the room of so many bytes. One request that exceeds the whole bound takes all of it.
+    fn weigh(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Failure> {
+        let bytes_max = self.options.working_bytes_max;
+        let units = (units(bytes) + 1).min(units(bytes_max)).min(u32::MAX as usize);
+        self.bytes.try_acquire_many(units as u32).map_err(|_| Failure::TooManyBytes { bytes_max })
     }
 
     fn enter(&self) -> Result<(SemaphorePermit<'_>, &EngineHandle), Failure> {
@@ -41,6 +59,8 @@ impl Service {
     async fn append(&self, request: Result<AppendRequest, Failure>) -> Result<StoreSuccess, Failure> {
         let request = request?;
         let (_permit, engine) = self.enter()?;
+        let values: usize = request.values.iter().map(|value| value.len()).sum();
+        let _room = self.weigh(request.key.bytes().len() + values)?;
         let appended = engine.append(request).await.map_err(Failure::Append)?;
         answers::stored(&appended)
     }
@@ -53,6 +73,7 @@ impl Service {
         let events_max = page.map_or(usize::MAX, |page| page.events_max).min(limit / RECORD_BYTES_MIN + 1);
         let read = ReadRequest { key, from, events_max, bytes_max: limit, include_pending };
         let found = engine.read(read).await.map_err(Failure::Read)?;
+        let _room = self.weigh(found.events.iter().map(|event| event.value.len()).sum())?;
         let mut bytes = REPLY_ENVELOPE_BYTES;
         let mut records = Vec::with_capacity(found.events.len());
         let (mut more, mut too_large) = (found.more, None);
@@ -90,6 +111,10 @@ impl Service {
         let next_order = (!more).then_some(found.next.0);
         Ok(StoredRecords { records, more, next_order, continue_from, split: found.split })
     }
+}
+
+fn units(bytes: usize) -> usize {
+    bytes.div_ceil(WORKING_UNIT_BYTES).max(1)
 }
 
 /// What a record of this many bytes takes in a reply.

@@ -74,16 +74,99 @@ async fn one_request_too_many_is_answered_as_overloaded_in_its_reply() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_above_the_limit_is_refused_and_the_connection_goes_on() {
-    let (_engine, gate) = ready_engine(memory_log(), MemoryStore::new()).await;
+    let log = memory_log();
+    log.set_record_bytes_max(1_000);
+    let (_engine, gate) = ready_engine(log, MemoryStore::new()).await;
     let server =
         Server::start(gate, ServeOptions { request_bytes_max: 1_000, ..ServeOptions::default() }).await;
     let mut client = server.client().await;
-    for bytes in [1_001, 100_000, 8 * 1024 * 1024] {
+    for bytes in [1024 * 1024 + 1_000, 8 * 1024 * 1024] {
         let request = StartRequest { key: "key".into(), value: vec![7; bytes].into() };
         let refused = soon("it is refused", client.0.start(request)).await.expect_err("it is too large");
         assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
     }
     client.start("key").await.expect("nothing was stored, and the connection goes on");
+}
+
+fn sized(key: &str, bytes: usize) -> StartRequest {
+    StartRequest { key: key.to_owned().into(), value: vec![7; bytes].into() }
+}
+
+fn outcome(reply: bkes_grpc::api::StartReply) -> Result<bkes_grpc::api::StoreSuccess, Error> {
+    match reply.reply.expect("a reply") {
+        bkes_grpc::api::start_reply::Reply::Success(stored) => Ok(stored),
+        bkes_grpc::api::start_reply::Reply::Error(error) => Err(error),
+    }
+}
+
+/// The story: requests were limited to 4 MiB, so that a topic that takes 10 MB could not be written to through gRPC.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_of_a_request_follows_what_the_log_takes() {
+    let log = memory_log();
+    let (_engine, gate) = ready_engine(log.clone(), MemoryStore::new()).await;
+    let server = Server::start(gate, ServeOptions::default()).await;
+    let mut client = server.client().await;
+    let large = 10_000_000;
+    let refused = client.0.start(sized("a", large)).await.expect_err("the log takes 1 MiB");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    log.set_record_bytes_max(large as u64 + 1_000);
+    let stored = client.0.start(sized("a", large)).await.expect("it is read").into_inner();
+    outcome(stored).expect("it is stored");
+    let refused = client.0.start(sized("b", large + 500_000)).await.expect("it is read").into_inner();
+    let refused = outcome(refused).expect_err("the log does not take it");
+    assert_eq!(says(&refused), (Type::User, Outcome::Rejected, Reason::TooLarge));
+    assert_eq!(refused.limit_bytes, Some(large as u64 + 1_000));
+    let refused = client.0.start(sized("b", large + 2_000_000)).await.expect_err("there is a limit still");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+}
+
+/// The story: requests worked on were bounded by their number alone; 4,096 of the largest would have been gigabytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_hold_too_many_bytes_together_are_answered_as_overloaded() {
+    let log = memory_log();
+    let (_engine, gate) = ready_engine(log.clone(), MemoryStore::new()).await;
+    hold(&log);
+    let options = ServeOptions { working_bytes_max: 1_000_000, ..ServeOptions::default() };
+    let server = Server::start(gate, options).await;
+    let client = server.client().await;
+    let start = |key: &'static str, bytes: usize| {
+        let mut client = client.clone();
+        tokio::spawn(async move {
+            outcome(client.0.start(sized(key, bytes)).await.expect("answered").into_inner())
+        })
+    };
+    let first = start("first", 600_000);
+    soon("it is on its way", async {
+        while log.on_the_way() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let refused = start("second", 600_000).await.expect("no panic").expect_err("there is no room");
+    assert_eq!(says(&refused), (Type::Server, Outcome::Unavailable, Reason::Overloaded));
+    let small = start("small", 1_000);
+    soon("a small one has room", async {
+        while log.on_the_way() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    answered(&log, first).await.expect("it is stored");
+    answered(&log, small).await.expect("it is stored");
+    // Larger than the whole bound, and let in when nothing else is there.
+    answered(&log, start("second", 1_020_000)).await.expect("there is room again");
+    let mut reader = client.clone();
+    assert_eq!(reader.retrieve("second").await.expect("it is read").records.len(), 1);
+    let held = start("held", 10_000);
+    soon("it is on its way", async {
+        while log.on_the_way() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let refused = reader.retrieve("second").await.expect_err("what a read finds counts as well");
+    assert_eq!(says(&refused), (Type::Server, Outcome::Unavailable, Reason::Overloaded));
+    answered(&log, held).await.expect("it is stored");
 }
 
 #[tokio::test(flavor = "multi_thread")]

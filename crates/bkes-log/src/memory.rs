@@ -300,6 +300,11 @@ impl MemoryLog {
         state.wake_all();
     }
 
+    /// How many records are on their way.
+    pub fn on_the_way(&self) -> usize {
+        self.lock().on_the_way.len()
+    }
+
     /// Moves one record that is on its way, the next or by chance another. Says whether there was one.
     pub fn step(&self) -> bool {
         let mut state = self.lock();

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 /// The accepted events of each key.
 pub type Histories = BTreeMap<Key, Vec<Value>>;
 
+#[derive(Clone, Debug)]
 pub struct Fold {
     rule: AcceptRule,
     pub position: Position,
@@ -17,7 +18,7 @@ pub struct Fold {
 }
 
 /// What survives a restart.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Debug)]
 pub struct Checkpoint {
     position: Position,
     histories: Histories,

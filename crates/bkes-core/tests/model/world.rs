@@ -5,6 +5,8 @@ use crate::fold::{Checkpoint, Fold, value_of};
 use bkes_core::sequence::{NowMs, Outcome, Said, Sequencer, Settled};
 use bkes_core::{BatchPlace, Incarnation, Key, Marker, Offset, Order, Partition, Position, Record, Stamp};
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write;
+use std::hash::Hasher;
 
 /// Every event of a run has a value of its own.
 pub type Value = u64;
@@ -38,6 +40,7 @@ pub enum Answer {
     Unknown,
 }
 
+#[derive(Clone, Debug)]
 pub struct Append {
     pub at: usize,
     pub key: Key,
@@ -56,13 +59,14 @@ impl Append {
 }
 
 /// What a client was shown.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct View {
     pub key: Key,
     pub seen: Vec<Value>,
 }
 
 /// A record that was handed to the appender.
+#[derive(Clone, Debug)]
 struct Sent {
     at: usize,
     append: AppendId,
@@ -71,6 +75,7 @@ struct Sent {
     reported: bool,
 }
 
+#[derive(Clone, Debug)]
 pub struct Instance {
     pub fold: Fold,
     pub sequencer: Sequencer<AppendId, AppendId>,
@@ -135,6 +140,7 @@ pub enum Step {
     Hole { offsets: u64 },
 }
 
+#[derive(Clone)]
 pub struct World {
     pub bug: Option<Bug>,
     pub keys: Vec<Key>,
@@ -147,6 +153,8 @@ pub struct World {
     /// Copies on their way to the log, by their record's place in `sent`.
     pub wire: Vec<usize>,
     now: NowMs,
+    /// How long a step takes; asking for the high watermark takes a moment more in any case.
+    step_ms: NowMs,
     last_incarnation: u64,
     last_value: Value,
     acknowledged: BTreeMap<(Key, Order), AppendId>,
@@ -170,6 +178,7 @@ impl World {
             sent: Vec::new(),
             wire: Vec::new(),
             now: 0,
+            step_ms: 1,
             last_incarnation: 0,
             last_value: 0,
             acknowledged: BTreeMap::new(),
@@ -213,7 +222,7 @@ impl World {
 
     pub fn take(&mut self, step: Step) {
         self.steps.push(step);
-        self.now += 1;
+        self.now += self.step_ms;
         match step {
             Step::Read { at, key } => self.read(at, key),
             Step::Append { at, view, count, taken } => self.append(at, view, count, taken),
@@ -227,6 +236,7 @@ impl World {
             Step::Report { at, report, manner } => self.reported(at, report, manner),
             Step::Apply { at } => self.apply(at),
             Step::Ask { at } => {
+                self.now += 1;
                 self.instances[at].asked = Some((Position(self.high), self.now));
             }
             Step::Learn { at } => {
@@ -257,6 +267,35 @@ impl World {
             }
             Step::Hole { offsets } => self.high += offsets,
         }
+    }
+
+    /// Steps take no time any more, so that it does not tell two ways to one state apart.
+    pub fn stop_the_clock(&mut self) {
+        self.step_ms = 0;
+    }
+
+    /// Whether an instance has something to apply.
+    pub fn is_behind(&self, at: usize) -> bool {
+        self.instances[at].fold.position < Position(self.high)
+    }
+
+    /// Whether an instance waits for the answer to its question for the high watermark.
+    pub fn has_asked(&self, at: usize) -> bool {
+        self.instances[at].asked.is_some()
+    }
+
+    /// Two worlds with the same digest have the same future, whatever led to them.
+    pub fn digest(&self, hasher: &mut impl Hasher) {
+        struct Text<'a, H>(&'a mut H);
+        impl<H: Hasher> Write for Text<'_, H> {
+            fn write_str(&mut self, text: &str) -> std::fmt::Result {
+                self.0.write(text.as_bytes());
+                Ok(())
+            }
+        }
+        let World { log, high, instances, appends, views, sent, wire, now, .. } = self;
+        let state = (log, high, instances, appends, views, sent, wire, now);
+        write!(Text(hasher), "{state:?}").expect("a hasher takes everything");
     }
 
     fn is_ready(&self, at: usize) -> bool {
