@@ -190,6 +190,14 @@ struct Owned {
 }
 
 impl Owned {
+    /// Goes back to the last record that was applied. What followed it held nothing, unless the log lost its end since and
+    /// grew again: then there are records now, and they are the next ones.
+    fn go_back(&mut self, low: Position) {
+        let Checkpoint { position, fold_start, fingerprint, .. } = &mut self.checkpoint;
+        let behind_last = fingerprint.map_or(*fold_start, |fingerprint| fingerprint.offset.next());
+        *position = behind_last.max(low).min(*position);
+    }
+
     /// Where reading begins: at the oldest unconfirmed record that is still there, to see that it is the one applied.
     fn reading_start(&mut self, low: Position) -> Position {
         while self.unconfirmed.pop_front_if(|fingerprint| fingerprint.offset < low.offset()).is_some() {}
@@ -334,6 +342,7 @@ impl Owner {
             damage: None,
             dirty: false,
         };
+        owned.go_back(low);
         let start = owned.reading_start(low);
         self.reader.assign(partition, start);
         self.partitions.insert(partition, owned);

@@ -47,6 +47,20 @@ fn a_log_that_lost_its_end_and_grew_again_is_read_again() {
     assert_eq!((bench.count("a"), bench.count("b")), (Ok(2), Ok(6)));
 }
 
+/// The same, and what this instance had passed behind its last record was a gap, where the log has records now: they were
+/// taken for known.
+#[test]
+fn records_where_a_gap_was_before_the_log_lost_its_end_are_applied() {
+    let mut bench = bench(2);
+    bench.log.skip_offsets(Partition(0), 3);
+    bench.run(10);
+    assert_eq!(bench.handle.status().partitions[0].applied, Position(5));
+    bench.log.truncate(Partition(0), Position(2));
+    (0..6).for_each(|_| bench.foreign(0, "b", "new"));
+    bench.run(3_000);
+    assert_eq!((bench.count("a"), bench.count("b")), (Ok(2), Ok(6)));
+}
+
 /// The same, and an append of this very instance was the first to be written behind the new end, where its fast path took it
 /// for the next record.
 #[test]

@@ -112,6 +112,7 @@ impl Owner {
             if let Some(confirmed) = owned.confirmed.take() {
                 owned.unconfirmed.push_front(confirmed);
             }
+            owned.go_back(marks.low);
             let start = owned.reading_start(marks.low);
             self.reader.assign(partition, start);
         }

@@ -1,0 +1,87 @@
+//! What BKES does not promise, and the checker cannot know: situations that the documents name.
+//!
+//! * A *split* key: it can be read, partition by partition. While one of its partitions is caught up and another is not, a
+//!   read shows the first only; and when a topic grows while several instances write, the same key may be begun in two
+//!   partitions at once, by writers that rested on different halves.
+//! * An append that was written before its partition *lost its end* and reported as stored after that: when its instance is
+//!   killed before it reads what it applied, only the last record of the checkpoint is compared at the next start, and what
+//!   lies before it stays.
+//! * A key whose head was *removed* by retention: whoever begins with nothing knows nothing of it, and it may be begun anew.
+//!
+//! Everything else is held against every run.
+
+use bkes_check::{AppendOutcome, Call, ContentOf, History, Operation, ReadOutcome, Violation};
+use bkes_core::{Key, Offset, Partition};
+use std::collections::BTreeSet;
+
+/// Keys of which less is promised.
+pub struct Excused<'h> {
+    split: BTreeSet<&'h Key>,
+    removed: BTreeSet<&'h Key>,
+    straddling: BTreeSet<&'h Key>,
+}
+
+impl<'h> Excused<'h> {
+    /// Those of a history.
+    pub fn of(history: &'h History, losses: &[(Partition, u64)]) -> Excused<'h> {
+        let rebuilt = history.contents.iter().filter(|content| content.of == ContentOf::Rebuilt);
+        let keys = rebuilt.flat_map(|content| &content.keys);
+        let is_split = |events: &[bkes_check::Event]| {
+            events.windows(2).any(|pair| pair[0].partition != pair[1].partition)
+        };
+        let split = keys.filter(|(_, events)| is_split(events)).map(|(key, _)| key).collect();
+        let is_removed = |(partition, offset): (Partition, Offset)| {
+            history.excuses.cuts.iter().any(|(of, low)| *of == partition && offset < *low)
+        };
+        let touched = |call: &&Call| places(call).into_iter().any(is_removed);
+        let removed = history.calls.iter().filter(touched).map(|call| &call.key);
+        let foreign = history.contents.iter().flat_map(|content| &content.keys);
+        let foreign = foreign
+            .filter(|(_, events)| events.iter().any(|event| is_removed((event.partition, event.offset))));
+        let is_straddling = |call: &&Call| {
+            let lost = |(of, at): &(Partition, u64)| {
+                call.begin < *at
+                    && call.end.is_none_or(|end| *at < end)
+                    && places(call).iter().any(|(p, _)| p == of)
+            };
+            matches!(call.operation, Operation::Append(_)) && losses.iter().any(lost)
+        };
+        let straddling = history.calls.iter().filter(is_straddling).map(|call| &call.key).collect();
+        Excused { split, removed: removed.chain(foreign.map(|(key, _)| key)).collect(), straddling }
+    }
+
+    /// Whether this breaks nothing that was promised.
+    pub fn excuses(&self, violation: &Violation) -> bool {
+        match violation {
+            Violation::ReadWentBack { key, .. }
+            | Violation::AcknowledgedNotShown { key, .. }
+            | Violation::PremiseBroken { key, .. } => self.split.contains(key) || self.removed.contains(key),
+            Violation::AcknowledgedTwice { key, .. }
+            | Violation::AcknowledgedLost { key, .. }
+            | Violation::ReadDiffers { key, .. }
+            | Violation::ContentsDiffer { key, .. } => {
+                self.removed.contains(key) || self.straddling.contains(key)
+            }
+            Violation::ReadBadPage { key, .. } | Violation::StoredAtAnotherOrder { key, .. } => {
+                self.removed.contains(key)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The places that a call was told of.
+fn places(call: &Call) -> Vec<(Partition, Offset)> {
+    match &call.operation {
+        Operation::Append(append) => match append.outcome {
+            AppendOutcome::Acknowledged { partition, offset, .. } => vec![(partition, offset)],
+            _ => Vec::new(),
+        },
+        Operation::Read(read) => match &read.outcome {
+            ReadOutcome::Events { events, .. } => {
+                events.iter().map(|event| (event.partition, event.offset)).collect()
+            }
+            _ => Vec::new(),
+        },
+    }
+}

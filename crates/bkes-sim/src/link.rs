@@ -1,0 +1,207 @@
+//! What lies between a process and the log: questions that fail, a link that is cut, reports that come late, records handed
+//! over in small portions.
+//!
+//! The log itself, and what happens to records in it and on their way to it, is the memory log of bkes-log.
+
+use crate::faults::Fault;
+use crate::stage::{Stage, locked};
+use bkes_core::{Partition, Position};
+use bkes_log::memory::MemoryLog;
+use bkes_log::{
+    AppenderState, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, ReadEvent, Report,
+    SendError, Token, Waker, Watermarks,
+};
+use fastrand::Rng;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// How likely each trouble is, in 1,000.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rates {
+    /// A question fails.
+    pub question: u32,
+    /// Nothing is handed over now, or little.
+    pub slow: u32,
+    /// Reports are held back.
+    pub held: u32,
+    /// A record of a batch is not taken.
+    pub stops: u32,
+}
+
+/// The link of one process.
+pub struct Link {
+    log: MemoryLog,
+    stage: Arc<Stage>,
+    trouble: Mutex<Trouble>,
+    cut: AtomicBool,
+}
+
+struct Trouble {
+    random: Rng,
+    rates: Rates,
+}
+
+impl Link {
+    /// A link to `log`.
+    pub fn new(log: MemoryLog, stage: Arc<Stage>, random: Rng, rates: Rates) -> Arc<Link> {
+        Arc::new(Link {
+            log,
+            stage,
+            trouble: Mutex::new(Trouble { random, rates }),
+            cut: AtomicBool::new(false),
+        })
+    }
+
+    /// Cuts it, or joins it again.
+    pub fn set_cut(&self, cut: bool) {
+        self.cut.store(cut, Ordering::Relaxed);
+    }
+
+    /// No more trouble.
+    pub fn heal(&self) {
+        locked(&self.trouble).rates = Rates::default();
+        self.set_cut(false);
+    }
+
+    fn is_away(&self) -> bool {
+        self.cut.load(Ordering::Relaxed) || self.stage.dead.load(Ordering::Relaxed)
+    }
+
+    fn falls(&self, rate: impl Fn(&Rates) -> u32, fault: Fault) -> bool {
+        let mut trouble = locked(&self.trouble);
+        let rate = rate(&trouble.rates);
+        let falls = rate > 0 && trouble.random.u32(..1_000) < rate;
+        drop(trouble);
+        if falls {
+            self.stage.recorder.fault(fault);
+        }
+        falls
+    }
+
+    fn few(&self, most: usize) -> usize {
+        locked(&self.trouble).random.usize(..=most)
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(&MemoryLog) -> Result<T, LogError>) -> Result<T, LogError> {
+        if self.is_away() {
+            return Err(LogError::Unavailable { detail: "the link is cut".into() });
+        }
+        if self.falls(|rates| rates.question, Fault::QuestionFails) {
+            return Err(LogError::Unavailable { detail: "no answer in time".into() });
+        }
+        question(&self.log)
+    }
+}
+
+/// The log as one process sees it.
+pub struct LinkedLog(pub Arc<Link>);
+
+impl Log for LinkedLog {
+    fn identity(&self) -> Result<LogIdentity, LogError> {
+        self.0.stage.interlude();
+        self.0.ask(Log::identity)
+    }
+
+    fn partition_count(&self) -> Result<NonZeroU32, LogError> {
+        self.0.ask(Log::partition_count)
+    }
+
+    fn watermarks(&self, partition: Partition) -> Result<Watermarks, LogError> {
+        self.0.stage.interlude();
+        let marks = self.0.ask(|log| log.watermarks(partition));
+        self.0.stage.interlude();
+        marks
+    }
+
+    fn record_bytes_max(&self) -> u64 {
+        self.0.log.record_bytes_max()
+    }
+
+    fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
+        let inner = self.0.log.reader(waker.clone())?;
+        Ok(Box::new(LinkedReader { link: Arc::clone(&self.0), inner, waker }))
+    }
+
+    fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
+        let inner = self.0.ask(|log| log.appender(waker.clone()))?;
+        Ok(Box::new(LinkedAppender { link: Arc::clone(&self.0), inner, waker, in_batch: false }))
+    }
+}
+
+struct LinkedReader {
+    link: Arc<Link>,
+    inner: Box<dyn LogReader>,
+    waker: Waker,
+}
+
+impl LogReader for LinkedReader {
+    fn assign(&mut self, partition: Partition, from: Position) {
+        self.inner.assign(partition, from);
+    }
+
+    fn poll(&mut self, records_max: usize, out: &mut Vec<ReadEvent>) {
+        if self.link.is_away() {
+            return;
+        }
+        if !self.link.falls(|rates| rates.slow, Fault::ReadSlow) {
+            return self.inner.poll(records_max, out);
+        }
+        let few = self.link.few(3);
+        if few > 0 {
+            self.inner.poll(records_max.min(few), out);
+        }
+        self.waker.wake();
+    }
+}
+
+struct LinkedAppender {
+    link: Arc<Link>,
+    inner: Box<dyn LogAppender>,
+    waker: Waker,
+    /// The last record that was taken was not the last of its batch.
+    in_batch: bool,
+}
+
+impl LogAppender for LinkedAppender {
+    fn send(&mut self, record: NewRecord, token: Token) -> Result<(), SendError> {
+        if self.link.is_away() {
+            return Err(SendError::Down { detail: "the link is cut".into() });
+        }
+        if self.in_batch && self.link.falls(|rates| rates.stops, Fault::SendStops) {
+            self.in_batch = false;
+            return Err(SendError::Full);
+        }
+        self.in_batch = is_followed(&record);
+        self.inner.send(record, token)
+    }
+
+    fn has_room(&self, records: usize, bytes: u64) -> bool {
+        self.inner.has_room(records, bytes)
+    }
+
+    fn poll(&mut self, out: &mut Vec<Report>) {
+        if self.link.is_away() || self.link.falls(|rates| rates.held, Fault::ReportHeld) {
+            self.waker.wake();
+            return;
+        }
+        self.inner.poll(out);
+    }
+
+    fn state(&self) -> AppenderState {
+        match self.inner.state() {
+            AppenderState::Up if self.link.is_away() => {
+                AppenderState::Down { detail: "the link is cut".into() }
+            }
+            state => state,
+        }
+    }
+}
+
+/// Whether a record is a member of a batch and not its last.
+fn is_followed(record: &NewRecord) -> bool {
+    match bkes_core::marker::classify(&record.headers) {
+        bkes_core::marker::RecordClass::Marked(marker) => marker.stamp.i() < marker.stamp.count(),
+        _ => false,
+    }
+}

@@ -1,0 +1,222 @@
+//! The machine of an instance: what is left of its store when the process is gone, and what its disk does to it.
+
+use crate::faults::Fault;
+use crate::plan::StoreKind;
+use crate::stage::{Stage, locked};
+use bkes_core::Key;
+use bkes_storage::disk::{Operation, SimulatedDisk, Unsynced};
+use bkes_storage::{
+    Durability, Heads, Loaded, MemoryStore, ReadPart, RedbStore, Store, StoreBatch, StoreError,
+    StoreIdentity, StoreStats, StoredEvent,
+};
+use fastrand::Rng;
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Memory for the pages of a store on a simulated disk.
+const CACHE_BYTES: usize = 1024 * 1024;
+
+/// What survives a process.
+pub enum Machine {
+    /// A store in memory, which knows what was lasting.
+    Memory(Arc<MemoryStore>),
+    /// A disk.
+    Disk(SimulatedDisk),
+}
+
+impl Machine {
+    /// A machine without data.
+    pub fn new(kind: StoreKind) -> Machine {
+        match kind {
+            StoreKind::Memory => Machine::Memory(Arc::new(MemoryStore::new())),
+            StoreKind::Redb => Machine::Disk(SimulatedDisk::new()),
+        }
+    }
+
+    /// The process that used it is gone, without having closed its store.
+    pub fn crash(&self, random: &mut Rng) {
+        match self {
+            Machine::Memory(store) => store.crash(),
+            Machine::Disk(disk) => disk.crash(match random.u32(..3) {
+                0 => Unsynced::Lost,
+                1 => Unsynced::Kept,
+                _ => Unsynced::Torn { seed: random.u64(..) },
+            }),
+        }
+    }
+
+    /// Opens the store for a new process.
+    pub fn open(&self) -> Result<Arc<dyn Store>, String> {
+        match self {
+            Machine::Memory(store) => {
+                store.crash();
+                Ok(Arc::clone(store) as Arc<dyn Store>)
+            }
+            Machine::Disk(disk) => {
+                let opened = RedbStore::open_on(Arc::new(disk.clone()), CACHE_BYTES);
+                opened
+                    .map(|opened| Arc::new(opened.store) as Arc<dyn Store>)
+                    .map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// Writing fails from now on, once or for a while.
+    pub fn fail_writes(&self, random: &mut Rng) {
+        match self {
+            Machine::Memory(store) => store.fail_writes(Some("an I/O error")),
+            Machine::Disk(disk) => {
+                let operation = if random.bool() { Operation::Sync } else { Operation::Write };
+                disk.fail(operation, random.u64(..3), ErrorKind::Other);
+            }
+        }
+    }
+
+    /// No byte more fits on the disk.
+    pub fn fill(&self) {
+        match self {
+            Machine::Memory(store) => store.fail_writes(Some("no space left on device")),
+            Machine::Disk(disk) => disk.set_space(Some(disk.used_bytes())),
+        }
+    }
+
+    /// Stored bytes change.
+    pub fn damage(&self, random: &mut Rng) {
+        match self {
+            Machine::Memory(store) => store.damage("a bit is not what it was"),
+            Machine::Disk(disk) => disk.flip_bit(random.u64(..disk.file_bytes_now().max(1) * 8)),
+        }
+    }
+
+    /// The disk works again.
+    pub fn heal(&self) {
+        match self {
+            Machine::Memory(store) => store.fail_writes(None),
+            Machine::Disk(disk) => disk.heal(),
+        }
+    }
+}
+
+trait FileBytes {
+    fn file_bytes_now(&self) -> u64;
+}
+
+impl FileBytes for SimulatedDisk {
+    fn file_bytes_now(&self) -> u64 {
+        bkes_storage::disk::Disk::file_bytes(self)
+    }
+}
+
+/// The store as a process has it: other parts come in between, look-ups fail, and the process may be killed in a write.
+pub struct MachineStore {
+    inner: Arc<dyn Store>,
+    stage: Arc<Stage>,
+    random: Mutex<Rng>,
+    /// How likely a look-up fails, in 1,000.
+    pub read_fails: AtomicU32,
+    /// The next commit is the last thing the process does; whether before or after it takes effect.
+    pub kill_in_write: AtomicBool,
+    /// Something was committed and is not lasting.
+    pub unsynced: AtomicBool,
+}
+
+impl MachineStore {
+    /// The store of a process.
+    pub fn new(inner: Arc<dyn Store>, stage: Arc<Stage>, random: Rng) -> MachineStore {
+        MachineStore {
+            inner,
+            stage,
+            random: Mutex::new(random),
+            read_fails: AtomicU32::new(0),
+            kill_in_write: AtomicBool::new(false),
+            unsynced: AtomicBool::new(false),
+        }
+    }
+
+    fn is_dead(&self) -> bool {
+        self.stage.dead.load(Ordering::Relaxed)
+    }
+
+    fn readable(&self) -> Result<(), StoreError> {
+        let rate = self.read_fails.load(Ordering::Relaxed);
+        if self.is_dead() || (rate > 0 && locked(&self.random).u32(..1_000) < rate) {
+            self.stage.recorder.fault(Fault::ReadFails);
+            return Err(StoreError::ReadFailed { detail: "an I/O error".into() });
+        }
+        Ok(())
+    }
+
+    fn writable(&self) -> Result<(), StoreError> {
+        if self.is_dead() {
+            return Err(StoreError::WriteFailed { detail: "the process is gone".into() });
+        }
+        Ok(())
+    }
+}
+
+impl Store for MachineStore {
+    fn load(&self) -> Result<Loaded, StoreError> {
+        self.inner.load()
+    }
+
+    fn set_identity(&self, identity: &StoreIdentity) -> Result<(), StoreError> {
+        self.writable()?;
+        self.inner.set_identity(identity)
+    }
+
+    fn heads(&self, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), StoreError> {
+        self.stage.interlude();
+        self.readable()?;
+        let heads = self.inner.heads(keys, out);
+        self.stage.interlude();
+        heads
+    }
+
+    fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
+        self.stage.interlude();
+        self.readable()?;
+        let read = self.inner.read(part, out);
+        self.stage.interlude();
+        read
+    }
+
+    fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {
+        self.stage.interlude();
+        self.writable()?;
+        let kill = self.kill_in_write.swap(false, Ordering::Relaxed);
+        if kill && locked(&self.random).bool() {
+            self.stage.dead.store(true, Ordering::Relaxed);
+            return self.writable();
+        }
+        let committed = self.inner.commit(batch, durability);
+        if committed.is_ok() {
+            self.unsynced.store(durability == Durability::Eventual && !batch.is_empty(), Ordering::Relaxed);
+        }
+        if kill {
+            self.stage.dead.store(true, Ordering::Relaxed);
+            return self.writable();
+        }
+        self.stage.interlude();
+        committed
+    }
+
+    fn reopen(&self) -> Result<Loaded, StoreError> {
+        self.writable()?;
+        self.inner.reopen()
+    }
+
+    fn reset(&self) -> Result<(), StoreError> {
+        self.writable()?;
+        self.inner.reset()
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.writable()?;
+        self.inner.close()
+    }
+
+    fn stats(&self) -> StoreStats {
+        self.inner.stats()
+    }
+}

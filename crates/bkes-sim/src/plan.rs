@@ -1,0 +1,121 @@
+//! What a run is: everything is drawn from its seed, and can be taken away again to find the smallest run that still fails.
+
+use crate::faults::{Fault, Faults};
+use fastrand::Rng;
+
+/// What is demanded of a run beside the promises.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Anything may happen until the end; what was said and shown must be true.
+    Safety,
+    /// Faults stop: within a bounded time every instance is ready, and an append to every key succeeds.
+    Liveness,
+}
+
+/// What may happen to the topic. All nine promises hold for the first two.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Topic {
+    /// Nothing: it stays as it is.
+    Stays,
+    /// It gets more partitions, and foreign writers place as they like: keys may be split.
+    Splits,
+    /// Failovers lose the ends of partitions.
+    Loses,
+    /// Retention removes the heads of partitions.
+    Forgets,
+    /// It is deleted and made again.
+    Returns,
+}
+
+/// What the store lies on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreKind {
+    /// The store in memory.
+    Memory,
+    /// The store of production, on a simulated disk.
+    Redb,
+}
+
+/// One run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// Decides everything that is not said here.
+    pub seed: u64,
+    /// What is demanded.
+    pub mode: Mode,
+    /// What may happen to the topic.
+    pub topic: Topic,
+    /// What the stores lie on.
+    pub store: StoreKind,
+    /// Processes on the topic.
+    pub instances: u32,
+    /// Callers.
+    pub clients: u32,
+    /// Aggregates.
+    pub keys: u32,
+    /// Partitions at the beginning.
+    pub partitions: u32,
+    /// Owner threads of each instance.
+    pub owners: usize,
+    /// Calls of all callers together.
+    pub calls: u32,
+    /// The faults that may happen.
+    pub faults: Faults,
+    /// How likely something unusual is, in 1,000 steps.
+    pub fault_rate: u32,
+}
+
+impl Plan {
+    /// The run of a seed.
+    pub fn of(seed: u64) -> Plan {
+        let mut random = Rng::with_seed(seed);
+        let mode = if random.bool() { Mode::Liveness } else { Mode::Safety };
+        let topic = match random.u32(..100) {
+            0..70 => Topic::Stays,
+            70..82 => Topic::Splits,
+            82..90 => Topic::Loses,
+            90..95 => Topic::Forgets,
+            _ => Topic::Returns,
+        };
+        let store = if random.u32(..8) == 0 { StoreKind::Redb } else { StoreKind::Memory };
+        let few = random.u32(..4) == 0;
+        let mut faults = Faults::NONE;
+        // Some runs have few kinds of faults, some many: each kind hides others.
+        let share = random.u32(20..90);
+        for fault in Fault::ALL.iter().copied().filter(|fault| fits(*fault, topic)) {
+            let always = matches!(fault, Fault::Grown | Fault::Truncated | Fault::Cut | Fault::Recreated);
+            if always || random.u32(..100) < share {
+                faults = faults.with(fault);
+            }
+        }
+        Plan {
+            seed,
+            mode,
+            topic,
+            store,
+            instances: if few { 1 } else { random.u32(1..=4) },
+            clients: random.u32(1..=6),
+            keys: random.u32(1..=5),
+            partitions: random.u32(1..=3),
+            owners: random.usize(1..=3),
+            calls: random.u32(20..=120),
+            faults,
+            fault_rate: [5, 15, 40][random.usize(..3)],
+        }
+    }
+
+    /// Whether a fault may happen.
+    pub fn may(&self, fault: Fault) -> bool {
+        self.faults.has(fault)
+    }
+}
+
+fn fits(fault: Fault, topic: Topic) -> bool {
+    match fault {
+        Fault::Grown | Fault::Misplaced => topic == Topic::Splits,
+        Fault::Truncated => topic == Topic::Loses,
+        Fault::Cut => topic == Topic::Forgets,
+        Fault::Recreated => topic == Topic::Returns,
+        _ => true,
+    }
+}

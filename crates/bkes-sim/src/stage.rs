@@ -1,0 +1,204 @@
+//! One process on the stage: its parts, and who gets the processor in the middle of a step.
+//!
+//! In production an owner, the writer, the monitor and readers run side by side. Here one part is stepped at a time, and
+//! where it calls the store or the log, another may come in between: that is where threads meet. A part that is in the middle
+//! of its own step is left alone, as a thread is only in one place.
+
+use crate::faults::Fault;
+use crate::recorder::Recorder;
+use bkes_check::InstanceId;
+use bkes_core::Key;
+use bkes_core::sequence::NowMs;
+use bkes_engine::EngineHandle;
+use bkes_engine::parts::{MonitorPart, OwnerPart, Parts, Step, WriterPart};
+use fastrand::Rng;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+/// How deep steps may come in between steps.
+const DEPTH_MAX: u32 = 2;
+
+/// A process.
+pub struct Stage {
+    /// Which instance it is a life of.
+    pub instance: InstanceId,
+    /// Where everything is written down.
+    pub recorder: Recorder,
+    /// It was killed in the middle of a step: nothing of it has an effect any more.
+    pub dead: AtomicBool,
+    clock: ProcessClock,
+    keys: Vec<Key>,
+    random: Mutex<Rng>,
+    /// How likely somebody comes in between, in 1,000.
+    interleaved: u32,
+    depth: AtomicU32,
+    cast: Mutex<Option<Arc<Cast>>>,
+}
+
+struct Cast {
+    handle: EngineHandle,
+    owners: Vec<Mutex<OwnerPart>>,
+    writer: Mutex<WriterPart>,
+    monitor: Mutex<MonitorPart>,
+}
+
+/// The clock of one process: that of the world, which began earlier and may be behind.
+#[derive(Clone)]
+pub struct ProcessClock {
+    world: Arc<AtomicU64>,
+    began: NowMs,
+    ahead: Arc<AtomicU64>,
+}
+
+impl ProcessClock {
+    /// A clock that begins now.
+    pub fn new(world: &Arc<AtomicU64>) -> ProcessClock {
+        let began = world.load(Ordering::Relaxed);
+        ProcessClock { world: Arc::clone(world), began, ahead: Arc::default() }
+    }
+
+    /// Milliseconds since the process began, from 1.
+    pub fn now(&self) -> NowMs {
+        self.world.load(Ordering::Relaxed) - self.began + self.ahead.load(Ordering::Relaxed) + 1
+    }
+
+    /// It jumps forward.
+    pub fn jump(&self, duration_ms: u64) {
+        self.ahead.fetch_add(duration_ms, Ordering::Relaxed);
+    }
+}
+
+/// Somebody who can be stepped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Actor {
+    /// An owner, by its number.
+    Owner(usize),
+    /// The writer.
+    Writer,
+    /// The monitor.
+    Monitor,
+}
+
+impl Stage {
+    /// A process whose parts are not there yet.
+    pub fn new(
+        instance: InstanceId,
+        clock: ProcessClock,
+        keys: Vec<Key>,
+        recorder: Recorder,
+        random: Rng,
+        interleaved: u32,
+    ) -> Stage {
+        Stage {
+            instance,
+            recorder,
+            dead: AtomicBool::new(false),
+            clock,
+            keys,
+            random: Mutex::new(random),
+            interleaved,
+            depth: AtomicU32::new(0),
+            cast: Mutex::default(),
+        }
+    }
+
+    /// The parts come in.
+    pub fn enter(&self, parts: Parts) {
+        let Parts { handle, owners, writer, monitor } = parts;
+        let owners = owners.into_iter().map(Mutex::new).collect();
+        let cast = Cast { handle, owners, writer: Mutex::new(writer), monitor: Mutex::new(monitor) };
+        *locked(&self.cast) = Some(Arc::new(cast));
+    }
+
+    /// The parts are gone; they and the stage hold each other until then.
+    pub fn leave(&self) {
+        let cast = locked(&self.cast).take();
+        drop(cast);
+    }
+
+    /// The way in; the parts must be there.
+    pub fn handle(&self) -> EngineHandle {
+        self.cast().handle.clone()
+    }
+
+    /// How many owners there are.
+    pub fn owners(&self) -> usize {
+        self.cast().owners.len()
+    }
+
+    /// The process's clock.
+    pub fn clock(&self) -> &ProcessClock {
+        &self.clock
+    }
+
+    /// Steps one part; nothing happens while it is in the middle of a step.
+    pub fn step(&self, actor: Actor) -> Step {
+        let now = self.clock.now();
+        let cast = self.cast();
+        match actor {
+            Actor::Owner(index) => entered(&cast.owners[index]).map_or(Step::Busy, |mut owner| {
+                owner.take_wake();
+                owner.step(now)
+            }),
+            Actor::Writer => entered(&cast.writer).map_or(Step::Busy, |mut writer| writer.step(now)),
+            Actor::Monitor => entered(&cast.monitor).map_or(Step::Busy, |mut monitor| {
+                monitor.take_wake();
+                monitor.step();
+                Step::Idle(None)
+            }),
+        }
+    }
+
+    /// Whether a part was woken. The writer has no place to look.
+    pub fn is_woken(&self, actor: Actor) -> bool {
+        let cast = self.cast();
+        match actor {
+            Actor::Owner(index) => entered(&cast.owners[index]).is_some_and(|mut owner| owner.take_wake()),
+            Actor::Monitor => entered(&cast.monitor).is_some_and(|mut monitor| monitor.take_wake()),
+            Actor::Writer => true,
+        }
+    }
+
+    /// A moment at which threads meet: somebody else may get the processor.
+    pub fn interlude(&self) {
+        let cast = locked(&self.cast).clone();
+        let Some(cast) = cast else { return };
+        if self.interleaved == 0 || self.depth.load(Ordering::Relaxed) >= DEPTH_MAX {
+            return;
+        }
+        let (dice, index, key) = {
+            let mut random = locked(&self.random);
+            if random.u32(..1_000) >= self.interleaved {
+                return;
+            }
+            (random.u32(..10), random.usize(..cast.owners.len()), random.usize(..self.keys.len()))
+        };
+        self.depth.fetch_add(1, Ordering::Relaxed);
+        self.recorder.fault(Fault::Interleaved);
+        match dice {
+            0..3 => drop(self.step(Actor::Owner(index))),
+            3..6 => drop(self.step(Actor::Writer)),
+            6 => drop(self.step(Actor::Monitor)),
+            _ => self.recorder.read_at_once(self.instance, &cast.handle, &self.keys[key]),
+        }
+        self.depth.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn cast(&self) -> Arc<Cast> {
+        locked(&self.cast).clone().expect("the parts are on the stage")
+    }
+}
+
+/// A part, unless it is in the middle of a step.
+fn entered<T>(part: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match part.try_lock() {
+        Ok(part) => Some(part),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// There is one thread; a panic in it ends the run.
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
