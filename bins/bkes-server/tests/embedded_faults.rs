@@ -103,7 +103,7 @@ async fn a_second_signal_ends_the_process_at_once() {
     assert_eq!(client.values("book").await, ["bought"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_store_beside_the_embedded_log_is_rebuilt() {
     let data = directory();
     damage::is_survived(data.path(), async || serve(data.path()).await).await;
