@@ -1,11 +1,12 @@
 //! `cargo xtask integration`: every test that needs a broker, on a real one.
 //!
 //! Starts a broker, runs the test targets `kafka_*` of every crate with a feature `integration`, one test at a time, and ends
-//! the broker in every case. Tests find it through two variables:
+//! the broker in every case. Tests find it through three variables:
 //!
 //! * `BKES_KAFKA_BROKERS`: the address of the broker;
 //! * `BKES_KAFKA_CONTROL`: a loopback address that takes one word per connection (`kill`, `stop`, `start`, `pause`,
-//!   `resume`), does it to the broker, and answers `ok` or what went wrong.
+//!   `resume`), does it to the broker, and answers `ok` or what went wrong;
+//! * `BKES_KAFKA_DATA`: the folder in which its partitions lie.
 
 use crate::kafka::{Cluster, Controlled};
 use anyhow::{Context, bail};
@@ -39,13 +40,14 @@ pub fn run(args: IntegrationArgs) -> anyhow::Result<()> {
     succeeds(cargo(&["--no-run"])).context("the broker tests could not be built")?;
 
     let cluster = Cluster::start(1).context("the broker tests need a broker")?;
-    let address = cluster.address();
+    let (address, data) = (cluster.address(), cluster.data());
     println!("Kafka runs at {address}");
     let control = Controlled::new(cluster)?;
 
     let mut tests = cargo(&["--no-fail-fast"]);
     tests.args(["--", "--test-threads=1"]).args(&args.tests);
     tests.env("BKES_KAFKA_BROKERS", address).env("BKES_KAFKA_CONTROL", &control.address);
+    tests.env("BKES_KAFKA_DATA", data);
     succeeds(tests)
 }
 

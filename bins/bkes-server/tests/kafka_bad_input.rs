@@ -3,10 +3,10 @@
 mod support;
 
 use bkes_grpc::api::error::{Outcome, Reason};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
-use support::kafka::{broker, brokers, cluster, make_topic, on_kafka, refused, serve, topic};
-use support::{Client, Server, command};
+use support::kafka::{broker, brokers, cluster, make_topic, on_kafka, refused, serve, topic, variable};
+use support::{Client, Server, command, damage};
 use tempfile::TempDir;
 
 fn directory() -> TempDir {
@@ -178,62 +178,52 @@ async fn an_unreachable_broker_is_waited_for_or_refused() {
     client.start_when_ready("key", "0").await;
 }
 
-/// The store's file.
-fn store_file(data: &TempDir) -> PathBuf {
-    let folder = data.path().join("bkes").join("store");
-    let files = std::fs::read_dir(&folder).expect("the store's folder").flatten();
-    let mut files: Vec<_> =
-        files.map(|entry| (entry.metadata().map_or(0, |m| m.len()), entry.path())).collect();
-    files.sort();
-    files.pop().expect("it has a file").1
-}
-
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_store_is_set_aside_and_rebuilt() {
     let (data, topic) = (directory(), make_topic(3, &[]).await);
-    let (server, mut client) = serve(data.path(), &topic).await;
-    fill(&mut client, 200).await;
-    let (status, _) = server.terminate();
-    assert!(status.success(), "{status}");
-    let file = store_file(&data);
-    let whole = std::fs::read(&file).expect("it is readable");
-    type Damage = Box<dyn Fn(&mut Vec<u8>)>;
-    let damages: [(&str, Damage); 4] = [
-        (
-            "garbage in the middle",
-            Box::new(|bytes| {
-                let middle = bytes.len() / 3;
-                bytes[middle..].iter_mut().take(65_536).for_each(|byte| *byte = 0xa5);
-            }),
-        ),
-        ("no header", Box::new(|bytes| bytes[..512].fill(0))),
-        ("cut short", Box::new(|bytes| bytes.truncate(bytes.len() / 2))),
-        ("empty", Box::new(|bytes| bytes.clear())),
-    ];
-    for (what, damage) in damages {
-        let mut bytes = whole.clone();
-        damage(&mut bytes);
-        std::fs::write(&file, bytes).expect("it is writable");
-        let (server, mut client) = serve(data.path(), &topic).await;
-        for n in 0..200 {
-            let key = format!("key-{n}");
-            // Damage that shows only when it is read is answered as unavailable until the rebuild is through.
-            let until = Instant::now() + Duration::from_secs(60);
-            let values = loop {
-                match client.retrieve(&key).await {
-                    Ok(records) => break records,
-                    Err(error) if error.outcome() == Outcome::Unavailable && Instant::now() < until => {
-                        tokio::time::sleep(Duration::from_millis(10)).await;
-                    }
-                    Err(error) => panic!("{what}: {key}: {error:?}\n{}", server.log()),
-                }
-            };
-            assert_eq!(values.len(), 1, "{what}: {key}");
-            assert_eq!(values[0].value, format!("value-{n}").as_bytes(), "{what}: {key}");
+    damage::is_survived(data.path(), async || serve(data.path(), &topic).await).await;
+}
+
+/// Changes bytes of a value in the broker's own file, or changes them back, while the broker is down.
+fn change_in_the_brokers_file(topic: &str, from: &[u8], to: &[u8]) {
+    let folder = Path::new(&variable("BKES_KAFKA_DATA")).join(format!("{topic}-0"));
+    let file = folder.join("00000000000000000000.log");
+    let mut bytes = std::fs::read(&file).expect("the partition's file");
+    let at = bytes.windows(from.len()).position(|window| window == from).expect("the value lies there");
+    bytes[at..at + to.len()].copy_from_slice(to);
+    broker("stop");
+    std::fs::write(&file, bytes).expect("it is writable");
+    broker("start");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_changed_in_the_brokers_file_are_never_served() {
+    let (data, topic) = (directory(), make_topic(1, &[]).await);
+    let (before, mut holds) = serve(data.path(), &topic).await;
+    fill(&mut holds, 10).await;
+    tokio::task::block_in_place(|| change_in_the_brokers_file(&topic, b"value-5", b"vakue-5"));
+    assert_filled(&mut holds, 10).await;
+    let fresh = directory();
+    let server = Server::start(on_kafka(fresh.path(), &topic));
+    let mut client = server.client().await;
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let error = client.retrieve("key-9").await.expect_err("it lies behind the damage");
+        assert_eq!(error.outcome(), Outcome::Unavailable, "{error:?}");
+        if error.reason() == Reason::Degraded {
+            assert!(error.error.contains("damaged record"), "{error:?}");
+            break;
         }
-        let (status, _) = server.terminate();
-        assert!(status.success(), "{what}: {status}");
+        assert!(Instant::now() < until, "the damage is not seen: {error:?}\n{}", server.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let refused = client.start("new", "x").await.expect_err("nothing can be decided behind the damage");
+    assert_eq!(refused.outcome(), Outcome::Unavailable, "{refused:?}");
+    tokio::task::block_in_place(|| change_in_the_brokers_file(&topic, b"vakue-5", b"value-5"));
+    client.ready().await;
+    assert_filled(&mut client, 10).await;
+    client.start_when_ready("new", "x").await;
+    drop(before);
 }
 
 #[tokio::test]

@@ -274,7 +274,20 @@ impl Board {
         partitions.iter().filter(|p| !p.is_caught_up(epoch)).map(|p| p.partition).collect()
     }
 
-    /// Why the engine as a whole is not ready.
+    /// A partition that is degraded.
+    fn degraded(&self) -> Option<Unready> {
+        self.partitions()
+            .iter()
+            .find_map(|p| p.degraded().map(|detail| Unready::Degraded { partition: p.partition, detail }))
+    }
+
+    /// Why an owner has ended: the engine stops, or a thread panicked and every partition says so.
+    pub fn ended(&self) -> Unready {
+        let stopping = self.stopping.load(Ordering::Acquire);
+        self.degraded().filter(|_| !stopping).unwrap_or(Unready::ShuttingDown)
+    }
+
+    /// Why the engine as a whole is not ready. While some of its partitions are served, it is.
     pub fn unready(&self, ready_lag_ms: u64, now_ms: u64) -> Option<Unready> {
         if self.stopping.load(Ordering::Acquire) {
             return Some(Unready::ShuttingDown);
@@ -286,10 +299,10 @@ impl Board {
             return Some(Unready::Store { detail });
         }
         if let Some(unready) = self.catching_up() {
-            let degraded = self.partitions().iter().find_map(|p| {
-                p.degraded().map(|detail| Unready::Degraded { partition: p.partition, detail })
-            });
-            return Some(degraded.unwrap_or(unready));
+            return Some(self.degraded().unwrap_or(unready));
+        }
+        if self.partitions().iter().all(|p| p.degraded().is_some()) {
+            return self.degraded();
         }
         self.partitions().iter().find_map(|p| {
             let lag_ms = p.lag_ms(now_ms);

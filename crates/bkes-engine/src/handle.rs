@@ -299,7 +299,7 @@ impl EngineHandle {
         let owner = &context.owners[hashed.0 as usize % context.owners.len()];
         let (to, answer) = oneshot::channel();
         if let Err(command) = owner.send(Command::Append(Waiting { request, to, place })) {
-            refuse_command(command);
+            refuse_command(command, context.board.ended());
         }
         answer.await.unwrap_or_else(|_| {
             let detail = "the engine stopped before the append was decided".into();

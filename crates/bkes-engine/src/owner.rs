@@ -136,7 +136,7 @@ impl OwnerInbox {
         let queue = std::mem::take(&mut commands.queue);
         drop(commands);
         for command in queue {
-            refuse_command(command);
+            refuse_command(command, Unready::ShuttingDown);
         }
     }
 
@@ -146,9 +146,9 @@ impl OwnerInbox {
 }
 
 /// Answers an append that no owner will ever take: nothing of it was sent.
-pub fn refuse_command(command: Command) {
+pub fn refuse_command(command: Command, why: Unready) {
     if let Command::Append(waiting) = command {
-        drop(waiting.to.send(Err(AppendError::Unavailable(Unready::ShuttingDown))));
+        drop(waiting.to.send(Err(AppendError::Unavailable(why))));
     }
 }
 

@@ -450,55 +450,6 @@ async fn new_partitions_are_read_before_keys_are_placed_in_them() {
     stop(engine);
 }
 
-/// The story: when the placing of keys changed while the store could not be written, the new placing was never kept, and it took
-/// the place of the batch that was to be written again.
-#[tokio::test]
-async fn a_batch_that_failed_is_not_forgotten_when_partitions_are_added_meanwhile() {
-    let (log, store) = (log(1), Arc::new(MemoryStore::new()));
-    let (engine, handle) = ready(&log, &store).await;
-    store.fail_writes(Some("disk full"));
-    foreign(&log, 0, "a", "one");
-    tokio::time::timeout(Duration::from_secs(20), async {
-        while !matches!(handle.status().unready, Some(Unready::Store { .. })) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .expect("the failure is seen");
-    log.add_partitions(1);
-    tokio::time::timeout(Duration::from_secs(20), async {
-        while handle.status().partitions.len() < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .expect("the new partition is seen");
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    store.fail_writes(None);
-    tokio::time::timeout(Duration::from_secs(20), async {
-        while handle.status().unready.is_some() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .expect("it is ready again");
-    foreign(&log, 0, "b", "two");
-    tokio::time::timeout(Duration::from_secs(20), async {
-        while values(&handle, "b").await.is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .expect("it is applied");
-    stop(engine);
-    store.crash();
-    let identity = store.load().expect("loads").identity.expect("it is bound");
-    assert_eq!(identity.partitions.get(), 2, "the new placing is kept");
-    let (engine, handle) = ready(&log, &store).await;
-    assert_eq!(values(&handle, "a").await, ["one"]);
-    stop(engine);
-}
-
 async fn values_or_none(handle: &EngineHandle, name: &str) -> Option<usize> {
     handle.read(ReadRequest::all(key(name))).await.ok().map(|read| read.events.len())
 }

@@ -6,7 +6,7 @@ mod support;
 use bkes_core::{Offset, Order, Partition, Partitioner, Position, TimestampMs};
 use bkes_engine::{AppendError, ErrorClass, Expected, PartitionState, ReadError, Unready};
 use bkes_log::memory::{Faults, MemoryLog};
-use bkes_storage::MemoryStore;
+use bkes_storage::{MemoryStore, Store};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use support::flawed::FlawedLog;
@@ -249,4 +249,33 @@ fn a_wall_clock_that_goes_back_changes_timestamps_and_no_order() {
         assert_eq!(stored.timestamp_ms, Some(now), "the log's time is told as it is");
     }
     assert_eq!(bench.values("a"), ["0", "1", "2", "3"]);
+}
+
+/// The story: when the placing of keys changed while the store could not be written, the new placing was never kept, and it took
+/// the place of the batch that was to be written again.
+#[test]
+fn a_batch_that_failed_is_not_forgotten_when_partitions_are_added_meanwhile() {
+    let (log, store) = (one_partition(), memory_store());
+    let mut bench = Bench::ready(log.clone(), store.clone());
+    let foreign = |key: &'static str, value: &'static str| {
+        log.append_foreign(Partition(0), Some(key.into()), Some(value.into()), Vec::new())
+    };
+    store.fail_writes(Some("disk full"));
+    foreign("a", "one");
+    bench.run_until("the failure is seen", |bench| {
+        matches!(bench.parts.handle.status().unready, Some(Unready::Store { .. }))
+    });
+    log.add_partitions(1);
+    bench.run(3_000);
+    assert_eq!(bench.parts.handle.status().partitions.len(), 2, "the new partition is seen");
+    store.fail_writes(None);
+    bench.run_until("it is ready again", |bench| bench.parts.handle.is_ready());
+    foreign("b", "two");
+    bench.run(3_000);
+    drop(bench);
+    store.crash();
+    let identity = store.load().expect("loads").identity.expect("it is bound");
+    assert_eq!(identity.partitions.get(), 2, "the new placing is kept");
+    let bench = Bench::ready(log.clone(), store);
+    assert_eq!((bench.values("a"), bench.values("b")), (vec!["one".into()], vec!["two".into()]));
 }

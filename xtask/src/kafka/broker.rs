@@ -122,6 +122,11 @@ impl Broker {
         &self.address
     }
 
+    /// Where the partitions lie, each in a folder named for topic and number.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
     /// The process, 0 when none runs.
     pub fn pid(&self) -> u32 {
         self.running.as_ref().map_or(0, |running| running.java.id())

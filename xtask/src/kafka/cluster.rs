@@ -2,6 +2,7 @@
 
 use super::broker::{Broker, Node, Proxied, Signal, cluster_id, free_ports};
 use anyhow::{Context, bail};
+use std::path::PathBuf;
 
 /// Nodes of one cluster, all running when it is made. Dropping it kills them and removes their data.
 pub struct Cluster {
@@ -46,6 +47,11 @@ impl Cluster {
     /// What clients take as bootstrap servers; the same after restarts.
     pub fn address(&self) -> String {
         self.nodes.iter().map(Broker::address).collect::<Vec<_>>().join(",")
+    }
+
+    /// Where the partitions of the first node lie, each in a folder named for topic and number.
+    pub fn data(&self) -> PathBuf {
+        self.nodes[0].data()
     }
 
     /// The ways in through proxies: for each way the listener of every node.

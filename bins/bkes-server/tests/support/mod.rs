@@ -2,8 +2,10 @@
 
 #![allow(dead_code)]
 
+pub mod damage;
 #[cfg(feature = "integration")]
 pub mod kafka;
+pub mod load;
 
 use bkes_grpc::Channel;
 use bkes_grpc::api::bkes_client::BkesClient;
@@ -80,6 +82,11 @@ impl Server {
     pub fn kill(mut self) {
         self.child.kill().expect("it is killed");
         self.child.wait().expect("it ended");
+    }
+
+    /// Waits for the end.
+    pub fn wait(mut self) -> ExitStatus {
+        self.child.wait().expect("it ended")
     }
 
     /// Sends SIGTERM and waits for the end.

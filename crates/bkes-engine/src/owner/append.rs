@@ -25,7 +25,7 @@ impl Owner {
         if !self.owns(partition) {
             let owner = partition.0 as usize % self.context.owners.len();
             if let Err(command) = self.context.owners[owner].send(Command::Append(waiting)) {
-                super::refuse_command(command);
+                super::refuse_command(command, self.context.board.ended());
             }
             return;
         }
