@@ -1,10 +1,11 @@
 //! The end of a run: when nothing fails any more, everything must be ready within a bound, and is read completely.
 
-use crate::calls::Line;
+use crate::calls::{Line, Recorder};
 use crate::instance::Instance;
-use anyhow::bail;
-use bkes_check::{Content, ContentOf, ReadOutcome};
+use anyhow::{Context, bail};
+use bkes_check::{AppendOutcome, ClientId, Content, ContentOf, Premise, ReadOutcome};
 use bkes_core::{Key, Order};
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,28 @@ pub async fn caught_up(instance: &Instance, sentinels: &[Key]) -> anyhow::Result
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+    Ok(began.elapsed())
+}
+
+/// Waits until an instance acknowledges an append; how long it took.
+pub async fn appends(instance: &Instance, recorder: &Recorder) -> anyhow::Result<Duration> {
+    let began = Instant::now();
+    let mut line = Line::to(instance);
+    for attempt in 0.. {
+        let name = format!("alive-{}-{attempt}", instance.id.0);
+        let value = Bytes::from(name.clone());
+        let key = Key::new(name).context("a name is not empty")?;
+        let (client, premise) = (ClientId(u32::MAX), Premise::NOTHING);
+        let told = recorder.append(client, instance.id, &mut line, &key, premise, vec![value]).await;
+        if matches!(told, AppendOutcome::Acknowledged { .. }) {
+            break;
+        }
+        instance.is_as_expected()?;
+        if began.elapsed() > READY_MAX {
+            bail!("{} acknowledges no append {READY_MAX:?} after the last fault: {told:?}", instance.id);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(began.elapsed())
 }

@@ -78,6 +78,9 @@ impl Client {
                 2..6 => self.read_on(&key).await && self.write(&key).await,
                 _ => self.write(&key).await,
             };
+            if !answered {
+                tokio::time::sleep(Duration::from_millis(self.random.u64(..50))).await;
+            }
             if !answered || self.random.u8(..50) == 0 {
                 self.at = self.random.usize(..self.instances.len());
                 self.line = Line::to(&self.instances[self.at]);

@@ -135,8 +135,8 @@ async fn node(arena: &Arena, fault: Fault, random: &mut Rng) -> anyhow::Result<b
     let replaced = fault == Fault::NodePaused && arena.nodes > 1;
     pause(random, 200..if replaced { 14_000 } else { 5_000 }).await;
     tokio::task::block_in_place(|| command(&arena.control, up, number))?;
-    // Some time in which work gets done.
-    pause(random, 2_000..5_000).await;
+    // Some time in which work gets done: without a leader there is none.
+    pause(random, 4_000..9_000).await;
     Ok(true)
 }
 

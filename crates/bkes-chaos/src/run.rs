@@ -58,15 +58,27 @@ pub async fn run(args: RunArgs) -> anyhow::Result<bool> {
     for nemesis in nemeses {
         nemesis.await.context("a task of faults does not panic")?;
     }
-    arena.diary.write("the last fault has ended");
+    arena.diary.write("the faults have ended");
     heal(&arena).await?;
+    arena.diary.write("nothing of the faults is left");
     tokio::time::sleep(CALM).await;
     clients_stop.store(true, Ordering::Release);
     for client in clients {
         client.await.context("a client does not panic")?;
     }
+    let mut slowest = Duration::ZERO;
+    for instance in arena.instances.iter() {
+        match ending::appends(instance, &recorder).await {
+            Ok(after) => slowest = slowest.max(after),
+            Err(error) => arena.diary.found(format_args!("{error:#}")),
+        }
+    }
     let calls = recorder.take();
-    println!("{:.0} s: {} calls; reading everything", recorder.elapsed().as_secs_f64(), calls.len());
+    let at = recorder.elapsed().as_secs_f64();
+    println!(
+        "{at:.0} s: {} calls, all instances append after {slowest:.1?}; reading everything",
+        calls.len()
+    );
 
     let (history, ready_after) = finish(&args, &arena, calls).await?;
     let began = Instant::now();
@@ -112,9 +124,10 @@ async fn arena(args: &RunArgs) -> anyhow::Result<Arc<Arena>> {
     let disk =
         SmallDisk::mount(&folder.join(SMALL)).map(|disk| (1, disk)).map_err(|error| format!("{error:#}"));
     let mut instances = Vec::new();
-    // The last one, behind a proxy too, is the one with batches.
-    for (number, kind) in (0..).zip([Kind::Server, Kind::Server, Kind::Server, Kind::Worker]) {
-        let brokers = brokers[number as usize % brokers.len()].clone();
+    // Each with its way to the nodes; the first goes straight.
+    let kinds = [(Kind::Server, 0), (Kind::Server, 1), (Kind::Server, 2), (Kind::Worker, 1)];
+    for (number, (kind, way)) in (0..).zip(kinds) {
+        let brokers = brokers.get(way).context("there are two ways through proxies")?.clone();
         let data = folder.join(format!("instance-{number}"));
         let (server, topic, port) = (args.server.clone(), topic.clone(), free_port()?);
         let start = Start { kind, server, brokers, topic, data, port };
