@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Runs formatting, lints, tidy, the tests README names, rustdoc and the broker tests.
+/// Runs formatting, lints, tidy, the tests README names, rustdoc, the instruction counts and the broker tests.
 #[derive(Debug, clap::Args)]
 pub struct CiArgs {
     /// README's test command has just passed: leave it out
@@ -48,6 +48,7 @@ pub fn run(args: CiArgs) -> anyhow::Result<()> {
         steps.push(("README's test command", Box::new(|| passes(tests))));
     }
     steps.push(("rustdoc", Box::new(|| passes(rustdoc))));
+    steps.push(("instructions", Box::new(|| crate::bench::instructions::run(root, &[], false))));
     steps.push(("integration", Box::new(|| runs_tests(cargo(&["xtask", "integration"])))));
     run_steps(steps)
 }
