@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// How long faults happen in the short run; a longer one is run by hand.
 const CHAOS_SECONDS: u64 = 60;
 
-/// Runs formatting, lints, tidy, the tests README names, rustdoc, the broker tests and a short run under faults.
+/// Runs formatting, lints, tidy, the tests README names, rustdoc, the instruction counts, the broker tests and a short run under faults.
 #[derive(Debug, clap::Args)]
 pub struct CiArgs {
     /// README's test command has just passed: leave it out
@@ -51,6 +51,7 @@ pub fn run(args: CiArgs) -> anyhow::Result<()> {
         steps.push(("README's test command", Box::new(|| passes(tests))));
     }
     steps.push(("rustdoc", Box::new(|| passes(rustdoc))));
+    steps.push(("instructions", Box::new(|| crate::bench::instructions::run(root, &[], false))));
     steps.push(("integration", Box::new(|| runs_tests(cargo(&["xtask", "integration"])))));
     steps.push(("chaos", Box::new(|| crate::chaos::run(crate::chaos::ChaosArgs::short(CHAOS_SECONDS)))));
     run_steps(steps)

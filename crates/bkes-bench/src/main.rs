@@ -3,92 +3,95 @@
 //! `cargo xtask bench` starts a broker and runs this. References and BKES take turns within a round (A B A B), and a figure is
 //! the median over the rounds of the ratio within a round, so that a machine that is slow for a while is slow for both.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
-mod appends;
-mod file;
+mod document;
 mod load;
+mod parts;
+mod plot;
 mod process;
 mod raw;
-mod reads;
-mod rebuild;
 mod relay;
 mod report;
+mod settings;
+mod sides;
+mod targets;
 
+use crate::report::Part;
+use crate::settings::Settings;
+use crate::targets::{Row, Verdict, summary};
 use clap::Parser;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Where and how much to measure.
-#[derive(Clone, Debug, Parser)]
-pub struct Settings {
-    /// The brokers
-    #[arg(long)]
-    pub brokers: String,
-    /// The release build of bkes-server
-    #[arg(long)]
-    pub server: PathBuf,
-    /// Rounds of each comparison
-    #[arg(long, default_value_t = 5)]
-    pub rounds: usize,
-    /// Seconds of each closed loop
-    #[arg(long, default_value_t = 4.0)]
-    pub seconds: f64,
-    /// Records of the rebuild
-    #[arg(long, default_value_t = 1_000_000)]
-    pub records: u64,
-    /// Events of the long aggregate
-    #[arg(long, default_value_t = 100_000)]
-    pub long: u64,
-    /// Be the bare relay to this topic instead of measuring
-    #[arg(long)]
-    pub relay: Option<String>,
-    /// Parts to measure; all without any
-    #[arg(value_parser = ["engine", "grpc", "reads", "batches", "rebuild", "long", "file"])]
-    pub parts: Vec<String>,
-}
+/// The names of the parts.
+pub const NAMES: [&str; 10] =
+    ["engine", "grpc", "batches", "hot", "mixed", "reads", "long", "rebuild", "file", "baseline"];
 
-impl Settings {
-    /// How long a closed loop runs.
-    pub fn span(&self) -> Duration {
-        Duration::from_secs_f64(self.seconds)
-    }
-
-    fn wants(&self, part: &str) -> bool {
-        self.parts.is_empty() || self.parts.iter().any(|wanted| wanted == part)
-    }
-}
+/// The parts by their names. `baseline` runs only where there is one.
+const PARTS: [Part; 10] = [
+    |settings| Box::pin(parts::engine::measure(settings)),
+    |settings| Box::pin(parts::grpc::measure(settings)),
+    |settings| Box::pin(parts::batches::measure(settings)),
+    |settings| Box::pin(parts::hot::measure(settings)),
+    |settings| Box::pin(parts::mixed::measure(settings)),
+    |settings| Box::pin(parts::reads::measure(settings)),
+    |settings| Box::pin(parts::long::measure(settings)),
+    |settings| Box::pin(parts::rebuild::measure(settings)),
+    |settings| Box::pin(parts::file::measure(settings)),
+    |settings| Box::pin(parts::baseline::measure(settings)),
+];
 
 fn main() -> anyhow::Result<()> {
     let settings = Settings::parse();
+    // As bins/bkes-server makes it: the relay is to have what the server has.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        if let Some(topic) = &settings.relay {
-            let records = 10;
-            let relay = relay::Relay::new(
-                &settings.brokers,
-                topic,
-                appends::PARTITIONS,
-                records,
-                appends::VALUE_BYTES,
-            )?;
-            return relay::serve(relay).await;
+        match &settings.relay {
+            Some(topic) => relay::serve(relay::Relay::new(settings.brokers()?, topic)?).await,
+            None => measure(&settings).await,
         }
-        let all: [(&str, report::Part); 7] = [
-            ("engine", |settings| Box::pin(appends::engine(settings))),
-            ("grpc", |settings| Box::pin(appends::grpc(settings))),
-            ("batches", |settings| Box::pin(appends::batches(settings))),
-            ("reads", |settings| Box::pin(reads::reads(settings))),
-            ("long", |settings| Box::pin(appends::long(settings))),
-            ("rebuild", |settings| Box::pin(rebuild::rebuild(settings))),
-            ("file", |settings| Box::pin(file::durable(settings))),
-        ];
-        for (name, part) in all {
-            if settings.wants(name) {
-                let table = part(&settings).await?;
-                println!("{table}");
-            }
+    })
+}
+
+async fn measure(settings: &Settings) -> anyhow::Result<()> {
+    warm_broker(settings).await?;
+    let mut all: Vec<Row> = Vec::new();
+    for (name, part) in NAMES.into_iter().zip(PARTS) {
+        let has_sides = name != "baseline" || settings.baseline_server.is_some();
+        if !settings.wants(name) || !has_sides {
+            continue;
         }
-        Ok(())
+        let began = Instant::now();
+        let section = part(settings).await?;
+        let verdicts = Verdict::gather(section.verdicts.clone());
+        let rows: Vec<Row> = verdicts.iter().filter_map(Verdict::row).collect();
+        println!("## {name}\n\n{}", document::show(&section, ""));
+        eprintln!("{name}: {:.0} s", began.elapsed().as_secs_f64());
+        if let Some(path) = settings.write.as_deref().filter(|_| name != "baseline") {
+            document::write(path, name, &section, &settings.stamp, &rows)?;
+        }
+        all.extend(rows);
+    }
+    if !all.is_empty() {
+        println!("{}", summary(&all));
+    }
+    Ok(())
+}
+
+/// A broker that has just started runs code that is still interpreted: it answers a lone caller with a fiftieth of the rate
+/// it has seconds later. Nobody is to be measured against that.
+async fn warm_broker(settings: &Settings) -> anyhow::Result<()> {
+    if settings.parts.iter().all(|part| part == "file") && !settings.parts.is_empty() {
+        return Ok(());
+    }
+    let topic = sides::topic(settings, sides::PARTITIONS).await?;
+    let _tail = raw::Tail::follow(settings.brokers()?, &topic, sides::PARTITIONS)?;
+    let raw = raw::RawLoop::new(settings.brokers()?, &topic, sides::PARTITIONS)?;
+    let seconds = if settings.quick { 2 } else { 5 };
+    tokio::task::block_in_place(|| {
+        raw.run(64, Duration::from_secs(seconds), sides::VALUE_BYTES)?;
+        let lone = raw.run(1, Duration::from_secs(seconds), sides::VALUE_BYTES)?;
+        eprintln!("the broker is warm: {:.0} appends/s by one caller, raw", lone.rate);
+        anyhow::Ok(())
     })
 }

@@ -11,8 +11,10 @@ pub struct Server {
     child: Child,
     /// Where it serves.
     pub address: String,
-    /// From the start of the process until it said that it was ready.
-    pub ready_after: Duration,
+    /// When it was started.
+    pub began: Instant,
+    /// From then until it said what was waited for.
+    pub after: Duration,
 }
 
 /// Clock ticks of a second in /proc, on every Linux there is.
@@ -20,7 +22,17 @@ const TICKS: f64 = 100.0;
 
 impl Server {
     /// Starts one and waits until it is ready.
-    pub fn start(mut command: Command) -> anyhow::Result<Server> {
+    pub fn start(command: Command) -> anyhow::Result<Server> {
+        Server::until(command, "ready: ")
+    }
+
+    /// Starts one and waits until its port is open: it may still have to catch up.
+    pub fn open(command: Command) -> anyhow::Result<Server> {
+        Server::until(command, "serving on ")
+    }
+
+    /// Starts one and waits for a line that holds `wanted`.
+    fn until(mut command: Command, wanted: &str) -> anyhow::Result<Server> {
         let began = Instant::now();
         let mut child = command.stderr(Stdio::piped()).spawn().context("the server cannot be started")?;
         let mut lines = BufReader::new(child.stderr.take().context("its messages")?).lines();
@@ -30,16 +42,19 @@ impl Server {
             if let Some((_, rest)) = line.split_once("serving on ") {
                 address = Some(rest.trim().to_owned());
             }
-            let is_ready = line.contains("ready: ");
+            let is_there = line.contains(wanted);
             said.push(line);
-            if is_ready {
+            if is_there {
                 break;
             }
         }
-        let ready_after = began.elapsed();
-        let Some(address) = address else { bail!("the server did not start:\n{}", said.join("\n")) };
+        let after = began.elapsed();
+        let is_there = said.last().is_some_and(|line| line.contains(wanted));
+        let Some(address) = address.filter(|_| is_there) else {
+            bail!("the server did not start:\n{}", said.join("\n"))
+        };
         std::thread::spawn(move || lines.for_each(drop));
-        Ok(Server { child, address, ready_after })
+        Ok(Server { child, address, began, after })
     }
 
     /// The usual command on a topic.
@@ -55,6 +70,11 @@ impl Server {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS
+    }
+
+    /// Seconds of processor time for each 100,000 of so many calls, since a time when it had spent `before` seconds.
+    pub fn cpu_per_100_000(&self, before: f64, calls: u64) -> f64 {
+        (self.cpu_seconds() - before) * 1e5 / calls as f64
     }
 
     /// Most memory it ever had, in MB.
@@ -81,6 +101,12 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Writes everything out and has the system forget the files it read. Says whether that is allowed here.
+pub fn forget_files() -> bool {
+    let written = Command::new("sync").status().is_ok_and(|status| status.success());
+    written && std::fs::write("/proc/sys/vm/drop_caches", "3").is_ok()
 }
 
 /// Bytes of disk blocks under a folder.

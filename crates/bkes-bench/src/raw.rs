@@ -1,6 +1,8 @@
 //! The references: librdkafka alone, as well as it can be used.
 
-use crate::load::Achieved;
+mod batch;
+
+use crate::load::{Achieved, warm};
 use anyhow::Context;
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
@@ -18,15 +20,19 @@ use tokio::sync::oneshot;
 pub fn producer_config(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("enable.idempotence", "true").set("acks", "all");
-    config.set("linger.ms", "0");
+    config.set("linger.ms", "0").set("socket.nagle.disable", "true");
     config
 }
 
+/// The consumer's settings as bkes-kafka has them.
 fn consumer_config(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", brokers).set("group.id", "raw").set("enable.auto.commit", "false");
-    config.set("isolation.level", "read_committed").set("queued.max.messages.kbytes", "4096");
-    config.set("fetch.queue.backoff.ms", "2").set("auto.offset.reset", "error");
+    config.set("bootstrap.servers", brokers).set("group.id", "raw").set("socket.nagle.disable", "true");
+    config.set("queued.max.messages.kbytes", "4096").set("fetch.queue.backoff.ms", "2");
+    config.set("fetch.wait.max.ms", "500").set("fetch.error.backoff.ms", "100");
+    config.set("isolation.level", "read_committed").set("enable.auto.commit", "false");
+    config.set("enable.auto.offset.store", "false").set("auto.offset.reset", "error");
+    config.set("check.crcs", "true");
     config
 }
 
@@ -74,8 +80,8 @@ impl RawLoop {
             Ok(())
         };
         (0..callers).try_for_each(|caller| send(caller, &mut sent))?;
-        let warm = span.mul_f64(0.2);
-        let (from, until) = (Instant::now() + warm, Instant::now() + warm + span);
+        let from = Instant::now() + warm(span);
+        let until = from + span;
         let (mut times, mut open) = (Vec::new(), callers);
         while open > 0 {
             let (caller, stored) = self.reports.recv_timeout(Duration::from_secs(30)).context("no report")?;
@@ -142,19 +148,15 @@ fn assign(consumer: &BaseConsumer, topic: &str, partitions: u32, from: Offset) -
     Ok(consumer.assign(&list)?)
 }
 
-/// Reads so many records of a topic from its beginning; how long it took.
+/// Reads so many records of a topic from its beginning, in batches; how long it took with everything it takes to begin.
 pub fn replay(brokers: &str, topic: &str, partitions: u32, records: u64) -> anyhow::Result<Duration> {
     let began = Instant::now();
     let consumer: BaseConsumer = consumer_config(brokers).create()?;
     assign(&consumer, topic, partitions, Offset::Beginning)?;
-    let (mut read, mut bytes) = (0, 0);
-    while read < records {
-        let message = consumer.poll(Duration::from_secs(30)).context("the topic ended early")??;
-        bytes += message.payload_len() + message.key_len();
-        read += 1;
-    }
-    std::hint::black_box(bytes);
-    Ok(began.elapsed())
+    let found = batch::drain(&consumer, records).context("the topic ended early")?;
+    let took = began.elapsed();
+    anyhow::ensure!(found.bytes > 0, "records without bytes");
+    Ok(took)
 }
 
 /// A producer whose deliveries are awaited, for the relay.

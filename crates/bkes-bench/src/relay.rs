@@ -1,17 +1,26 @@
 //! The references of the interface: a handler that produces the record, awaits its delivery and replies, and one that only
 //! replies. Same contract, same library, nothing else.
 
+use crate::parts::reads::EVENTS;
 use crate::raw::Awaited;
+use crate::sides::{PARTITIONS, VALUE_BYTES};
 use bkes_core::Partitioner;
 use bkes_grpc::api::bkes_server::{Bkes, BkesServer};
 use bkes_grpc::api::{
     AddReply, AddRequest, Record, RetrieveReply, RetrieveRequest, StartReply, StartRequest, StoreSuccess,
     StoredRecords, add_reply, retrieve_reply, start_reply,
 };
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};
+
+/// Windows, streams and headers of a connection, as crates/bkes-grpc/src/limits.rs has them.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+const STREAMS_MAX: u32 = 1_024;
+const HEADERS_BYTES_MAX: u32 = 16 * 1024;
 
 /// The handler.
 #[derive(Clone)]
@@ -19,34 +28,19 @@ pub struct Relay {
     producer: Arc<Awaited>,
     topic: Arc<str>,
     partitions: NonZeroU32,
-    echo: Arc<RetrieveReply>,
+    /// A reply for each number of events that is asked for.
+    echoes: Arc<HashMap<usize, RetrieveReply>>,
 }
 
 impl Relay {
-    /// A relay to a topic, which echoes `records` records of `value_bytes` bytes to every read.
-    pub fn new(
-        brokers: &str,
-        topic: &str,
-        partitions: u32,
-        records: usize,
-        value_bytes: usize,
-    ) -> anyhow::Result<Relay> {
-        let record = |n: usize| Record {
-            value: vec![b'x'; value_bytes].into(),
-            offset: n as i64,
-            timestamp: 1_700_000_000_000,
-            order: Some(n as u64),
-            ..Record::default()
-        };
-        let records = (0..records).map(record).collect();
-        let found = StoredRecords { records, ..StoredRecords::default() };
-        let echo = RetrieveReply { reply: Some(retrieve_reply::Reply::Success(found)) };
-        let partitions = NonZeroU32::new(partitions).unwrap_or(NonZeroU32::MIN);
+    /// A relay to a topic.
+    pub fn new(brokers: &str, topic: &str) -> anyhow::Result<Relay> {
+        let echoes = EVENTS.into_iter().map(|events| (events, echo(events))).collect();
         Ok(Relay {
             producer: Arc::new(Awaited::new(brokers)?),
             topic: topic.into(),
-            partitions,
-            echo: Arc::new(echo),
+            partitions: NonZeroU32::new(PARTITIONS).unwrap_or(NonZeroU32::MIN),
+            echoes: Arc::new(echoes),
         })
     }
 
@@ -72,9 +66,28 @@ impl Bkes for Relay {
         Ok(Response::new(AddReply { reply: Some(add_reply::Reply::Success(stored)) }))
     }
 
-    async fn retrieve(&self, _: Request<RetrieveRequest>) -> Result<Response<RetrieveReply>, Status> {
-        Ok(Response::new(RetrieveReply::clone(&self.echo)))
+    async fn retrieve(&self, request: Request<RetrieveRequest>) -> Result<Response<RetrieveReply>, Status> {
+        // The key says how many events it has: read-EVENTS-NUMBER.
+        let key = request.into_inner().key;
+        let events = std::str::from_utf8(&key).ok().and_then(|key| key.split('-').nth(1)?.parse().ok());
+        let echo = events.and_then(|events: usize| self.echoes.get(&events));
+        echo.cloned().map(Response::new).ok_or_else(|| Status::not_found("no such key"))
     }
+}
+
+/// The reply that the server gives to a read of so many events.
+fn echo(events: usize) -> RetrieveReply {
+    let record = |n: usize| Record {
+        value: vec![b'x'; VALUE_BYTES].into(),
+        partition: 1,
+        offset: 1_000 + n as i64,
+        timestamp: 1_700_000_000_000,
+        order: Some(n as u64),
+        ..Record::default()
+    };
+    let records = (0..events).map(record).collect();
+    let found = StoredRecords { records, next_order: Some(events as u64), ..StoredRecords::default() };
+    RetrieveReply { reply: Some(retrieve_reply::Reply::Success(found)) }
 }
 
 /// Serves a relay until the process ends, and says where: the work of a process of its own.
@@ -87,6 +100,10 @@ pub async fn serve(relay: Relay) -> anyhow::Result<()> {
             stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream))
         });
     tonic::transport::Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .add_service(BkesServer::new(relay))
         .serve_with_incoming(incoming)
         .await?;

@@ -364,11 +364,6 @@ impl MemoryLog {
         self.lock().partitions.len() as u32
     }
 
-    /// Records that are on their way.
-    pub fn on_the_way(&self) -> usize {
-        self.lock().on_the_way.len()
-    }
-
     /// Every visible record of a partition, for checks.
     pub fn records(&self, partition: Partition) -> Vec<Record> {
         let state = self.lock();

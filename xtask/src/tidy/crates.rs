@@ -71,6 +71,11 @@ const ARROWS: &[Arrows] = &[
         ],
         in_tests: &[],
     },
+    Arrows {
+        name: "bkes-instructions",
+        knows: &["bkes-core", "bkes-storage", "bkes-log", "bkes-engine"],
+        in_tests: &[],
+    },
     Arrows { name: "xtask", knows: &[], in_tests: &[] },
 ];
 
@@ -86,8 +91,9 @@ const OWNERS: &[(&str, &[&str])] = &[
 /// Crates beside the product: what others do to a topic, and what the libraries can do without us. They name any library.
 const BESIDE: &[&str] = &["bkes-foreign", "bkes-bench", "bkes-chaos"];
 
-/// The one crate that talks to a C library. It denies unsafe code instead of forbidding it, and allows it in one place.
-const UNSAFE_OWNER: &str = "bkes-kafka";
+/// The crates that talk to a C library: the product's, and the one that measures what that library can do without us. They
+/// deny unsafe code instead of forbidding it, and allow it in one place each.
+const UNSAFE_OWNERS: &[&str] = &["bkes-kafka", "bkes-bench"];
 
 /// What the checks need to know of a package.
 #[derive(Debug, Default)]
@@ -201,7 +207,7 @@ pub fn owner_complaints(packages: &[Package]) -> Vec<String> {
 
 /// Roots that do not forbid unsafe code, and more than one place that allows it.
 pub fn unsafe_complaints(package: &Package, root: &Path, files: &[(String, String)]) -> Vec<String> {
-    let level = if package.name == UNSAFE_OWNER { "deny" } else { "forbid" };
+    let level = if UNSAFE_OWNERS.contains(&package.name.as_str()) { "deny" } else { "forbid" };
     let attribute = format!("#![{level}(unsafe_code)]");
     let mut complaints = Vec::new();
     for path in &package.roots {

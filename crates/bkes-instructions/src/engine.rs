@@ -1,0 +1,84 @@
+//! The whole engine, with its threads, on a log and a store in memory: what it adds to what they cost.
+
+use crate::rules::{CHAIN, VALUE_BYTES, key};
+use bkes_core::{Order, Partition, Partitioner};
+use bkes_engine::{AppendRequest, Engine, EngineHandle, EngineOptions, Expected, ReadRequest};
+use bkes_log::memory::MemoryLog;
+use bkes_storage::MemoryStore;
+use bytes::Bytes;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn start(log: &MemoryLog) -> anyhow::Result<Engine> {
+    let options = EngineOptions { partitioner: Some(Partitioner::Murmur2), ..EngineOptions::default() };
+    Ok(Engine::start(Arc::new(log.clone()), Arc::new(MemoryStore::new()), options)?)
+}
+
+fn with_engine(
+    log: &MemoryLog,
+    work: impl AsyncFnOnce(EngineHandle) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let engine = start(log)?;
+    runtime.block_on(async {
+        engine.handle().ready().await;
+        work(engine.handle()).await
+    })?;
+    engine.stop(Duration::from_secs(60))?;
+    Ok(())
+}
+
+fn empty() -> MemoryLog {
+    MemoryLog::new("counted", NonZeroU32::MIN)
+}
+
+/// Records of others, read, judged, put into the overlay and committed. As many lie in the log as are counted.
+pub fn catch_up(count: u64, most: u64) -> anyhow::Result<()> {
+    let (log, other) = (empty(), empty());
+    let value = Bytes::from(vec![b'x'; VALUE_BYTES]);
+    for number in 0..most {
+        // What is not counted is made too, in a log that nobody reads.
+        let log = if number < count { &log } else { &other };
+        let key = key((number % (most / CHAIN)) * CHAIN);
+        log.append_foreign(Partition(0), Some(key.bytes().clone()), Some(value.clone()), Vec::new());
+    }
+    with_engine(&log, async |_| Ok(()))
+}
+
+/// Appends by a lone caller, chains of ten.
+pub fn append(count: u64, most: u64) -> anyhow::Result<()> {
+    let requests = requests(most);
+    with_engine(&empty(), async |handle| {
+        for request in &requests[..count as usize] {
+            handle.append(request.clone()).await?;
+        }
+        Ok(())
+    })
+}
+
+/// Reads of aggregates of ten events.
+pub fn read(count: u64, _: u64) -> anyhow::Result<()> {
+    const KEYS: u64 = 100;
+    let requests = requests(KEYS * CHAIN);
+    with_engine(&empty(), async |handle| {
+        for request in &requests {
+            handle.append(request.clone()).await?;
+        }
+        for number in 0..count {
+            let found = handle.read(ReadRequest::all(key((number % KEYS) * CHAIN))).await?;
+            anyhow::ensure!(found.events.len() == CHAIN as usize, "{} events", found.events.len());
+        }
+        Ok(())
+    })
+}
+
+fn requests(count: u64) -> Vec<AppendRequest> {
+    let value = Bytes::from(vec![b'x'; VALUE_BYTES]);
+    let of = |number: u64| {
+        let order = number % CHAIN;
+        let expected = if order == 0 { Expected::New } else { Expected::At(Order(order)) };
+        AppendRequest { key: key(number), expected, values: vec![value.clone()] }
+    };
+    (0..count).map(of).collect()
+}
