@@ -13,7 +13,6 @@
 use crate::limits::BATCH_EVENTS_MAX;
 use crate::{Header, Incarnation, Order};
 use bytes::Bytes;
-use std::fmt::Write;
 
 /// The name of the header that carries the expected order.
 pub const ORDER_HEADER: &[u8] = b"order";
@@ -109,15 +108,46 @@ impl Marker {
     /// The two headers that carry this marker.
     pub fn headers(&self) -> [Header; 2] {
         let Stamp { incarnation, number, place } = self.stamp;
-        let mut bkes = String::with_capacity(48);
-        write!(bkes, "1;{incarnation};{number}").expect("writing to a string cannot fail");
+        // Both values lie in one allocation.
+        let mut text = Vec::with_capacity(MARKER_TEXT_BYTES_MAX);
+        put_decimal(&mut text, self.order.0);
+        let bkes = text.len();
+        text.extend_from_slice(b"1;");
+        put_lower_hex_16(&mut text, incarnation.0);
+        text.push(b';');
+        put_decimal(&mut text, number);
         if let Some(BatchPlace { i, count }) = place {
-            write!(bkes, ";{i}/{count}").expect("writing to a string cannot fail");
+            text.push(b';');
+            put_decimal(&mut text, u64::from(i));
+            text.push(b'/');
+            put_decimal(&mut text, u64::from(count));
         }
-        [
-            Header { name: Bytes::from_static(ORDER_HEADER), value: Some(self.order.to_string().into()) },
-            Header { name: Bytes::from_static(BKES_HEADER), value: Some(bkes.into()) },
-        ]
+        let text = Bytes::from(text);
+        let header = |name, value| Header { name: Bytes::from_static(name), value: Some(value) };
+        [header(ORDER_HEADER, text.slice(..bkes)), header(BKES_HEADER, text.slice(bkes..))]
+    }
+}
+
+/// The values of both headers at their longest: 20 digits; `1;`, 16 digits, `;`, 20 digits, `;1000/1000`.
+const MARKER_TEXT_BYTES_MAX: usize = 20 + 2 + 16 + 1 + 20 + 10;
+
+fn put_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+fn put_lower_hex_16(out: &mut Vec<u8>, number: u64) {
+    for shift in (0..64).step_by(4).rev() {
+        out.push(b"0123456789abcdef"[(number >> shift & 15) as usize]);
     }
 }
 

@@ -8,6 +8,7 @@
 //! the overlay has the event; nothing is sent for a partition that is not caught up, is degraded, or cannot be decided.
 
 mod append;
+mod fingerprint;
 mod gather;
 mod tail;
 

@@ -4,6 +4,7 @@
 //! one we know.
 
 use super::append::Place;
+use super::fingerprint::fingerprint;
 use super::{Ended, Look, Owned, Owner, Sent};
 use crate::limits::UNCONFIRMED_MAX;
 use bkes_core::marker::is_reserved;
@@ -436,20 +437,4 @@ fn stored_event(record: &Record, order: Order, stamp: Option<Stamp>) -> StoredEv
         stamp,
         headers,
     }
-}
-
-/// What tells a record from another at the same offset: key, value and headers, each with its length.
-pub(super) fn fingerprint(record: &Record) -> Fingerprint {
-    let part = |crc: u32, bytes: Option<&[u8]>| match bytes {
-        None => crc32c::crc32c_append(crc, &u64::MAX.to_le_bytes()),
-        Some(bytes) => {
-            crc32c::crc32c_append(crc32c::crc32c_append(crc, &(bytes.len() as u64).to_le_bytes()), bytes)
-        }
-    };
-    let crc = part(part(0, record.key.as_deref()), record.value.as_deref());
-    let crc32c = record
-        .headers
-        .iter()
-        .fold(crc, |crc, header| part(part(crc, Some(&header.name)), header.value.as_deref()));
-    Fingerprint { offset: record.offset, crc32c }
 }
