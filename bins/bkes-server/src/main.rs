@@ -68,6 +68,8 @@ async fn serve(settings: &Settings) -> Result<(), Ended> {
     let interface = interface.map(|listener| {
         let options = ServeOptions {
             reply_bytes_max: settings.reply_limit as usize,
+            requests_max: settings.max_requests.get(),
+            connections_max: settings.max_connections.get(),
             drain: grace / 2,
             ..ServeOptions::default()
         };

@@ -69,6 +69,14 @@ pub struct Settings {
     #[arg(long, env = "MAX_IN_FLIGHT", default_value = "10000")]
     pub max_in_flight: NonZeroUsize,
 
+    /// Most requests worked on at once, over all connections; more are answered as overloaded
+    #[arg(long, env = "MAX_REQUESTS", default_value = "4096")]
+    pub max_requests: NonZeroUsize,
+
+    /// Most connections; one more is closed as soon as it is made
+    #[arg(long, env = "MAX_CONNECTIONS", default_value = "10000")]
+    pub max_connections: NonZeroUsize,
+
     /// How new keys are placed
     #[arg(long, env = "PARTITIONER", value_enum, default_value_t = Placement::Auto)]
     pub partitioner: Placement,
@@ -171,6 +179,8 @@ impl Settings {
         line("CACHE_MIB", &self.cache_mib);
         line("MESSAGE_TIMEOUT_MS", &self.message_timeout_ms);
         line("MAX_IN_FLIGHT", &self.max_in_flight);
+        line("MAX_REQUESTS", &self.max_requests);
+        line("MAX_CONNECTIONS", &self.max_connections);
         line("PARTITIONER", &format!("{:?}", self.partitioner).to_lowercase());
         line("REPLY_LIMIT", &self.reply_limit);
         line("READY_LAG_MS", &self.ready_lag_ms);
@@ -203,6 +213,70 @@ mod tests {
     fn parse(arguments: &[&str]) -> Settings {
         let program = std::iter::once(&"bkes-server");
         Settings::try_parse_from(program.chain(arguments)).expect("the arguments are right")
+    }
+
+    #[test]
+    fn limits_of_the_interface_are_settings() {
+        let defaults = bkes_grpc::ServeOptions::default();
+        let settings = parse(&[]);
+        assert_eq!(settings.max_requests.get(), defaults.requests_max);
+        assert_eq!(settings.max_connections.get(), defaults.connections_max);
+        let shown = parse(&["--max-requests", "7", "--max-connections", "9"]).print().expect("it prints");
+        assert!(shown.contains("MAX_REQUESTS=7\nMAX_CONNECTIONS=9\n"), "{shown}");
+        for flag in ["--max-requests", "--max-connections"] {
+            assert!(Settings::try_parse_from(["bkes-server", flag, "0"]).is_err(), "{flag}");
+        }
+    }
+
+    /// `BKES_CASES` sets the number of cases; a failure names the seed of its case.
+    #[test]
+    fn any_list_of_properties_is_read_as_it_stands_or_refused_and_no_secret_is_shown() {
+        let cases = std::env::var("BKES_CASES");
+        let cases = cases.map_or(20_000, |cases| cases.parse::<u64>().expect("BKES_CASES is a number"));
+        let settings = parse(&[]);
+        let (mut read, mut refused) = (0u64, 0u64);
+        for seed in 0..cases {
+            let random = &mut fastrand::Rng::with_seed(seed);
+            let parts = ["=", ";", " ", "sasl.password", "acks", "x", "\u{e9}", "SSL.KEY.PEM", "hush"];
+            let list: String = (0..random.usize(..9))
+                .map(|_| match random.u8(..8) {
+                    0 => random.char(..).to_string(),
+                    _ => parts[random.usize(..parts.len())].to_owned(),
+                })
+                .collect();
+            let settings = Settings { kafka_properties: list.clone(), ..settings.clone() };
+            let pieces: Vec<&str> = list.split(';').filter(|piece| !piece.trim().is_empty()).collect();
+            match settings.all_properties() {
+                Ok(all) => {
+                    read += 1;
+                    assert_eq!(all.len(), pieces.len(), "seed {seed}: {list:?}");
+                    for ((name, value), piece) in all.iter().zip(&pieces) {
+                        let (given, rest) = piece.split_once('=').expect("it was read");
+                        assert!(!name.is_empty() && name == given.trim() && value == rest, "seed {seed}");
+                    }
+                    let shown = settings.print().expect("it prints");
+                    for (name, value) in
+                        all.iter().filter(|(name, value)| is_secret(name) && !value.is_empty())
+                    {
+                        let line = format!("property {name}={value}\n");
+                        assert!(!shown.contains(&line), "seed {seed}: {shown}");
+                    }
+                }
+                Err(error) => {
+                    refused += 1;
+                    let bad =
+                        |piece: &&str| piece.split_once('=').is_none_or(|(name, _)| name.trim().is_empty());
+                    assert!(pieces.iter().any(bad), "seed {seed}: {list:?}: {error}");
+                }
+            }
+            if seed % 100 == 0 {
+                // Arguments take long to read, and are the caller's own: fewer of them.
+                let flags = ["--bind", "--api-port", "--cache-mib", "--max-requests", "-X", "--create-topic"];
+                let _ = Settings::try_parse_from(["bkes-server", flags[random.usize(..flags.len())], &list]);
+            }
+        }
+        println!("{read} lists read, {refused} refused");
+        assert!(read > cases / 20 && refused > cases / 20, "{read} read, {refused} refused");
     }
 
     #[test]

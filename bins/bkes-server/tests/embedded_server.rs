@@ -32,6 +32,23 @@ async fn events_are_there_after_a_kill() {
     assert_eq!(client.values("book").await, ["bought", "rented"]);
 }
 
+#[tokio::test]
+async fn one_connection_more_than_the_setting_allows_is_closed() {
+    let data = TempDir::new().expect("a directory");
+    let mut command = command(data.path());
+    command.args(["--max-connections", "1"]).env("MAX_REQUESTS", "1");
+    let server = Server::start(command);
+    let mut first = server.client().await;
+    first.start_when_ready("book", "bought").await;
+    let mut second = TcpStream::connect(&server.address).expect("the system takes it");
+    second.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let closed = std::io::Read::read(&mut second, &mut [0; 1]);
+    assert!(
+        matches!(closed, Ok(0)) || closed.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset)
+    );
+    assert_eq!(first.values("book").await, ["bought"]);
+}
+
 /// Deployments of the original set these variables; they find everything where they put it.
 #[tokio::test]
 async fn defect_8_the_originals_variables_keep_working() {

@@ -125,6 +125,31 @@ mod tests {
         }
     }
 
+    /// Kafka's own test of its hash; keys of all lengths modulo four are among them.
+    #[test]
+    fn murmur2_gives_the_values_of_kafkas_own_test() {
+        let values: [(&str, i32); 6] = [
+            ("21", -973_932_308),
+            ("abc", 479_470_107),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+        ];
+        for (key, hash) in values {
+            assert_eq!(murmur2(key.as_bytes()) as i32, hash, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_key_lies_at_its_hash_modulo_the_partitions_and_murmur2_without_its_sign() {
+        let seven = NonZeroU32::new(7).expect("seven");
+        assert_eq!(Partitioner::Murmur2.place(b"kafka", seven), Partition(0x5067_cf64 % 7));
+        assert_eq!(Partitioner::Crc32.place(b"123456789", seven), Partition(0xcbf4_3926 % 7));
+        let names = [Partitioner::Murmur2, Partitioner::Crc32].map(|partitioner| partitioner.to_string());
+        assert_eq!(names, ["murmur2", "crc32"]);
+    }
+
     #[test]
     fn crc32_gives_the_check_value_of_its_definition() {
         for (data, crc) in [("123456789", 0xcbf4_3926), ("", 0)] {

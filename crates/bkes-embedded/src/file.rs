@@ -259,3 +259,6 @@ fn good_frame_after(
 pub fn of(index: &[Index], partition: Partition) -> Option<&Index> {
     index.get(partition.0 as usize)
 }
+
+#[cfg(test)]
+mod tests;

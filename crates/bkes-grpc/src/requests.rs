@@ -60,6 +60,7 @@ fn key(bytes: Bytes) -> Result<Key, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prost::Message;
 
     fn asking(from_order: Option<u64>, limit: Option<u32>) -> RetrieveRequest {
         RetrieveRequest { key: Bytes::from_static(b"k"), from_order, limit, include_pending: false }
@@ -73,6 +74,90 @@ mod tests {
         assert_eq!(page(None, Some(7)), Some(Page { from: Order(0), events_max: 7 }));
         assert_eq!(page(Some(u64::MAX), Some(1)), Some(Page { from: Order(u64::MAX), events_max: 1 }));
         assert!(matches!(retrieve(asking(None, Some(0))), Err(Failure::Invalid { field: "limit", .. })));
+    }
+
+    /// `BKES_CASES` sets the number of cases; a failure names the seed of its case.
+    fn cases() -> u64 {
+        std::env::var("BKES_CASES").map_or(50_000, |cases| cases.parse().expect("BKES_CASES is a number"))
+    }
+
+    /// A message of the wire, whole or spoiled.
+    fn some_message(random: &mut fastrand::Rng) -> Vec<u8> {
+        let bytes: Bytes = (0..random.usize(..20)).map(|_| random.u8(..)).collect();
+        let (key, value, order) = (bytes.clone(), bytes, random.u32(..) >> random.u32(..32));
+        let mut message = match random.u8(..4) {
+            0 => StartRequest { key, value }.encode_to_vec(),
+            1 => AddRequest { key, value, order }.encode_to_vec(),
+            2 => {
+                let from_order = random.bool().then(|| random.u64(..));
+                let limit = random.bool().then(|| random.u32(..) >> random.u32(..32));
+                RetrieveRequest { key, from_order, limit, include_pending: random.bool() }.encode_to_vec()
+            }
+            _ => (0..random.usize(..60)).map(|_| random.u8(..)).collect(),
+        };
+        for _ in 0..random.usize(..4) {
+            let at = random.usize(..=message.len());
+            match random.u8(..4) {
+                0 => message.truncate(at),
+                1 => message.insert(at, random.u8(..)),
+                2 if at < message.len() => drop(message.remove(at)),
+                _ if at < message.len() => message[at] = [0, 1, 0x7f, 0x80, 0xff][random.usize(..5)],
+                _ => {}
+            }
+        }
+        message
+    }
+
+    #[test]
+    fn any_bytes_are_a_request_or_refused_and_a_request_says_what_its_message_says() {
+        let (mut taken, mut refused) = (0u64, 0u64);
+        for seed in 0..cases() {
+            let message = some_message(&mut fastrand::Rng::with_seed(seed));
+            let mut count = |is_taken: bool| if is_taken { taken += 1 } else { refused += 1 };
+            let decoded = StartRequest::decode(&message[..]);
+            let started = decoded.clone().ok().map(start);
+            count(matches!(&started, Some(Ok(_))));
+            if let (Ok(asked), Some(started)) = (decoded, started) {
+                match started {
+                    Ok(AppendRequest { key, expected: Expected::New, values }) => {
+                        assert_eq!(
+                            (key.bytes(), &values[..]),
+                            (&asked.key, &[asked.value][..]),
+                            "seed {seed}"
+                        );
+                    }
+                    Ok(other) => panic!("seed {seed}: {other:?}"),
+                    Err(failure) => assert!(asked.key.is_empty(), "seed {seed}: {failure:?}"),
+                }
+            }
+            let decoded = AddRequest::decode(&message[..]);
+            let added = decoded.clone().ok().map(add);
+            count(matches!(&added, Some(Ok(_))));
+            if let (Ok(asked), Some(Ok(added))) = (decoded, added) {
+                let expected = Expected::At(Order(u64::from(asked.order)));
+                assert_eq!((added.key.bytes(), added.expected), (&asked.key, expected), "seed {seed}");
+                assert_eq!(added.values, [asked.value], "seed {seed}");
+            }
+            let decoded = RetrieveRequest::decode(&message[..]);
+            let wanted = decoded.clone().ok().map(retrieve);
+            count(matches!(&wanted, Some(Ok(_))));
+            if let (Ok(asked), Some(wanted)) = (decoded, wanted) {
+                match wanted {
+                    Ok(Retrieval { key, page, include_pending }) => {
+                        assert_eq!((key.bytes(), include_pending), (&asked.key, asked.include_pending));
+                        assert_eq!(page.is_some(), asked.from_order.is_some() || asked.limit.is_some());
+                        let from = page.map_or(0, |page| page.from.0);
+                        assert_eq!(from, asked.from_order.unwrap_or(0), "seed {seed}");
+                        assert!(page.is_none_or(|page| page.events_max > 0), "seed {seed}");
+                    }
+                    Err(failure) => {
+                        assert!(asked.key.is_empty() || asked.limit == Some(0), "seed {seed}: {failure:?}");
+                    }
+                }
+            }
+        }
+        println!("{taken} requests taken, {refused} refused");
+        assert!(taken > cases() / 2 && refused > cases() / 2, "{taken} taken, {refused} refused");
     }
 
     #[test]

@@ -547,6 +547,13 @@ fn a_log_that_was_cut_takes_the_first_order_it_meets_as_base() {
     );
 }
 
+/// They are part of the format: another number is another history.
+#[test]
+fn the_limits_of_format_1_are_these() {
+    assert_eq!((BATCH_EVENTS_MAX, BATCH_BYTES_MAX), (1_000, 16_777_216));
+    assert_eq!((BATCH_SPAN_OFFSETS, INCARNATION_SPAN_OFFSETS), (100_000, 1_000_000));
+}
+
 #[test]
 fn a_whole_log_has_no_base() {
     check(
@@ -578,6 +585,8 @@ fn the_rest_of_a_batch_whose_head_was_cut_off_marks_the_cut() {
          100_049 k C1@2:2/3 1 broken void=1 cut
          100_050 k D1@2:2/3 1 broken void=1",
     );
+    // A first member has its head here: what is wrong with it is not that something was cut off.
+    check_from(50, "50 k A1@18446744073709551613:1/3 - broken void=1");
 }
 
 /// A log of a few incarnations, keys and numbers, so that copies, holes and misfits meet; steps are at the edges of limits.

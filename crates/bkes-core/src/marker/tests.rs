@@ -77,6 +77,19 @@ fn the_last_header_of_a_name_counts_and_a_null_one_is_no_value() {
     assert_eq!(classify(&[]), RecordClass::Foreign);
 }
 
+#[test]
+fn a_member_has_its_appends_stamp_at_another_place() {
+    assert_eq!(stamp(7, Some((1, 3))).of_member(2), stamp(7, Some((2, 3))));
+    assert_eq!(stamp(7, None).of_member(1), stamp(7, None));
+}
+
+#[test]
+fn two_header_names_are_reserved() {
+    let reserved = |name: &'static [u8]| is_reserved(&Header { name: Bytes::from_static(name), value: None });
+    assert!(reserved(b"bkes") && reserved(b"order"));
+    assert!(!reserved(b"") && !reserved(b"Bkes") && !reserved(b"orders") && !reserved(b"trace"));
+}
+
 proptest! {
     #[test]
     fn a_written_marker_reads_back_as_itself(

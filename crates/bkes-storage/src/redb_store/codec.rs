@@ -458,3 +458,6 @@ pub fn get_identity(row: &[u8]) -> Decoded<StoreIdentity> {
     cursor.end()?;
     Ok(StoreIdentity { cluster, topic, topic_id, partitions, partitioner })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! Rows from a file that may hold anything: a value or `Garbled`, never a panic; and what was written comes back.
+//!
+//! `BKES_CASES` sets the number of cases; a failure names the seed of its case.
+
+use super::*;
+use fastrand::Rng;
+
+fn cases() -> u64 {
+    std::env::var("BKES_CASES").map_or(20_000, |cases| cases.parse().expect("BKES_CASES is a number"))
+}
+
+fn edge(random: &mut Rng) -> u64 {
+    match random.u8(..4) {
+        0 => random.u64(..3),
+        1 => u64::MAX - random.u64(..3),
+        _ => random.u64(..) >> random.u32(..64),
+    }
+}
+
+fn some_bytes(random: &mut Rng) -> Bytes {
+    (0..random.usize(..20)).map(|_| random.u8(..)).collect()
+}
+
+fn some_headers(random: &mut Rng) -> Vec<Header> {
+    let header = |random: &mut Rng| {
+        let value = random.bool().then(|| some_bytes(random));
+        Header { name: some_bytes(random), value }
+    };
+    (0..random.usize(..3)).map(|_| header(random)).collect()
+}
+
+fn some_record(random: &mut Rng, partition: Partition) -> Record {
+    Record {
+        partition,
+        offset: Offset(edge(random)),
+        timestamp: random.bool().then(|| TimestampMs(edge(random) as i64)),
+        key: random.bool().then(|| some_bytes(random)),
+        value: random.bool().then(|| some_bytes(random)),
+        headers: some_headers(random),
+    }
+}
+
+fn some_event(random: &mut Rng, slot: Slot, partition: Partition) -> StoredEvent {
+    let place = random.bool().then(|| BatchPlace { i: random.u32(..), count: random.u32(..) });
+    let stamp = Stamp { incarnation: Incarnation(random.u64(..)), number: edge(random), place };
+    StoredEvent {
+        order: slot.order,
+        partition,
+        offset: Offset(edge(random)),
+        timestamp: random.bool().then(|| TimestampMs(edge(random) as i64)),
+        value: some_bytes(random),
+        tombstone: random.bool(),
+        stamp: random.bool().then_some(stamp),
+        headers: some_headers(random),
+    }
+}
+
+fn some_state(random: &mut Rng, partition: Partition) -> IncarnationState {
+    let members: Vec<Record> = (0..random.usize(1..3)).map(|_| some_record(random, partition)).collect();
+    let key = Key::new(some_bytes(random)).unwrap_or_else(|| Key::new("key").expect("not empty"));
+    let (first, count) = (Order(edge(random)), members.len() as u32 + random.u32(..9));
+    let open = OpenBatch { key, first, count, bytes: edge(random) as usize, members };
+    let open = random.bool().then_some(open);
+    IncarnationState { top: edge(random), last_offset: Offset(edge(random)), open }
+}
+
+/// What becomes of a row on its way: nothing, other bytes, or other bytes under a seal that is whole again, so that what lies
+/// behind the checksum is tried as well.
+fn spoil(random: &mut Rng, context: &[u8], row: &mut Vec<u8>) -> bool {
+    let before = row.clone();
+    match random.u8(..5) {
+        0 => {}
+        1 => *row = (0..random.usize(..60)).map(|_| random.u8(..)).collect(),
+        _ => {
+            for _ in 0..random.usize(1..4) {
+                let at = random.usize(..=row.len());
+                match random.u8(..5) {
+                    0 => row.truncate(at),
+                    1 => row.insert(at, random.u8(..)),
+                    2 if at < row.len() => drop(row.remove(at)),
+                    3 if at < row.len() => row[at] = [0, 1, 0x7f, 0x80, 0xff][random.usize(..5)],
+                    _ if at < row.len() => row[at] ^= 1 << random.u8(..8),
+                    _ => {}
+                }
+            }
+        }
+    }
+    if random.bool() && row.len() >= 4 {
+        seal(context, row);
+    }
+    *row != before
+}
+
+#[derive(Default, Debug)]
+struct Seen {
+    whole: u64,
+    garbled: u64,
+    /// Other bytes that were taken: under a seal of their own, which no disk makes.
+    resealed: u64,
+}
+
+impl Seen {
+    /// What a row gave, against what was written into it.
+    fn note<T: PartialEq + std::fmt::Debug>(
+        &mut self,
+        seed: u64,
+        spoiled: bool,
+        written: &T,
+        read: Decoded<T>,
+    ) {
+        match read {
+            Ok(read) if !spoiled => {
+                assert_eq!(&read, written, "seed {seed}");
+                self.whole += 1;
+            }
+            Ok(_) => self.resealed += 1,
+            Err(Garbled) => {
+                assert!(spoiled, "seed {seed}: a good row was not read");
+                self.garbled += 1;
+            }
+        }
+    }
+
+    fn check(&self, what: &str) {
+        println!("{what}: {self:?}");
+        assert!(self.whole > 0 && self.garbled > 0 && self.resealed > 0, "{what}: {self:?}");
+    }
+}
+
+#[test]
+fn an_events_row_is_what_was_written_or_garbled() {
+    let mut seen = Seen::default();
+    for seed in 0..cases() {
+        let random = &mut Rng::with_seed(seed);
+        let slot = Slot { stream: edge(random), order: Order(edge(random)) };
+        let partition = Partition(random.u32(..));
+        let (event, back, name) = (some_event(random, slot, partition), edge(random), edge(random));
+        let mut row = Vec::new();
+        put_event(&mut row, slot, &event, back, event.stamp.map(|_| name));
+        assert!(row.len() <= event_bytes_max(&event, Some(name)), "seed {seed}");
+        assert_eq!(get_back(&row), Ok(back), "seed {seed}");
+        let spoiled = spoil(random, &slot.context(), &mut row);
+        let _ = get_back(&row);
+        let incarnation = event.stamp.map(|stamp| stamp.incarnation);
+        let named = |asked: u64| incarnation.filter(|_| asked == name);
+        let read = get_event(&row.into(), slot, partition, named);
+        seen.note(seed, spoiled, &(event, back), read);
+    }
+    seen.check("events");
+}
+
+#[test]
+fn an_aggregates_row_is_what_was_written_or_garbled() {
+    let mut seen = Seen::default();
+    for seed in 0..cases() {
+        let random = &mut Rng::with_seed(seed);
+        let part = |random: &mut Rng| {
+            let (base, count) = (edge(random) >> 1, (edge(random) >> 1).max(1));
+            Part {
+                partition: Partition(random.u32(..)),
+                stream: edge(random),
+                base: Order(base),
+                next: Order(base + count),
+                last: Place(edge(random)),
+                unmarked: random.u64(..=count),
+                unmarked_bytes: edge(random),
+            }
+        };
+        let parts: Vec<Part> = (0..random.usize(1..4)).map(|_| part(random)).collect();
+        let (key, mut row) = (some_bytes(random), Vec::new());
+        put_parts(&mut row, &key, &parts);
+        let spoiled = spoil(random, &key, &mut row);
+        let mut read = Vec::new();
+        let read = get_parts(&row, &key, &mut read).map(|()| read);
+        seen.note(seed, spoiled, &parts, read);
+    }
+    seen.check("aggregates");
+}
+
+#[test]
+fn a_checkpoints_row_is_what_was_written_or_garbled() {
+    let mut seen = Seen::default();
+    for seed in 0..cases() {
+        let random = &mut Rng::with_seed(seed);
+        let partition = Partition(random.u32(..));
+        let fingerprint = Fingerprint { offset: Offset(edge(random)), crc32c: random.u32(..) };
+        let checkpoint = Checkpoint {
+            position: Position(edge(random)),
+            fold_start: Position(edge(random)),
+            fingerprint: random.bool().then_some(fingerprint),
+            cut: random.bool(),
+            counters: Counters {
+                events: edge(random),
+                void: edge(random),
+                foreign: edge(random),
+                split: edge(random),
+                skipped: edge(random),
+            },
+        };
+        let mut row = put_checkpoint(partition, &checkpoint);
+        let spoiled = spoil(random, &partition.0.to_le_bytes(), &mut row);
+        seen.note(seed, spoiled, &checkpoint, get_checkpoint(partition, &row));
+    }
+    seen.check("checkpoints");
+}
+
+#[test]
+fn an_incarnations_row_is_what_was_written_or_garbled() {
+    let mut seen = Seen::default();
+    for seed in 0..cases() {
+        let random = &mut Rng::with_seed(seed);
+        let (partition, incarnation) = (Partition(random.u32(..)), Incarnation(random.u64(..)));
+        let state = some_state(random, partition);
+        let mut row = put_incarnation(partition, incarnation, &state);
+        let spoiled = spoil(random, &incarnation_context(partition, incarnation), &mut row);
+        seen.note(seed, spoiled, &state, get_incarnation(partition, incarnation, &row));
+    }
+    seen.check("incarnations");
+}
+
+#[test]
+fn an_identitys_row_is_what_was_written_or_garbled() {
+    let mut seen = Seen::default();
+    for seed in 0..cases() {
+        let random = &mut Rng::with_seed(seed);
+        let text = |random: &mut Rng| (0..random.usize(..9)).map(|_| random.char(..)).collect::<String>();
+        let partitioners = [None, Some(Partitioner::Murmur2), Some(Partitioner::Crc32)];
+        let identity = StoreIdentity {
+            cluster: text(random),
+            topic: text(random),
+            topic_id: text(random),
+            partitions: NonZeroU32::new(random.u32(1..)).expect("not zero"),
+            partitioner: partitioners[random.usize(..3)],
+        };
+        let mut row = put_identity(&identity);
+        let spoiled = spoil(random, b"identity", &mut row);
+        seen.note(seed, spoiled, &identity, get_identity(&row));
+    }
+    seen.check("identities");
+}
