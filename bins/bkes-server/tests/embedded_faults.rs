@@ -36,8 +36,9 @@ async fn an_embedded_server_killed_under_load_loses_nothing_and_doubles_nothing(
             std::fs::remove_dir_all(data.path().join("bkes").join("store")).expect("the store is removed");
         }
     }
-    let (_server, mut client) = serve(data.path()).await;
+    let (server, mut client) = serve(data.path()).await;
     let acknowledged = load.check(&mut client).await;
+    println!("resumed, {acknowledged} acknowledged: {}", server.memory());
     assert!(acknowledged >= 1_200, "only {acknowledged} appends were acknowledged");
 }
 
@@ -48,6 +49,7 @@ async fn a_server_told_to_stop_under_load_answers_truly_and_ends_in_order() {
         let (server, mut client) = serve(data.path()).await;
         load.check(&mut client).await;
         load.run(server, |server| {
+            println!("under load: {}", server.memory());
             let (status, _) = server.terminate();
             assert!(status.success(), "{status}");
             None
@@ -77,7 +79,8 @@ async fn a_server_that_stands_still_under_load_goes_on_with_true_answers() {
     let server = server.await.expect("it runs on");
     let mut client = server.client().await;
     client.ready().await;
-    load.check(&mut client).await;
+    let acknowledged = load.check(&mut client).await;
+    println!("frozen for {frozen:?}, {acknowledged} acknowledged: {}", server.memory());
     for key in load.keys() {
         let order = client.values(key).await.len() as u32;
         client.add(key, order, "after").await.expect("every key is free");

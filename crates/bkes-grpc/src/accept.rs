@@ -7,6 +7,7 @@
 //! This file does not know what is served.
 
 use crate::limits::{ACCEPT_REST, PREFACE_BYTES, PREFACE_WAIT};
+use crate::replies::{Replies, Room};
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -32,6 +33,7 @@ pub enum Phase {
 pub async fn accept(
     listener: TcpListener,
     connections_max: usize,
+    replies: Replies,
     phase: watch::Receiver<Phase>,
     taken: mpsc::Sender<Connection>,
 ) -> Infallible {
@@ -63,7 +65,7 @@ pub async fn accept(
             tracing::debug!("a connection ended before it was served: {error}");
             continue;
         }
-        if taken.send(Connection::new(stream, phase.clone(), place)).await.is_err() {
+        if taken.send(Connection::new(stream, phase.clone(), replies.connection(), place)).await.is_err() {
             // Nobody serves any more: whoever runs this is about to drop it.
             std::future::pending::<()>().await;
         }
@@ -81,11 +83,17 @@ pub struct Connection {
     patience: Option<Waiting>,
     cut: Waiting,
     is_over: bool,
+    room: Room,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, phase: watch::Receiver<Phase>, place: OwnedSemaphorePermit) -> Connection {
+    fn new(
+        stream: TcpStream,
+        phase: watch::Receiver<Phase>,
+        room: Room,
+        place: OwnedSemaphorePermit,
+    ) -> Connection {
         let stopping = reaches(phase.clone(), Phase::Stopping);
         let patience = async move {
             // Early or late, the answer is the same: no longer.
@@ -97,6 +105,7 @@ impl Connection {
             patience: Some(Box::pin(patience)),
             cut: Box::pin(reaches(phase, Phase::Cut)),
             is_over: false,
+            room,
             _place: place,
         }
     }
@@ -166,7 +175,9 @@ impl AsyncWrite for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = ();
+    type ConnectInfo = Room;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> Room {
+        self.room.clone()
+    }
 }

@@ -12,6 +12,7 @@ use crate::limits::{
     ADMITTED_FACTOR, CONNECTION_WINDOW_BYTES, CUT_WAIT, HEADERS_BYTES_MAX, KEEPALIVE_INTERVAL,
     KEEPALIVE_TIMEOUT, STREAM_WINDOW_BYTES, STREAMS_MAX, ServeOptions,
 };
+use crate::replies::Replies;
 use crate::service::Service;
 use crate::shield::ShieldLayer;
 use std::pin::pin;
@@ -51,7 +52,7 @@ pub async fn run(
     let mut serving = pin!(router.serve_with_incoming_shutdown(incoming, stopping));
     tokio::select! {
         ended = serving.as_mut() => return ended.map(|()| Drained::Whole),
-        never = accept(listener, options.connections_max, phases, to) => match never {},
+        never = accept(listener, options.connections_max, Replies::new(&options), phases, to) => match never {},
         never = health::follow(&gate, &reporter) => match never {},
         () = shutdown => {}
     }

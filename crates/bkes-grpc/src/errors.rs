@@ -19,6 +19,8 @@ pub enum Failure {
     TooManyRequests { requests_max: usize },
     /// The requests worked on hold too many bytes.
     TooManyBytes { bytes_max: usize },
+    /// Too much was answered that is not taken yet.
+    UnreadReplies { bytes: u64 },
     /// There is no engine yet.
     NotOpen,
     /// The engine's answer to an append.
@@ -89,6 +91,9 @@ impl Failure {
             ),
             Failure::TooManyRequests { .. } | Failure::TooManyBytes { .. } => {
                 unavailable(Reason::Overloaded, "wait, then try again")
+            }
+            Failure::UnreadReplies { .. } => {
+                unavailable(Reason::Overloaded, "read the replies that wait for you, then try again")
             }
             Failure::NotOpen => unavailable(Reason::CatchingUp, "the server is starting: try again"),
             Failure::Append(error) => match error {
@@ -185,6 +190,9 @@ impl std::fmt::Display for Failure {
             }
             Failure::TooManyBytes { bytes_max } => {
                 write!(f, "the requests that are being worked on hold {bytes_max} bytes already")
+            }
+            Failure::UnreadReplies { bytes } => {
+                write!(f, "too many replies are not taken yet to make one of {bytes} bytes")
             }
             Failure::NotOpen => f.write_str("the server is starting"),
             Failure::Append(error) => error.fmt(f),

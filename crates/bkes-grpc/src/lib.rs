@@ -36,6 +36,7 @@ mod service;
 mod accept;
 mod connections;
 mod health;
+mod replies;
 mod shield;
 
 pub mod conformance;

@@ -22,6 +22,12 @@ pub struct ServeOptions {
     /// An idle connection was measured at 17 KiB, so 10,000 are 170 MiB; it also takes a file descriptor: where the system
     /// allows fewer, that limit is met first, and new connections wait.
     pub connections_max: usize,
+    /// Most bytes of replies on one connection that are made and not yet taken by the client; a reply beyond it is answered as
+    /// overloaded. 32 of the largest: a client that reads takes its replies faster than it asks for so many.
+    pub connection_replies_bytes_max: usize,
+    /// The same over all connections: eight clients that do not read. Without these bounds one of them held 4 GiB, 1,024
+    /// streams of 4 MiB.
+    pub replies_bytes_max: usize,
     /// How long requests may take to end, and connections to close, when the server stops.
     pub drain: Duration,
 }
@@ -34,6 +40,8 @@ impl Default for ServeOptions {
             requests_max: 4_096,
             working_bytes_max: 256 * 1024 * 1024,
             connections_max: 10_000,
+            connection_replies_bytes_max: 128 * 1024 * 1024,
+            replies_bytes_max: 1024 * 1024 * 1024,
             drain: Duration::from_secs(10),
         }
     }
@@ -53,6 +61,10 @@ pub const WORKING_UNIT_BYTES: usize = 1024;
 /// What a reply needs beside its records: two tags, two lengths of up to five bytes, two flags, two orders of up to ten
 /// bytes with their tags.
 pub const REPLY_ENVELOPE_BYTES: usize = 2 + 2 * 5 + 2 * 2 + 2 * 11;
+
+/// A reply up to this size is not counted among those that are not taken yet: all streams of a connection with one each are 16 MiB,
+/// and counting costs more than it is worth.
+pub const REPLY_SMALL_BYTES: usize = 16 * 1024;
 
 /// Bytes a client may send on one stream before we have taken them: a whole usual value in one go.
 pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;

@@ -8,6 +8,7 @@ use crate::api::{
 use crate::errors::Failure;
 use crate::gate::Gate;
 use crate::limits::{REPLY_ENVELOPE_BYTES, REQUEST_ROOM_BYTES, ServeOptions, WORKING_UNIT_BYTES};
+use crate::replies::Room;
 use crate::requests::Retrieval;
 use crate::{answers, requests};
 use bkes_core::Order;
@@ -65,7 +66,8 @@ impl Service {
         answers::stored(&appended)
     }
 
-    async fn read(&self, request: RetrieveRequest) -> Result<StoredRecords, Failure> {
+    /// The reply, and how many bytes it takes.
+    async fn read(&self, request: RetrieveRequest) -> Result<(StoredRecords, usize), Failure> {
         let Retrieval { key, page, include_pending } = requests::retrieve(request)?;
         let (_permit, engine) = self.enter()?;
         let limit = self.options.reply_bytes_max;
@@ -109,7 +111,7 @@ impl Service {
         let start = if found.split { from } else { first };
         let continue_from = more.then(|| start.0 + records.len() as u64);
         let next_order = (!more).then_some(found.next.0);
-        Ok(StoredRecords { records, more, next_order, continue_from, split: found.split })
+        Ok((StoredRecords { records, more, next_order, continue_from, split: found.split }, bytes))
     }
 }
 
@@ -144,10 +146,20 @@ impl Bkes for Service {
 
     async fn retrieve(&self, request: Request<RetrieveRequest>) -> Result<Response<RetrieveReply>, Status> {
         use retrieve_reply::Reply;
-        let reply = match self.read(request.into_inner()).await {
-            Ok(records) => Reply::Success(records),
-            Err(failure) => Reply::Error(failure.to_wire()),
+        let (_, extensions, message) = request.into_parts();
+        let read = self.read(message).await.and_then(|(records, bytes)| {
+            let room = extensions.get::<Room>().expect("every connection has room for replies");
+            let taken = room.take(bytes).ok_or(Failure::UnreadReplies { bytes: bytes as u64 })?;
+            Ok((records, taken))
+        });
+        let (reply, taken) = match read {
+            Ok((records, taken)) => (Reply::Success(records), Some(taken)),
+            Err(failure) => (Reply::Error(failure.to_wire()), None),
         };
-        Ok(Response::new(RetrieveReply { reply: Some(reply) }))
+        let mut response = Response::new(RetrieveReply { reply: Some(reply) });
+        if let Some(taken) = taken {
+            taken.travel_with(&mut response);
+        }
+        Ok(response)
     }
 }

@@ -4,6 +4,7 @@
 //! those that it works on, which answers the ones too many in their replies. Between the two bounds lies the room for that.
 
 use crate::api::bkes_server::SERVICE_NAME;
+use crate::replies::bound_to_body;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -65,7 +66,7 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             let _place = place;
-            shielded(answer).await.map(with_the_contracts_status)
+            shielded(answer).await.map(with_the_contracts_status).map(bound_to_body)
         })
     }
 }

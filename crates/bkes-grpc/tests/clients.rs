@@ -2,7 +2,8 @@
 
 mod support;
 
-use bkes_grpc::api::{RetrieveReply, RetrieveRequest, StartRequest};
+use bkes_grpc::api::error::{Outcome, Reason};
+use bkes_grpc::api::{RetrieveReply, RetrieveRequest, StartRequest, retrieve_reply};
 use bkes_grpc::{Channel, Drained, ServeOptions};
 use bkes_log::memory::Faults;
 use bkes_storage::MemoryStore;
@@ -121,6 +122,66 @@ async fn bytes_that_are_no_http_end_their_connection_and_no_other() {
     }
 }
 
+/// A call of which only the head of the reply is read.
+async fn unread(channel: &Channel, key: &'static str) -> tonic::Streaming<RetrieveReply> {
+    let mut grpc = tonic::client::Grpc::new(channel.clone());
+    grpc.ready().await.expect("it is connected");
+    let request = RetrieveRequest { key: key.into(), ..RetrieveRequest::default() };
+    let path = format!("{SERVICE}/Retrieve").parse().expect("a path");
+    let codec = tonic_prost::ProstCodec::<RetrieveRequest, RetrieveReply>::default();
+    let begun = soon("it begins", grpc.server_streaming(Request::new(request), path, codec)).await;
+    begun.expect("it begins").into_inner()
+}
+
+/// The story: a request was over when its reply was made, and nothing counted the replies that clients did not read. One client
+/// with the 1,024 streams that a connection may have made the server hold 4 GiB.
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_that_are_not_read_are_bounded_for_each_connection_and_for_all() {
+    let (_engine, gate) = ready_engine(memory_log(), MemoryStore::new()).await;
+    let options = ServeOptions {
+        connection_replies_bytes_max: 20 * 1024 * 1024,
+        replies_bytes_max: 30 * 1024 * 1024,
+        ..ServeOptions::default()
+    };
+    let server = Server::start(gate, options).await;
+    let mut client = server.client().await;
+    let request = StartRequest { key: "large".into(), value: vec![7; 1_000_000].into() };
+    client.0.start(request).await.expect("it is stored");
+    client.start("small").await.expect("it starts");
+    let is_refused = |reply: Option<retrieve_reply::Reply>| match reply.expect("a reply") {
+        retrieve_reply::Reply::Success(_) => false,
+        retrieve_reply::Reply::Error(error) => {
+            assert_eq!((error.reason(), error.outcome()), (Reason::Overloaded, Outcome::Unavailable));
+            true
+        }
+    };
+    let mut held = Vec::new();
+    for (bounded_by, count) in [("its own bound", 20), ("the bound of all", 10)] {
+        let slow = server.channel().await;
+        let mut begun = Vec::new();
+        for _ in 0..40 {
+            begun.push(unread(&slow, "large").await);
+        }
+        // A refusal is small: it needs no room, but it waits in the connection's window behind the rest.
+        held.push((bounded_by, count, slow, begun));
+    }
+    assert!(client.retrieve("small").await.is_ok(), "small replies need no room");
+    for (bounded_by, count, _slow, begun) in held {
+        // All at once: what is left of the connection's window may go to any of them.
+        let reading = begun.into_iter().map(|mut reply| {
+            tokio::spawn(async move { soon("it comes", reply.message()).await.expect("it is whole") })
+        });
+        let mut whole = 0;
+        for reply in reading.collect::<Vec<_>>() {
+            let reply = reply.await.expect("no panic").expect("a message");
+            whole += usize::from(!is_refused(reply.reply));
+        }
+        // Those that went into the client's own buffers were taken.
+        assert!((count..count + 8).contains(&whole), "{whole} replies, {bounded_by}");
+    }
+    assert!(client.retrieve("large").await.is_ok(), "there is room again");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_its_replies_holds_up_nobody_and_no_stop() {
     let (_engine, gate) = ready_engine(memory_log(), MemoryStore::new()).await;
@@ -132,27 +193,18 @@ async fn a_client_that_does_not_read_its_replies_holds_up_nobody_and_no_stop() {
     client.0.start(request).await.expect("it is stored");
     client.start("key").await.expect("it starts");
     let slow = server.channel().await;
-    let mut unread = Vec::new();
+    let mut begun = Vec::new();
     for _ in 0..50 {
-        let mut grpc = tonic::client::Grpc::new(slow.clone());
-        grpc.ready().await.expect("it is connected");
-        let request = RetrieveRequest { key: "large".into(), ..RetrieveRequest::default() };
-        let path = format!("{SERVICE}/Retrieve").parse().expect("a path");
-        let codec = tonic_prost::ProstCodec::<RetrieveRequest, RetrieveReply>::default();
         // Answered as far as the head; of the bodies only the first few fit into the window that nobody empties.
-        let begun = soon("it begins", grpc.server_streaming(Request::new(request), path, codec)).await;
-        unread.push(begun.expect("it begins").into_inner());
+        begun.push(unread(&slow, "large").await);
     }
     for order in 1..100 {
         client.add("key", order).await.expect("others are answered");
     }
     assert_eq!(client.retrieve("key").await.expect("it is there").records.len(), 100);
-    // One that is read after all is whole. The others share what is left of the connection's window.
-    let reply = soon("it comes", unread[0].message()).await.expect("it is whole").expect("a message");
-    assert!(reply.reply.is_some());
     let (drained, _) = server.stop().await;
     assert_eq!(drained, Drained::Cut);
-    let broken = soon("it is cut", unread[49].message()).await;
+    let broken = soon("it is cut", begun[49].message()).await;
     assert!(broken.is_err(), "half a reply is never taken for a reply");
 }
 

@@ -1,7 +1,8 @@
 //! Documents name tests and files: each must exist, so that a promise cannot outlive its proof, or a link its target.
 //!
 //! A paragraph of a document that begins with `Tests:` names tests in backticks, by the name of the function, with or
-//! without modules before it. Links to other sites are not followed.
+//! without modules before it; so does the last column of a table if it is headed `tests`. Links to other sites are not
+//! followed.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -27,7 +28,26 @@ pub fn complaints(files: &[(String, String)]) -> Vec<String> {
 fn named_tests(document: &str) -> impl Iterator<Item = &str> {
     let paragraphs = document.split("\n\n").map(str::trim_start);
     let of_tests = paragraphs.filter(|paragraph| paragraph.starts_with("Tests:"));
-    of_tests.flat_map(|paragraph| paragraph.split('`').skip(1).step_by(2))
+    of_tests.chain(last_cells(document)).flat_map(|text| text.split('`').skip(1).step_by(2))
+}
+
+/// The last cells of all rows of tables whose last column is headed `tests`.
+fn last_cells(document: &str) -> impl Iterator<Item = &str> {
+    let last = |row: &'_ str| {
+        let row = row.trim().strip_prefix('|')?.strip_suffix('|')?;
+        Some(row.rsplit_once('|').map_or(row.len(), |(before, _)| before.len() + 1))
+    };
+    let mut in_table = false;
+    document.lines().filter_map(move |line| {
+        let Some(start) = last(line) else {
+            in_table = false;
+            return None;
+        };
+        let row = line.trim();
+        let cell = &row[1 + start..row.len() - 1];
+        in_table |= cell.trim() == "tests";
+        in_table.then_some(cell)
+    })
 }
 
 /// The targets of a document's links to files, without the place in the file.
@@ -74,6 +94,17 @@ mod tests {
     fn a_test_that_does_not_exist_is_found() {
         let complaints = check("P1.\n\nTests: `events_are_kept`,\n`events_are_kept_for_ever`.\n");
         assert_eq!(complaints, ["docs/a.md: no test is called events_are_kept_for_ever"]);
+    }
+
+    #[test]
+    fn a_table_with_a_column_of_tests_names_tests_there_and_nowhere_else() {
+        let rows = "|---|---|\n| `no_test` | `events_are_kept`; simulation: lost |\n";
+        assert_eq!(check(&format!("| what | tests |\n{rows}")), [""; 0]);
+        let row = "| a fault | `events_are_kept`, `events_are_lost` |\n";
+        let complaints = check(&format!("| what | tests |\n{rows}{row}"));
+        assert_eq!(complaints, ["docs/a.md: no test is called events_are_lost"]);
+        assert_eq!(check(&format!("| what | sees |\n{rows}{row}")), [""; 0]);
+        assert_eq!(check(&format!("| what | tests |\n{rows}\n| what | sees |\n{row}")), [""; 0]);
     }
 
     #[test]

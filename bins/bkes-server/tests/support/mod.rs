@@ -84,6 +84,14 @@ impl Server {
         self.child.wait().expect("it ended");
     }
 
+    /// What it takes of memory, and what it took at most, as the system counts it.
+    pub fn memory(&self) -> String {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap_or_default();
+        let of = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or(" not told");
+        format!("resident{}, at most{}", of("VmRSS:").trim_end(), of("VmHWM:").trim_end())
+    }
+
     /// Waits for the end.
     pub fn wait(mut self) -> ExitStatus {
         self.child.wait().expect("it ended")
