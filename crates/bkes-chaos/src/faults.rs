@@ -32,6 +32,8 @@ pub enum Fault {
     NodePaused,
     /// A node is stopped in order and started again.
     NodeStopped,
+    /// The followers are frozen for a moment, so that the leader alone has what was written last; then it is killed.
+    LeaderLost,
     /// What instances and brokers say to each other comes late.
     BrokerDelayed,
     /// Connections between instances and brokers end.
@@ -67,9 +69,9 @@ impl Fault {
     ];
     /// What happens to brokers.
     pub const NODES: [Fault; 3] = [Fault::NodeKilled, Fault::NodePaused, Fault::NodeStopped];
-    /// The same where there are others to lead: the leader is killed more often than not.
-    pub const LEADERS: [Fault; 5] =
-        [Fault::NodeKilled, Fault::NodeKilled, Fault::NodePaused, Fault::NodeKilled, Fault::NodeStopped];
+    /// The same where there are others to lead.
+    pub const LEADERS: [Fault; 4] =
+        [Fault::NodeKilled, Fault::NodePaused, Fault::NodeStopped, Fault::LeaderLost];
     /// What happens to connections.
     pub const CONNECTIONS: [Fault; 7] = [
         Fault::BrokerDelayed,
@@ -82,6 +84,12 @@ impl Fault {
     ];
     /// What others do to the topic.
     pub const FOREIGN: [Fault; 3] = [Fault::ForeignWritten, Fault::ForeignCommitted, Fault::ForeignAborted];
+
+    /// The groups of a run with so many nodes; one fault of each at a time.
+    pub fn groups(nodes: usize) -> [&'static [Fault]; 4] {
+        let of_nodes: &[Fault] = if nodes > 1 { &Fault::LEADERS } else { &Fault::NODES };
+        [&Fault::INSTANCES, of_nodes, &Fault::CONNECTIONS, &Fault::FOREIGN]
+    }
 }
 
 impl fmt::Display for Fault {

@@ -55,7 +55,7 @@ pub async fn run(arena: Arc<Arena>, group: &'static [Fault], mut random: Rng) {
         arena.diary.write(format_args!("{fault} begins"));
         let done = match group {
             _ if Fault::INSTANCES.contains(&fault) => instance(&arena, fault, &mut random).await,
-            _ if Fault::NODES.contains(&fault) => node(&arena, fault, &mut random).await,
+            _ if Fault::LEADERS.contains(&fault) => node(&arena, fault, &mut random).await,
             _ if Fault::CONNECTIONS.contains(&fault) => connections(&arena, fault, &mut random).await,
             _ => foreign(&arena, fault, &mut random),
         };
@@ -125,18 +125,25 @@ async fn node(arena: &Arena, fault: Fault, random: &mut Rng) -> anyhow::Result<b
         }
     };
     arena.diary.write(format_args!("it is node {number}"));
-    let (down, up) = match fault {
-        Fault::NodeKilled => ("kill", "start"),
-        Fault::NodePaused => ("pause", "resume"),
-        _ => ("stop", "start"),
-    };
-    tokio::task::block_in_place(|| command(&arena.control, down, number))?;
+    let say = |word, number| tokio::task::block_in_place(|| command(&arena.control, word, number));
+    let followers = || (1..=arena.nodes).filter(|other| *other != number);
+    match fault {
+        Fault::LeaderLost => {
+            followers().try_for_each(|follower| say("pause", follower))?;
+            pause(random, 100..1_500).await;
+            say("kill", number)?;
+            followers().try_for_each(|follower| say("resume", follower))?;
+        }
+        Fault::NodeKilled => say("kill", number)?,
+        Fault::NodePaused => say("pause", number)?,
+        _ => say("stop", number)?,
+    }
     // A frozen leader is replaced after nine seconds.
     let replaced = fault == Fault::NodePaused && arena.nodes > 1;
     pause(random, 200..if replaced { 14_000 } else { 5_000 }).await;
-    tokio::task::block_in_place(|| command(&arena.control, up, number))?;
-    // Some time in which work gets done: without a leader there is none.
-    pause(random, 4_000..9_000).await;
+    say(if fault == Fault::NodePaused { "resume" } else { "start" }, number)?;
+    // Some time in which work gets done: of a single node, nobody takes the place.
+    pause(random, if arena.nodes == 1 { 4_000..9_000 } else { 1_000..4_000 }).await;
     Ok(true)
 }
 

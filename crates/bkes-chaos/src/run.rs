@@ -49,9 +49,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<bool> {
             tokio::spawn(client.run(Arc::clone(&clients_stop)))
         })
         .collect();
-    let nodes: &'static [Fault] = if args.nodes() > 1 { &Fault::LEADERS } else { &Fault::NODES };
-    let groups = [&Fault::INSTANCES[..], nodes, &Fault::CONNECTIONS, &Fault::FOREIGN];
-    let nemeses = groups.map(|group| tokio::spawn(nemesis::run(Arc::clone(&arena), group, random.fork())));
+    let nemeses = Fault::groups(args.nodes())
+        .map(|group| tokio::spawn(nemesis::run(Arc::clone(&arena), group, random.fork())));
     tokio::time::sleep(Duration::from_secs(args.seconds)).await;
 
     arena.stop.store(true, Ordering::Release);

@@ -33,9 +33,7 @@ pub fn print(args: &RunArgs, arena: &Arc<Arena>, ended: Ended) -> anyhow::Result
     let Ended { history, violations, ready_after, checked_in } = ended;
     let mut findings = arena.diary.take_findings();
     println!("\nfaults");
-    for fault in
-        Fault::INSTANCES.iter().chain(&Fault::NODES).chain(&Fault::CONNECTIONS).chain(&Fault::FOREIGN)
-    {
+    for fault in Fault::groups(args.nodes()).into_iter().flatten() {
         let times = arena.diary.times(*fault);
         println!("{times:>9}  {fault}");
         let skipped = *fault == Fault::DiskFull && arena.disk.is_err();
