@@ -445,6 +445,10 @@ impl Writer {
             }
             Err(error) => {
                 tracing::error!("the store cannot begin anew: {error}");
+                if matches!(error, StoreError::Damaged { .. }) {
+                    // What can be read and not written would be opened again for ever.
+                    self.reset_due = Some(shown);
+                }
                 self.board.set_store_down(Some(error.to_string()));
                 self.failed = Some(None);
                 self.retry_at = now + RETRY_MS;
