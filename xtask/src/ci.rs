@@ -9,6 +9,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Seeds of the simulation: half a minute.
+const SIM_SEEDS: &str = "2000";
+
 /// How long faults happen in the short run; a longer one is run by hand.
 const CHAOS_SECONDS: u64 = 60;
 
@@ -52,6 +55,7 @@ pub fn run(args: CiArgs) -> anyhow::Result<()> {
     }
     steps.push(("rustdoc", Box::new(|| passes(rustdoc))));
     steps.push(("instructions", Box::new(|| crate::bench::instructions::run(root, &[], false))));
+    steps.push(("simulation", Box::new(|| crate::sim::simulate(&["--seeds", SIM_SEEDS], false))));
     steps.push(("integration", Box::new(|| runs_tests(cargo(&["xtask", "integration"])))));
     steps.push(("chaos", Box::new(|| crate::chaos::run(crate::chaos::ChaosArgs::short(CHAOS_SECONDS)))));
     run_steps(steps)

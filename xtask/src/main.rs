@@ -9,6 +9,7 @@ mod codegen;
 mod integration;
 mod kafka;
 mod pictures;
+mod sim;
 mod tidy;
 
 use clap::Parser;
@@ -32,6 +33,8 @@ enum Task {
     Kafka(kafka::KafkaTask),
     /// Draw the pictures of docs/pictures from their text
     Pictures,
+    /// Run the engine by seed, with faults, and check what it promised
+    Sim(sim::SimArgs),
     /// Check the rules that the compiler does not
     Tidy,
 }
@@ -45,6 +48,7 @@ fn main() -> anyhow::Result<()> {
         Task::Integration(args) => integration::run(args),
         Task::Kafka(task) => kafka::run(task),
         Task::Pictures => pictures::run(),
+        Task::Sim(args) => sim::run(args),
         Task::Tidy => tidy::run(),
     }
 }

@@ -11,6 +11,7 @@
 
 use crate::limits::{BATCH_BYTES_MAX, BATCH_SPAN_OFFSETS, INCARNATION_SPAN_OFFSETS};
 use crate::marker::{Marker, RecordClass, Stamp, classify};
+use crate::planted::{Bug, planted};
 use crate::{Incarnation, Key, Offset, Order, Position, Record};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -177,10 +178,10 @@ impl AcceptRule {
         let below_fold_start = self.may_begin_below_fold_start(record.offset);
         let (state, judged) = self.judge(stamp, record.offset);
         let Judged { fresh, known, voided } = judged;
-        if !fresh {
+        if !fresh && !planted(Bug::JudgedTwice) {
             return Applied::void(Some(stamp), VoidReason::JudgedBefore, voided + 1);
         }
-        if stamp.place.is_none() {
+        if stamp.place.is_none() || planted(Bug::AcceptedAtFirstMember) {
             return Self::decide(head_missing, stamp, order, next, vec![record], voided);
         }
         match state.join(stamp, order, key, record) {
@@ -254,7 +255,8 @@ impl AcceptRule {
         let current = next.unwrap_or(Order::FIRST);
         let count = records.len() as u64;
         let stamp = Some(stamp);
-        if expected != current && !base {
+        let above = planted(Bug::AcceptsAbove) && expected > current;
+        if expected != current && !base && !above {
             let cut = head_missing && expected > current;
             let decision = Decision::Void(VoidReason::OrderTaken { expected, next: current });
             return Applied { stamp, decision, void_records: voided + count, cut };
@@ -329,7 +331,8 @@ impl IncarnationState {
         if !fits || batch.bytes > BATCH_BYTES_MAX {
             return Joined::Broken { members: batch.members.len() as u64 };
         }
-        if batch.members.len() as u32 == batch.count {
+        let skipped = planted(Bug::SkippedPlaceJoins) && stamp.i() == batch.count;
+        if batch.members.len() as u32 == batch.count || skipped {
             return Joined::Whole(batch);
         }
         self.open = Some(batch);
@@ -340,6 +343,9 @@ impl IncarnationState {
 impl OpenBatch {
     fn expects(&self, stamp: Stamp, order: Order, key: &Key) -> bool {
         let seen = self.members.len() as u32;
+        if planted(Bug::SkippedPlaceJoins) {
+            return stamp.count() == self.count && *key == self.key;
+        }
         stamp.i() == seen + 1
             && stamp.count() == self.count
             && Some(order) == self.first.plus(u64::from(seen))

@@ -11,6 +11,8 @@ pub mod accept;
 pub mod limits;
 pub mod marker;
 mod place;
+#[doc(hidden)]
+pub mod planted;
 pub mod sequence;
 mod words;
 

@@ -80,7 +80,7 @@ bugs! {
     /// The fast path applies whatever offset was reported.
     FastPathAnyOffset = "fast-path-any-offset", 500;
     /// What the fast path applied is not compared when it is read.
-    FastPathNotCompared = "fast-path-not-compared", 5_000;
+    FastPathNotCompared = "fast-path-not-compared", 20_000;
     /// When the store fell back, reads go on at once.
     FallBackUnnoticed = "fall-back-unnoticed", 5_000;
     /// What was applied in an older fold is committed in a newer one.
@@ -88,7 +88,7 @@ bugs! {
     /// A read that a new beginning overtook shows what it found.
     OvertakenReadShown = "overtaken-read-shown", 5_000;
     /// New keys are placed before all partitions were read.
-    PlacedEarly = "placed-early", 5_000;
+    PlacedEarly = "placed-early", 20_000;
     /// A split key is appended to.
     SplitIgnored = "split-ignored", 2_000;
     /// A record that was applied is applied again after a restart.

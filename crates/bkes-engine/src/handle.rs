@@ -8,6 +8,7 @@ use crate::owner::{Command, Context, Place, Waiting, refuse_command};
 use crate::parts::{self, MonitorPart, OwnerPart, Parts, Step, Surroundings, WriterPart};
 use crate::read::View;
 use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
+use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::NowMs;
 use bkes_core::{Incarnation, Partition, Partitioner, Position};
 use bkes_log::{Log, LogError};
@@ -311,7 +312,12 @@ impl EngineHandle {
     pub async fn read(&self, request: ReadRequest) -> Result<Events, ReadError> {
         let context = &self.0.context;
         let located = self.watch(self.view().locate(&request.key))?;
-        let pending = if request.include_pending { self.pending(&request).await } else { Vec::new() };
+        let (partition, next) = (Partition(0), located.events());
+        let pending = if request.include_pending || planted(Bug::PendingShown) {
+            self.pending(&request).await
+        } else {
+            Vec::new()
+        };
         let wanted = located.events().saturating_sub(request.from.0).min(request.events_max as u64);
         let events = if wanted <= READ_INLINE_EVENTS {
             self.watch(self.view().read(&request, located))
@@ -325,6 +331,9 @@ impl EngineHandle {
             self.watch(reading.await.map_err(failed).and_then(|read| read))
         }?;
         let pending = if events.more { Vec::new() } else { pending };
+        if planted(Bug::PendingShown) {
+            return Ok(crate::read::with_pending(events, pending, partition, next));
+        }
         Ok(Events { pending, ..events })
     }
 

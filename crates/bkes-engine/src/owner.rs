@@ -18,6 +18,7 @@ use crate::board::{Board, PartitionBoard};
 use crate::limits::{COMMIT_BYTES_MAX, POLL_RECORDS_MAX, RETRY_MS};
 use crate::overlay::Overlay;
 use crate::writer::WriterInbox;
+use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::{NowMs, Said, Sequencer, Settled};
 use bkes_core::{AcceptRule, Incarnation, Key, Partition, PartitionerEvidence, Position, Record, Stamp};
 use bkes_log::{AppenderState, Log, LogAppender, LogReader, ReadEvent, Report, Token, Waker, Watermarks};
@@ -264,7 +265,8 @@ impl Owner {
         let inbox = context.owners[index].clone();
         let reader = context.log.reader(inbox.waker().lazy())?;
         let appender = context.log.appender(inbox.waker())?;
-        let incarnation = (context.draw)();
+        let reused = Incarnation(index as u64);
+        let incarnation = if planted(Bug::IncarnationReused) { reused } else { (context.draw)() };
         let boards: Vec<Arc<PartitionBoard>> = context.board.partitions().clone();
         let mut owner = Owner {
             context,
@@ -321,6 +323,11 @@ impl Owner {
         let checkpoint = held.unwrap_or(fresh);
         let states = loaded.incarnations.iter().filter(|(p, _, _)| *p == partition);
         let states = states.map(|(_, incarnation, state)| (*incarnation, state.clone()));
+        let states =
+            states.filter(|_| !planted(Bug::IncarnationsForgotten)).map(|(incarnation, mut state)| {
+                state.open = state.open.filter(|_| !planted(Bug::UndecidedDropped));
+                (incarnation, state)
+            });
         let rule = AcceptRule::resume(checkpoint.fold_start, checkpoint.position, states);
         board.applied.store(checkpoint.position.0, Ordering::Release);
         board.stored.store(held.map_or(0, |checkpoint| checkpoint.position.0), Ordering::Release);
@@ -525,7 +532,9 @@ impl Owner {
             let board = Arc::clone(&owned.board);
             board.restore();
             // What was answered since the new beginning was decided on must be back too, before anything is served.
-            board.target.fetch_max(owned.checkpoint.position.0, Ordering::AcqRel);
+            if !planted(Bug::FallBackUnnoticed) {
+                board.target.fetch_max(owned.checkpoint.position.0, Ordering::AcqRel);
+            }
             self.adopt(board, loaded);
         }
     }

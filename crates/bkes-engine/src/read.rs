@@ -6,6 +6,7 @@
 use crate::api::{Events, ReadError, ReadRequest, Unready};
 use crate::board::{Board, PartitionBoard};
 use crate::overlay::{Overlay, OverlayPart};
+use bkes_core::planted::{Bug, planted};
 use bkes_core::{Key, Order};
 use bkes_storage::{Head, Heads, ReadPart, Store, StoreError, StoredEvent};
 use std::sync::atomic::Ordering;
@@ -65,7 +66,7 @@ impl View<'_> {
     }
 
     fn locate_in(&self, key: &Key, epoch: u64) -> Result<Located, ReadError> {
-        if !epoch.is_multiple_of(2) {
+        if !epoch.is_multiple_of(2) && !planted(Bug::OvertakenReadShown) {
             return Err(ReadError::Unavailable(self.rebuilding()));
         }
         // Before the copy: what catches up while we look may hold events that the copy does not have.
@@ -74,12 +75,14 @@ impl View<'_> {
             Some(_) => self.board.behind(epoch),
             None => Vec::new(),
         };
-        let overlay = self.overlay.copy(key);
+        let copy = || if planted(Bug::OverlayForgotten) { Vec::new() } else { self.overlay.copy(key) };
+        let overlay = copy();
         let mut stored = Vec::with_capacity(1);
         self.store
             .heads(std::slice::from_ref(key), &mut stored)
             .map_err(|error| store_error(error, epoch))?;
         let stored = stored.pop().unwrap_or(Heads::None);
+        let overlay = if planted(Bug::StoreBeforeOverlay) { copy() } else { overlay };
         let heads = merge_heads(overlay.iter().map(|part| part.head).collect(), stored.clone());
         let located = Located { overlay, stored: parts(stored), heads: parts(heads), epoch };
         if located.heads.is_empty() {
@@ -186,7 +189,7 @@ impl View<'_> {
 
     /// A fold that began anew while we read may have taken events away under our feet.
     fn check_epoch(&self, epoch: u64) -> Result<(), ReadError> {
-        if self.board.epoch.load(Ordering::Acquire) == epoch {
+        if self.board.epoch.load(Ordering::Acquire) == epoch || planted(Bug::OvertakenReadShown) {
             return Ok(());
         }
         Err(ReadError::Unavailable(self.rebuilding()))
@@ -195,6 +198,30 @@ impl View<'_> {
     fn rebuilding(&self) -> Unready {
         self.board.catching_up().unwrap_or(Unready::CatchingUp { applied: 0, target: 0 })
     }
+}
+
+/// What a planted bug shows: events that are not decided yet, as if they were.
+pub fn with_pending(
+    mut events: Events,
+    pending: Vec<bytes::Bytes>,
+    partition: bkes_core::Partition,
+    next: u64,
+) -> Events {
+    for (order, value) in (next..).zip(pending) {
+        let (order, offset) = (Order(order), bkes_core::Offset(order));
+        let (timestamp, tombstone, stamp, headers) = (None, false, None, Vec::new());
+        events.events.push(StoredEvent {
+            order,
+            partition,
+            offset,
+            timestamp,
+            value,
+            tombstone,
+            stamp,
+            headers,
+        });
+    }
+    events
 }
 
 struct Budget {

@@ -2,8 +2,9 @@
 
 use crate::board::{Board, PartitionBoard, Placing};
 use crate::handle::{EngineOptions, StartError};
+use bkes_core::planted::{Bug, planted};
 use bkes_core::{Partition, Position};
-use bkes_log::{Log, LogIdentity};
+use bkes_log::{Log, LogIdentity, Watermarks};
 use bkes_storage::{Loaded, Store, StoreError, StoreIdentity};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -104,7 +105,11 @@ fn check_identity(stored: &StoreIdentity, found: &LogIdentity) -> Result<(), Sta
 
 /// A partition at its checkpoint, which must lie within what the log has, on the way to the last stable offset.
 fn board(log: &dyn Log, loaded: &Loaded, partition: Partition) -> Result<PartitionBoard, StartError> {
-    let marks = log.watermarks(partition)?;
+    let nothing = Watermarks { low: Position(0), stable: Position(0), high: Position(0) };
+    let marks = match log.watermarks(partition) {
+        Err(_) if planted(Bug::FailedQueryIsEmpty) => nothing,
+        marks => marks?,
+    };
     let held = loaded.checkpoints.iter().find(|(p, _)| *p == partition);
     if let Some(applied) = held.map(|(_, checkpoint)| checkpoint.position) {
         if applied > marks.high {

@@ -10,6 +10,7 @@ use crate::board::{Board, TARGET_UNKNOWN};
 use crate::limits::{COMMIT_GATHER_EVENTS, RETRY_MS, SYNC_BYTES_MAX, SYNC_INTERVAL_MS};
 use crate::overlay::{Generation, Overlay};
 use bkes_core::Partition;
+use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::NowMs;
 use bkes_log::{Log, LogIdentity};
 use bkes_storage::{Checkpoint, Durability, Loaded, Store, StoreBatch, StoreError, StoreIdentity};
@@ -313,6 +314,15 @@ impl Writer {
     fn commit(&mut self, work: Work, durability: Durability, now: NowMs) {
         let nothing = StoreBatch::default();
         let batch = work.as_ref().map_or(&nothing, |(_, generation)| generation.batch());
+        if let (Some((lane, _)), true) = (&work, planted(Bug::OverlayDropsEarly)) {
+            self.overlay.clear(*lane);
+        }
+        let split = planted(Bug::CheckpointFirst).then(|| {
+            let first = StoreBatch { events: Vec::new(), ..batch.clone() };
+            let committed = self.store.commit(&first, Durability::Immediate).is_ok();
+            committed.then(|| StoreBatch { events: batch.events.clone(), ..StoreBatch::default() })
+        });
+        let batch = split.as_ref().and_then(Option::as_ref).unwrap_or(batch);
         match self.store.commit(batch, durability) {
             Ok(()) => {
                 let bytes = work.as_ref().map_or(0, |(_, generation)| generation.bytes());
@@ -431,6 +441,7 @@ impl Writer {
                     loaded.checkpoints.iter().map(|(p, c)| (*p, c.position.0)).collect();
                 for board in self.board.partitions().iter() {
                     match shown {
+                        Shown::MustReturn if planted(Bug::FallBackUnnoticed) => {}
                         Shown::MustReturn => {
                             let applied = board.applied.load(Ordering::Acquire);
                             board.target.fetch_max(applied, Ordering::AcqRel);
@@ -445,6 +456,10 @@ impl Writer {
             }
             Err(error) => {
                 tracing::error!("the store cannot begin anew: {error}");
+                if matches!(error, StoreError::Damaged { .. }) {
+                    // What can be read and not written would be opened again for ever.
+                    self.reset_due = Some(shown);
+                }
                 self.board.set_store_down(Some(error.to_string()));
                 self.failed = Some(None);
                 self.retry_at = now + RETRY_MS;

@@ -305,14 +305,16 @@ impl MemoryLog {
         self.lock().on_the_way.len()
     }
 
-    /// Moves one record that is on its way, the next or by chance another. Says whether there was one.
+    /// Moves one record that is on its way: the next, or by chance that of another handle or one that was given up. Says whether
+    /// there was one.
     pub fn step(&self) -> bool {
         let mut state = self.lock();
         if state.down.is_some() || state.on_the_way.is_empty() {
             return false;
         }
         let far = state.random.u32(..8) == 0;
-        let index = if far { state.random_index() } else { 0 };
+        let chosen = if far { state.random_index() } else { 0 };
+        let index = state.first_in_order(chosen);
         let Some(way) = state.on_the_way.remove(index) else { return false };
         let (partition, timestamp) = (way.record.partition, way.record.timestamp);
         let offset = state.store(way.record, Fate::Visible);
@@ -404,6 +406,20 @@ impl State {
         slot.open -= 1;
         slot.reports.push_back(crate::Report { partition, token, delivery });
         slot.waker.wake();
+    }
+
+    /// What a handle has on its way to a partition arrives in order, but for what was given up.
+    fn first_in_order(&self, index: usize) -> usize {
+        let chosen = &self.on_the_way[index];
+        let same = |way: &OnTheWay| {
+            way.acknowledged
+                && way.appender == chosen.appender
+                && way.record.partition == chosen.record.partition
+        };
+        if !chosen.acknowledged {
+            return index;
+        }
+        self.on_the_way.iter().position(same).unwrap_or(index)
     }
 
     fn random_index(&mut self) -> usize {

@@ -98,6 +98,10 @@ impl Client {
             Some(seen) if self.random.u32(..10) < 8 => {
                 self.append(world, instance, handle, key, seen.premise)
             }
+            // A start needs no read: it rests on nothing.
+            None if self.random.u32(..10) < 2 => {
+                self.append(world, instance, handle, key, Premise::NOTHING);
+            }
             _ => self.read(world, instance, handle, key),
         }
         self.poll(world)

@@ -5,7 +5,6 @@
 
 use crate::Finding;
 use crate::client::{Client, Polled};
-use crate::faults::Fault;
 use crate::instance::Instance;
 use crate::plan::{Mode, Topic};
 use crate::recorder::{event, page};
@@ -29,6 +28,7 @@ const ROUND_MS: u64 = 20;
 /// Answers after which it makes sense to try again.
 const RETRIED: &[&str] = &[
     "catching up",
+    "degraded",
     "shutting down",
     "lagging",
     "log down",
@@ -115,7 +115,7 @@ impl Simulation {
             let at = status.partitions.get(number as usize).map(|partition| partition.applied);
             marks.is_ok_and(|marks| at == Some(marks.high))
         };
-        status.unready.is_none() && (0..count).all(applied)
+        status.unready.is_none() && degraded(&status).is_none() && (0..count).all(applied)
     }
 
     /// Whoever operates an instance removes its data and starts it again when it says that only this will help.
@@ -163,15 +163,14 @@ impl Simulation {
                 let events = everything(&handle, &key).unwrap_or_default();
                 // Callers read one page only.
                 if (events.len() as u64) < crate::recorder::PAGE {
-                    let is_split = events.windows(2).any(|pair| pair[0].partition != pair[1].partition);
-                    self.append_one(&mut last, index, &key, is_split);
+                    self.append_one(&mut last, index, &key);
                 }
             }
         }
     }
 
     /// What is unavailable may be tried again for a while.
-    fn append_one(&mut self, last: &mut Client, index: usize, key: &Key, is_split: bool) {
+    fn append_one(&mut self, last: &mut Client, index: usize, key: &Key) {
         let id = self.instances[index].id;
         let deadline = self.world.now() + REST_MS;
         let (call, told) = loop {
@@ -195,6 +194,8 @@ impl Simulation {
             }
             self.rest();
         };
+        let events = self.handle(index).and_then(|handle| everything(&handle, key).ok()).unwrap_or_default();
+        let is_split = events.windows(2).any(|pair| pair[0].partition != pair[1].partition);
         let expected = if is_split { "split" } else { "accepted" };
         let may_fail = told == "cut" && self.world.plan.topic == Topic::Forgets;
         if told != expected && !may_fail {
@@ -273,35 +274,7 @@ impl Simulation {
 
     /// With one instance, and nothing that doubles or delays records beyond a report, there are no void records.
     fn check_voids(&mut self) {
-        let plan = &self.world.plan;
-        let calm = plan.instances == 1
-            && plan.topic == Topic::Stays
-            && [
-                Fault::Late,
-                Fault::Repeated,
-                Fault::GivenUp,
-                Fault::AcknowledgementLost,
-                Fault::Lost,
-                Fault::NotStored,
-                Fault::OffsetUnknown,
-                Fault::HandleFails,
-                Fault::SendStops,
-                Fault::Kill,
-                Fault::KillInWrite,
-                Fault::Stop,
-                Fault::Torn,
-                Fault::ClockJump,
-                Fault::Pause,
-                Fault::Foreign,
-                Fault::Committed,
-                Fault::Aborted,
-                Fault::Stalled,
-                Fault::Copied,
-                Fault::BadMarker,
-                Fault::CallerGone,
-            ]
-            .iter()
-            .all(|fault| !plan.may(*fault));
+        let calm = self.world.plan.calm;
         let Some(handle) = self.handle(0).filter(|_| calm) else { return };
         let void: u64 = handle.status().partitions.iter().map(|partition| partition.counters.void).sum();
         if void > 0 {

@@ -6,6 +6,10 @@
 //! * An append that was written before its partition *lost its end* and reported as stored after that: when its instance is
 //!   killed before it reads what it applied, only the last record of the checkpoint is compared at the next start, and what
 //!   lies before it stays.
+//! * A batch that rested on events that are lost with the *end of the log*: others may have come between its members until there
+//!   were as many again, and it is decided at its last member.
+//! * A record that was decided by an instance that did not know yet that its log had lost its end: refused for what is lost,
+//!   it may be an event in what is left.
 //! * A key whose head was *removed* by retention: whoever begins with nothing knows nothing of it, and it may be begun anew.
 //!
 //! Everything else is held against every run.
@@ -14,8 +18,9 @@ use bkes_check::{AppendOutcome, Call, ContentOf, History, Operation, ReadOutcome
 use bkes_core::{Key, Offset, Partition};
 use std::collections::BTreeSet;
 
-/// Keys of which less is promised.
+/// What is excused in a history, mostly by key.
 pub struct Excused<'h> {
+    history: &'h History,
     split: BTreeSet<&'h Key>,
     removed: BTreeSet<&'h Key>,
     straddling: BTreeSet<&'h Key>,
@@ -47,7 +52,7 @@ impl<'h> Excused<'h> {
             matches!(call.operation, Operation::Append(_)) && losses.iter().any(lost)
         };
         let straddling = history.calls.iter().filter(is_straddling).map(|call| &call.key).collect();
-        Excused { split, removed: removed.chain(foreign.map(|(key, _)| key)).collect(), straddling }
+        Excused { history, split, removed: removed.chain(foreign.map(|(key, _)| key)).collect(), straddling }
     }
 
     /// Whether this breaks nothing that was promised.
@@ -64,6 +69,16 @@ impl<'h> Excused<'h> {
             }
             Violation::ReadBadPage { key, .. } | Violation::StoredAtAnotherOrder { key, .. } => {
                 self.removed.contains(key)
+            }
+            Violation::OffsetsGoBack { event, .. } => {
+                self.history.excuses.truncations.iter().any(|lost| lost.partition == event.partition)
+            }
+            Violation::RefusedStored { call, event, .. } => {
+                let begin = self.history.calls[call.0].begin;
+                let lost = &self.history.excuses.truncations;
+                lost.iter().any(|lost| {
+                    lost.partition == event.partition && event.offset >= lost.from && begin <= lost.until
+                })
             }
             _ => false,
         }

@@ -109,7 +109,8 @@ impl Instance {
     /// Starts a process. What refuses to start is looked at by whoever operates it: data that belongs to another log is
     /// removed, anything else is tried again a second later.
     pub fn start(&mut self, world: &World) {
-        if let Err(error) = self.try_start(world) {
+        let started = self.try_start(world);
+        if let Err(error) = started {
             world.recorder.say(|| format!("   i{} does not start: {error}", self.id.0));
             let hopeless = matches!(
                 error,
@@ -148,7 +149,11 @@ impl Instance {
             draw: Arc::new(move || Incarnation(crate::stage::locked(&names).u64(..))),
         };
         let log: Arc<dyn Log> = Arc::new(LinkedLog(Arc::clone(&link)));
-        let parts = assemble(log, Arc::clone(&store) as Arc<dyn Store>, options(plan), surroundings)?;
+        let assembled = assemble(log, Arc::clone(&store) as Arc<dyn Store>, options(plan), surroundings);
+        if assembled.is_err() {
+            self.machine.abandon();
+        }
+        let parts = assembled?;
         stage.enter(parts);
         let actors = (0..stage.owners()).map(Actor::Owner).chain([Actor::Writer, Actor::Monitor]);
         let due = actors.map(|actor| (actor, Due::Now)).collect();
@@ -164,8 +169,9 @@ impl Instance {
             world.recorder.fault(Fault::Unsynced);
         }
         life.stage.dead.store(true, Ordering::Relaxed);
-        life.stage.leave();
+        // First the machine, so that nothing is written while the process falls apart.
         self.machine.crash(&mut self.random);
+        life.stage.leave();
         self.paused_until = 0;
     }
 

@@ -25,11 +25,13 @@ mod topic;
 
 mod ending;
 mod excuse;
+mod shrink;
 mod world;
 
 pub use faults::{Coverage, Fault, Faults};
 pub use plan::{Mode, Plan, StoreKind, Topic};
 pub use recorder::ANSWERS;
+pub use shrink::shrink;
 pub use world::run;
 
 use bkes_check::{History, InstanceId, Violation};

@@ -46,6 +46,14 @@ impl Machine {
         }
     }
 
+    /// The process that used it ends, and the system keeps what it wrote; whatever it still holds is dead.
+    pub fn abandon(&self) {
+        match self {
+            Machine::Memory(_) => {}
+            Machine::Disk(disk) => disk.crash(Unsynced::Kept),
+        }
+    }
+
     /// Opens the store for a new process.
     pub fn open(&self) -> Result<Arc<dyn Store>, String> {
         match self {
@@ -54,6 +62,7 @@ impl Machine {
                 Ok(Arc::clone(store) as Arc<dyn Store>)
             }
             Machine::Disk(disk) => {
+                self.abandon();
                 let opened = RedbStore::open_on(Arc::new(disk.clone()), CACHE_BYTES);
                 opened
                     .map(|opened| Arc::new(opened.store) as Arc<dyn Store>)

@@ -1,40 +1,167 @@
-//! `bkes-sim`: runs seeds.
+//! `bkes-sim`: runs seeds, shows what fails, and finds planted bugs. `cargo xtask sim` builds and calls it.
 
 #![forbid(unsafe_code)]
 
-fn main() {
-    if std::env::args().len() < 4 {
+mod report;
+#[cfg(bkes_planted)]
+mod teeth;
+
+use anyhow::bail;
+use bkes_sim::{Coverage, Fault, Mode, Plan, Run};
+use clap::Parser;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Runs the engine by seed, with faults, and checks what it promised.
+#[derive(Debug, Clone, Parser)]
+struct Args {
+    /// How many seeds
+    #[arg(long, default_value_t = 2_000)]
+    seeds: u64,
+    /// The first of them; without it they begin at 0
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Only this mode: safety or liveness; otherwise the seed decides
+    #[arg(long)]
+    mode: Option<Mode>,
+    /// Faults that do not happen
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<String>,
+    /// Instead of what the seed says
+    #[arg(long)]
+    instances: Option<u32>,
+    /// Instead of what the seed says
+    #[arg(long)]
+    clients: Option<u32>,
+    /// Instead of what the seed says
+    #[arg(long)]
+    keys: Option<u32>,
+    /// Instead of what the seed says
+    #[arg(long)]
+    partitions: Option<u32>,
+    /// Instead of what the seed says
+    #[arg(long)]
+    owners: Option<usize>,
+    /// Instead of what the seed says
+    #[arg(long)]
+    calls: Option<u32>,
+    /// On the store in memory, whatever the seed says
+    #[arg(long)]
+    memory: bool,
+    /// Print what happened, also when nothing is wrong
+    #[arg(long)]
+    tape: bool,
+    /// Find every planted bug (in builds that have them)
+    #[arg(long)]
+    teeth: bool,
+    /// Only this planted bug
+    #[arg(long)]
+    bug: Option<String>,
+    /// Seeds that are run side by side
+    #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, |n| n.get()))]
+    jobs: usize,
+}
+
+impl Args {
+    /// The plan of a seed, with what is asked for instead.
+    fn plan(&self, seed: u64) -> Plan {
+        let mut plan = Plan::of(seed);
+        plan.mode = self.mode.unwrap_or(plan.mode);
+        plan.instances = self.instances.unwrap_or(plan.instances);
+        plan.clients = self.clients.unwrap_or(plan.clients);
+        plan.keys = self.keys.unwrap_or(plan.keys);
+        plan.partitions = self.partitions.unwrap_or(plan.partitions);
+        plan.owners = self.owners.unwrap_or(plan.owners);
+        plan.calls = self.calls.unwrap_or(plan.calls);
+        if self.memory {
+            plan.store = bkes_sim::StoreKind::Memory;
+        }
+        let off = |fault: &&Fault| self.without.iter().any(|name| name == fault.name());
+        plan.faults = Fault::ALL.iter().filter(off).fold(plan.faults, |faults, fault| faults.without(*fault));
+        plan
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    for name in &args.without {
+        if !Fault::ALL.iter().any(|fault| fault.name() == name) {
+            bail!("there is no fault {name}");
+        }
+    }
+    // A panic of the engine is a finding; its message is reported with it.
+    if std::env::var_os("BKES_SIM_PANICS").is_none() {
         std::panic::set_hook(Box::new(|_| {}));
     }
-    let args: Vec<u64> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
-    let (from, count) = (args[0], args[1]);
-    let began = std::time::Instant::now();
-    let mut coverage = bkes_sim::Coverage::default();
-    let mut failed = 0;
-    for seed in from..from + count {
-        let plan = bkes_sim::Plan::of(seed);
-        let run = bkes_sim::run(&plan, count == 1);
-        coverage.add(&run.coverage);
-        if count == 1 {
-            for line in &run.tape {
-                println!("{line}");
-            }
-            println!("{plan:?}");
-        }
-        if !run.findings.is_empty() {
-            failed += 1;
-            println!(
-                "seed {seed} {:?} {:?} {:?}: {} findings",
-                plan.mode,
-                plan.topic,
-                plan.store,
-                run.findings.len()
-            );
-            for finding in run.findings.iter().take(2) {
-                println!("   {finding}");
-            }
-        }
+    if args.teeth {
+        return bite(&args);
     }
-    println!("{failed} of {count} failed; {:.1} seeds/s", count as f64 / began.elapsed().as_secs_f64());
-    println!("{coverage:?}");
+    run_seeds(&args)
+}
+
+#[cfg(bkes_planted)]
+fn bite(args: &Args) -> anyhow::Result<()> {
+    teeth::run(args)
+}
+
+#[cfg(not(bkes_planted))]
+fn bite(_: &Args) -> anyhow::Result<()> {
+    bail!("no bugs are planted in this build: `cargo xtask sim --teeth` makes one that has them")
+}
+
+fn run_seeds(args: &Args) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let mut coverage = Coverage::default();
+    let ran = side_by_side(args, args.seeds, |run| !run.findings.is_empty());
+    for (_, of_thread) in &ran {
+        coverage.add(of_thread);
+    }
+    let mut failed: Vec<u64> = ran.into_iter().flat_map(|(failed, _)| failed).collect();
+    failed.sort_unstable();
+    if let Some(seed) = failed.first() {
+        report::failure(&args.plan(*seed), args.plan(*seed) == Plan::of(*seed));
+    } else if args.tape {
+        report::tape(&args.plan(args.seed));
+    }
+    report::coverage(&coverage);
+    let (seeds, seconds) = (args.seeds, began.elapsed().as_secs_f64());
+    println!("{seeds} seeds in {seconds:.1} s: {:.0} seeds/s", seeds as f64 / seconds);
+    let missing = report::missing(&coverage);
+    let is_plain = args.plan(args.seed) == Plan::of(args.seed);
+    if !failed.is_empty() {
+        let shown: Vec<String> = failed.iter().take(20).map(u64::to_string).collect();
+        bail!("{} of {seeds} seeds failed: {}", failed.len(), shown.join(" "));
+    }
+    if !missing.is_empty() && is_plain && seeds >= report::SEEDS_FOR_ALL {
+        bail!("these never happened in {seeds} seeds: {}", missing.join(", "));
+    }
+    Ok(())
+}
+
+/// Runs seeds on all threads; returns, of each, the seeds that `wanted` says of, and what happened.
+fn side_by_side(args: &Args, seeds: u64, wanted: impl Fn(&Run) -> bool + Sync) -> Vec<(Vec<u64>, Coverage)> {
+    let next = AtomicU64::new(args.seed);
+    let end = args.seed.saturating_add(seeds);
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs.max(1) {
+            scope.spawn(|| {
+                let (mut found, mut coverage) = (Vec::new(), Coverage::default());
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        break;
+                    }
+                    let run = bkes_sim::run(&args.plan(seed), false);
+                    coverage.add(&run.coverage);
+                    if wanted(&run) {
+                        found.push(seed);
+                    }
+                }
+                done.lock().expect("no panic under this lock").push((found, coverage));
+            });
+        }
+    });
+    done.into_inner().expect("no panic under this lock")
 }

@@ -2,6 +2,8 @@
 
 use crate::faults::{Fault, Faults};
 use fastrand::Rng;
+use std::fmt;
+use std::str::FromStr;
 
 /// What is demanded of a run beside the promises.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,7 +65,23 @@ pub struct Plan {
     pub faults: Faults,
     /// How likely something unusual is, in 1,000 steps.
     pub fault_rate: u32,
+    /// One instance, and nothing that leaves an append in doubt: there must be no void record.
+    pub calm: bool,
 }
+
+/// What may happen in a calm run.
+const CALM: &[Fault] = &[
+    Fault::Delayed,
+    Fault::Gap,
+    Fault::ReportHeld,
+    Fault::QuestionFails,
+    Fault::Interleaved,
+    Fault::Empty,
+    Fault::Control,
+    Fault::QueueFull,
+    Fault::OverlayFull,
+    Fault::BadRequest,
+];
 
 impl Plan {
     /// The run of a seed.
@@ -101,12 +119,43 @@ impl Plan {
             calls: random.u32(20..=120),
             faults,
             fault_rate: [5, 15, 40][random.usize(..3)],
+            calm: false,
         }
+        .calmed(random.u32(..16) == 0)
+    }
+
+    fn calmed(self, calm: bool) -> Plan {
+        if !calm {
+            return self;
+        }
+        let faults = CALM.iter().fold(Faults::NONE, |faults, fault| faults.with(*fault));
+        let store = StoreKind::Memory;
+        Plan { topic: Topic::Stays, instances: 1, faults, store, calm, fault_rate: 15, ..self }
     }
 
     /// Whether a fault may happen.
     pub fn may(&self, fault: Fault) -> bool {
         self.faults.has(fault)
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Safety => "safety",
+            Mode::Liveness => "liveness",
+        })
+    }
+}
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Mode, String> {
+        [Mode::Safety, Mode::Liveness]
+            .into_iter()
+            .find(|mode| mode.to_string() == text)
+            .ok_or_else(|| "safety or liveness".into())
     }
 }
 

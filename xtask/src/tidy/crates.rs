@@ -59,6 +59,11 @@ const ARROWS: &[Arrows] = &[
         in_tests: &[],
     },
     Arrows {
+        name: "bkes-sim",
+        knows: &["bkes-check", "bkes-core", "bkes-engine", "bkes-log", "bkes-storage"],
+        in_tests: &[],
+    },
+    Arrows {
         name: "bkes-chaos",
         knows: &[
             "bkes-core",
@@ -89,7 +94,7 @@ const OWNERS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates beside the product: what others do to a topic, and what the libraries can do without us. They name any library.
-const BESIDE: &[&str] = &["bkes-foreign", "bkes-bench", "bkes-chaos"];
+const BESIDE: &[&str] = &["bkes-foreign", "bkes-bench", "bkes-chaos", "bkes-sim"];
 
 /// The crates that talk to a C library: the product's, and the one that measures what that library can do without us. They
 /// deny unsafe code instead of forbidding it, and allow it in one place each.

@@ -5,6 +5,7 @@ use super::{Command, Ended, Owner, Sent, Ticket, Waiting};
 use crate::api::{AppendError, Appended, Expected, Unready};
 use crate::board::Placing;
 use bkes_core::marker::{BatchPlace, Marker, Stamp};
+use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::{NowMs, Outcome, Said};
 use bkes_core::{Key, Offset, Order, Partition, Record, TimestampMs};
 use bkes_log::{AppenderState, Delivery, NewRecord, Report, SendError, Token};
@@ -63,6 +64,7 @@ impl Owner {
         let Waiting { request, to, place } = waiting;
         let (key, values) = (request.key.clone(), request.values.clone());
         let count = values.len() as u32;
+        let kept = planted(Bug::RestIsSent).then(|| values.clone()).unwrap_or_default();
         let ticket = Ticket { request, to, _place: place };
         let owned = self.partitions.get_mut(&partition).expect("the caller found it");
         let flight = owned.sequencer.begin(key.clone(), first, count, ticket, rest);
@@ -77,6 +79,11 @@ impl Owner {
                 let (ticket, rest) = owned.sequencer.withdraw(flight);
                 drop(ticket.to.send(Err(send_error(error))));
                 return Some(rest);
+            }
+            for (later, value) in kept.into_iter().enumerate().skip(index) {
+                let place = Some(BatchPlace { i: later as u32 + 1, count });
+                let (stamp, order) = (Stamp { place, ..stamp }, Order(first.0 + later as u64));
+                let _ = self.send(partition, &key, value, Marker { stamp, order }, located);
             }
             // The rest is never sent later, so the batch can never become whole.
             let mut ended = Ended::new();
@@ -139,6 +146,7 @@ impl Owner {
         let request = &waiting.request;
         self.serving(partition, now).map_err(AppendError::Unavailable)?;
         let head = match heads {
+            Heads::Split(parts) if planted(Bug::SplitIgnored) => parts.first().map(|head| head.next),
             Heads::Split(parts) => {
                 return Err(AppendError::Split {
                     partitions: parts.iter().map(|head| head.partition).collect(),
@@ -211,13 +219,14 @@ impl Owner {
 
     /// A key that is not known may live in a partition that was not read yet.
     pub(super) fn all_read(&self) -> Result<(), Unready> {
-        self.context.board.catching_up().map_or(Ok(()), Err)
+        self.context.board.catching_up().filter(|_| !planted(Bug::PlacedEarly)).map_or(Ok(()), Err)
     }
 
     /// The partition that holds the aggregate, or would hold a new one.
     fn partition_of(&mut self, key: &Key, heads: &Heads) -> Result<Partition, AppendError> {
         match heads {
             Heads::One(head) => Ok(head.partition),
+            Heads::Split(parts) if planted(Bug::SplitIgnored) => Ok(parts[0].partition),
             Heads::Split(parts) => {
                 Err(AppendError::Split { partitions: parts.iter().map(|head| head.partition).collect() })
             }
@@ -285,11 +294,17 @@ impl Owner {
         let Some(owned) = self.partitions.get_mut(&partition) else { return };
         let mut ended = Ended::new();
         let position = owned.checkpoint.position;
+        let place = match said {
+            Said::Stored(Some(offset)) if planted(Bug::AcknowledgedOnDelivery) => {
+                Some((partition, offset, None))
+            }
+            _ => None,
+        };
         if let Err(diverged) = owned.sequencer.reported(stamp, said, position, now, &mut ended) {
             owned.board.degrade(diverged.to_string());
             self.context.writer.rebuild(format!("partition {partition}: {diverged}"));
         }
-        self.settle(ended, None, now);
+        self.settle(ended, place, now);
     }
 
     /// Answers what ended and gives the freed keys to those that waited for them.
@@ -298,6 +313,7 @@ impl Owner {
             let Ticket { request, to, _place } = settled.ticket;
             let last = Order(settled.first.0 + u64::from(settled.count) - 1);
             let board = &self.context.board;
+            let failed = matches!(settled.outcome, Outcome::NotStored(_) | Outcome::Unknown(_));
             let answer = match settled.outcome {
                 Outcome::Accepted => {
                     board.appended.fetch_add(1, Ordering::Relaxed);
@@ -319,8 +335,14 @@ impl Owner {
                 }
             };
             drop(to.send(answer));
-            while let Some(waiting) = queue.pop_front() {
-                let located = self.locate_one(&settled.key).and_then(|located| {
+            while let Some(mut waiting) = queue.pop_front() {
+                if planted(Bug::PredecessorsFailure) && failed {
+                    let error = AppendError::Conflict { expected: settled.first, current: Order(last.0 + 1) };
+                    self.refuse(waiting, error);
+                    continue;
+                }
+                let located = self.locate_one(&settled.key).and_then(|mut located| {
+                    self.misjudge(&mut waiting, &mut located, settled.first);
                     let partition = self.partition_of(&settled.key, &located.heads)?;
                     Ok((partition, located))
                 });
@@ -335,6 +357,16 @@ impl Owner {
                     Ok((_, located)) => self.admit(waiting, &located, now),
                 }
             }
+        }
+    }
+
+    /// What two planted bugs make of an append that waited.
+    fn misjudge(&self, waiting: &mut Waiting, located: &mut Located, before: Order) {
+        if let (Heads::One(head), true) = (&located.heads, planted(Bug::RenumberedSuccessor)) {
+            waiting.request.expected = Expected::At(head.next);
+        }
+        if let (Heads::One(head), true) = (&mut located.heads, planted(Bug::StaleSuccessor)) {
+            head.next = before.max(Order(1));
         }
     }
 

@@ -8,6 +8,7 @@ use super::fingerprint::fingerprint;
 use super::{Ended, Look, Owned, Owner, Sent};
 use crate::limits::UNCONFIRMED_MAX;
 use bkes_core::marker::is_reserved;
+use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::NowMs;
 use bkes_core::{Decision, Key, Offset, Order, Partition, Position, Record, Stamp, TimestampMs};
 use bkes_log::{ReadEvent, ReadFailure, Token};
@@ -58,7 +59,7 @@ impl Owner {
         let Some(sent) = self.sent.get(&token) else { return true };
         let Some(owned) = self.partitions.get(&sent.partition) else { return false };
         let caught_up = owned.board.is_caught_up(self.epoch);
-        if owned.checkpoint.position.offset() != offset
+        if (owned.checkpoint.position.offset() != offset && !planted(Bug::FastPathAnyOffset))
             || !caught_up
             || owned.lost.is_some()
             || owned.unconfirmed.len() >= UNCONFIRMED_MAX
@@ -200,6 +201,9 @@ impl Owner {
             error => tracing::error!("{error}; reading the log rests"),
         }
         self.read_retry_at = now + crate::limits::RETRY_MS;
+        if planted(Bug::RecordsSkippedOnError) {
+            return;
+        }
         let partitions: BTreeSet<Partition> = events
             .iter()
             .filter_map(|event| match event {
@@ -218,6 +222,9 @@ impl Owner {
 
     /// The reader met a record: new, or one that was applied before it was read.
     fn met(&mut self, record: Record, counted: Option<Counted>, now: NowMs) {
+        let most = planted(Bug::OffsetsAcrossPartitions)
+            .then(|| self.partitions.values().map(|owned| owned.checkpoint.position).max());
+        let most = most.flatten().unwrap_or_default();
         let Some(owned) = self.partitions.get_mut(&record.partition) else { return };
         if owned.lost.is_some() {
             return;
@@ -232,7 +239,8 @@ impl Owner {
                 return self.diverged(record.partition, known, Some(&record));
             }
         }
-        if record.offset >= owned.checkpoint.position.offset() {
+        let position = owned.checkpoint.position.max(most);
+        if record.offset >= position.offset() || planted(Bug::AppliedAgain) {
             owned.end_damage(record.offset.next());
             self.apply(record, counted, now, false);
         }
@@ -312,7 +320,7 @@ impl Owner {
         owned.checkpoint.position = offset.next();
         owned.checkpoint.fingerprint = Some(mark);
         owned.dirty = true;
-        if fast {
+        if fast && !planted(Bug::FastPathNotCompared) {
             owned.unconfirmed.push_back(mark);
         } else {
             owned.confirmed = Some(mark);

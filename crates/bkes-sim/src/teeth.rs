@@ -1,0 +1,87 @@
+//! The teeth: every planted bug must be found, within the number of seeds that it states.
+
+use crate::Args;
+use anyhow::bail;
+use bkes_core::planted::{Bug, wake};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// One bug's end.
+struct Found {
+    bug: Bug,
+    seed: Option<u64>,
+    finding: String,
+    seconds: Duration,
+}
+
+/// Looks for every bug, or for one, and fails when one is not found.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let asked = |bug: &&Bug| args.bug.as_ref().is_none_or(|name| name == bug.name());
+    let bugs: Vec<Bug> = Bug::ALL.iter().filter(asked).copied().collect();
+    if bugs.is_empty() {
+        bail!("there is no such bug: {}", args.bug.as_deref().unwrap_or_default());
+    }
+    println!("{:<28} {:>6} {:>6} {:>8}  found by", "bug", "seeds", "limit", "seconds");
+    let missed: Vec<&str> = bugs
+        .iter()
+        .map(|bug| look_for(args, *bug))
+        .filter(|found| !show(found))
+        .map(|f| f.bug.name())
+        .collect();
+    if !missed.is_empty() {
+        bail!("not found: {}", missed.join(", "));
+    }
+    println!("{} bugs, all found", bugs.len());
+    Ok(())
+}
+
+fn show(found: &Found) -> bool {
+    let Found { bug, seed, finding, seconds } = found;
+    let seeds = seed.map_or("-".to_owned(), |seed| (seed + 1).to_string());
+    let finding: String = finding.chars().take(110).collect();
+    let finding = finding.replace('\n', " ");
+    println!(
+        "{:<28} {seeds:>6} {:>6} {:>8.2}  {finding}",
+        bug.name(),
+        bug.seeds_max(),
+        seconds.as_secs_f64()
+    );
+    seed.is_some()
+}
+
+/// The first seed in which the bug shows.
+fn look_for(args: &Args, bug: Bug) -> Found {
+    let began = Instant::now();
+    let (next, first) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let finding = Mutex::new(String::new());
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs.max(1) {
+            scope.spawn(|| {
+                wake(Some(bug));
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= bug.seeds_max() || seed >= first.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let run = bkes_sim::run(&args.plan(seed), false);
+                    let Some(found) = run.findings.first() else { continue };
+                    // What fails without the bug is not found by it.
+                    wake(None);
+                    let sound = bkes_sim::run(&args.plan(seed), false).findings.is_empty();
+                    wake(Some(bug));
+                    if !sound {
+                        continue;
+                    }
+                    let mut finding = finding.lock().expect("no panic under this lock");
+                    if seed < first.fetch_min(seed, Ordering::Relaxed) {
+                        *finding = found.to_string();
+                    }
+                }
+            });
+        }
+    });
+    let seed = Some(first.into_inner()).filter(|seed| *seed != u64::MAX);
+    let finding = finding.into_inner().expect("no panic under this lock");
+    Found { bug, seed, finding, seconds: began.elapsed() }
+}

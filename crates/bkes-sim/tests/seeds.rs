@@ -1,0 +1,65 @@
+//! A small number of seeds, and what makes the large number worth something: the same seed is the same run, and what fails is
+//! seen. `cargo xtask sim` runs thousands with optimisations.
+
+use bkes_sim::{Fault, Mode, Plan, StoreKind, run};
+
+fn seeds() -> u64 {
+    std::env::var("BKES_SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(150)
+}
+
+#[test]
+fn no_promise_is_broken_in_the_first_seeds() {
+    for seed in 0..seeds() {
+        let ran = run(&Plan::of(seed), false);
+        let found: Vec<String> = ran.findings.iter().map(ToString::to_string).collect();
+        assert!(found.is_empty(), "cargo xtask sim --seeds 1 --seed {seed}: {}", found.join("\n"));
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_run_byte_for_byte() {
+    let of_redb = (0..).filter(|seed| Plan::of(*seed).store == StoreKind::Redb).take(5);
+    for seed in (0..40).chain(of_redb) {
+        let (one, other) = (run(&Plan::of(seed), true), run(&Plan::of(seed), true));
+        assert!(!one.tape.is_empty());
+        assert_eq!(one.tape, other.tape, "seed {seed}");
+        assert_eq!(one.history, other.history, "seed {seed}");
+        assert_eq!(one.coverage, other.coverage, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_tape_changes_nothing() {
+    for seed in 0..10 {
+        let (one, other) = (run(&Plan::of(seed), true), run(&Plan::of(seed), false));
+        assert_eq!(one.history, other.history, "seed {seed}");
+        assert!(other.tape.is_empty());
+    }
+}
+
+#[test]
+fn both_modes_both_stores_and_every_fault_are_drawn() {
+    let plans: Vec<Plan> = (0..300).map(Plan::of).collect();
+    for mode in [Mode::Safety, Mode::Liveness] {
+        assert!(plans.iter().any(|plan| plan.mode == mode), "{mode}");
+    }
+    for store in [StoreKind::Memory, StoreKind::Redb] {
+        assert!(plans.iter().any(|plan| plan.store == store), "{store:?}");
+    }
+    for fault in Fault::ALL {
+        assert!(plans.iter().any(|plan| plan.may(*fault)), "{fault}");
+        assert!(plans.iter().any(|plan| !plan.may(*fault)), "{fault}");
+    }
+    assert!(plans.iter().any(|plan| plan.instances == 4) && plans.iter().any(|plan| plan.instances == 1));
+}
+
+#[test]
+fn a_fault_that_is_switched_off_does_not_happen() {
+    for seed in 0..40 {
+        let mut plan = Plan::of(seed);
+        plan.faults = plan.faults.without(Fault::Kill).without(Fault::Interleaved).without(Fault::Delayed);
+        let coverage = run(&plan, false).coverage;
+        assert!(!coverage.faults.contains_key(&Fault::Kill), "seed {seed}");
+        assert!(!coverage.faults.contains_key(&Fault::Interleaved), "seed {seed}");
+    }
+}
