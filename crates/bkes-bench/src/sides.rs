@@ -97,6 +97,11 @@ impl Embedded {
     }
 }
 
+/// So many callers, in words.
+pub fn callers_in_words(callers: usize) -> String {
+    if callers == 1 { "1 caller".into() } else { format!("{callers} callers") }
+}
+
 /// How much a loop does, and of what.
 #[derive(Clone, Copy, Debug)]
 pub struct Work {

@@ -5,7 +5,7 @@ use crate::parts::rebuild::{filled, rebuild_once};
 use crate::process::Server;
 use crate::report::{Rounds, Section, Table, rounds};
 use crate::settings::Settings;
-use crate::sides::{PARTITIONS, Work, fill_topic, read_loop, topic};
+use crate::sides::{PARTITIONS, Work, callers_in_words, fill_topic, read_loop, topic};
 use anyhow::Context;
 use std::path::Path;
 use tokio::task::block_in_place;
@@ -38,7 +38,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Section> {
             Ok([a.rate, b.rate, a.p50_ms(), b.p50_ms(), a.p99_ms(), b.p99_ms(), cpu, before_cpu])
         })
         .await?;
-        table.rows.push(row(format!("append, {callers} callers"), &all));
+        table.rows.push(row(format!("append, {}", callers_in_words(callers)), &all));
     }
     for callers in [1, 64] {
         let all: Figures = rounds(settings, async |span| {
@@ -51,7 +51,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Section> {
             Ok([a.rate, b.rate, a.p50_ms(), b.p50_ms(), a.p99_ms(), b.p99_ms(), cpu, before_cpu])
         })
         .await?;
-        table.rows.push(row(format!("read of 10 events, {callers} callers"), &all));
+        table.rows.push(row(format!("read of 10 events, {}", callers_in_words(callers)), &all));
     }
     table.rows.push(vec![
         "peak MB".into(),

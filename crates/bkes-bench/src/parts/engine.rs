@@ -4,7 +4,7 @@ use crate::plot::{Line, Plot, Scale};
 use crate::raw::{RawLoop, Tail};
 use crate::report::{Rounds, Section, Table, rounds};
 use crate::settings::Settings;
-use crate::sides::{Embedded, Keeps, PARTITIONS, VALUE_BYTES, Work, engine_loop, topic};
+use crate::sides::{Embedded, Keeps, PARTITIONS, VALUE_BYTES, Work, callers_in_words, engine_loop, topic};
 use crate::targets::Verdict;
 use tokio::task::block_in_place;
 
@@ -116,7 +116,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Section> {
         }
         if JUDGED.contains(&callers) {
             let ratio = found.rates.ratio(&found.reference).median();
-            section.verdicts.push(Verdict::new("engine-rate", format!("{callers} callers"), ratio));
+            section.verdicts.push(Verdict::new("engine-rate", callers_in_words(callers), ratio));
         }
         if callers == 1 {
             let beyond = found.p50.beyond(&found.reference_p50).median();

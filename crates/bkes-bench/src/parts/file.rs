@@ -7,7 +7,7 @@
 use crate::load::{Kind, Mix, closed_loop};
 use crate::report::{Section, Table, rounds};
 use crate::settings::Settings;
-use crate::sides::{Embedded, Keeps, VALUE_BYTES, Work, engine_loop};
+use crate::sides::{Embedded, Keeps, VALUE_BYTES, Work, callers_in_words, engine_loop};
 use crate::targets::Verdict;
 use bkes_embedded::{EmbeddedLog, EmbeddedOptions};
 use std::fs::File;
@@ -109,7 +109,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Section> {
         });
         let [rates, reference, p50, reference_p50, whole] = all.await?;
         let (ratio, p50_ratio) = (rates.ratio(&reference), p50.ratio(&reference_p50));
-        let at = if callers == 1 { "1 caller".to_owned() } else { format!("{callers} callers") };
+        let at = callers_in_words(callers);
         section.verdicts.push(Verdict::new("file-rate", at, ratio.median()));
         table.rows.push(vec![
             callers.to_string(),

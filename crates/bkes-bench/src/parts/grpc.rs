@@ -6,7 +6,7 @@ use crate::plot::{Line, Plot, Scale};
 use crate::process::Server;
 use crate::report::{Rounds, Section, Table, rounds};
 use crate::settings::Settings;
-use crate::sides::{PARTITIONS, VALUE_BYTES, Work, grpc_loop, relay, topic};
+use crate::sides::{PARTITIONS, VALUE_BYTES, Work, callers_in_words, grpc_loop, relay, topic};
 use crate::targets::Verdict;
 
 /// The store's cache by default, in MB.
@@ -115,7 +115,7 @@ impl Compared {
 
     fn verdicts(&self, callers: usize) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
-        let at = if callers == 1 { "1 caller".to_owned() } else { format!("{callers} callers") };
+        let at = callers_in_words(callers);
         let mut say = |id, value| verdicts.push(Verdict::new(id, at.clone(), value));
         if callers <= 256 {
             say("grpc-rate", self.rates.ratio(&self.relay).median());
@@ -173,7 +173,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Section> {
 fn distribution(callers: usize, within: &[Rounds; 8]) -> [Line; 2] {
     let across = SHARES.map(|share| 1.0 / (1.0 - share));
     let (ours, theirs) = within.split_at(4);
-    let callers = if callers == 1 { "1 caller".into() } else { format!("{callers} callers") };
+    let callers = callers_in_words(callers);
     [("BKES", ours, false), ("relay", theirs, true)].map(|(name, rounds, is_reference)| {
         let points = across.into_iter().zip(rounds.iter().map(Rounds::median)).collect();
         Line { name: format!("{name}, {callers}"), points, is_reference }
