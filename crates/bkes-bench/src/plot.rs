@@ -4,10 +4,10 @@
 use std::fmt::Write;
 
 const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 420.0;
+const HEIGHT: f64 = 438.0;
 const LEFT: f64 = 84.0;
 const RIGHT: f64 = 28.0;
-const TOP: f64 = 84.0;
+const TOP: f64 = 102.0;
 const BOTTOM: f64 = 62.0;
 
 const COLOURS: [&str; 6] = ["#35507c", "#b3261e", "#3f8f55", "#8a6d1a", "#7a4a8c", "#2b8a99"];
@@ -151,18 +151,40 @@ impl Plot {
         put(out, &format!(r#"<text class="left" x="{}" y="{y}">{}</text>"#, x - 50.0, escape(self.axes.1)));
     }
 
+    /// The names of the lines, in as many rows under the title as they need: two have room.
     fn legend(&self, out: &mut String) {
-        // Entries share the row under the title; a character is about seven pixels wide.
-        let widths = self.lines.iter().map(|line| 44.0 + 7.0 * line.name.chars().count() as f64);
-        let mut x = (WIDTH - widths.clone().sum::<f64>()).max(0.0) / 2.0;
-        for ((line, colour), width) in self.lines.iter().zip(COLOURS.iter().cycle()).zip(widths) {
-            let (dash, end) = (dash(line), x + 24.0);
-            put(out, &format!(r#"<path class="line" stroke="{colour}"{dash} d="M{x:.1} 50 H{end:.1}"/>"#));
-            let words = escape(&line.name);
-            put(out, &format!(r#"<text class="left" x="{:.1}" y="54">{words}</text>"#, end + 6.0));
-            x += width;
+        let mut rows: Vec<(f64, Vec<(&Line, &str)>)> = vec![(0.0, Vec::new())];
+        for (line, colour) in self.lines.iter().zip(COLOURS.iter().cycle()) {
+            let width = entry_width(line);
+            match rows.last_mut() {
+                Some((taken, entries)) if *taken + width <= WIDTH - 20.0 => {
+                    *taken += width;
+                    entries.push((line, colour));
+                }
+                _ => rows.push((width, vec![(line, colour)])),
+            }
+        }
+        let mut y = 50.0;
+        for (taken, entries) in rows {
+            let mut x = (WIDTH - taken).max(0.0) / 2.0;
+            for (line, colour) in entries {
+                let (dash, end) = (dash(line), x + 24.0);
+                put(
+                    out,
+                    &format!(r#"<path class="line" stroke="{colour}"{dash} d="M{x:.1} {y} H{end:.1}"/>"#),
+                );
+                let (words, left, low) = (escape(&line.name), end + 6.0, y + 4.0);
+                put(out, &format!(r#"<text class="left" x="{left:.1}" y="{low}">{words}</text>"#));
+                x += entry_width(line);
+            }
+            y += 18.0;
         }
     }
+}
+
+/// A sample of the line, its name at about seven pixels a character, and room.
+fn entry_width(line: &Line) -> f64 {
+    44.0 + 7.0 * line.name.chars().count() as f64
 }
 
 fn is_drawn(point: &(f64, f64)) -> bool {
@@ -237,6 +259,16 @@ mod tests {
         let half = bottom - (bottom - TOP) * 50.0 / 115.0;
         assert!(svg.contains(&format!(r#"cx="{:.1}" cy="{half:.1}""#, WIDTH - RIGHT)), "{svg}");
         assert!(svg.contains("a &lt; b") && svg.contains(">one</text>"), "{svg}");
+    }
+
+    #[test]
+    fn names_that_do_not_fit_go_into_a_second_row() {
+        let mut plot = plot(vec![(1.0, 1.0)]);
+        plot.lines[0].name = "x".repeat(40);
+        plot.lines = vec![plot.lines[0].clone(); 3];
+        let svg = plot.svg();
+        let in_row = |y: u32| svg.matches(&format!(r#"y="{y}">xxx"#)).count();
+        assert_eq!((in_row(54), in_row(72), in_row(90)), (2, 1, 0), "{svg}");
     }
 
     #[test]
