@@ -30,6 +30,8 @@ pub const DOUBT_MS: u64 = 5_000;
 /// How long an append that is stored may wait for tailing to reach it. Tailing may have to find a new leader first.
 pub const TAIL_WAIT_MS: u64 = 15_000;
 
+const NUMBER_TAKEN: &str = "its number was judged before: another writer has the same name";
+
 const BATCH_INCOMPLETE: &str = "its batch is incomplete in the log";
 
 /// What the log said of a sent record.
@@ -217,10 +219,12 @@ impl<W, T> Sequencer<W, T> {
         let id = (stamp.incarnation, stamp.number);
         let outcome = match decision {
             Decision::Void(VoidReason::JudgedBefore) => {
-                // A copy of what was met says nothing. A member that was not met came when its batch had expired.
+                // A copy of what was met says nothing. A member that was not met came when its batch had expired; an append of
+                // which nothing was met has the number of another one, by a handle that drew the same name.
                 let met = self.flights.get(&id).map_or(0, |flight| flight.met);
-                if (1..stamp.i()).contains(&met) {
-                    out.extend(self.settle(id, Outcome::NotStored(BATCH_INCOMPLETE.into())));
+                if met < stamp.i() {
+                    let detail = if met > 0 { BATCH_INCOMPLETE } else { NUMBER_TAKEN };
+                    out.extend(self.settle(id, Outcome::NotStored(detail.into())));
                 }
                 return;
             }

@@ -58,7 +58,7 @@ fn an_applied_record_ends_its_append_by_what_the_rule_said() {
         (Decision::Void(taken), Some(Outcome::Conflict { next: Order(5) })),
         (Decision::Void(VoidReason::BatchBroken), Some(incomplete.clone())),
         (Decision::Void(VoidReason::Malformed), Some(incomplete)),
-        (Decision::Void(VoidReason::JudgedBefore), None),
+        (Decision::Void(VoidReason::JudgedBefore), Some(Outcome::NotStored(NUMBER_TAKEN.into()))),
         (Decision::Skipped, None),
     ];
     for (decision, outcome) in rows {
@@ -104,6 +104,18 @@ fn a_higher_number_that_is_applied_first_proves_the_lower_ones_not_stored() {
     let told = outcomes(&ended);
     assert!(matches!(told[..], [("a", Outcome::NotStored(_)), ("b", Outcome::NotStored(_)), ("c", _)]));
     assert_eq!(told[2].1, &Outcome::Accepted);
+}
+
+/// A handle drew a name that another had before it: its record came with a number that was judged, the fast path applied it,
+/// and nobody was ever told. What waited for the key waited for ever.
+#[test]
+fn a_record_whose_number_was_judged_before_it_came_frees_its_key() {
+    let (mut sequencer, mut ended) = (sequencer(), Ended::new());
+    let number = begin(&mut sequencer, "a", 1);
+    sequencer.wait(&key("a"), 42);
+    sequencer.applied(single(number), &Decision::Void(VoidReason::JudgedBefore), &mut ended);
+    assert_eq!(outcomes(&ended), [("a", &Outcome::NotStored(NUMBER_TAKEN.into()))]);
+    assert_eq!((ended[0].1.clone(), sequencer.is_busy(&key("a"))), (VecDeque::from([42]), false));
 }
 
 #[test]

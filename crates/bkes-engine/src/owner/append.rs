@@ -64,7 +64,7 @@ impl Owner {
         let Waiting { request, to, place } = waiting;
         let (key, values) = (request.key.clone(), request.values.clone());
         let count = values.len() as u32;
-        let kept = planted(Bug::RestIsSent).then(|| values.clone()).unwrap_or_default();
+        let kept = if planted(Bug::RestIsSent) { values.clone() } else { Vec::new() };
         let ticket = Ticket { request, to, _place: place };
         let owned = self.partitions.get_mut(&partition).expect("the caller found it");
         let flight = owned.sequencer.begin(key.clone(), first, count, ticket, rest);
