@@ -138,9 +138,8 @@ async fn node(arena: &Arena, fault: Fault, random: &mut Rng) -> anyhow::Result<b
         Fault::NodePaused => say("pause", number)?,
         _ => say("stop", number)?,
     }
-    // A frozen leader is replaced after nine seconds.
-    let replaced = fault == Fault::NodePaused && arena.nodes > 1;
-    pause(random, 200..if replaced { 14_000 } else { 5_000 }).await;
+    // A leader that is gone is replaced after three seconds; one that has lost its followers comes back after that.
+    pause(random, if fault == Fault::LeaderLost { 4_000..7_000 } else { 200..6_000 }).await;
     say(if fault == Fault::NodePaused { "resume" } else { "start" }, number)?;
     // Some time in which work gets done: of a single node, nobody takes the place.
     pause(random, if arena.nodes == 1 { 4_000..9_000 } else { 1_000..4_000 }).await;

@@ -331,7 +331,9 @@ fn properties(dir: &Path, node: &Node) -> String {
     let voters: Vec<String> =
         (1..).zip(controller_ports).map(|(id, port)| format!("{id}@127.0.0.1:{port}")).collect();
     let controller_port = controller_ports[id - 1];
-    let (replicas, in_sync) = if controller_ports.len() >= 3 { (3, 2) } else { (1, 1) };
+    // By default a leader that is dead is replaced after 9 s, by when one that was killed has mostly come back and leads on.
+    let (replicas, in_sync, dead_ms) =
+        if controller_ports.len() >= 3 { (3, 2, 3_000) } else { (1, 1, 9_000) };
     let each = |form: &dyn Fn(usize, &Proxied) -> String| -> String {
         proxied.iter().enumerate().map(|(i, listener)| form(i, listener)).collect()
     };
@@ -351,6 +353,8 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}
 log.dirs={dir}/data
 auto.create.topics.enable=false
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms={dead_ms}
 default.replication.factor={replicas}
 min.insync.replicas={in_sync}
 offsets.topic.num.partitions=1
@@ -397,6 +401,7 @@ mod tests {
             "advertised.listeners=PLAINTEXT://127.0.0.1:5,PROXIED0://127.0.0.1:8",
             "default.replication.factor=3",
             "min.insync.replicas=2",
+            "broker.session.timeout.ms=3000",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
