@@ -251,12 +251,20 @@ impl Board {
         lock(&self.store_down).clone()
     }
 
-    /// Whether a partition was not yet applied up to its target. New aggregates, and saying that there is none, need all.
+    /// Whether a partition was not yet applied up to its target, and if it never will by itself, why. New aggregates, and saying
+    /// that there is none, need all.
     pub fn catching_up(&self) -> Option<Unready> {
         let partitions = self.partitions();
         let epoch = self.epoch.load(Ordering::Acquire);
         if partitions.iter().all(|p| p.is_caught_up(epoch)) {
             return None;
+        }
+        let stuck = partitions
+            .iter()
+            .filter(|p| !p.is_caught_up(epoch))
+            .find_map(|p| p.degraded().map(|detail| Unready::Degraded { partition: p.partition, detail }));
+        if stuck.is_some() {
+            return stuck;
         }
         let (mut applied, mut target) = (0, 0);
         for partition in partitions.iter() {

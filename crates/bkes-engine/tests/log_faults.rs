@@ -119,6 +119,31 @@ fn a_damaged_record_stops_its_partition_until_the_log_is_whole_again() {
     bench.put(&keys[0], 3, "three").expect("it is served again");
 }
 
+/// The story: on a real broker a rebuild that met such a record told its callers for ever that it was catching up.
+#[test]
+fn a_rebuild_that_stands_before_a_damaged_record_says_so_and_ends_when_it_is_whole() {
+    let log = FlawedLog::new(1);
+    for value in ["zero", "one", "two"] {
+        log.log.append_foreign(Partition(0), Some("a".into()), Some(value.into()), Vec::new());
+    }
+    log.flaws().damaged = Some((Partition(0), Offset(1)));
+    let mut bench = Bench::on(log.clone(), memory_store());
+    bench.run(5_000);
+    for name in ["a", "b"] {
+        let read = bench.read(name).expect_err("it is not known what lies behind the damage");
+        let refused = bench.put(name, 0, "x").expect_err("nor whether the key exists");
+        assert_eq!(refused.class(), ErrorClass::Unavailable, "{refused:?}");
+        if name == "b" {
+            assert!(matches!(&read, ReadError::Unavailable(Unready::Degraded { .. })), "{read:?}");
+            assert!(matches!(&refused, AppendError::Unavailable(Unready::Degraded { .. })), "{refused:?}");
+        }
+    }
+    assert!(!bench.parts.handle.is_ready());
+    log.flaws().damaged = None;
+    bench.run_until("it is ready", |bench| bench.parts.handle.is_ready());
+    assert_eq!(bench.values("a"), ["zero", "one", "two"]);
+}
+
 #[test]
 fn a_right_that_is_taken_away_and_given_back_costs_time_only() {
     let log = FlawedLog::new(2);
