@@ -4,8 +4,8 @@
 
 mod support;
 
-use bkes_core::{Offset, Partition};
-use bkes_engine::Expected;
+use bkes_core::{Incarnation, Offset, Partition};
+use bkes_engine::{ErrorClass, Expected};
 use bkes_log::memory::{Faults, MemoryLog};
 use bkes_storage::disk::{SimulatedDisk, Unsynced};
 use bkes_storage::{MemoryStore, RedbStore, Store};
@@ -197,4 +197,35 @@ fn a_record_that_changed_while_the_instance_was_down_is_not_served_as_the_one_it
     bench.run_until("the log's own record is shown", |bench| {
         bench.read("a").is_ok_and(|read| read.events.len() == 1 && read.events[0].value == "another")
     });
+}
+
+/// All rests on names that nobody had before. If the random source repeats itself all the same, after a restart say, nothing that
+/// was answered is undone.
+#[test]
+fn a_name_that_is_drawn_twice_costs_answers_and_no_event() {
+    let (log, store) = (log(1), Arc::new(MemoryStore::new()));
+    let again = || Bench::naming(log.clone(), store.clone(), || Incarnation(u64::MAX));
+    let mut bench = again();
+    for order in 0..3 {
+        bench.put("a", order, &order.to_string()).expect("accepted");
+    }
+    drop(bench);
+    store.crash();
+    let mut bench = again();
+    bench.run(10);
+    let mut order = 3;
+    for attempt in 0..10 {
+        match bench.put("a", order, &format!("again {attempt}")) {
+            Ok(stored) => {
+                assert_eq!(stored.last.0, order);
+                order += 1;
+            }
+            Err(error) => assert_ne!(error.class(), ErrorClass::Rejected, "{error:?}"),
+        }
+        assert_eq!(bench.values("a").len() as u64, order, "attempt {attempt}: what is refused is not there");
+    }
+    assert!(order > 3, "its numbers pass those of the first one");
+    assert_eq!(bench.values("a")[..3], ["0", "1", "2"]);
+    let keys = ["a".to_owned()];
+    assert_eq!(content(&bench, &keys), rebuilt(&log, &keys));
 }

@@ -31,11 +31,19 @@ pub type Answer = Pin<Box<dyn Future<Output = Result<Appended, AppendError>>>>;
 
 impl Bench {
     pub fn on(log: impl Log, store: Arc<dyn Store>) -> Bench {
+        Bench::naming(log, store, || Incarnation(NAMES.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// One whose producer handles get these names.
+    pub fn naming(
+        log: impl Log,
+        store: Arc<dyn Store>,
+        draw: impl Fn() -> Incarnation + Send + Sync + 'static,
+    ) -> Bench {
         let now = Arc::new(AtomicU64::new(1));
         let time = Arc::clone(&now);
         let clock = Arc::new(move || time.load(Ordering::Relaxed));
-        let surroundings =
-            Surroundings { clock, draw: Arc::new(|| Incarnation(NAMES.fetch_add(1, Ordering::Relaxed))) };
+        let surroundings = Surroundings { clock, draw: Arc::new(draw) };
         let parts = assemble(Arc::new(log), store, EngineOptions::default(), surroundings)
             .expect("the engine is assembled");
         Bench { parts, now }
