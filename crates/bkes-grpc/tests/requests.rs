@@ -92,10 +92,10 @@ fn sized(key: &str, bytes: usize) -> StartRequest {
     StartRequest { key: key.to_owned().into(), value: vec![7; bytes].into() }
 }
 
-fn outcome(reply: bkes_grpc::api::StartReply) -> Result<bkes_grpc::api::StoreSuccess, Error> {
+fn outcome(reply: bkes_grpc::api::StartReply) -> Result<bkes_grpc::api::StoreSuccess, Box<Error>> {
     match reply.reply.expect("a reply") {
         bkes_grpc::api::start_reply::Reply::Success(stored) => Ok(stored),
-        bkes_grpc::api::start_reply::Reply::Error(error) => Err(error),
+        bkes_grpc::api::start_reply::Reply::Error(error) => Err(Box::new(error)),
     }
 }
 
