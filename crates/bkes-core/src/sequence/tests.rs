@@ -132,6 +132,26 @@ fn a_batch_ends_with_its_last_member() {
 }
 
 #[test]
+fn only_the_report_of_its_last_member_puts_a_batch_in_doubt() {
+    let (mut sequencer, mut ended) = (sequencer(), Ended::new());
+    let number = begin(&mut sequencer, "a", 2);
+    assert_eq!(sequencer.in_flight(), 1);
+    let mut stored = |sequencer: &mut Sequencer<_, _>, i, offset| {
+        let said = Said::Stored(Some(Offset(offset)));
+        sequencer
+            .reported(member(number, i, 2), said, at(10), 0, &mut ended)
+            .expect("it is ahead of reading");
+    };
+    stored(&mut sequencer, 1, 10);
+    assert_eq!(sequencer.deadline(), None, "the others may be on their way for as long as the log lets them");
+    stored(&mut sequencer, 2, 11);
+    assert_eq!(sequencer.deadline(), Some(TAIL_WAIT_MS), "reading must reach it now");
+    let decision = Decision::AcceptedBatch { first: Order(3), records: Vec::new() };
+    sequencer.applied(member(number, 2, 2), &decision, &mut ended);
+    assert_eq!((outcomes(&ended), sequencer.in_flight()), (vec![("a", &Outcome::Accepted)], 0));
+}
+
+#[test]
 fn a_batch_that_expired_before_its_next_member_came_is_not_stored() {
     let (mut sequencer, mut ended) = (sequencer(), Ended::new());
     let number = begin(&mut sequencer, "a", 3);
