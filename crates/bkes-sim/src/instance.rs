@@ -65,6 +65,8 @@ pub struct Instance {
 
 /// A process.
 pub struct Life {
+    /// When it was started.
+    pub started_at: u64,
     /// Its parts.
     pub stage: Arc<Stage>,
     /// Its store.
@@ -126,6 +128,7 @@ impl Instance {
 
     fn try_start(&mut self, world: &World) -> Result<(), StartError> {
         let plan = &world.plan;
+        let started_at = world.recorder.tick();
         let inner = self.machine.open().map_err(|detail| bkes_storage::StoreError::WriteFailed { detail })?;
         let interleaved = match plan.may(Fault::Interleaved) {
             true if !self.healed => self.random.u32(20..300),
@@ -158,7 +161,7 @@ impl Instance {
         let actors = (0..stage.owners()).map(Actor::Owner).chain([Actor::Writer, Actor::Monitor]);
         let due = actors.map(|actor| (actor, Due::Now)).collect();
         world.recorder.say(|| format!("   i{} starts", self.id.0));
-        self.life = Some(Life { stage, store, link, stopping: None, due });
+        self.life = Some(Life { started_at, stage, store, link, stopping: None, due });
         Ok(())
     }
 

@@ -66,6 +66,8 @@ pub enum Finding {
     AppendFails { call: usize, key: Key, told: &'static str },
     /// A refusal named a next order that the log never reached.
     NextOrderInvented { call: usize, key: Key, current: u64, records: usize },
+    /// A key that had events in another partition before the process was started was begun in this one.
+    BegunTwice { call: usize, key: Key, partition: bkes_core::Partition },
     /// One instance alone wrote records that are not events, though nothing came between them.
     VoidRecords { void: u64 },
 }
@@ -85,6 +87,9 @@ impl fmt::Display for Finding {
                     f,
                     "call {call}: {key} was said to be at {current}, the log has {records} records of it"
                 )
+            }
+            Finding::BegunTwice { call, key, partition } => {
+                write!(f, "call {call}: {key} lives in another partition and was begun in {partition}")
             }
             Finding::VoidRecords { void } => {
                 write!(f, "{void} records of one instance alone are void, and nothing came between them")

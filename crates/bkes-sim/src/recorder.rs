@@ -5,7 +5,7 @@ use crate::stage::locked;
 use bkes_check::{
     AppendCall, AppendOutcome, Call, ClientId, Event, InstanceId, Operation, ReadCall, ReadOutcome,
 };
-use bkes_core::{Key, Order};
+use bkes_core::{Key, Order, Partition};
 use bkes_engine::{
     AppendError, Appended, EngineHandle, Events, ReadError, ReadRequest, StoredEvent, Unready,
 };
@@ -182,6 +182,19 @@ impl Recorder {
                 outcome: AppendOutcome::Rejected { current: Some(current) },
                 ..
             }) => Some((calls[call].key.clone(), current.0)),
+            _ => None,
+        }
+    }
+
+    /// An append that began an aggregate: the instance, the key, and the partition it was told.
+    pub fn begun_at(&self, call: usize) -> Option<(InstanceId, Key, Partition)> {
+        let calls = locked(&self.0.calls);
+        let Call { instance, key, operation, .. } = &calls[call];
+        let Operation::Append(append) = operation else { return None };
+        match append.outcome {
+            AppendOutcome::Acknowledged { partition, first: Order::FIRST, .. } => {
+                Some((*instance, key.clone(), partition))
+            }
             _ => None,
         }
     }

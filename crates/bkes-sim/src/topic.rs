@@ -21,6 +21,8 @@ pub struct Foreigners {
     open: Vec<(Transaction, u64, bool)>,
     /// The moment at which every instance knew of the last truncation.
     pub noticed_at: u64,
+    /// Events that could be read as soon as they were written: the key, where, and when.
+    pub plain: Vec<(Key, Partition, u64)>,
     /// When which partition lost its end.
     pub losses: Vec<(Partition, u64)>,
 }
@@ -34,6 +36,7 @@ impl Foreigners {
             written: BTreeSet::new(),
             open: Vec::new(),
             noticed_at: 0,
+            plain: Vec::new(),
             losses: Vec::new(),
         }
     }
@@ -121,6 +124,10 @@ impl Foreigners {
         let headers = if self.random.u32(..4) == 0 { vec![order] } else { Vec::new() };
         let offset = world.log.append_foreign(partition, Some(key.bytes().clone()), value.clone(), headers);
         self.written.insert((partition, offset));
+        // Behind an open transaction it cannot be read yet.
+        if world.log.watermarks(partition).is_ok_and(|marks| marks.stable >= offset.next()) {
+            self.plain.push((key.clone(), partition, world.recorder.tick()));
+        }
         world.recorder.fault_said(fault, || format!("{key} {value:?} at {partition}/{offset}"));
     }
 

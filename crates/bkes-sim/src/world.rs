@@ -216,9 +216,33 @@ impl Simulation {
         self.look_at(polled);
     }
 
-    /// A refusal that names the next order must name one that was reached: the log has at least that many records of the key.
+    /// Looks at what an answer says beyond the promises.
     pub(crate) fn look_at(&mut self, polled: Polled) {
-        let Polled::Appended { accepted: false, call } = polled else { return };
+        let Polled::Appended { accepted, call } = polled else { return };
+        match accepted {
+            true => self.look_at_beginning(call),
+            false => self.look_at_refusal(call),
+        }
+    }
+
+    /// A process that was started after a key had events in one partition must not begin it in another.
+    fn look_at_beginning(&mut self, call: usize) {
+        let topic = self.world.plan.topic;
+        let stays = matches!(topic, crate::plan::Topic::Stays | crate::plan::Topic::Splits);
+        let Some((instance, key, partition)) = self.world.recorder.begun_at(call).filter(|_| stays) else {
+            return;
+        };
+        let Some(life) = &self.instances[instance.0 as usize].life else { return };
+        let known = |(of, at, when): &(Key, Partition, u64)| {
+            *of == key && *at != partition && *when < life.started_at
+        };
+        if self.foreigners.plain.iter().any(known) {
+            self.findings.push(Finding::BegunTwice { call, key, partition });
+        }
+    }
+
+    /// A refusal that names the next order must name one that was reached: the log has at least that many records of the key.
+    fn look_at_refusal(&mut self, call: usize) {
         let Some((key, current)) = self.world.recorder.refused_at(call) else { return };
         if !self.excuses.truncations.is_empty() || !self.excuses.cuts.is_empty() {
             return;
