@@ -152,6 +152,16 @@ fn only_the_report_of_its_last_member_puts_a_batch_in_doubt() {
 }
 
 #[test]
+fn a_member_that_was_met_may_be_reported_below_the_position() {
+    let (mut sequencer, mut ended) = (sequencer(), Ended::new());
+    let number = begin(&mut sequencer, "a", 2);
+    sequencer.applied(member(number, 1, 2), &Decision::Undecided, &mut ended);
+    let said = || Said::Stored(Some(Offset(10)));
+    sequencer.reported(member(number, 1, 2), said(), at(11), 0, &mut ended).expect("it was met there");
+    assert!(sequencer.reported(member(number, 2, 2), said(), at(11), 0, &mut ended).is_err());
+}
+
+#[test]
 fn a_batch_that_expired_before_its_next_member_came_is_not_stored() {
     let (mut sequencer, mut ended) = (sequencer(), Ended::new());
     let number = begin(&mut sequencer, "a", 3);
