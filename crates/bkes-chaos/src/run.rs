@@ -25,7 +25,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// Partitions of the topic on one node.
 const PARTITIONS: NonZeroU32 = NonZeroU32::new(4).expect("not zero");
+
+/// With several nodes one leads everything. With more partitions clients would soon all wait for those led by frozen followers,
+/// and a leader that is lost would have next to nothing that the others do not have.
+fn partitions(args: &RunArgs) -> NonZeroU32 {
+    if args.nodes() > 1 { NonZeroU32::MIN } else { PARTITIONS }
+}
 
 /// The data directory that lies on a small disk.
 const SMALL: &str = "instance-1";
@@ -109,7 +116,7 @@ async fn arena(args: &RunArgs) -> anyhow::Result<Arc<Arena>> {
     let in_sync = if args.nodes() >= 3 { "2" } else { "1" };
     let topic = "chaos".to_owned();
     let settings = [("retention.ms", "-1"), ("min.insync.replicas", in_sync)];
-    Cluster::new(&args.brokers).create_topic(&topic, PARTITIONS.get(), replicas, &settings).await?;
+    Cluster::new(&args.brokers).create_topic(&topic, partitions(args).get(), replicas, &settings).await?;
     let (mut ways, mut brokers) = (Vec::new(), vec![args.brokers.clone()]);
     for way in &args.ways {
         let mut addresses = Vec::new();
@@ -136,7 +143,7 @@ async fn arena(args: &RunArgs) -> anyhow::Result<Arc<Arena>> {
         instance.run()?;
     }
     let foreign =
-        Foreign { brokers: args.brokers.clone(), topic, partitions: PARTITIONS, keys: Arc::default() };
+        Foreign { brokers: args.brokers.clone(), topic, partitions: partitions(args), keys: Arc::default() };
     let arena = Arena {
         instances: Arc::new(instances),
         disk,
@@ -175,7 +182,7 @@ async fn finish(args: &RunArgs, arena: &Arena, calls: Vec<Call>) -> anyhow::Resu
     let diary = &arena.diary;
     let sentinels = tokio::task::block_in_place(|| arena.foreign.sentinels())?;
     let topic = &arena.foreign.topic;
-    let log = tokio::task::block_in_place(|| topic::read(&args.brokers, topic, PARTITIONS.get()))?;
+    let log = tokio::task::block_in_place(|| topic::read(&args.brokers, topic, partitions(args).get()))?;
     let keys = keys(&calls, &log);
     let mut contents = Vec::new();
     let mut slowest = Duration::ZERO;
