@@ -7,6 +7,7 @@
 mod backend;
 mod blocks;
 mod codec;
+mod fragile;
 mod read;
 mod schema;
 
@@ -17,6 +18,7 @@ use crate::contract::{
 use crate::disk::{Claim, Directory, Disk};
 use backend::{Backend, FileUse};
 use bkes_core::Key;
+use fragile::Fragile;
 use redb::{Builder, Database};
 use schema::{Failure, Numbers};
 use std::io;
@@ -184,9 +186,12 @@ impl RedbStore {
     }
 
     /// Lets the file go. redb writes once more when it is closed; what a panic on a garbage page has left behind makes it
-    /// panic again.
+    /// panic again, twice at times, which would end the process: a damaged file is left open, and takes its cache along.
     fn let_go(&self) {
         let database = self.take_database();
+        if self.damaged.load(Ordering::Acquire) {
+            return std::mem::forget(database);
+        }
         if let Err(failure) = guarded(|| {
             drop(database);
             Ok(())
@@ -220,13 +225,13 @@ impl RedbStore {
         let file_use = self.file_use();
         let written = guarded(|| {
             check_writable(&file_use)?;
-            let mut transaction = database.begin_write()?;
+            let mut transaction = Fragile::new(database.begin_write()?);
             match durability {
                 Durability::Eventual => transaction.set_durability(redb::Durability::None)?,
                 Durability::Immediate => transaction.set_quick_repair(true),
             }
             write(&transaction, &mut ahead)?;
-            transaction.commit()?;
+            transaction.into_inner().commit()?;
             check_writable(&file_use)
         });
         match written {

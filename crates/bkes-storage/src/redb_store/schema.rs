@@ -6,6 +6,7 @@
 
 use super::blocks::{Place, Tail, in_block};
 use super::codec::{self, Garbled, Part, Slot};
+use super::fragile::Fragile;
 use super::read::{MARK_BYTES, MARK_EVENTS};
 use crate::contract::{Loaded, NewEvent, StoreBatch, StoreIdentity};
 use bkes_core::{Incarnation, Order, Partition};
@@ -117,18 +118,18 @@ pub fn load(read: &ReadTransaction) -> Result<Loaded, Failure> {
 }
 
 pub fn set_identity(write: &WriteTransaction, identity: &StoreIdentity) -> Result<(), Failure> {
-    write.open_table(META)?.insert("identity", &codec::put_identity(identity)[..])?;
+    Fragile::new(write.open_table(META)?).insert("identity", &codec::put_identity(identity)[..])?;
     Ok(())
 }
 
 /// Writes a batch; `numbers` is ahead of the file until the transaction is committed.
 pub fn write(write: &WriteTransaction, batch: &StoreBatch, numbers: &mut Numbers) -> Result<(), Failure> {
     write_events(write, &batch.events, numbers)?;
-    let mut offsets = write.open_table(OFFSETS)?;
+    let mut offsets = Fragile::new(write.open_table(OFFSETS)?);
     for (partition, checkpoint) in &batch.checkpoints {
         offsets.insert(partition.0, &codec::put_checkpoint(*partition, checkpoint)[..])?;
     }
-    let mut incarnations = write.open_table(INCARNATIONS)?;
+    let mut incarnations = Fragile::new(write.open_table(INCARNATIONS)?);
     for (partition, incarnation, state) in &batch.incarnations {
         let key = (partition.0, incarnation.0);
         match state {
@@ -151,11 +152,11 @@ fn write_events(write: &WriteTransaction, events: &[NewEvent], numbers: &mut Num
     sorted.sort_unstable_by(|a, b| {
         (&a.key, a.event.partition, a.event.order).cmp(&(&b.key, b.event.partition, b.event.order))
     });
-    let mut streams = write.open_table(STREAMS)?;
+    let mut streams = Fragile::new(write.open_table(STREAMS)?);
     let mut events = EventWriter {
-        log: write.open_table(LOG)?,
-        marks: write.open_table(MARKS)?,
-        names: write.open_table(NAMES)?,
+        log: Fragile::new(write.open_table(LOG)?),
+        marks: Fragile::new(write.open_table(MARKS)?),
+        names: Fragile::new(write.open_table(NAMES)?),
         row: Vec::new(),
         numbers,
     };
@@ -163,8 +164,8 @@ fn write_events(write: &WriteTransaction, events: &[NewEvent], numbers: &mut Num
     for of_key in sorted.chunk_by(|a, b| a.key == b.key) {
         let key = of_key[0].key.as_ref();
         parts.clear();
-        let mut known = streams.get_mut(key)?;
-        match &known {
+        let mut known = Fragile::new(streams.get_mut(key)?);
+        match &*known {
             Some(row) => {
                 codec::get_parts(row.value(), key, &mut parts).map_err(garbled("an aggregate's row"))?
             }
@@ -174,7 +175,7 @@ fn write_events(write: &WriteTransaction, events: &[NewEvent], numbers: &mut Num
             events.add(&mut parts, of_part)?;
         }
         codec::put_parts(&mut row, key, &parts);
-        match &mut known {
+        match &mut *known {
             Some(known) => known.insert(&row[..])?,
             None => {
                 drop(known);
@@ -187,15 +188,15 @@ fn write_events(write: &WriteTransaction, events: &[NewEvent], numbers: &mut Num
     row.clear();
     codec::put_number(&mut row, events.numbers.next_stream);
     codec::put_number(&mut row, events.numbers.keys);
-    write.open_table(META)?.insert("streams", &row[..])?;
+    Fragile::new(write.open_table(META)?).insert("streams", &row[..])?;
     Ok(())
 }
 
 /// Adds events to the end of the log table, and to the chain of their stream.
 struct EventWriter<'a, 'txn> {
-    log: redb::Table<'txn, u64, &'static [u8]>,
-    marks: redb::Table<'txn, (u64, u64), u64>,
-    names: redb::Table<'txn, u64, u64>,
+    log: Fragile<redb::Table<'txn, u64, &'static [u8]>>,
+    marks: Fragile<redb::Table<'txn, (u64, u64), u64>>,
+    names: Fragile<redb::Table<'txn, u64, u64>>,
     row: Vec<u8>,
     numbers: &'a mut Numbers,
 }
