@@ -171,3 +171,32 @@ impl Record {
         self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::borrow::Borrow;
+
+    #[test]
+    fn a_key_is_its_bytes_and_is_shown_as_text() {
+        assert_eq!(Key::new(""), None);
+        let key = Key::new("book\n").expect("not empty");
+        let borrowed: &[u8] = key.borrow();
+        assert_eq!(
+            (key.bytes(), key.as_ref(), borrowed),
+            (&Bytes::from("book\n"), &b"book\n"[..], &b"book\n"[..])
+        );
+        assert_eq!((key.to_string(), format!("{key:?}")), ("book\\n".into(), "Key(book\\n)".into()));
+        let at_most = Key::new(vec![b'x'; 64]).expect("not empty");
+        assert_eq!(at_most.to_string(), "x".repeat(64));
+        let longer = Key::new(vec![b'x'; 65]).expect("not empty");
+        assert_eq!(longer.to_string(), format!("{}... (65 bytes)", "x".repeat(64)));
+    }
+
+    #[test]
+    fn places_follow_each_other_and_incarnations_have_16_digits() {
+        assert_eq!((Offset(41).next(), Position(42).offset()), (Position(42), Offset(42)));
+        assert_eq!((Order(1).plus(2), Order(u64::MAX).plus(1)), (Some(Order(3)), None));
+        assert_eq!(format!("{} {0:?}", Incarnation(255)), "00000000000000ff Incarnation(00000000000000ff)");
+    }
+}

@@ -403,6 +403,14 @@ fn the_member_that_passes_16_mib_breaks_the_batch() {
 }
 
 #[test]
+fn a_single_event_may_be_larger_than_a_batch() {
+    let value = Some(Bytes::from(vec![0; BATCH_BYTES_MAX + 1]));
+    let large = Record { value, ..record(0, Some("k"), headers("A1@0")) };
+    let applied = AcceptRule::new(Position::START).apply(large.clone(), None).expect("format 1");
+    assert_eq!(applied.decision, Decision::Accepted { order: Order(0), record: large });
+}
+
+#[test]
 fn null_values_count_the_bytes_of_their_key() {
     let mut open = record(0, Some("key!"), headers("A1@0:1/2"));
     open.value = None;

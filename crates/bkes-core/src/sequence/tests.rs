@@ -161,6 +161,20 @@ fn a_member_that_was_met_may_be_reported_below_the_position() {
     assert!(sequencer.reported(member(number, 2, 2), said(), at(11), 0, &mut ended).is_err());
 }
 
+/// Whole runs are compared by it.
+#[test]
+fn the_same_state_is_the_same_text_and_another_one_is_not() {
+    let text = |names: [&'static str; 4]| {
+        let mut sequencer = sequencer();
+        for name in names {
+            begin(&mut sequencer, name, 1);
+        }
+        format!("{sequencer:?}")
+    };
+    assert_eq!(text(["a", "b", "c", "d"]), text(["a", "b", "c", "d"]));
+    assert_ne!(text(["a", "b", "c", "d"]), text(["a", "b", "d", "c"]));
+}
+
 #[test]
 fn a_batch_that_expired_before_its_next_member_came_is_not_stored() {
     let (mut sequencer, mut ended) = (sequencer(), Ended::new());
