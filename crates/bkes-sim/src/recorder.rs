@@ -286,7 +286,7 @@ fn outcome(answer: &Result<Appended, AppendError>) -> AppendOutcome {
     }
 }
 
-/// Every name that [`answer_name`] and [`read_name`] give.
+/// Every name of an answer to an append or a read.
 pub const ANSWERS: &[&str] = &[
     "accepted",
     "conflict",
