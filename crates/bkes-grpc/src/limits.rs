@@ -8,8 +8,8 @@ pub struct ServeOptions {
     /// The largest reply, encoded. 4 MiB is what gRPC clients accept unless told otherwise; a larger one would be cut off by
     /// the client with an error that does not say what to do.
     pub reply_bytes_max: usize,
-    /// The largest request, encoded, while the log takes smaller ones; a log that takes larger ones raises it, see
-    /// [`REQUEST_ROOM_BYTES`]. A request above it is refused while it is read.
+    /// The largest request, encoded, while the log takes smaller ones. A log that takes larger ones raises it to their size and
+    /// 1 MiB of room. A request above it is refused while it is read.
     pub request_bytes_max: usize,
     /// Most requests worked on at once, over all connections. The ones above are answered as overloaded. One that waits for
     /// Kafka costs a few KiB and its value.
