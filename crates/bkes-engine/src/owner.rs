@@ -10,9 +10,11 @@
 mod append;
 mod fingerprint;
 mod gather;
+mod readback;
 mod tail;
 
 use self::gather::Gathered;
+use self::readback::Readback;
 use crate::api::{AppendError, AppendRequest, Appended, Unready};
 use crate::board::{Board, PartitionBoard};
 use crate::limits::{COMMIT_BYTES_MAX, POLL_RECORDS_MAX, RETRY_MS};
@@ -22,7 +24,7 @@ use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::{NowMs, Said, Sequencer, Settled};
 use bkes_core::{AcceptRule, Incarnation, Key, Partition, PartitionerEvidence, Position, Record, Stamp};
 use bkes_log::{AppenderState, Log, LogAppender, LogReader, ReadEvent, Report, Token, Waker, Watermarks};
-use bkes_storage::{Checkpoint, Fingerprint, Head, Loaded, Store};
+use bkes_storage::{Checkpoint, Head, Loaded, Store};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, VecDeque};
@@ -178,12 +180,10 @@ struct Owned {
     rule: AcceptRule,
     sequencer: Sequencer<Waiting, Ticket>,
     checkpoint: Checkpoint,
-    /// Applied without being read, oldest first: reading must find the same. The first may be from an earlier run.
-    unconfirmed: VecDeque<Fingerprint>,
+    /// What was applied and not read.
+    readback: Readback,
     /// Records that were sent and not reported on.
     unreported: usize,
-    /// The last record that was applied by reading it, or found to be the one applied.
-    confirmed: Option<Fingerprint>,
     /// Reading ended for good until a command says otherwise.
     lost: Option<Position>,
     /// Where the log returned damaged bytes, and what was said of it; over once reading has come past it.
@@ -200,12 +200,9 @@ impl Owned {
         *position = behind_last.max(low).min(*position);
     }
 
-    /// Where reading begins: at the oldest unconfirmed record that is still there, to see that it is the one applied.
+    /// Where reading begins: so that everything that was applied and not read is met.
     fn reading_start(&mut self, low: Position) -> Position {
-        while self.unconfirmed.pop_front_if(|fingerprint| fingerprint.offset < low.offset()).is_some() {}
-        self.unconfirmed
-            .front()
-            .map_or(self.checkpoint.position, |fingerprint| Position(fingerprint.offset.0))
+        self.readback.begin(self.checkpoint.fold_start, self.checkpoint.position, low)
     }
 }
 
@@ -337,15 +334,13 @@ impl Owner {
             Some(owned) => (owned.sequencer, owned.unreported),
             None => (Sequencer::new(self.incarnation), 0),
         };
-        let unconfirmed = checkpoint.fingerprint.into_iter().collect();
         let mut owned = Owned {
             board,
             rule,
             sequencer,
             checkpoint,
-            unconfirmed,
+            readback: Readback::resume(&checkpoint),
             unreported,
-            confirmed: None,
             lost: None,
             damage: None,
             dirty: false,
@@ -405,7 +400,7 @@ impl Owner {
     pub fn is_patient(&self) -> bool {
         let is_waited_for =
             |owned: &Owned| !owned.board.is_caught_up(self.epoch) || owned.sequencer.in_doubt();
-        self.partitions.values().any(|owned| !owned.unconfirmed.is_empty())
+        self.partitions.values().any(|owned| owned.readback.is_behind())
             && !self.partitions.values().any(is_waited_for)
     }
 
@@ -467,6 +462,7 @@ impl Owner {
         let (mut checkpoints, mut incarnations) = (Vec::new(), Vec::new());
         for (partition, owned) in self.partitions.iter_mut().filter(|(_, owned)| owned.dirty) {
             owned.dirty = false;
+            owned.checkpoint.unread = owned.readback.unread();
             checkpoints.push((*partition, owned.checkpoint));
             let changes = owned.rule.take_changes().into_iter();
             incarnations.extend(changes.map(|(incarnation, state)| (*partition, incarnation, state)));

@@ -3,10 +3,12 @@
 mod by_hand;
 
 use bkes_core::{Order, Partition, Position};
-use bkes_engine::{Expected, PartitionState, ReadError};
+use bkes_engine::parts::Step;
+use bkes_engine::{EngineOptions, Expected, PartitionState, ReadError};
 use bkes_log::memory::{Faults, MemoryLog};
 use by_hand::{Bench, poll};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 /// An engine that has read `events` foreign events of key "a".
 fn bench(events: usize) -> Bench {
@@ -72,6 +74,39 @@ fn an_append_behind_a_lost_end_does_not_hide_the_loss() {
     poll(&mut answer);
     bench.run(3_000);
     assert_eq!((bench.count("a"), bench.count("b")), (Ok(2), Ok(1)));
+}
+
+/// The same, and the process died before it had read its append back: only the last applied record was compared at the next
+/// start, and that was the append. What lies before it stayed.
+#[test]
+fn a_loss_behind_an_append_that_was_not_read_back_is_seen_after_a_restart() {
+    // The append fills the overlay, so that reading waits for the writer.
+    let full = EngineOptions { overlay_bytes_max: 1, ..EngineOptions::default() };
+    let delayed = Faults { delayed: 1_000, ..Faults::default() };
+    let log = MemoryLog::with_faults("topic", NonZeroU32::MIN, delayed, 1);
+    let mut bench = Bench::with(log, Arc::default(), full);
+    bench.run(10);
+    for _ in 0..3 {
+        bench.foreign(0, "a", "old");
+        bench.run(10);
+    }
+    let mut answer = bench.append("c", Expected::New);
+    poll(&mut answer);
+    bench.step_owner(0);
+    bench.log.truncate(Partition(0), Position(2));
+    bench.foreign(0, "b", "new");
+    assert!(bench.log.step());
+    bench.step_owner(0);
+    poll(&mut answer).expect("it is decided").expect("its place is the next one");
+    while bench.writer.step(bench.now()) == Step::Busy {}
+    assert_eq!(bench.handle.status().partitions[0].applied, Position(4));
+    assert_eq!((bench.count("a"), bench.count("c")), (Ok(3), Ok(1)));
+
+    let (log, store) = (bench.log.clone(), Arc::clone(&bench.store));
+    drop(bench);
+    let mut bench = Bench::with(log, store, EngineOptions::default());
+    bench.run(3_000);
+    assert_eq!((bench.count("a"), bench.count("b"), bench.count("c")), (Ok(2), Ok(1), Ok(1)));
 }
 
 /// An append was acknowledged, and its record was lost before this instance had read it back: the reader stood exactly at the

@@ -3,9 +3,6 @@
 //! * A *split* key: it can be read, partition by partition. While one of its partitions is caught up and another is not, a
 //!   read shows the first only; and when a topic grows while several instances write, the same key may be begun in two
 //!   partitions at once, by writers that rested on different halves.
-//! * An append that was written before its partition *lost its end* and reported as stored after that: when its instance is
-//!   killed before it reads what it applied, only the last record of the checkpoint is compared at the next start, and what
-//!   lies before it stays.
 //! * A batch that rested on events that are lost with the *end of the log*: others may have come between its members until there
 //!   were as many again, and it is decided at its last member.
 //! * A record that was decided by an instance that did not know yet that its log had lost its end: refused for what is lost,
@@ -23,12 +20,11 @@ pub struct Excused<'h> {
     history: &'h History,
     split: BTreeSet<&'h Key>,
     removed: BTreeSet<&'h Key>,
-    straddling: BTreeSet<&'h Key>,
 }
 
 impl<'h> Excused<'h> {
     /// Those of a history.
-    pub fn of(history: &'h History, losses: &[(Partition, u64)]) -> Excused<'h> {
+    pub fn of(history: &'h History) -> Excused<'h> {
         let rebuilt = history.contents.iter().filter(|content| content.of == ContentOf::Rebuilt);
         let keys = rebuilt.flat_map(|content| &content.keys);
         let is_split = |events: &[bkes_check::Event]| {
@@ -43,16 +39,7 @@ impl<'h> Excused<'h> {
         let foreign = history.contents.iter().flat_map(|content| &content.keys);
         let foreign = foreign
             .filter(|(_, events)| events.iter().any(|event| is_removed((event.partition, event.offset))));
-        let is_straddling = |call: &&Call| {
-            let lost = |(of, at): &(Partition, u64)| {
-                call.begin < *at
-                    && call.end.is_none_or(|end| *at < end)
-                    && places(call).iter().any(|(p, _)| p == of)
-            };
-            matches!(call.operation, Operation::Append(_)) && losses.iter().any(lost)
-        };
-        let straddling = history.calls.iter().filter(is_straddling).map(|call| &call.key).collect();
-        Excused { history, split, removed: removed.chain(foreign.map(|(key, _)| key)).collect(), straddling }
+        Excused { history, split, removed: removed.chain(foreign.map(|(key, _)| key)).collect() }
     }
 
     /// Whether this breaks nothing that was promised.
@@ -64,12 +51,9 @@ impl<'h> Excused<'h> {
             Violation::AcknowledgedTwice { key, .. }
             | Violation::AcknowledgedLost { key, .. }
             | Violation::ReadDiffers { key, .. }
-            | Violation::ContentsDiffer { key, .. } => {
-                self.removed.contains(key) || self.straddling.contains(key)
-            }
-            Violation::ReadBadPage { key, .. } | Violation::StoredAtAnotherOrder { key, .. } => {
-                self.removed.contains(key)
-            }
+            | Violation::ContentsDiffer { key, .. }
+            | Violation::ReadBadPage { key, .. }
+            | Violation::StoredAtAnotherOrder { key, .. } => self.removed.contains(key),
             Violation::OffsetsGoBack { event, .. } => {
                 self.history.excuses.truncations.iter().any(|lost| lost.partition == event.partition)
             }

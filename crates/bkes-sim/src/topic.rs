@@ -23,8 +23,6 @@ pub struct Foreigners {
     pub noticed_at: u64,
     /// Events that could be read as soon as they were written: the key, where, and when.
     pub plain: Vec<(Key, Partition, u64)>,
-    /// When which partition lost its end.
-    pub losses: Vec<(Partition, u64)>,
 }
 
 impl Foreigners {
@@ -37,7 +35,6 @@ impl Foreigners {
             open: Vec::new(),
             noticed_at: 0,
             plain: Vec::new(),
-            losses: Vec::new(),
         }
     }
 
@@ -198,7 +195,6 @@ impl Foreigners {
         world.log.truncate(partition, end);
         self.written.retain(|(of, offset)| *of != partition || *offset < end.offset());
         excuses.truncations.push(Truncation { partition, from, until: u64::MAX });
-        self.losses.push((partition, world.recorder.tick()));
         world.recorder.fault_said(Fault::Truncated, || format!("{partition} from {} to {end}", marks.high));
     }
 

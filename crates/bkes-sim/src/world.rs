@@ -53,9 +53,9 @@ pub fn run(plan: &Plan, taped: bool) -> Run {
     }));
     let (calls, coverage, tape) = recording.finish();
     match ran {
-        Ok((mut history, mut findings, losses)) => {
+        Ok((mut history, mut findings)) => {
             history.calls = calls;
-            let excused = crate::excuse::Excused::of(&history, &losses);
+            let excused = crate::excuse::Excused::of(&history);
             let broken = bkes_check::check(&history).into_iter();
             let broken = broken.filter(|violation| !excused.excuses(violation));
             findings.extend(broken.map(Finding::Broken));
@@ -362,14 +362,13 @@ impl Simulation {
 
 impl Simulation {
     /// What the checker is given, but for the calls.
-    fn judge(mut self, contents: Vec<bkes_check::Content>) -> (History, Vec<Finding>, Vec<(Partition, u64)>) {
+    fn judge(mut self, contents: Vec<bkes_check::Content>) -> (History, Vec<Finding>) {
         let log = self.foreigners.log_records(&self.world.log);
         self.world.recorder.delivered(&self.world.log.fates());
         for truncation in &mut self.excuses.truncations {
             truncation.until = self.foreigners.noticed_at;
         }
-        let losses = self.foreigners.losses;
-        (History { calls: Vec::new(), log, contents, excuses: self.excuses }, self.findings, losses)
+        (History { calls: Vec::new(), log, contents, excuses: self.excuses }, self.findings)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::contract::{
     Checkpoint, Counters, Durability, Fingerprint, Head, Heads, Loaded, NewEvent, ReadPart, Store,
-    StoreBatch, StoreError, StoreIdentity, StoredEvent,
+    StoreBatch, StoreError, StoreIdentity, StoredEvent, Unread,
 };
 use bkes_core::{
     BatchPlace, Header, Incarnation, IncarnationState, Key, Offset, OpenBatch, Order, Partition, Partitioner,
@@ -178,6 +178,7 @@ fn undecided_batches_come_back_and_are_forgotten<B: Bench>(bench: &mut B) {
         position: Position(11),
         fold_start: Position(2),
         fingerprint: Some(Fingerprint { offset: Offset(10), crc32c: u32::MAX }),
+        unread: Some(Unread { behind: Some(Fingerprint { offset: Offset(9), crc32c: 1 }), sum: u64::MAX }),
         cut: true,
         counters: Counters { events: 1, void: 2, foreign: 3, split: 4, skipped: u64::MAX },
     };

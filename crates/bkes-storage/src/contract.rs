@@ -52,13 +52,22 @@ pub struct NewEvent {
     pub event: StoredEvent,
 }
 
-/// What identifies the last applied record of a partition, to notice a log that was cut and written anew.
+/// What identifies a record, to notice a log that lost its end and was written anew.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fingerprint {
     /// Where that record lies.
     pub offset: Offset,
     /// CRC-32C of its key, value and headers.
     pub crc32c: u32,
+}
+
+/// Records at the end of what is applied that were applied before they were read from the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unread {
+    /// The last record before them, which was read; `None` if the first record of the fold is one of them.
+    pub behind: Option<Fingerprint>,
+    /// The sum over them of `crc32c * (2 * offset + 1)`, modulo 2^64.
+    pub sum: u64,
 }
 
 /// What was met so far in a partition. Rising counts of records.
@@ -85,6 +94,8 @@ pub struct Checkpoint {
     pub fold_start: Position,
     /// The last applied record; `None` before the first.
     pub fingerprint: Option<Fingerprint>,
+    /// Those of the applied records that were not read yet; `None` if all were.
+    pub unread: Option<Unread>,
     /// Whether the fold met the traces of a head that was cut off after BKES had written it.
     pub cut: bool,
     /// Counts of what was met.

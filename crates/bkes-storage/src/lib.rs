@@ -14,7 +14,7 @@ mod redb_store;
 
 pub use contract::{
     Checkpoint, Counters, Durability, Fingerprint, Head, Heads, Loaded, NewEvent, ReadPart, Store,
-    StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
+    StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent, Unread,
 };
 pub use memory::MemoryStore;
 pub use redb_store::{OpenError, Opened, RedbOptions, RedbStore};

@@ -62,7 +62,7 @@ impl Owner {
         if (owned.checkpoint.position.offset() != offset && !planted(Bug::FastPathAnyOffset))
             || !caught_up
             || owned.lost.is_some()
-            || owned.unconfirmed.len() >= UNCONFIRMED_MAX
+            || owned.readback.len() >= UNCONFIRMED_MAX
         {
             return false;
         }
@@ -111,9 +111,6 @@ impl Owner {
             }
             owned.lost = None;
             // The log may have lost its end and grown again: the last record that was read tells.
-            if let Some(confirmed) = owned.confirmed.take() {
-                owned.unconfirmed.push_front(confirmed);
-            }
             owned.go_back(marks.low);
             let start = owned.reading_start(marks.low);
             self.reader.assign(partition, start);
@@ -229,15 +226,8 @@ impl Owner {
         if owned.lost.is_some() {
             return;
         }
-        while let Some(known) = owned.unconfirmed.front().copied() {
-            if known.offset > record.offset {
-                break;
-            }
-            owned.unconfirmed.pop_front();
-            owned.confirmed = Some(known);
-            if known.offset < record.offset || known != fingerprint(&record) {
-                return self.diverged(record.partition, known, Some(&record));
-            }
+        if let Err(known) = owned.readback.met(&record) {
+            return self.diverged(record.partition, known, Some(&record));
         }
         let position = owned.checkpoint.position.max(most);
         if record.offset >= position.offset() || planted(Bug::AppliedAgain) {
@@ -248,9 +238,7 @@ impl Owner {
 
     fn ended(&mut self, partition: Partition, position: Position) {
         let Some(owned) = self.partitions.get_mut(&partition) else { return };
-        if let Some(known) =
-            owned.unconfirmed.front().copied().filter(|known| known.offset < position.offset())
-        {
+        if let Err(known) = owned.readback.ended(position) {
             return self.diverged(partition, known, None);
         }
         if position > owned.checkpoint.position && owned.lost.is_none() {
@@ -321,9 +309,9 @@ impl Owner {
         owned.checkpoint.fingerprint = Some(mark);
         owned.dirty = true;
         if fast && !planted(Bug::FastPathNotCompared) {
-            owned.unconfirmed.push_back(mark);
+            owned.readback.applied_unread(mark);
         } else {
-            owned.confirmed = Some(mark);
+            owned.readback.applied(mark);
         }
         let counters = &mut owned.checkpoint.counters;
         counters.void += applied.void_records;

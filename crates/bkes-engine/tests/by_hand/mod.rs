@@ -58,14 +58,17 @@ impl Bench {
 
     /// An engine with so many owners on a log.
     pub fn on(log: MemoryLog, owners: usize) -> Bench {
-        let store = Arc::new(OpenStore::default());
+        Bench::with(log, Arc::default(), EngineOptions { threads: owners, ..EngineOptions::default() })
+    }
+
+    /// An engine on a log and on a store that may hold something.
+    pub fn with(log: MemoryLog, store: Arc<OpenStore>, options: EngineOptions) -> Bench {
         let now = Arc::new(AtomicU64::new(1));
         let (time, names) = (Arc::clone(&now), AtomicU64::new(7));
         let surroundings = Surroundings {
             clock: Arc::new(move || time.load(Ordering::Relaxed)),
             draw: Arc::new(move || Incarnation(names.fetch_add(1, Ordering::Relaxed))),
         };
-        let options = EngineOptions { threads: owners, ..EngineOptions::default() };
         let on: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let parts =
             assemble(Arc::new(log.clone()), on, options, surroundings).expect("the engine is assembled");

@@ -3,7 +3,7 @@
 //! Decoding trusts nothing: whatever the file holds, the answer is a value or `Garbled`, never a panic.
 
 use super::blocks::Place;
-use crate::contract::{Checkpoint, Counters, Fingerprint, StoreIdentity, StoredEvent};
+use crate::contract::{Checkpoint, Counters, Fingerprint, StoreIdentity, StoredEvent, Unread};
 use bkes_core::{
     BatchPlace, Header, Incarnation, IncarnationState, Key, Offset, OpenBatch, Order, Partition, Partitioner,
     Position, Record, Stamp, TimestampMs,
@@ -321,18 +321,27 @@ pub fn get_parts(row: &[u8], key: &[u8], out: &mut Vec<Part>) -> Decoded<()> {
 
 pub fn put_checkpoint(partition: Partition, checkpoint: &Checkpoint) -> Vec<u8> {
     let mut out = vec![0; 4];
-    let Checkpoint { position, fold_start, fingerprint, cut, counters } = *checkpoint;
+    let Checkpoint { position, fold_start, fingerprint, unread, cut, counters } = *checkpoint;
+    let behind = unread.and_then(|unread| unread.behind);
     put_number(&mut out, position.0);
     put_number(&mut out, fold_start.0);
-    out.push(u8::from(cut) | if fingerprint.is_some() { 2 } else { 0 });
-    if let Some(Fingerprint { offset, crc32c }) = fingerprint {
-        put_number(&mut out, offset.0);
-        put_number(&mut out, u64::from(crc32c));
+    let flags = [cut, fingerprint.is_some(), unread.is_some(), behind.is_some()];
+    out.push(flags.into_iter().enumerate().map(|(bit, flag)| u8::from(flag) << bit).sum());
+    put_fingerprint(fingerprint, &mut out);
+    if let Some(Unread { sum, .. }) = unread {
+        put_number(&mut out, sum);
     }
+    put_fingerprint(behind, &mut out);
     let Counters { events, void, foreign, split, skipped } = counters;
     [events, void, foreign, split, skipped].into_iter().for_each(|count| put_number(&mut out, count));
     seal(&partition.0.to_le_bytes(), &mut out);
     out
+}
+
+fn put_fingerprint(fingerprint: Option<Fingerprint>, out: &mut Vec<u8>) {
+    let Some(Fingerprint { offset, crc32c }) = fingerprint else { return };
+    put_number(out, offset.0);
+    put_number(out, u64::from(crc32c));
 }
 
 pub fn get_checkpoint(partition: Partition, row: &[u8]) -> Decoded<Checkpoint> {
@@ -341,15 +350,20 @@ pub fn get_checkpoint(partition: Partition, row: &[u8]) -> Decoded<Checkpoint> {
     let position = Position(cursor.number()?);
     let fold_start = Position(cursor.number()?);
     let flags = cursor.number()?;
-    let fingerprint = match flags & 2 {
-        0 => None,
-        _ => Some(Fingerprint { offset: Offset(cursor.number()?), crc32c: cursor.small()? }),
-    };
+    let has = |bit: u64| flags & bit != 0;
+    let fingerprint = has(2).then(|| get_fingerprint(&mut cursor)).transpose()?;
+    let sum = has(4).then(|| cursor.number()).transpose()?;
+    let behind = has(8).then(|| get_fingerprint(&mut cursor)).transpose()?;
+    let unread = sum.map(|sum| Unread { behind, sum });
     let mut count = || cursor.number();
     let counters =
         Counters { events: count()?, void: count()?, foreign: count()?, split: count()?, skipped: count()? };
     cursor.end()?;
-    Ok(Checkpoint { position, fold_start, fingerprint, cut: flags & 1 == 1, counters })
+    Ok(Checkpoint { position, fold_start, fingerprint, unread, cut: has(1), counters })
+}
+
+fn get_fingerprint(cursor: &mut Cursor) -> Decoded<Fingerprint> {
+    Ok(Fingerprint { offset: Offset(cursor.number()?), crc32c: cursor.small()? })
 }
 
 fn put_record(out: &mut Vec<u8>, record: &Record) {

@@ -15,7 +15,7 @@ use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Wr
 use std::collections::HashMap;
 
 /// The format this code writes, and the only one it reads.
-pub const FORMAT: u64 = 2;
+pub const FORMAT: u64 = 3;
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const OFFSETS: TableDefinition<u32, &[u8]> = TableDefinition::new("offsets");

@@ -184,10 +184,13 @@ fn a_checkpoints_row_is_what_was_written_or_garbled() {
         let random = &mut Rng::with_seed(seed);
         let partition = Partition(random.u32(..));
         let fingerprint = Fingerprint { offset: Offset(edge(random)), crc32c: random.u32(..) };
+        let behind = Fingerprint { offset: Offset(edge(random)), crc32c: random.u32(..) };
+        let unread = Unread { behind: random.bool().then_some(behind), sum: edge(random) };
         let checkpoint = Checkpoint {
             position: Position(edge(random)),
             fold_start: Position(edge(random)),
             fingerprint: random.bool().then_some(fingerprint),
+            unread: random.bool().then_some(unread),
             cut: random.bool(),
             counters: Counters {
                 events: edge(random),

@@ -1,0 +1,245 @@
+//! What was applied before it was read: reading must meet the same records, or the log is not the one we know.
+//!
+//! The fast path applies a record of our own when its place is reported, and reading comes after. Until then its fingerprint is
+//! held here. What is held when a process dies is in its checkpoint as a sum, so that the next one reads from the last record
+//! that was *confirmed*, which reading has met, and notices a log that lost its end and grew again anywhere behind it.
+//!
+//! Invariant: no record is both applied and behind `confirmed` without being in `earlier` or in `ahead`.
+
+use super::fingerprint::fingerprint;
+use bkes_core::{Offset, Position, Record};
+use bkes_storage::{Checkpoint, Fingerprint, Unread};
+use std::collections::VecDeque;
+
+/// One partition's records that were applied and not read.
+#[derive(Default)]
+pub struct Readback {
+    /// The last record that reading met as it was applied.
+    confirmed: Option<Fingerprint>,
+    /// Whether reading has begun anew and has to meet it once more.
+    again: bool,
+    earlier: Option<Earlier>,
+    /// Applied in this run, oldest first.
+    ahead: VecDeque<Fingerprint>,
+    /// The sum over all that is behind the confirmed record.
+    sum: u64,
+}
+
+/// Records that an earlier run applied and did not read.
+struct Earlier {
+    last: Fingerprint,
+    sum: u64,
+    /// What the records not met yet must come to; `None` where the log no longer holds all of them.
+    left: Option<u64>,
+}
+
+impl Readback {
+    /// What a checkpoint says.
+    pub fn resume(checkpoint: &Checkpoint) -> Readback {
+        let Some(last) = checkpoint.fingerprint else { return Readback::default() };
+        let Some(Unread { behind, sum }) = checkpoint.unread else {
+            return Readback { confirmed: Some(last), ..Readback::default() };
+        };
+        let earlier = Some(Earlier { last, sum, left: None });
+        Readback { confirmed: behind, earlier, sum, ..Readback::default() }
+    }
+
+    /// What a checkpoint has to say.
+    pub fn unread(&self) -> Option<Unread> {
+        self.is_behind().then_some(Unread { behind: self.confirmed, sum: self.sum })
+    }
+
+    /// Whether something that was applied was not read yet.
+    pub fn is_behind(&self) -> bool {
+        self.earlier.is_some() || !self.ahead.is_empty()
+    }
+
+    /// How many records of this run were not read yet.
+    pub fn len(&self) -> usize {
+        self.ahead.len()
+    }
+
+    /// Reading begins, or begins again: where, so that everything that was not read is met, and the record before it. What the
+    /// log removed below `low` can no longer be met. `position` is behind all that was applied.
+    pub fn begin(&mut self, fold_start: Position, position: Position, low: Position) -> Position {
+        if let Some(removed) = self.earlier.take_if(|earlier| earlier.last.offset < low.offset()) {
+            self.sum = self.sum.wrapping_sub(removed.sum);
+            self.confirmed = Some(removed.last);
+        }
+        while let Some(removed) = self.ahead.pop_front_if(|ahead| ahead.offset < low.offset()) {
+            self.confirm(removed);
+        }
+        self.again = self.confirmed.is_some_and(|confirmed| confirmed.offset >= low.offset());
+        let behind = self.confirmed.map_or(fold_start, |confirmed| confirmed.offset.next());
+        if let Some(earlier) = &mut self.earlier {
+            earlier.left = (behind >= low).then_some(earlier.sum);
+        }
+        match (self.again, self.confirmed) {
+            (true, Some(confirmed)) => Position(confirmed.offset.0),
+            _ if self.earlier.is_some() => behind.max(low),
+            _ => self.ahead.front().map_or(position, |ahead| Position(ahead.offset.0)),
+        }
+    }
+
+    /// A record was applied without being read.
+    pub fn applied_unread(&mut self, mark: Fingerprint) {
+        self.sum = self.sum.wrapping_add(share(mark));
+        self.ahead.push_back(mark);
+    }
+
+    /// A record was applied when reading met it; everything before it was met.
+    pub fn applied(&mut self, mark: Fingerprint) {
+        self.confirmed = Some(mark);
+    }
+
+    /// Reading met this record. Fails with the record that should have been there, if it is another one.
+    pub fn met(&mut self, record: &Record) -> Result<(), Fingerprint> {
+        if self.again
+            && let Some(confirmed) = self.confirmed
+        {
+            if record.offset < confirmed.offset {
+                return Ok(());
+            }
+            self.again = false;
+            if fingerprint(record) != confirmed {
+                return Err(confirmed);
+            }
+            return Ok(());
+        }
+        if let Some(earlier) = &mut self.earlier {
+            let mark = fingerprint(record);
+            earlier.left = earlier.left.map(|left| left.wrapping_sub(share(mark)));
+            if mark.offset < earlier.last.offset {
+                return Ok(());
+            }
+            if mark != earlier.last || earlier.left.is_some_and(|left| left != 0) {
+                return Err(earlier.last);
+            }
+            self.sum = self.sum.wrapping_sub(earlier.sum);
+            self.confirmed = Some(mark);
+            self.earlier = None;
+            return Ok(());
+        }
+        let Some(known) = self.ahead.pop_front_if(|known| known.offset <= record.offset) else {
+            return Ok(());
+        };
+        self.confirm(known);
+        if known == fingerprint(record) { Ok(()) } else { Err(known) }
+    }
+
+    /// Reading came to the end of the log, or past what holds no records, without meeting anything below `position`. Fails with
+    /// a record that should have been met.
+    pub fn ended(&self, position: Position) -> Result<(), Fingerprint> {
+        let again = self.confirmed.filter(|_| self.again);
+        let next = again.or(self.earlier.as_ref().map(|earlier| earlier.last));
+        let next = next.or(self.ahead.front().copied());
+        next.filter(|known| known.offset < position.offset()).map_or(Ok(()), Err)
+    }
+
+    fn confirm(&mut self, known: Fingerprint) {
+        self.sum = self.sum.wrapping_sub(share(known));
+        self.confirmed = Some(known);
+    }
+}
+
+/// What a record gives to the sum: its checksum, times an odd number that depends on its offset.
+fn share(mark: Fingerprint) -> u64 {
+    let Offset(offset) = mark.offset;
+    u64::from(mark.crc32c).wrapping_mul(offset.wrapping_mul(2).wrapping_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bkes_core::Partition;
+    use bytes::Bytes;
+
+    fn record(offset: u64, value: u8) -> Record {
+        let (partition, offset, value) = (Partition(0), Offset(offset), Some(Bytes::from(vec![value])));
+        Record {
+            partition,
+            offset,
+            timestamp: None,
+            key: Some(Bytes::from_static(b"key")),
+            value,
+            headers: vec![],
+        }
+    }
+
+    /// Reads a log from where `readback` wants it, and says what it met instead, if anything.
+    fn read_all(
+        readback: &mut Readback,
+        checkpoint: &Checkpoint,
+        log: &[Record],
+        low: u64,
+    ) -> Result<(), Fingerprint> {
+        let start = readback.begin(checkpoint.fold_start, checkpoint.position, Position(low));
+        for record in log.iter().filter(|record| record.offset >= start.offset()) {
+            if record.offset < checkpoint.position.offset() {
+                readback.met(record)?;
+            }
+        }
+        readback.ended(checkpoint.position)
+    }
+
+    /// A log with gaps, applied up to the end, with its first records read and the rest not; an earlier run's checkpoint may lie in
+    /// the middle of the unread ones.
+    fn applied(random: &mut fastrand::Rng, log: &[Record]) -> (Checkpoint, Readback, usize) {
+        let read = random.usize(..=log.len());
+        let crash = random.usize(read..=log.len());
+        let (mut readback, mut checkpoint) = (Readback::default(), Checkpoint::default());
+        for (index, record) in log.iter().enumerate() {
+            if index == crash {
+                readback = Readback::resume(&checkpoint);
+                let _ = readback.begin(checkpoint.fold_start, checkpoint.position, Position(0));
+            }
+            let mark = fingerprint(record);
+            if index < read {
+                readback.applied(mark)
+            } else {
+                readback.applied_unread(mark)
+            }
+            checkpoint.position = record.offset.next();
+            checkpoint.fingerprint = Some(mark);
+            checkpoint.unread = readback.unread();
+        }
+        (checkpoint, readback, read)
+    }
+
+    #[test]
+    fn a_change_of_anything_that_was_not_read_is_noticed_and_nothing_else_is() {
+        for seed in 0..20_000 {
+            let random = &mut fastrand::Rng::with_seed(seed);
+            let mut offset = 0;
+            let log: Vec<Record> = (0..random.usize(1..8))
+                .map(|_| {
+                    offset += random.u64(1..3);
+                    record(offset, random.u8(..))
+                })
+                .collect();
+            let (checkpoint, mut running, read) = applied(random, &log);
+            let mut resumed = Readback::resume(&checkpoint);
+            let mut other = log.clone();
+            // The record before the unread ones counts too: where the log lost more, it is another one.
+            let changed = random.usize(read.saturating_sub(1)..log.len());
+            match random.bool() {
+                true => other[changed].value = None,
+                false => drop(other.remove(changed)),
+            }
+            assert!(read_all(&mut resumed, &checkpoint, &other, 0).is_err(), "seed {seed}");
+            assert!(read_all(&mut running, &checkpoint, &other, 0).is_err(), "seed {seed}");
+
+            let (checkpoint, mut running, _) = applied(random, &log);
+            let mut resumed = Readback::resume(&checkpoint);
+            // What retention removed cannot be compared, and everything else still is.
+            let low = random.u64(..=offset + 1);
+            for readback in [&mut resumed, &mut running] {
+                for _ in 0..2 {
+                    assert_eq!(read_all(readback, &checkpoint, &log, low), Ok(()), "seed {seed}");
+                }
+                assert_eq!(readback.unread(), None, "seed {seed}: everything was read");
+                assert_eq!(readback.confirmed, checkpoint.fingerprint, "seed {seed}");
+            }
+        }
+    }
+}
