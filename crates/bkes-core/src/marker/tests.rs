@@ -23,6 +23,15 @@ fn marked(number: u64, order: u64, place: Option<(u32, u32)>) -> RecordClass {
 }
 
 #[test]
+fn the_longest_marker_takes_just_the_room_that_is_made_for_it() {
+    let marker = Marker { stamp: stamp(u64::MAX, Some((1000, 1000))), order: Order(u64::MAX - 1) };
+    let headers = marker.headers();
+    let bytes: usize = headers.iter().map(|header| header.value.as_ref().map_or(0, Bytes::len)).sum();
+    assert_eq!(bytes, MARKER_TEXT_BYTES_MAX);
+    assert_eq!(classify(&headers), RecordClass::Marked(marker));
+}
+
+#[test]
 fn headers_are_classified_as_the_format_says() {
     let b = |rest: &str| format!("1;{INCARNATION};{rest}");
     let one = |bkes: &str, order: &str| classify(&headers(&[("order", Some(order)), ("bkes", Some(bkes))]));
