@@ -144,11 +144,14 @@ fn only_the_report_of_its_last_member_puts_a_batch_in_doubt() {
     };
     stored(&mut sequencer, 1, 10);
     assert_eq!(sequencer.deadline(), None, "the others may be on their way for as long as the log lets them");
+    assert!(!sequencer.in_doubt());
     stored(&mut sequencer, 2, 11);
     assert_eq!(sequencer.deadline(), Some(TAIL_WAIT_MS), "reading must reach it now");
+    assert!(sequencer.in_doubt());
     let decision = Decision::AcceptedBatch { first: Order(3), records: Vec::new() };
     sequencer.applied(member(number, 2, 2), &decision, &mut ended);
     assert_eq!((outcomes(&ended), sequencer.in_flight()), (vec![("a", &Outcome::Accepted)], 0));
+    assert!(!sequencer.in_doubt());
 }
 
 #[test]
