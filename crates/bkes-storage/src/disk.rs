@@ -4,9 +4,11 @@
 //! system is what [`crate::RedbStore::open`] uses; [`SimulatedDisk`] does to a store what real disks do, on demand. Neither
 //! knows what the bytes mean.
 
+mod checked;
 mod directory;
 mod simulated;
 
+pub(crate) use checked::{Checked, Kind};
 pub(crate) use directory::Directory;
 #[cfg(test)]
 pub(crate) use directory::FILE;

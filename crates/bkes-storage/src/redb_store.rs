@@ -15,7 +15,7 @@ use crate::contract::{
     Durability, Heads, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
     StoredEvent,
 };
-use crate::disk::{Claim, Directory, Disk};
+use crate::disk::{Claim, Directory, Disk, Kind};
 use backend::{Backend, FileUse};
 use bkes_core::Key;
 use fragile::Fragile;
@@ -344,7 +344,8 @@ impl Store for RedbStore {
         let file_use = self.file_use();
         let closed = guarded(move || {
             check_writable(&file_use)?;
-            let transaction = database.begin_write()?;
+            let mut transaction = database.begin_write()?;
+            transaction.set_quick_repair(true);
             transaction.commit()?;
             // A reader that is still at work closes the file when it is done.
             if let Ok(database) = Arc::try_unwrap(database) {
@@ -366,14 +367,20 @@ enum FileState {
 }
 
 fn open_file(disk: &dyn Disk, cache_bytes: usize, file_use: &FileUse) -> Result<FileState, Failure> {
-    let backend = Backend::open(disk, file_use).map_err(|error| Failure::Redb(redb::Error::Io(error)))?;
+    let opened = Backend::open(disk, file_use).map_err(|error| Failure::Redb(redb::Error::Io(error)))?;
+    let backend = match opened {
+        (backend, Kind::Checked) => backend,
+        (_, Kind::Bare) => return Ok(FileState::OtherFormat(schema::BARE_FORMAT)),
+        (_, Kind::Other) => return Err(Failure::Garbled("it does not begin as a store does".into())),
+    };
     let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(backend)?;
     let found = schema::format(&schema::begin_read(&database)?)?;
     match found {
         Some(schema::FORMAT) => {}
         Some(found) => return Ok(FileState::OtherFormat(found)),
         None => {
-            let transaction = database.begin_write()?;
+            let mut transaction = database.begin_write()?;
+            transaction.set_quick_repair(true);
             schema::create(&transaction)?;
             transaction.commit()?;
         }

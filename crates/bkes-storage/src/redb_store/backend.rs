@@ -1,11 +1,11 @@
 //! A file of a [`Disk`] as redb wants it.
 //!
-//! Two things differ from a plain file. After a failed write nothing reaches the file any more, as if the machine had crashed
+//! Three things differ from a plain file. Its blocks are [`Checked`]. After a failed write nothing reaches the file any more, as if the machine had crashed
 //! there, and redb goes on in memory: to redb any error is the end of reading too, and reads have to go on while a disk is
 //! full. [`FileUse`] tells the store, which refuses to write until the file is opened anew. And redb's own locks are not
 //! used: the disk is claimed by one store, which does not open the file again while a reader still works on it.
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Checked, Disk, DiskFile, Kind};
 use redb::StorageBackend;
 use std::collections::HashMap;
 use std::io;
@@ -53,7 +53,7 @@ pub struct Backend {
 
 impl Backend {
     /// Opens the file once nobody has it open any more.
-    pub fn open(disk: &dyn Disk, file_use: &FileUse) -> io::Result<Backend> {
+    pub fn open(disk: &dyn Disk, file_use: &FileUse) -> io::Result<(Backend, Kind)> {
         let mut waits = 0;
         while file_use.0.open.load(Ordering::Acquire) {
             if waits == READERS_WAITS_MAX {
@@ -65,10 +65,11 @@ impl Backend {
             thread::sleep(READERS_WAIT);
             waits += 1;
         }
-        let file = disk.open()?;
+        let (file, kind) = Checked::new(disk.open()?)?;
         file_use.0.open.store(true, Ordering::Release);
         file_use.0.failed.store(false, Ordering::Release);
-        Ok(Backend { file, file_use: file_use.clone(), beyond: Mutex::default() })
+        let backend = Backend { file: Box::new(file), file_use: file_use.clone(), beyond: Mutex::default() };
+        Ok((backend, kind))
     }
 
     /// Changes the file, or what stands for it once a change has failed.

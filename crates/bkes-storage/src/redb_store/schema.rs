@@ -17,6 +17,9 @@ use std::collections::HashMap;
 /// The format this code writes, and the only one it reads.
 pub const FORMAT: u64 = 3;
 
+/// The last format whose file was one of redb, without sums beside its blocks.
+pub const BARE_FORMAT: u64 = 2;
+
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const OFFSETS: TableDefinition<u32, &[u8]> = TableDefinition::new("offsets");
 const INCARNATIONS: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("incarnations");

@@ -157,10 +157,16 @@ fn a_second_process_on_the_same_directory_is_refused() {
 
 #[test]
 fn a_file_of_an_older_or_newer_format_is_refused_and_left_as_it_is() {
-    for format in [schema::FORMAT - 1, schema::FORMAT + 1] {
+    for format in [schema::BARE_FORMAT, schema::FORMAT + 1] {
         let directory = TempDir::new().expect("a directory");
         let file = directory.path().join(FILE);
-        let database = Database::create(&file).expect("a file");
+        let database = if format == schema::BARE_FORMAT {
+            Database::create(&file).expect("a file")
+        } else {
+            let disk = Directory(directory.path().into());
+            let (backend, _) = Backend::open(&disk, &FileUse::default()).expect("a file");
+            Builder::new().create_with_backend(backend).expect("a database")
+        };
         let transaction = database.begin_write().expect("a transaction");
         let meta: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("meta");
         let row = format.to_le_bytes();
