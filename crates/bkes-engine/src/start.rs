@@ -28,18 +28,23 @@ pub fn identity_of(topic: &LogIdentity, placing: Placing) -> StoreIdentity {
     }
 }
 
-/// Checks that `log` and `store` belong together, and binds a new store to the log.
+/// Checks that `log` and `store` belong together, and binds a new store to the log. A damaged store is begun anew, whether it
+/// is reading or writing that meets the damage.
 pub fn check(log: &dyn Log, store: &dyn Store, options: &EngineOptions) -> Result<Checked, StartError> {
-    let topic = log.identity()?;
-    let count = log.partition_count()?;
-    let loaded = match store.load() {
-        Err(StoreError::Damaged { detail }) => {
+    match check_once(log, store, options) {
+        Err(StartError::Store(StoreError::Damaged { detail })) => {
             tracing::error!("the store is damaged and is rebuilt from the log: {detail}");
             store.reset()?;
-            store.load()?
+            check_once(log, store, options)
         }
-        loaded => loaded?,
-    };
+        checked => checked,
+    }
+}
+
+fn check_once(log: &dyn Log, store: &dyn Store, options: &EngineOptions) -> Result<Checked, StartError> {
+    let topic = log.identity()?;
+    let count = log.partition_count()?;
+    let loaded = store.load()?;
     let mut placing = Placing { partitions: count, partitioner: options.partitioner };
     if let Some(stored) = &loaded.identity {
         check_identity(stored, &topic)?;
