@@ -34,6 +34,9 @@ pub struct EngineOptions {
     pub overlay_bytes_max: usize,
     /// Appends to cut partitions are allowed.
     pub allow_cut: bool,
+    /// Reading gathers from so many appends of an owner in half a second on, while nobody else writes: it costs broker and
+    /// instance far less, and the first event of another writer after that is seen up to 20 ms later.
+    pub gather_from: u32,
 }
 
 impl Default for EngineOptions {
@@ -45,6 +48,7 @@ impl Default for EngineOptions {
             appends_max: 10_000,
             overlay_bytes_max: 32 * 1024 * 1024,
             allow_cut: false,
+            gather_from: 50,
         }
     }
 }

@@ -31,6 +31,9 @@ pub const GATHER_MS_MAX: u64 = 20;
 /// them only confirms that; so one wake of the owner in three is saved, and another writer's event is seen this much later.
 pub const PATIENCE: Duration = Duration::from_millis(5);
 
+/// How long nobody else must have written before the reader gathers. A change of the pace costs a seek in every partition.
+pub const PACE_WINDOW_MS: u64 = 500;
+
 /// Records applied by the fast path that reading has not confirmed yet, per partition. Above it appends wait for tailing.
 pub const UNCONFIRMED_MAX: usize = 100_000;
 

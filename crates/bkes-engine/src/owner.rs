@@ -10,10 +10,12 @@
 mod append;
 mod fingerprint;
 mod gather;
+mod pacing;
 mod readback;
 mod tail;
 
 use self::gather::Gathered;
+use self::pacing::Pacing;
 use self::readback::Readback;
 use crate::api::{AppendError, AppendRequest, Appended, Unready};
 use crate::board::{Board, PartitionBoard};
@@ -231,6 +233,7 @@ pub struct Owner {
     /// Appends that are not sent yet, by the partition their key hashes to.
     gathered: BTreeMap<Partition, Gathered>,
     next_token: Token,
+    pacing: Pacing,
     /// What foreign records of this step say about their writers' partitioner.
     evidence: PartitionerEvidence,
     /// Reading rests until then, after the store could not be asked.
@@ -264,6 +267,7 @@ impl Owner {
         let appender = context.log.appender(inbox.waker())?;
         let reused = Incarnation(index as u64);
         let incarnation = if planted(Bug::IncarnationReused) { reused } else { (context.draw)() };
+        let gather_from = context.options.gather_from;
         let boards: Vec<Arc<PartitionBoard>> = context.board.partitions().clone();
         let mut owner = Owner {
             context,
@@ -278,6 +282,7 @@ impl Owner {
             sent: HashMap::new(),
             gathered: BTreeMap::new(),
             next_token: 0,
+            pacing: Pacing::new(gather_from),
             evidence: PartitionerEvidence::default(),
             read_retry_at: 0,
             epoch: 0,
@@ -303,6 +308,7 @@ impl Owner {
         self.keep_appender(now);
         self.tick(now);
         self.flush();
+        self.keep_pace(now);
         self.after_step(now, busy)
     }
 
@@ -398,10 +404,26 @@ impl Owner {
     /// Whether what is fetched can wait: everything was read once, nobody waits for reading, and what comes next is, as far as is
     /// known, what was applied already.
     pub fn is_patient(&self) -> bool {
-        let is_waited_for =
-            |owned: &Owned| !owned.board.is_caught_up(self.epoch) || owned.sequencer.in_doubt();
-        self.partitions.values().any(|owned| owned.readback.is_behind())
-            && !self.partitions.values().any(is_waited_for)
+        self.partitions.values().any(|owned| owned.readback.is_behind()) && !self.is_reading_urgent()
+    }
+
+    /// Whether something waits for reading.
+    fn is_reading_urgent(&self) -> bool {
+        let waits = |owned: &Owned| {
+            !owned.board.is_caught_up(self.epoch) || owned.sequencer.in_doubt() || owned.lost.is_some()
+        };
+        self.partitions.values().any(waits)
+    }
+
+    /// Has the reader gather, or be prompt. One that begins anew does so before what was not read back.
+    fn keep_pace(&mut self, now: NowMs) {
+        let pace = self.pacing.next(now, self.is_reading_urgent());
+        if self.reader.set_pace(pace) {
+            for (partition, owned) in self.partitions.iter_mut().filter(|(_, owned)| owned.lost.is_none()) {
+                let low = Position(owned.board.low.load(Ordering::Acquire));
+                self.reader.assign(*partition, owned.reading_start(low));
+            }
+        }
     }
 
     /// Whether reading has to wait for the writer: all of what is not committed is bounded, and so is one transaction.
@@ -503,7 +525,13 @@ impl Owner {
         let retry = self.appender.is_none().then_some(self.appender_retry_at);
         let read = (self.read_retry_at > now).then_some(self.read_retry_at);
         OwnerStep::Idle(
-            doubts.chain(self.stopping).chain(retry).chain(read).chain(self.launch_deadline()).min(),
+            doubts
+                .chain(self.stopping)
+                .chain(retry)
+                .chain(read)
+                .chain(self.launch_deadline())
+                .chain(self.pacing.deadline())
+                .min(),
         )
     }
 

@@ -175,11 +175,14 @@ impl Log for KafkaLog {
     }
 
     fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
-        let properties = options::consumer(&self.options, true);
-        let sink = Arc::new(Sink::waking(waker));
-        let client = Client::new(Kind::Consumer, &self.options.topic, &properties, sink);
-        let client = client.map_err(|detail| LogError::Failed { detail })?;
-        Ok(Box::new(KafkaReader::new(client)))
+        let options = self.options.clone();
+        let make = move |pace| {
+            let properties = options::reader(&options, pace);
+            let sink = Arc::new(Sink::waking(waker.clone()));
+            Client::new(Kind::Consumer, &options.topic, &properties, sink)
+        };
+        let reader = KafkaReader::new(Box::new(make)).map_err(|detail| LogError::Failed { detail })?;
+        Ok(Box::new(reader))
     }
 
     fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {

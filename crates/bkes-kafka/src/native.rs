@@ -187,6 +187,20 @@ impl Client {
         }
     }
 
+    /// Stops reading these partitions; what was fetched of them and not taken may still come.
+    pub fn unassign<'p>(&self, partitions: impl IntoIterator<Item = &'p Partition>) {
+        // SAFETY: the list is ours, made and destroyed here; the call copies it.
+        unsafe {
+            let list = sys::rd_kafka_topic_partition_list_new(1);
+            for partition in partitions {
+                sys::rd_kafka_topic_partition_list_add(list, self.topic.as_ptr(), partition.0 as i32);
+            }
+            // It fails only for partitions that are not assigned, which is what is wanted.
+            drop(error_text(sys::rd_kafka_incremental_unassign(self.handle, list)));
+            sys::rd_kafka_topic_partition_list_destroy(list);
+        }
+    }
+
     /// Moves what was fetched to `out`: contents are copied into one allocation for the batch.
     pub fn fetch(&self, messages_max: usize, scratch: &mut Scratch, out: &mut Vec<ReadEvent>) {
         let scratch = &mut scratch.0;

@@ -1,5 +1,7 @@
 //! What a user may set, what is set for safety and speed, and why some things are never passed through.
 
+use bkes_log::Pace;
+
 /// How to reach a topic.
 #[derive(Clone, Debug)]
 pub struct KafkaOptions {
@@ -37,6 +39,11 @@ pub const RECORD_OVERHEAD_BYTES: u64 = 256;
 
 /// Fetched and not polled, in KiB, over all partitions of a reader: small, so that memory does not grow with the topic.
 const FETCH_QUEUE_KBYTES: &str = "4096";
+
+/// At the gathering pace a broker answers a fetch when there is this much, or after this long: fifty fetches a second at most
+/// while little comes, instead of one for each record.
+const GATHERING_BYTES: &str = "1000000";
+const GATHERING_WAIT_MS: &str = "20";
 
 /// Why a property is not passed through; `None` when it may be.
 pub fn forbidden_property(name: &str, value: &str) -> Option<&'static str> {
@@ -116,6 +123,16 @@ pub fn consumer(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> 
         ("auto.offset.reset", "error".to_owned()),
         ("check.crcs", "true".to_owned()),
     ]);
+    all
+}
+
+/// The properties of a consumer that reads what was committed at this pace.
+pub fn reader(options: &KafkaOptions, pace: Pace) -> Vec<(&str, String)> {
+    let mut all = consumer(options, true);
+    if pace == Pace::Gathering {
+        all.push(("fetch.wait.max.ms", GATHERING_WAIT_MS.to_owned()));
+        all.push(("fetch.min.bytes", GATHERING_BYTES.to_owned()));
+    }
     all
 }
 

@@ -132,11 +132,27 @@ pub enum ReadFailure {
     },
 }
 
+/// How soon a reader gives what is new in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Pace {
+    /// At once.
+    #[default]
+    Prompt,
+    /// Much at a time and some milliseconds later: for a reader that only confirms what is known.
+    Gathering,
+}
+
 /// The reading half. It reads committed records only, each partition in offset order.
 pub trait LogReader: Send {
     /// Reads `partition` from `from` on; on a partition that is assigned already it seeks. Does not block; what goes wrong
     /// comes out of [`poll`](Self::poll).
     fn assign(&mut self, partition: Partition, from: Position);
+
+    /// Changes the pace where the log has more than one. Says whether nothing is assigned any more: then every partition is to
+    /// be assigned again.
+    fn set_pace(&mut self, _pace: Pace) -> bool {
+        false
+    }
 
     /// Moves up to `records_max` events that are there to the end of `out`, without blocking. The waker is called whenever
     /// there may be more. What is fetched and not polled is bounded.

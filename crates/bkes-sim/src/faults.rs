@@ -68,6 +68,8 @@ faults! {
     QuestionFails = "question-fails",
     /// Records are handed over in small portions, or not now.
     ReadSlow = "read-slow",
+    /// Reading gathers, because all that comes is the instance's own.
+    ReadGathered = "read-gathered",
     /// Somebody else gets the processor in the middle of a step.
     Interleaved = "interleaved",
     /// Somebody who does not know BKES writes an event.

@@ -310,6 +310,7 @@ fn options(plan: &Plan) -> EngineOptions {
     if plan.may(Fault::QueueFull) {
         options.appends_max = random.usize(2..6);
     }
+    options.gather_from = if plan.may(Fault::ReadGathered) { random.u32(1..4) } else { u32::MAX };
     if plan.may(Fault::OverlayFull) {
         options.overlay_bytes_max = random.usize(1_000..6_000);
     }

@@ -8,13 +8,16 @@ use crate::stage::{Stage, locked};
 use bkes_core::{Partition, Position};
 use bkes_log::memory::MemoryLog;
 use bkes_log::{
-    AppenderState, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, ReadEvent, Report,
+    AppenderState, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, Pace, ReadEvent, Report,
     SendError, Token, Waker, Watermarks,
 };
 use fastrand::Rng;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+
+/// About as often a reader that gathers has nothing before it has something.
+const GATHERED_POLLS: usize = 20;
 
 /// How likely each trouble is, in 1,000.
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,7 +123,7 @@ impl Log for LinkedLog {
 
     fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
         let inner = self.0.log.reader(waker.clone())?;
-        Ok(Box::new(LinkedReader { link: Arc::clone(&self.0), inner, waker }))
+        Ok(Box::new(LinkedReader { link: Arc::clone(&self.0), inner, waker, pace: Pace::Prompt }))
     }
 
     fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
@@ -133,6 +136,7 @@ struct LinkedReader {
     link: Arc<Link>,
     inner: Box<dyn LogReader>,
     waker: Waker,
+    pace: Pace,
 }
 
 impl LogReader for LinkedReader {
@@ -140,9 +144,21 @@ impl LogReader for LinkedReader {
         self.inner.assign(partition, from);
     }
 
+    fn set_pace(&mut self, pace: Pace) -> bool {
+        let changed = pace != self.pace;
+        self.pace = pace;
+        if changed && pace == Pace::Gathering {
+            self.link.stage.recorder.fault(Fault::ReadGathered);
+        }
+        changed
+    }
+
     fn poll(&mut self, records_max: usize, out: &mut Vec<ReadEvent>) {
         if self.link.is_away() {
             return;
+        }
+        if self.pace == Pace::Gathering && self.link.few(GATHERED_POLLS) > 0 {
+            return self.waker.wake();
         }
         if !self.link.falls(|rates| rates.slow, Fault::ReadSlow) {
             return self.inner.poll(records_max, out);

@@ -313,6 +313,8 @@ impl Owner {
         } else {
             owned.readback.applied(mark);
         }
+        let is_ours = applied.stamp.is_some_and(|stamp| stamp.incarnation == self.incarnation);
+        self.pacing.applied(is_ours);
         let counters = &mut owned.checkpoint.counters;
         counters.void += applied.void_records;
         if applied.cut && !owned.checkpoint.cut {
