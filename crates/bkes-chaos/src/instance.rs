@@ -1,5 +1,6 @@
 //! One instance: a process with a data directory and a port of its own, and everything that can be done to it.
 
+use crate::memory::{self, Peak};
 use crate::proxy::Proxy;
 use anyhow::{Context, bail};
 use bkes_check::InstanceId;
@@ -9,6 +10,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -57,6 +59,8 @@ pub struct Instance {
     pub proxy: Proxy,
     log: PathBuf,
     process: Mutex<Option<Process>>,
+    /// The most memory that any of its lives took; 0 when it was never told.
+    peak_bytes: AtomicU64,
 }
 
 struct Process {
@@ -70,7 +74,7 @@ impl Instance {
         fs::create_dir_all(&start.data)?;
         let log = start.data.with_extension("log");
         let proxy = Proxy::start(0, start.port).await?;
-        Ok(Instance { id, start, proxy, log, process: Mutex::new(None) })
+        Ok(Instance { id, start, proxy, log, process: Mutex::new(None), peak_bytes: AtomicU64::new(0) })
     }
 
     /// Starts the process.
@@ -121,6 +125,7 @@ impl Instance {
     /// Kills it; whether it ran.
     pub fn kill(&self) -> anyhow::Result<bool> {
         let Some(mut process) = self.process().take() else { return Ok(false) };
+        self.note_memory(&process);
         let ended = process.ended()?;
         process.child.kill()?;
         process.child.wait()?;
@@ -138,6 +143,7 @@ impl Instance {
         }
         let began = Instant::now();
         let status = loop {
+            self.note_memory(&process);
             if let Some(status) = process.ended()? {
                 break status;
             }
@@ -183,6 +189,22 @@ impl Instance {
         match status.code() {
             Some(REFUSES_DATA) if was_full => Ok(true),
             _ => self.was_not_expected(Some(status)).map(|()| false),
+        }
+    }
+
+    /// The most memory that any of its lives took, up to now.
+    pub fn memory(&self) -> Peak {
+        if let Some(process) = self.process().as_ref() {
+            self.note_memory(process);
+        }
+        let bytes = Some(self.peak_bytes.load(Ordering::Acquire)).filter(|bytes| *bytes > 0);
+        Peak { instance: Some(self.id), bytes }
+    }
+
+    /// The system keeps the high-water mark of a process as long as it lives.
+    fn note_memory(&self, process: &Process) {
+        if let Some(bytes) = memory::peak_bytes(process.child.id()) {
+            self.peak_bytes.fetch_max(bytes, Ordering::AcqRel);
         }
     }
 

@@ -13,6 +13,7 @@ mod faults;
 mod foreign;
 mod instance;
 mod load;
+mod memory;
 mod nemesis;
 mod proxy;
 mod run;

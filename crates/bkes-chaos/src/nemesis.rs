@@ -127,23 +127,33 @@ async fn node(arena: &Arena, fault: Fault, random: &mut Rng) -> anyhow::Result<b
     arena.diary.write(format_args!("it is node {number}"));
     let say = |word, number| tokio::task::block_in_place(|| command(&arena.control, word, number));
     let followers = || (1..=arena.nodes).filter(|other| *other != number);
+    let mut happened = true;
     match fault {
         Fault::LeaderLost => {
             followers().try_for_each(|follower| say("pause", follower))?;
             pause(random, 100..1_500).await;
             say("kill", number)?;
             followers().try_for_each(|follower| say("resume", follower))?;
+            let successor =
+                tokio::task::block_in_place(|| topic::successor(brokers, name, partition, number));
+            match successor {
+                Some(node) => arena.diary.write(format_args!("node {node} leads now")),
+                None => {
+                    arena.diary.write("nobody else took the lead");
+                    happened = false;
+                }
+            }
         }
         Fault::NodeKilled => say("kill", number)?,
         Fault::NodePaused => say("pause", number)?,
         _ => say("stop", number)?,
     }
-    // A leader that is gone is replaced after three seconds; one that has lost its followers comes back after that.
-    pause(random, if fault == Fault::LeaderLost { 4_000..7_000 } else { 200..6_000 }).await;
+    // A leader that is gone is replaced after three seconds; one that is lost was waited for until it was.
+    pause(random, if fault == Fault::LeaderLost { 200..2_000 } else { 200..6_000 }).await;
     say(if fault == Fault::NodePaused { "resume" } else { "start" }, number)?;
     // Some time in which work gets done: of a single node, nobody takes the place.
     pause(random, if arena.nodes == 1 { 4_000..9_000 } else { 1_000..4_000 }).await;
-    Ok(true)
+    Ok(happened)
 }
 
 /// Something happens to connections.

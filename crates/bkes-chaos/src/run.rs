@@ -8,6 +8,7 @@ use crate::faults::{Diary, Fault};
 use crate::foreign::Foreign;
 use crate::instance::{Instance, Kind, Start};
 use crate::load::Client;
+use crate::memory::Peak;
 use crate::nemesis::{self, Arena};
 use crate::proxy::Proxy;
 use crate::summary::{self, Ended};
@@ -86,7 +87,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<bool> {
         calls.len()
     );
 
-    let (history, ready_after) = finish(&args, &arena, calls).await?;
+    let (history, ready_after, rebuilt) = finish(&args, &arena, calls).await?;
+    let memory = arena.instances.iter().map(Instance::memory).chain([rebuilt]).collect();
     let began = Instant::now();
     let violations = bkes_check::check(&history);
     let checked_in = began.elapsed();
@@ -98,7 +100,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<bool> {
             arena.diary.found(format_args!("{}: {line}", instance.id));
         }
     }
-    let passed = summary::print(&args, &arena, Ended { history, violations, ready_after, checked_in })?;
+    let passed =
+        summary::print(&args, &arena, Ended { history, violations, ready_after, checked_in, memory })?;
     drop(arena);
     if passed {
         fs::remove_dir_all(&args.folder).with_context(|| args.folder.display().to_string())?;
@@ -179,8 +182,13 @@ async fn heal(arena: &Arena) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits for everyone and reads everything: the history, and how long the slowest instance took to be ready.
-async fn finish(args: &RunArgs, arena: &Arena, calls: Vec<Call>) -> anyhow::Result<(History, Duration)> {
+/// Waits for everyone and reads everything: the history, how long the slowest instance took to be ready, and the memory of the
+/// one that was built from nothing.
+async fn finish(
+    args: &RunArgs,
+    arena: &Arena,
+    calls: Vec<Call>,
+) -> anyhow::Result<(History, Duration, Peak)> {
     let diary = &arena.diary;
     let sentinels = tokio::task::block_in_place(|| arena.foreign.sentinels())?;
     let topic = &arena.foreign.topic;
@@ -218,7 +226,8 @@ async fn finish(args: &RunArgs, arena: &Arena, calls: Vec<Call>) -> anyhow::Resu
         Err(error) => diary.found(format_args!("{error:#}")),
     }
     keep(ending::content(&rebuilt, ContentOf::Rebuilt, &keys).await, diary, &mut contents);
-    Ok((History { calls, log, contents, excuses: Excuses::default() }, slowest))
+    let memory = Peak { instance: None, ..rebuilt.memory() };
+    Ok((History { calls, log, contents, excuses: Excuses::default() }, slowest, memory))
 }
 
 async fn rebuilt(args: &RunArgs, arena: &Arena) -> anyhow::Result<Instance> {

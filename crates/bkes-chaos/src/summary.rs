@@ -2,6 +2,7 @@
 
 use crate::RunArgs;
 use crate::faults::Fault;
+use crate::memory::Peak;
 use crate::nemesis::Arena;
 use bkes_check::{AppendOutcome, History, Operation, ReadOutcome, Violation};
 use std::collections::BTreeMap;
@@ -26,11 +27,13 @@ pub struct Ended {
     pub ready_after: Duration,
     /// How long the checker took.
     pub checked_in: Duration,
+    /// The most memory that each instance took.
+    pub memory: Vec<Peak>,
 }
 
 /// Prints everything and says whether the run passed.
 pub fn print(args: &RunArgs, arena: &Arc<Arena>, ended: Ended) -> anyhow::Result<bool> {
-    let Ended { history, violations, ready_after, checked_in } = ended;
+    let Ended { history, violations, ready_after, checked_in, memory } = ended;
     let mut findings = arena.diary.take_findings();
     println!("\nfaults");
     for fault in Fault::groups(args.nodes()).into_iter().flatten() {
@@ -48,6 +51,11 @@ pub fn print(args: &RunArgs, arena: &Arc<Arena>, ended: Ended) -> anyhow::Result
     println!("calls");
     for (outcome, count) in &counts {
         println!("{count:>9}  {outcome}");
+    }
+    println!("memory, the most of any life");
+    for peak in &memory {
+        println!("{peak}");
+        findings.extend(peak.finding());
     }
     if counts.get("append acknowledged").is_none_or(|count| *count == 0) {
         findings.push("not one append was acknowledged".to_owned());

@@ -12,6 +12,10 @@ use rdkafka::{Offset as From, TopicPartitionList};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+/// A leader that was lost has a successor within this time: three seconds until it counts as dead, as long again until a new
+/// controller is elected where it was that too, and patience.
+const SUCCESSOR_MAX: Duration = Duration::from_secs(15);
+
 /// Reading everything may take this long.
 const READ_MAX: Duration = Duration::from_secs(120);
 
@@ -67,4 +71,17 @@ pub fn leader(brokers: &str, topic: &str, partition: u32) -> anyhow::Result<usiz
     let found = metadata.topics().iter().flat_map(|topic| topic.partitions());
     let leader = found.filter(|found| found.id() == partition as i32).map(|found| found.leader()).next();
     usize::try_from(leader.context("the partition is there")?).context("the partition has a leader")
+}
+
+/// The number of the node that leads a partition after another one was lost; `None` when nobody does for long.
+pub fn successor(brokers: &str, topic: &str, partition: u32, lost: usize) -> Option<usize> {
+    let began = Instant::now();
+    while began.elapsed() < SUCCESSOR_MAX {
+        // Nobody may lead for a while, and nobody may answer.
+        if let Some(node) = leader(brokers, topic, partition).ok().filter(|node| *node != lost) {
+            return Some(node);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    None
 }

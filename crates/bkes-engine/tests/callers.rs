@@ -48,7 +48,7 @@ fn crowd(bench: &mut Bench, order: impl Fn(u64) -> u64) -> Vec<Answer> {
 fn of_ten_thousand_appends_at_one_order_one_is_accepted_and_one_more_is_overload() {
     let (log, mut bench) = held();
     let answers = crowd(&mut bench, |_| 1);
-    let more = bench.parts.handle.clone();
+    let more = bench.handle.clone();
     let key = Key::new("b").expect("not empty");
     let request = AppendRequest { key, expected: Expected::New, values: vec![Bytes::from_static(b"x")] };
     let mut more: Answer = Box::pin(async move { more.append(request).await });

@@ -100,7 +100,7 @@ fn a_kill_between_an_answer_and_the_commit_loses_nothing() {
         let bench = Bench::ready(log.clone(), store(&disk));
         assert_eq!(content(&bench, &keys), shown, "{unsynced:?}");
         let events: u64 =
-            bench.parts.handle.status().partitions.iter().map(|partition| partition.counters.events).sum();
+            bench.handle.status().partitions.iter().map(|partition| partition.counters.events).sum();
         assert_eq!(events, 20, "{unsynced:?}: none is counted twice");
     }
 }
@@ -167,7 +167,7 @@ fn crash_in_catch_up(nth: u64, unsynced: Unsynced) -> bool {
     drop(bench);
     let bench = Bench::ready(log.clone(), store(&disk));
     assert_eq!(content(&bench, &keys), rebuilt(&log, &keys), "change {nth}, {unsynced:?}");
-    let status = bench.parts.handle.status();
+    let status = bench.handle.status();
     let events: u64 = status.partitions.iter().map(|partition| partition.counters.events).sum();
     let records = log.records(Partition(0)).len() + log.records(Partition(1)).len();
     assert_eq!(events, records as u64, "change {nth}, {unsynced:?}: each is applied once");

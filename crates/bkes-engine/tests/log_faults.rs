@@ -31,7 +31,7 @@ fn keys(partitions: u32) -> Vec<String> {
 }
 
 fn is_degraded(bench: &Bench, partition: u32) -> bool {
-    let status = bench.parts.handle.status();
+    let status = bench.handle.status();
     matches!(status.partitions[partition as usize].state, PartitionState::Degraded { .. })
 }
 
@@ -48,7 +48,7 @@ fn a_partition_without_a_leader_refuses_its_own_appends_and_the_others_go_on() {
         }
         log.flaws().leaderless.insert(Partition(broken));
         bench.run(30_000);
-        assert!(bench.parts.handle.is_ready(), "without {broken}: {:?}", bench.parts.handle.status());
+        assert!(bench.handle.is_ready(), "without {broken}: {:?}", bench.handle.status());
         for (partition, key) in keys.iter().enumerate() {
             assert_eq!(bench.values(key), ["zero"], "reads go on");
             if partition as u32 != broken {
@@ -60,7 +60,7 @@ fn a_partition_without_a_leader_refuses_its_own_appends_and_the_others_go_on() {
         let transaction = log.log.begin();
         log.log.append_in(transaction, Partition(other), "x".into(), "y".into());
         bench.run_until("the stall of another partition is seen", |bench| {
-            bench.parts.handle.status().partitions[other as usize].state == PartitionState::Stalled
+            bench.handle.status().partitions[other as usize].state == PartitionState::Stalled
         });
         log.log.end(transaction, true);
 
@@ -114,7 +114,7 @@ fn a_damaged_record_stops_its_partition_until_the_log_is_whole_again() {
     assert_eq!(log.log.records(Partition(0)).len(), 3, "nothing was sent behind the damage");
     // A replica that has it whole became the leader.
     log.flaws().damaged = None;
-    bench.run_until("it is served again", |bench| !is_degraded(bench, 0) && bench.parts.handle.is_ready());
+    bench.run_until("it is served again", |bench| !is_degraded(bench, 0) && bench.handle.is_ready());
     assert_eq!(bench.values(&keys[0]), ["zero", "one", "two"]);
     bench.put(&keys[0], 3, "three").expect("it is served again");
 }
@@ -138,9 +138,9 @@ fn a_rebuild_that_stands_before_a_damaged_record_says_so_and_ends_when_it_is_who
             assert!(matches!(&refused, AppendError::Unavailable(Unready::Degraded { .. })), "{refused:?}");
         }
     }
-    assert!(!bench.parts.handle.is_ready());
+    assert!(!bench.handle.is_ready());
     log.flaws().damaged = None;
-    bench.run_until("it is ready", |bench| bench.parts.handle.is_ready());
+    bench.run_until("it is ready", |bench| bench.handle.is_ready());
     assert_eq!(bench.values("a"), ["zero", "one", "two"]);
 }
 
@@ -153,7 +153,7 @@ fn a_right_that_is_taken_away_and_given_back_costs_time_only() {
     let refused = bench.put("a", 1, "one").expect_err("the broker refuses it");
     assert_eq!(refused.class(), ErrorClass::Unavailable, "{refused:?}");
     bench.run(3_000);
-    let unready = bench.parts.handle.status().unready;
+    let unready = bench.handle.status().unready;
     assert!(
         matches!(&unready, Some(Unready::LogDown { detail }) if detail.contains("not permitted")),
         "{unready:?}"
@@ -162,7 +162,7 @@ fn a_right_that_is_taken_away_and_given_back_costs_time_only() {
     log.log.append_foreign(Partition(0), Some("b".into()), Some("meanwhile".into()), Vec::new());
     bench.run(1_000);
     log.flaws().denied = false;
-    bench.run_until("it is ready again", |bench| bench.parts.handle.is_ready());
+    bench.run_until("it is ready again", |bench| bench.handle.is_ready());
     bench.run_until("what came meanwhile is read", |bench| bench.values("b") == ["meanwhile"]);
     bench.put("a", 1, "one").expect("accepted");
     assert_eq!(bench.values("a"), ["zero", "one"], "nothing of the refused one is there");
@@ -177,7 +177,7 @@ fn a_topic_that_is_deleted_while_running_is_named_and_its_events_stay_readable()
     let refused = bench.put("a", 1, "one").expect_err("there is no topic");
     assert_eq!(refused.class(), ErrorClass::Unavailable, "{refused:?}");
     bench.run(3_000);
-    let unready = bench.parts.handle.status().unready;
+    let unready = bench.handle.status().unready;
     assert!(
         matches!(&unready, Some(Unready::LogDown { detail }) if detail.contains("topic topic does not exist")),
         "{unready:?}"
@@ -197,7 +197,7 @@ fn an_end_that_is_lost_while_running_is_seen_and_the_store_follows_the_log() {
     bench.run_until("what is gone is no longer shown", |bench| {
         bench.read("a").is_ok_and(|read| read.events.len() == 2)
     });
-    bench.run_until("it is ready again", |bench| bench.parts.handle.is_ready());
+    bench.run_until("it is ready again", |bench| bench.handle.is_ready());
     assert_eq!(bench.values("a"), ["0", "1"]);
     bench.put("a", 2, "another").expect("accepted");
     assert_eq!(bench.values("a"), ["0", "1", "another"]);
@@ -259,7 +259,7 @@ fn a_clock_that_jumps_ahead_costs_time_and_no_event() {
     bench.step_monitor();
     bench.jump(HOUR_MS);
     bench.step_monitor();
-    bench.run_until("it is ready again", |bench| bench.parts.handle.is_ready());
+    bench.run_until("it is ready again", |bench| bench.handle.is_ready());
     bench.put("a", 3, "three").expect("accepted");
     assert_eq!(bench.values("a"), ["zero", "one", "two", "three"]);
 }
@@ -288,13 +288,13 @@ fn a_batch_that_failed_is_not_forgotten_when_partitions_are_added_meanwhile() {
     store.fail_writes(Some("disk full"));
     foreign("a", "one");
     bench.run_until("the failure is seen", |bench| {
-        matches!(bench.parts.handle.status().unready, Some(Unready::Store { .. }))
+        matches!(bench.handle.status().unready, Some(Unready::Store { .. }))
     });
     log.add_partitions(1);
     bench.run(3_000);
-    assert_eq!(bench.parts.handle.status().partitions.len(), 2, "the new partition is seen");
+    assert_eq!(bench.handle.status().partitions.len(), 2, "the new partition is seen");
     store.fail_writes(None);
-    bench.run_until("it is ready again", |bench| bench.parts.handle.is_ready());
+    bench.run_until("it is ready again", |bench| bench.handle.is_ready());
     foreign("b", "two");
     bench.run(3_000);
     drop(bench);

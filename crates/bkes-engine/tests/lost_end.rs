@@ -1,18 +1,18 @@
 //! A failover that loses the end of the log: noticed, whatever was being done, and never served for long.
 
-mod by_hand;
+mod support;
 
 use bkes_core::{Order, Partition, Position};
-use bkes_engine::parts::Step;
 use bkes_engine::{EngineOptions, Expected, PartitionState, ReadError};
 use bkes_log::memory::{Faults, MemoryLog};
-use by_hand::{Bench, poll};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use support::poll;
+use support::scene::Scene;
 
 /// An engine that has read `events` foreign events of key "a".
-fn bench(events: usize) -> Bench {
-    let mut bench = Bench::new(Faults::default());
+fn bench(events: usize) -> Scene {
+    let mut bench = Scene::new(Faults::default());
     bench.run(10);
     (0..events).for_each(|_| bench.foreign(0, "a", "old"));
     bench.run(10);
@@ -20,8 +20,8 @@ fn bench(events: usize) -> Bench {
     bench
 }
 
-fn accepted(bench: &mut Bench, name: &str, expected: Expected) {
-    let mut answer = bench.append(name, expected);
+fn accepted(bench: &mut Scene, name: &str, expected: Expected) {
+    let mut answer = bench.append_one(name, expected);
     poll(&mut answer);
     bench.run(10);
     poll(&mut answer).expect("it is decided").expect("it is accepted");
@@ -31,7 +31,7 @@ fn accepted(bench: &mut Bench, name: &str, expected: Expected) {
 #[test]
 fn a_partition_that_loses_its_end_while_it_catches_up_is_served() {
     let first = bench(5);
-    let mut bench = Bench::on(first.log.clone(), 1);
+    let mut bench = Scene::on(first.log.clone(), 1);
     bench.log.truncate(Partition(0), Position(3));
     bench.run(2_000);
     assert_eq!(bench.count("a"), Ok(3));
@@ -70,7 +70,7 @@ fn an_append_behind_a_lost_end_does_not_hide_the_loss() {
     let mut bench = bench(3);
     bench.log.truncate(Partition(0), Position(2));
     bench.foreign(0, "b", "new");
-    let mut answer = bench.append("c", Expected::New);
+    let mut answer = bench.append_one("c", Expected::New);
     poll(&mut answer);
     bench.run(3_000);
     assert_eq!((bench.count("a"), bench.count("b")), (Ok(2), Ok(1)));
@@ -84,13 +84,13 @@ fn a_loss_behind_an_append_that_was_not_read_back_is_seen_after_a_restart() {
     let full = EngineOptions { overlay_bytes_max: 1, ..EngineOptions::default() };
     let delayed = Faults { delayed: 1_000, ..Faults::default() };
     let log = MemoryLog::with_faults("topic", NonZeroU32::MIN, delayed, 1);
-    let mut bench = Bench::with(log, Arc::default(), full);
+    let mut bench = Scene::with(log, Arc::default(), full);
     bench.run(10);
     for _ in 0..3 {
         bench.foreign(0, "a", "old");
         bench.run(10);
     }
-    let mut answer = bench.append("c", Expected::New);
+    let mut answer = bench.append_one("c", Expected::New);
     poll(&mut answer);
     bench.step_owner(0);
     bench.log.truncate(Partition(0), Position(2));
@@ -98,13 +98,13 @@ fn a_loss_behind_an_append_that_was_not_read_back_is_seen_after_a_restart() {
     assert!(bench.log.step());
     bench.step_owner(0);
     poll(&mut answer).expect("it is decided").expect("its place is the next one");
-    while bench.writer.step(bench.now()) == Step::Busy {}
+    bench.step_writer();
     assert_eq!(bench.handle.status().partitions[0].applied, Position(4));
     assert_eq!((bench.count("a"), bench.count("c")), (Ok(3), Ok(1)));
 
     let (log, store) = (bench.log.clone(), Arc::clone(&bench.store));
     drop(bench);
-    let mut bench = Bench::with(log, store, EngineOptions::default());
+    let mut bench = Scene::with(log, store, EngineOptions::default());
     bench.run(3_000);
     assert_eq!((bench.count("a"), bench.count("b"), bench.count("c")), (Ok(2), Ok(1), Ok(1)));
 }
@@ -113,9 +113,9 @@ fn a_loss_behind_an_append_that_was_not_read_back_is_seen_after_a_restart() {
 /// new end and was told nothing, and the event was shown until the next record came, if ever.
 #[test]
 fn an_acknowledged_event_that_is_lost_is_not_shown_for_ever() {
-    let mut bench = Bench::new(Faults { delayed: 1_000, ..Faults::default() });
+    let mut bench = Scene::new(Faults { delayed: 1_000, ..Faults::default() });
     bench.run(10);
-    let mut answer = bench.append("a", Expected::New);
+    let mut answer = bench.append_one("a", Expected::New);
     poll(&mut answer);
     bench.step_owner(0);
     // The record is stored and reported; it is lost before the owner takes the report.
@@ -128,11 +128,11 @@ fn an_acknowledged_event_that_is_lost_is_not_shown_for_ever() {
 /// Of a topic that was made again, an instance said "the log diverged" when it met that first, and not what helps.
 #[test]
 fn a_topic_that_was_made_again_is_named_also_when_the_log_diverged_first() {
-    let mut bench = Bench::on(MemoryLog::new("topic", NonZeroU32::MIN), 1);
+    let mut bench = Scene::on(MemoryLog::new("topic", NonZeroU32::MIN), 1);
     bench.run(10);
     accepted(&mut bench, "a", Expected::New);
     bench.log.recreate();
-    let mut answer = bench.append("c", Expected::New);
+    let mut answer = bench.append_one("c", Expected::New);
     poll(&mut answer);
     bench.run(3_000);
     let state = &bench.handle.status().partitions[0].state;

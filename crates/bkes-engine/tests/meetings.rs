@@ -1,18 +1,14 @@
 //! Where threads meet: what happens when one part of the engine gets on while another is in the middle of a look-up.
 
-mod by_hand;
+mod support;
 
 use bkes_core::{Partition, Partitioner};
-use bkes_engine::parts::{OwnerPart, Step};
 use bkes_engine::{AppendError, Expected, ReadError, Unready};
 use bkes_log::memory::MemoryLog;
-use by_hand::{Bench, key, poll};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex};
-
-fn while_busy(owner: &Mutex<OwnerPart>, now: u64) {
-    while owner.lock().expect("no panic").step(now) == Step::Busy {}
-}
+use std::sync::Arc;
+use support::scene::Scene;
+use support::{poll, while_busy};
 
 fn log(partitions: u32) -> MemoryLog {
     MemoryLog::new("topic", NonZeroU32::new(partitions).expect("not zero"))
@@ -23,11 +19,11 @@ fn log(partitions: u32) -> MemoryLog {
 #[test]
 fn a_key_is_not_denied_while_the_log_is_just_being_read() {
     let log = log(1);
-    let mut bench = Bench::on(log, 1);
+    let mut bench = Scene::on(log, 1);
     bench.foreign(0, "a", "one");
     bench.run(10);
     assert_eq!(bench.count("a"), Ok(1));
-    let bench = Bench::on(bench.log.clone(), 1);
+    let bench = Scene::on(bench.log.clone(), 1);
     let (owner, now) = (Arc::clone(&bench.owners[0]), bench.now());
     bench.store.let_in(move || while_busy(&owner, now));
     let caught = bench.count("a");
@@ -38,9 +34,9 @@ fn a_key_is_not_denied_while_the_log_is_just_being_read() {
 /// The same with the events of a key that came in two portions: a read showed the first one only.
 #[test]
 fn a_read_does_not_show_half_of_what_the_log_held_at_start() {
-    let first = Bench::on(log(1), 1);
+    let first = Scene::on(log(1), 1);
     (0..3_000).for_each(|_| first.foreign(0, "a", "one"));
-    let bench = Bench::on(first.log.clone(), 1);
+    let bench = Scene::on(first.log.clone(), 1);
     let (owner, now) = (Arc::clone(&bench.owners[0]), bench.now());
     owner.lock().expect("no panic").step(now);
     let owner = Arc::clone(&bench.owners[0]);
@@ -58,12 +54,12 @@ fn a_key_of_another_owners_partition_is_not_begun_anew() {
         |name: &String| Partitioner::Murmur2.place(name.as_bytes(), NonZeroU32::new(2).expect("two"));
     let name =
         (0..).map(|n| format!("key-{n}")).find(|name| placed(name) == Partition(0)).expect("there is one");
-    let first = Bench::on(log, 2);
+    let first = Scene::on(log, 2);
     // Where no partitioner puts it.
     first.foreign(1, &name, "one");
-    let bench = Bench::on(first.log.clone(), 2);
+    let bench = Scene::on(first.log.clone(), 2);
     bench.step_owner(0);
-    let mut answer = bench.append(&name, Expected::New);
+    let mut answer = bench.append_one(&name, Expected::New);
     assert!(poll(&mut answer).is_none());
     let (other, now) = (Arc::clone(&bench.owners[1]), bench.now());
     bench.store.let_in(move || while_busy(&other, now));
@@ -71,6 +67,6 @@ fn a_key_of_another_owners_partition_is_not_begun_anew() {
     bench.step_owner(1);
     let refused = poll(&mut answer).expect("it is answered at once");
     let unavailable = matches!(refused, Err(AppendError::Unavailable(Unready::CatchingUp { .. })));
-    assert!(unavailable, "{:?}: {refused:?}", key(&name));
+    assert!(unavailable, "{name}: {refused:?}");
     assert_eq!(bench.log.records(Partition(0)).len(), 0, "the key was begun a second time");
 }

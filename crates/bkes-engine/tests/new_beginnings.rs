@@ -128,7 +128,7 @@ fn comes_back_from(wounds: &[Wound]) {
         bench.put("a", 3, "3").expect("an answer does not wait for the store");
     }
     bench.run_until("it came by every wound, and is ready", |bench| {
-        store.is_whole() && bench.parts.handle.is_ready()
+        store.is_whole() && bench.handle.is_ready()
     });
     let events = log.records(Partition(0)).len() as u64;
     let next = bench.put("a", events, &events.to_string()).expect("appends are accepted again");

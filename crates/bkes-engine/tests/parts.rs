@@ -1,18 +1,19 @@
 //! An engine in its parts, stepped by hand: no thread, no clock, and the same result every time.
 
-mod by_hand;
+mod support;
 
 use bkes_core::{Order, Partition, Position};
 use bkes_engine::parts::{Step, begin_stop, end_writer};
 use bkes_engine::{AppendError, Expected, Unready};
 use bkes_log::memory::Faults;
-use by_hand::{Bench, poll};
+use support::poll;
+use support::scene::Scene;
 
 #[test]
 fn an_engine_is_driven_by_hand_without_threads() {
-    let mut bench = Bench::new(Faults { delayed: 1_000, ..Faults::default() });
+    let mut bench = Scene::new(Faults { delayed: 1_000, ..Faults::default() });
     bench.run(10);
-    let mut answer = bench.append("a", Expected::New);
+    let mut answer = bench.append_one("a", Expected::New);
     assert!(poll(&mut answer).is_none(), "nothing was stepped yet");
     bench.run(10);
     assert!(poll(&mut answer).is_none(), "the record is on its way");
@@ -26,9 +27,9 @@ fn an_engine_is_driven_by_hand_without_threads() {
 /// server told to stop in such a moment never did.
 #[test]
 fn a_stop_ends_while_a_rebuild_waits_for_the_log() {
-    let mut bench = Bench::new(Faults::default());
+    let mut bench = Scene::new(Faults::default());
     bench.run(10);
-    let mut answer = bench.append("a", Expected::New);
+    let mut answer = bench.append_one("a", Expected::New);
     poll(&mut answer);
     bench.run(10);
     poll(&mut answer).expect("decided").expect("accepted");
@@ -38,7 +39,7 @@ fn a_stop_ends_while_a_rebuild_waits_for_the_log() {
     bench.step_owner(0);
     bench.log.go_down("gone");
     bench.run(10);
-    let mut refused = bench.append("b", Expected::New);
+    let mut refused = bench.append_one("b", Expected::New);
     poll(&mut refused);
     bench.run(10);
     let refused = poll(&mut refused);

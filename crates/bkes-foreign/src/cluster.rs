@@ -8,7 +8,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use std::time::Duration;
 
-const ANSWER: Duration = Duration::from_secs(30);
+/// How long an administrator waits for an answer.
+pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 
 /// The way to a cluster.
 pub struct Cluster {
@@ -29,7 +30,7 @@ impl Cluster {
         config
     }
 
-    fn admin(&self) -> Result<AdminClient<DefaultClientContext>, KafkaError> {
+    pub(crate) fn admin(&self) -> Result<AdminClient<DefaultClientContext>, KafkaError> {
         self.config().create()
     }
 
@@ -65,6 +66,13 @@ impl Cluster {
         let mut offsets = TopicPartitionList::new();
         offsets.add_partition_offset(topic, partition as i32, Offset::Offset(before as i64))?;
         self.admin()?.delete_records(&offsets, &options()).await.map(drop)
+    }
+
+    /// Whether the brokers tell about a topic.
+    pub fn may_describe(&self, topic: &str) -> Result<bool, KafkaError> {
+        let found = self.admin()?.inner().fetch_metadata(Some(topic), ANSWER)?;
+        let denied = Code::TopicAuthorizationFailed;
+        Ok(found.topics().iter().all(|topic| topic.error().map(Code::from) != Some(denied)))
     }
 
     /// A producer with these properties.

@@ -53,6 +53,17 @@ pub enum ConnectError {
         /// The brokers asked.
         brokers: String,
     },
+    /// The topic is not ours to use, or not there: who may not describe it is not told which.
+    #[error(
+        "access to topic {topic} is not permitted: {detail}; this user needs at least Describe, Read and Write on it (operating \
+         guide: access rights in Kafka)"
+    )]
+    Denied {
+        /// The topic.
+        topic: String,
+        /// In the words of the broker.
+        detail: String,
+    },
     /// The topic could not be made.
     #[error("topic {topic} could not be created: {detail}")]
     NotCreated {
@@ -93,7 +104,12 @@ impl KafkaLog {
         };
         let made = |detail| ConnectError::Client { detail };
         let (committed, uncommitted) = (client(true).map_err(made)?, client(false).map_err(made)?);
-        let unreachable = |detail| ConnectError::Unreachable { brokers: options.brokers.clone(), detail };
+        let unreachable = |(code, detail): (Code, String)| match code {
+            Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => {
+                ConnectError::Denied { topic: options.topic.clone(), detail }
+            }
+            _ => ConnectError::Unreachable { brokers: options.brokers.clone(), detail },
+        };
         let mut found = committed.partitions(2 * ANSWER).map_err(unreachable)?;
         if let (None, Some(count)) = (found, create) {
             let settings =
@@ -127,12 +143,22 @@ impl KafkaLog {
     }
 }
 
+/// A question that was refused, or that nobody answered.
+fn no_answer((code, detail): (Code, String)) -> LogError {
+    match code {
+        Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => LogError::Denied { detail },
+        _ => LogError::Unavailable { detail },
+    }
+}
+
 /// What a handle says of a partition. One that is not known to it may be new: a handle looks for new partitions by itself only
 /// every few minutes, so it is told to look now.
 fn marks(client: &Client, partition: Partition) -> Result<(Position, Position), (Code, String)> {
     match client.watermarks(partition, ANSWER) {
         Err((Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, detail)) => match client.partitions(ANSWER) {
             Ok(Some((count, _))) if partition.0 < count => client.watermarks(partition, ANSWER),
+            // A handle forgets the partitions of a topic that it may not describe.
+            Err(denied @ (Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, _)) => Err(denied),
             _ => Err((Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, detail)),
         },
         answer => answer,
@@ -150,7 +176,7 @@ impl Log for KafkaLog {
     }
 
     fn partition_count(&self) -> Result<NonZeroU32, LogError> {
-        let found = self.committed.partitions(ANSWER).map_err(Self::unavailable)?;
+        let found = self.committed.partitions(ANSWER).map_err(no_answer)?;
         let count = found.and_then(|(count, _)| NonZeroU32::new(count));
         count.ok_or_else(|| LogError::NoSuchTopic { topic: self.options.topic.clone() })
     }
@@ -160,8 +186,7 @@ impl Log for KafkaLog {
             Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => {
                 LogError::NoSuchPartition { partition }
             }
-            Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => LogError::Denied { detail },
-            _ => LogError::Unavailable { detail },
+            _ => no_answer((code, detail)),
         };
         let (low, stable) = marks(&self.committed, partition).map_err(failed)?;
         let (_, high) = marks(&self.uncommitted, partition).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! librdkafka's C interface, made safe: the only unsafe code of the project.
+//! librdkafka's C interface, made safe: the only unsafe code of the product.
 //!
 //! A [`Client`] owns one handle and its queues. Callbacks run either inside [`Client::poll`], on the caller's thread, or (log
 //! lines, and the queue's wake-up) on a thread of librdkafka; all they touch is a [`Sink`] that outlives the handle.
@@ -306,18 +306,19 @@ impl Client {
     }
 
     /// Partitions of the topic, with the smallest number of replicas; `None` when there is no such topic.
-    pub fn partitions(&self, timeout: Duration) -> Result<Option<(u32, u32)>, String> {
+    pub fn partitions(&self, timeout: Duration) -> Result<Option<(u32, u32)>, (Code, String)> {
         // SAFETY: the topic handle and the metadata are ours and given back; arrays have the lengths that stand beside them.
         unsafe {
             let topic = sys::rd_kafka_topic_new(self.handle, self.topic.as_ptr(), ptr::null_mut());
+            let failed = |code| Err((code, words_of(code)));
             if topic.is_null() {
-                return Err(words_of(sys::rd_kafka_last_error()));
+                return failed(sys::rd_kafka_last_error());
             }
             let mut metadata = ptr::null();
             let code = sys::rd_kafka_metadata(self.handle, 0, topic, &mut metadata, millis(timeout));
             sys::rd_kafka_topic_destroy(topic);
             if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return Err(words_of(code));
+                return failed(code);
             }
             let found = if (*metadata).topic_cnt == 1 {
                 let topic = &*(*metadata).topics;
@@ -329,7 +330,7 @@ impl Client {
                         Ok(Some((topic.partition_cnt as u32, replicas)))
                     }
                     Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => Ok(None),
-                    code => Err(words_of(code)),
+                    code => failed(code),
                 }
             } else {
                 Ok(None)
@@ -666,6 +667,16 @@ fn failure(message: &sys::rd_kafka_message_t) -> Option<ReadEvent> {
         ) => Some(ReadEvent::Failed { partition, failure: ReadFailure::OutOfRange { position } }),
         (Code::RD_KAFKA_RESP_ERR__BAD_MSG | Code::RD_KAFKA_RESP_ERR__BAD_COMPRESSION, partition) => {
             Some(ReadEvent::Failed { partition, failure: ReadFailure::Damaged { position, detail } })
+        }
+        (Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, partition) => {
+            // librdkafka says it once for each partition, and again only after reading went well in between. Nobody else says it:
+            // watermarks are told to whoever may describe the topic.
+            let number = partition.map_or(-1, |partition| i64::from(partition.0));
+            tracing::warn!(
+                partition = number,
+                "not permitted to read: {detail}; reading goes on with the right"
+            );
+            Some(ReadEvent::Failed { partition, failure: ReadFailure::Unavailable { detail } })
         }
         (_, partition) => Some(ReadEvent::Failed { partition, failure: ReadFailure::Unavailable { detail } }),
     }

@@ -325,7 +325,18 @@ fn random() -> u64 {
     RandomState::new().hash_one(0)
 }
 
+/// Rules of rights, and everybody may do what none is about.
+const RIGHTS: &str = "\
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+";
+
 /// The properties of a node. With three nodes or more every topic is on three of them and a write on two at least.
+///
+/// On a node that is alone rights are those of everybody until somebody makes a rule for a resource; then what the rules of that
+/// resource do not allow is denied. The node talks to itself as the same nobody as clients, so a rule for the cluster itself
+/// would lock it out: tests make rules for their own topics only. Several nodes have no rules: their controllers would refuse
+/// each other's votes, because rules are not known before one of them is elected.
 fn properties(dir: &Path, node: &Node) -> String {
     let Node { id, port, controller_ports, proxied } = node;
     let voters: Vec<String> =
@@ -334,6 +345,7 @@ fn properties(dir: &Path, node: &Node) -> String {
     // By default a leader that is dead is replaced after 9 s, by when one that was killed has mostly come back and leads on.
     let (replicas, in_sync, dead_ms) =
         if controller_ports.len() >= 3 { (3, 2, 3_000) } else { (1, 1, 9_000) };
+    let rights = if controller_ports.len() == 1 { RIGHTS } else { "" };
     let each = |form: &dyn Fn(usize, &Proxied) -> String| -> String {
         proxied.iter().enumerate().map(|(i, listener)| form(i, listener)).collect()
     };
@@ -372,7 +384,7 @@ log.cleaner.dedupe.buffer.size=8388608
 num.network.threads=2
 num.io.threads=4
 controlled.shutdown.enable=true
-"
+{rights}"
     )
 }
 
@@ -406,7 +418,9 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
         let alone = Node { id: 1, port: 5, controller_ports: vec![1], proxied: Vec::new() };
-        assert!(properties(Path::new("/d"), &alone).contains("\nmin.insync.replicas=1\n"));
+        let alone = properties(Path::new("/d"), &alone);
+        assert!(alone.contains("\nmin.insync.replicas=1\n"), "{alone}");
+        assert!(alone.contains("\nauthorizer.class.name=") && !text.contains("authorizer"), "{alone}");
     }
 
     #[test]

@@ -96,9 +96,9 @@ const OWNERS: &[(&str, &[&str])] = &[
 /// Crates beside the product: what others do to a topic, and what the libraries can do without us. They name any library.
 const BESIDE: &[&str] = &["bkes-foreign", "bkes-bench", "bkes-chaos", "bkes-sim"];
 
-/// The crates that talk to a C library: the product's, and the one that measures what that library can do without us. They
-/// deny unsafe code instead of forbidding it, and allow it in one place each.
-const UNSAFE_OWNERS: &[&str] = &["bkes-kafka", "bkes-bench"];
+/// The crates that talk to a C library: the product's, the one that measures what that library can do without us, and the one
+/// that administers rights with it. They deny unsafe code instead of forbidding it, and allow it in one place each.
+const UNSAFE_OWNERS: &[&str] = &["bkes-kafka", "bkes-bench", "bkes-foreign"];
 
 /// What the checks need to know of a package.
 #[derive(Debug, Default)]

@@ -1,11 +1,12 @@
 //! The broker that `cargo xtask integration` started, and servers on it.
 
-use super::{Server, command};
+use super::{Client, Server, command};
 use bkes_foreign::Cluster;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use tempfile::TempDir;
 
 pub fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `cargo xtask integration`"))
@@ -49,7 +50,7 @@ pub fn broker(word: &str) {
 }
 
 /// A server and a client that is answered.
-pub async fn serve(data: &Path, topic: &str) -> (Server, super::Client) {
+pub async fn serve(data: &Path, topic: &str) -> (Server, Client) {
     let server = Server::start(on_kafka(data, topic));
     let mut client = server.client().await;
     client.ready().await;
@@ -60,4 +61,13 @@ pub async fn serve(data: &Path, topic: &str) -> (Server, super::Client) {
 pub fn refused(mut command: Command) -> (Option<i32>, String) {
     let output = command.output().expect("it runs");
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// A second instance that builds its store from nothing serves the same.
+pub async fn rebuilt_agrees(client: &mut Client, topic: &str, keys: impl Iterator<Item = &String>) {
+    let fresh = TempDir::new().expect("a directory");
+    let (_server, mut other) = serve(fresh.path(), topic).await;
+    for key in keys {
+        assert_eq!(client.values(key).await, other.values(key).await, "{key}");
+    }
 }

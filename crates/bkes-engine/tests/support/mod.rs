@@ -3,19 +3,21 @@
 #![allow(dead_code)]
 
 pub mod flawed;
+pub mod scene;
 
 use bkes_core::sequence::NowMs;
 use bkes_core::{Incarnation, Key, Order};
-use bkes_engine::parts::{Parts, Step, Surroundings, assemble};
+use bkes_engine::parts::{MonitorPart, OwnerPart, Parts, Step, Surroundings, WriterPart, assemble};
 use bkes_engine::{
-    AppendError, AppendRequest, Appended, EngineOptions, Events, Expected, ReadError, ReadRequest,
+    AppendError, AppendRequest, Appended, EngineHandle, EngineOptions, Events, Expected, ReadError,
+    ReadRequest,
 };
 use bkes_log::Log;
 use bkes_storage::Store;
 use bytes::Bytes;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 /// Names of producer handles: no two of a test run are the same.
@@ -23,7 +25,11 @@ static NAMES: AtomicU64 = AtomicU64::new(1);
 
 /// One engine and the time it lives in. Dropping it is a kill: nothing is finished, nothing is closed.
 pub struct Bench {
-    pub parts: Parts,
+    pub handle: EngineHandle,
+    /// Shared, so that one of them can get on while something else is in the middle of its work.
+    pub owners: Vec<Arc<Mutex<OwnerPart>>>,
+    pub writer: WriterPart,
+    pub monitor: MonitorPart,
     now: Arc<AtomicU64>,
 }
 
@@ -31,7 +37,11 @@ pub type Answer = Pin<Box<dyn Future<Output = Result<Appended, AppendError>>>>;
 
 impl Bench {
     pub fn on(log: impl Log, store: Arc<dyn Store>) -> Bench {
-        Bench::naming(log, store, || Incarnation(NAMES.fetch_add(1, Ordering::Relaxed)))
+        Bench::with(log, store, EngineOptions::default())
+    }
+
+    pub fn with(log: impl Log, store: Arc<dyn Store>, options: EngineOptions) -> Bench {
+        Bench::drawing(log, store, options, || Incarnation(NAMES.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// One whose producer handles get these names.
@@ -40,19 +50,29 @@ impl Bench {
         store: Arc<dyn Store>,
         draw: impl Fn() -> Incarnation + Send + Sync + 'static,
     ) -> Bench {
+        Bench::drawing(log, store, EngineOptions::default(), draw)
+    }
+
+    fn drawing(
+        log: impl Log,
+        store: Arc<dyn Store>,
+        options: EngineOptions,
+        draw: impl Fn() -> Incarnation + Send + Sync + 'static,
+    ) -> Bench {
         let now = Arc::new(AtomicU64::new(1));
         let time = Arc::clone(&now);
         let clock = Arc::new(move || time.load(Ordering::Relaxed));
         let surroundings = Surroundings { clock, draw: Arc::new(draw) };
-        let parts = assemble(Arc::new(log), store, EngineOptions::default(), surroundings)
-            .expect("the engine is assembled");
-        Bench { parts, now }
+        let parts = assemble(Arc::new(log), store, options, surroundings).expect("the engine is assembled");
+        let Parts { handle, owners, writer, monitor } = parts;
+        let owners = owners.into_iter().map(|owner| Arc::new(Mutex::new(owner))).collect();
+        Bench { handle, owners, writer, monitor, now }
     }
 
     /// One that has caught up.
     pub fn ready(log: impl Log, store: Arc<dyn Store>) -> Bench {
         let mut bench = Bench::on(log, store);
-        bench.run_until("it is ready", |bench| bench.parts.handle.is_ready());
+        bench.run_until("it is ready", |bench| bench.handle.is_ready());
         bench
     }
 
@@ -65,18 +85,23 @@ impl Bench {
         self.now.fetch_add(ms, Ordering::Relaxed);
     }
 
+    /// Steps one owner until it has nothing to do.
+    pub fn step_owner(&self, index: usize) {
+        while_busy(&self.owners[index], self.now());
+    }
+
     pub fn step_owners(&mut self) {
         let now = self.now();
-        while self.parts.owners.iter_mut().any(|owner| owner.step(now) == Step::Busy) {}
+        while self.owners.iter().any(|owner| owner.lock().expect("no panic").step(now) == Step::Busy) {}
     }
 
     pub fn step_writer(&mut self) {
         let now = self.now();
-        while self.parts.writer.step(now) == Step::Busy {}
+        while self.writer.step(now) == Step::Busy {}
     }
 
     pub fn step_monitor(&mut self) {
-        self.parts.monitor.step();
+        self.monitor.step();
     }
 
     /// Steps everything for this long.
@@ -85,7 +110,7 @@ impl Bench {
             self.jump(1);
             self.step_owners();
             self.step_writer();
-            if self.now().is_multiple_of(100) || self.parts.monitor.take_wake() {
+            if self.now().is_multiple_of(100) || self.monitor.take_wake() {
                 self.step_monitor();
             }
         }
@@ -99,13 +124,13 @@ impl Bench {
             }
             self.run(1);
         }
-        panic!("{what}: not within a minute; {:?}", self.parts.handle.status());
+        panic!("{what}: not within a minute; {:?}", self.handle.status());
     }
 
     pub fn append(&self, name: &str, expected: Expected, values: &[&str]) -> Answer {
         let key = Key::new(name.to_owned()).expect("not empty");
         let values = values.iter().map(|value| Bytes::copy_from_slice(value.as_bytes())).collect();
-        let handle = self.parts.handle.clone();
+        let handle = self.handle.clone();
         let mut answer: Answer =
             Box::pin(async move { handle.append(AppendRequest { key, expected, values }).await });
         assert!(
@@ -133,7 +158,7 @@ impl Bench {
 
     pub fn read(&self, name: &str) -> Result<Events, ReadError> {
         let key = Key::new(name.to_owned()).expect("not empty");
-        let read = pin!(self.parts.handle.read(ReadRequest::all(key)));
+        let read = pin!(self.handle.read(ReadRequest::all(key)));
         poll(&mut { read }).expect("short reads do not wait")
     }
 
@@ -147,6 +172,11 @@ impl Bench {
             Err(error) => panic!("{name} cannot be read: {error}"),
         }
     }
+}
+
+/// Steps an owner until it has nothing to do.
+pub fn while_busy(owner: &Mutex<OwnerPart>, now: NowMs) {
+    while owner.lock().expect("no panic").step(now) == Step::Busy {}
 }
 
 pub fn poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
