@@ -88,6 +88,8 @@ pub struct RedbStore {
     numbers: Mutex<Numbers>,
     keys: AtomicU64,
     damaged: AtomicBool,
+    /// redb panicked on the file that is open.
+    panicked: AtomicBool,
     /// What is known of the file that was opened last.
     file_use: Mutex<FileUse>,
     /// Held for the store's life.
@@ -142,6 +144,7 @@ impl RedbStore {
             version: AtomicU64::new(0),
             numbers: Mutex::new(numbers),
             damaged: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
             file_use: Mutex::new(file_use),
             cache_bytes,
             _claim: claim,
@@ -185,11 +188,11 @@ impl RedbStore {
         self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the file go. redb writes once more when it is closed; what a panic on a garbage page has left behind makes it
-    /// panic again, twice at times, which would end the process: a damaged file is left open, and takes its cache along.
+    /// Lets the file go. redb writes once more when it is closed; what a panic has left behind makes it panic again, twice at times,
+    /// which would end the process: such a file is left open, and takes its cache along.
     fn let_go(&self) {
         let database = self.take_database();
-        if self.damaged.load(Ordering::Acquire) {
+        if self.panicked.swap(false, Ordering::AcqRel) {
             return std::mem::forget(database);
         }
         if let Err(failure) = guarded(|| {
@@ -209,10 +212,7 @@ impl RedbStore {
     }
 
     fn reading<T>(&self, read: impl FnOnce() -> Result<T, Failure>) -> Result<T, StoreError> {
-        guarded(read).map_err(|failure| {
-            let error = store_error(failure, |detail| StoreError::ReadFailed { detail });
-            self.note(error)
-        })
+        guarded(read).map_err(|failure| self.note(failure, |detail| StoreError::ReadFailed { detail }))
     }
 
     fn writing(
@@ -241,17 +241,15 @@ impl RedbStore {
                 self.end_snapshot();
                 Ok(())
             }
-            Err(failure) => {
-                let error = store_error(failure, |detail| StoreError::WriteFailed { detail });
-                Err(self.note(error))
-            }
+            Err(failure) => Err(self.note(failure, |detail| StoreError::WriteFailed { detail })),
         }
     }
 
-    fn note(&self, error: StoreError) -> StoreError {
-        if matches!(error, StoreError::Damaged { .. }) {
-            self.damaged.store(true, Ordering::Release);
-        }
+    /// Keeps in mind what a failure means for the file.
+    fn note(&self, failure: Failure, failed: impl FnOnce(String) -> StoreError) -> StoreError {
+        self.panicked.fetch_or(matches!(failure, Failure::Panicked(_)), Ordering::AcqRel);
+        let error = store_error(failure, failed);
+        self.damaged.fetch_or(matches!(error, StoreError::Damaged { .. }), Ordering::AcqRel);
         error
     }
 
@@ -259,8 +257,8 @@ impl RedbStore {
     fn open_again(&self) -> Result<(), StoreError> {
         let file_use = self.file_use();
         let opened = guarded(|| open_file(&*self.disk, self.cache_bytes, &file_use));
-        let failed = |failure| self.note(store_error(failure, |detail| StoreError::WriteFailed { detail }));
-        match opened.map_err(failed)? {
+        let failed = |detail| StoreError::WriteFailed { detail };
+        match opened.map_err(|failure| self.note(failure, failed))? {
             FileState::Open(database, numbers) => {
                 self.keys.store(numbers.keys, Ordering::Relaxed);
                 *self.numbers() = numbers;
@@ -269,7 +267,7 @@ impl RedbStore {
             }
             FileState::OtherFormat(found) => {
                 let detail = format!("the file has format {found} all of a sudden");
-                Err(self.note(StoreError::Damaged { detail }))
+                Err(self.note(Failure::Garbled(detail), failed))
             }
         }
     }
@@ -407,7 +405,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<&str>().map(ToString::to_string);
         let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(Failure::Garbled(format!("a page that cannot be read: {said}")))
+        Err(Failure::Panicked(said))
     })
 }
 
@@ -416,7 +414,7 @@ fn io_error(failure: &Failure) -> Option<io::Error> {
         Failure::Redb(redb::Error::Io(error)) if !is_about_content(error) => {
             Some(io::Error::new(error.kind(), error.to_string()))
         }
-        Failure::Redb(_) | Failure::Garbled(_) => None,
+        Failure::Redb(_) | Failure::Garbled(_) | Failure::Panicked(_) => None,
     }
 }
 
@@ -428,6 +426,9 @@ fn is_about_content(error: &io::Error) -> bool {
 fn store_error(failure: Failure, failed: impl FnOnce(String) -> StoreError) -> StoreError {
     match failure {
         Failure::Garbled(detail) => StoreError::Damaged { detail },
+        Failure::Panicked(said) => {
+            StoreError::Damaged { detail: format!("a page that cannot be read: {said}") }
+        }
         Failure::Redb(redb::Error::Io(error)) if is_about_content(&error) => {
             StoreError::Damaged { detail: error.to_string() }
         }

@@ -33,6 +33,8 @@ pub const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 pub enum Failure {
     Redb(redb::Error),
     Garbled(String),
+    /// redb met what it never wrote. Its locks may be poisoned.
+    Panicked(String),
 }
 
 impl<E: Into<redb::Error>> From<E> for Failure {
