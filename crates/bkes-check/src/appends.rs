@@ -107,7 +107,9 @@ impl<'h> Append<'_, 'h> {
             }
             last = event;
         }
-        if let Some(event) = last.filter(|event| event.offset != offset) {
+        // A copy of what was lost may stand for it.
+        let is_excused = self.index.is_excused(partition, offset, self.call.begin);
+        if let Some(event) = last.filter(|event| event.offset != offset && !is_excused) {
             let event = event.clone();
             found.push(Violation::AcknowledgedElsewhere { call, key, told: (partition, offset), event });
         }

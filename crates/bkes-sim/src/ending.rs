@@ -287,7 +287,9 @@ impl Simulation {
 fn everything(handle: &EngineHandle, key: &Key) -> Result<Vec<Event>, String> {
     let mut events: Vec<Event> = Vec::new();
     loop {
-        let read = pin!(handle.read(page(key, Order(events.len() as u64))));
+        // In a cut partition, orders begin above 0.
+        let base = events.first().map_or(0, |event| event.order.0);
+        let read = pin!(handle.read(page(key, Order(base + events.len() as u64))));
         match read.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(shown)) => {
                 events.extend(shown.events.iter().map(event));

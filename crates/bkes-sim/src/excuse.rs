@@ -69,11 +69,15 @@ impl<'h> Excused<'h> {
     }
 }
 
-/// The places that a call was told of.
+/// The places that a call was told of, of a batch where it begins.
 fn places(call: &Call) -> Vec<(Partition, Offset)> {
     match &call.operation {
         Operation::Append(append) => match append.outcome {
-            AppendOutcome::Acknowledged { partition, offset, .. } => vec![(partition, offset)],
+            // A batch begins before that, by as many records at least.
+            AppendOutcome::Acknowledged { partition, offset, .. } => {
+                let before = append.values.len() as u64 - 1;
+                vec![(partition, Offset(offset.0.saturating_sub(before)))]
+            }
             _ => Vec::new(),
         },
         Operation::Read(read) => match &read.outcome {

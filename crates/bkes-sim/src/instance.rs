@@ -174,7 +174,7 @@ impl Instance {
         life.stage.dead.store(true, Ordering::Relaxed);
         // First the machine, so that nothing is written while the process falls apart.
         self.machine.crash(&mut self.random);
-        life.stage.leave();
+        drop(life);
         self.paused_until = 0;
     }
 
@@ -231,7 +231,6 @@ impl Instance {
             // What fails to close is what a crash leaves.
             let closed = life.store.close().is_ok();
             world.recorder.say(|| format!("   i{} has stopped", self.id.0));
-            life.stage.leave();
             self.life = None;
             if !closed {
                 self.machine.crash(&mut self.random);
@@ -281,6 +280,13 @@ impl Stopping {
             Actor::Writer => self.writer,
             Actor::Monitor => false,
         }
+    }
+}
+
+impl Drop for Life {
+    /// However it ends, its parts and the stage let each other go.
+    fn drop(&mut self) {
+        self.stage.leave();
     }
 }
 
