@@ -197,13 +197,13 @@ impl Owned {
     /// Goes back to the last record that was applied. What followed it held nothing, unless the log lost its end since and
     /// grew again: then there are records now, and they are the next ones.
     fn go_back(&mut self, low: Position) {
-        let Checkpoint { position, fold_start, fingerprint, .. } = &mut self.checkpoint;
-        let behind_last = fingerprint.map_or(*fold_start, |fingerprint| fingerprint.offset.next());
-        *position = behind_last.max(low).min(*position);
+        let behind_last = self.checkpoint.behind_last();
+        self.checkpoint.position = behind_last.max(low).min(self.checkpoint.position);
     }
 
-    /// Where reading begins: so that everything that was applied and not read is met.
+    /// Where reading begins, so that everything that was applied and not read is met, and what came since where there was nothing.
     fn reading_start(&mut self, low: Position) -> Position {
+        self.go_back(low);
         self.readback.begin(self.checkpoint.fold_start, self.checkpoint.position, low)
     }
 }
@@ -351,7 +351,6 @@ impl Owner {
             damage: None,
             dirty: false,
         };
-        owned.go_back(low);
         let start = owned.reading_start(low);
         self.reader.assign(partition, start);
         self.partitions.insert(partition, owned);

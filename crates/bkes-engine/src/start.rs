@@ -116,9 +116,11 @@ fn board(log: &dyn Log, loaded: &Loaded, partition: Partition) -> Result<Partiti
         marks => marks?,
     };
     let held = loaded.checkpoints.iter().find(|(p, _)| *p == partition);
-    if let Some(applied) = held.map(|(_, checkpoint)| checkpoint.position) {
-        if applied > marks.high {
-            return Err(StartError::Truncated { partition, applied, high: marks.high });
+    if let Some((_, checkpoint)) = held {
+        // A lost end that held nothing is no loss.
+        let (behind_last, applied) = (checkpoint.behind_last(), checkpoint.position);
+        if behind_last > marks.high {
+            return Err(StartError::Truncated { partition, applied: behind_last, high: marks.high });
         }
         if applied < marks.low {
             return Err(StartError::Removed { partition, applied, low: marks.low });

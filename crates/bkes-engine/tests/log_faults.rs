@@ -4,7 +4,7 @@
 mod support;
 
 use bkes_core::{Offset, Order, Partition, Partitioner, Position, TimestampMs};
-use bkes_engine::{AppendError, ErrorClass, Expected, PartitionState, ReadError, Unready};
+use bkes_engine::{AppendError, EngineOptions, ErrorClass, Expected, PartitionState, ReadError, Unready};
 use bkes_log::memory::{Faults, MemoryLog};
 use bkes_storage::{MemoryStore, Store};
 use std::num::NonZeroU32;
@@ -142,6 +142,31 @@ fn a_rebuild_that_stands_before_a_damaged_record_says_so_and_ends_when_it_is_who
     log.flaws().damaged = None;
     bench.run_until("it is ready", |bench| bench.handle.is_ready());
     assert_eq!(bench.values("a"), ["zero", "one", "two"]);
+}
+
+/// The story: while nobody answered, an end that held nothing was lost and others wrote there; a seek in the same time made the
+/// reader forget that it had been farther. What lay where there had been nothing was taken for known. (Found by simulation.)
+#[test]
+fn records_where_there_was_nothing_are_applied_though_reading_began_anew_meanwhile() {
+    let log = FlawedLog::new(1);
+    log.flaws().paced = true;
+    let options = EngineOptions { gather_from: 1, ..EngineOptions::default() };
+    let mut bench = Bench::with(log.clone(), memory_store(), options);
+    bench.run(10);
+    bench.put("a", 0, "zero").expect("accepted");
+    log.log.skip_offsets(Partition(0), 2);
+    bench.run(10);
+    assert_eq!(bench.handle.status().partitions[0].applied, Position(3));
+    log.flaws().leaderless.insert(Partition(0));
+    log.log.truncate(Partition(0), Position(2));
+    for name in ["b", "c"] {
+        log.log.append_foreign(Partition(0), Some(name.into()), Some("new".into()), Vec::new());
+    }
+    // The pace changes twice meanwhile.
+    bench.run(1_200);
+    log.flaws().leaderless.clear();
+    bench.run(3_000);
+    assert_eq!((bench.values("b"), bench.values("c")), (vec!["new".to_owned()], vec!["new".to_owned()]));
 }
 
 #[test]

@@ -109,6 +109,30 @@ fn a_loss_behind_an_append_that_was_not_read_back_is_seen_after_a_restart() {
     assert_eq!((bench.count("a"), bench.count("b"), bench.count("c")), (Ok(2), Ok(1), Ok(1)));
 }
 
+/// What was lost held no record: it stayed the end of what is applied, so that nothing could be caught up with any more and the
+/// next start was refused. (Found by simulation.)
+#[test]
+fn a_lost_end_that_held_nothing_is_no_loss() {
+    let mut bench = bench(2);
+    bench.log.skip_offsets(Partition(0), 3);
+    bench.run(10);
+    assert_eq!(bench.handle.status().partitions[0].applied, Position(5));
+    bench.log.truncate(Partition(0), Position(2));
+    bench.run(3_000);
+    assert_eq!(bench.handle.status().partitions[0].applied, Position(2));
+    accepted(&mut bench, "a", Expected::At(Order(2)));
+
+    bench.log.skip_offsets(Partition(0), 3);
+    bench.run(1_000);
+    bench.log.truncate(Partition(0), Position(3));
+    let (log, store) = (bench.log.clone(), Arc::clone(&bench.store));
+    drop(bench);
+    let mut bench = Scene::with(log, store, EngineOptions::default());
+    bench.run(3_000);
+    assert_eq!(bench.count("a"), Ok(3));
+    accepted(&mut bench, "a", Expected::At(Order(3)));
+}
+
 /// An append was acknowledged, and its record was lost before this instance had read it back: the reader stood exactly at the
 /// new end and was told nothing, and the event was shown until the next record came, if ever.
 #[test]

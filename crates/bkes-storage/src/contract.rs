@@ -102,6 +102,13 @@ pub struct Checkpoint {
     pub counters: Counters,
 }
 
+impl Checkpoint {
+    /// Behind the last applied record. What follows it, up to the position, held nothing.
+    pub fn behind_last(&self) -> Position {
+        self.fingerprint.map_or(self.fold_start, |fingerprint| fingerprint.offset.next())
+    }
+}
+
 /// One partition's share of an aggregate: the orders `base..next`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Head {

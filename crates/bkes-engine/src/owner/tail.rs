@@ -111,8 +111,9 @@ impl Owner {
             }
             owned.lost = None;
             // The log may have lost its end and grown again: the last record that was read tells.
-            owned.go_back(marks.low);
             let start = owned.reading_start(marks.low);
+            // It may stand before what was said to be applied: only what held nothing was lost.
+            owned.dirty = true;
             self.reader.assign(partition, start);
         }
     }

@@ -3,7 +3,7 @@
 use bkes_core::{Offset, Partition, Position};
 use bkes_log::memory::MemoryLog;
 use bkes_log::{
-    AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, ReadEvent,
+    AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, Pace, ReadEvent,
     ReadFailure, Report, SendError, Token, Waker, Watermarks,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,8 @@ pub struct Flaws {
     pub damaged: Option<(Partition, Offset)>,
     /// The producer gives up what it could not send.
     pub expired: bool,
+    /// A change of the pace begins reading anew, as on Kafka.
+    pub paced: bool,
 }
 
 #[derive(Clone)]
@@ -78,7 +80,8 @@ impl Log for FlawedLog {
 
     fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
         let inner = self.log.reader(waker)?;
-        Ok(Box::new(FlawedReader { log: self.clone(), inner, held: Vec::new(), stopped: BTreeMap::new() }))
+        let (held, stopped) = (Vec::new(), BTreeMap::new());
+        Ok(Box::new(FlawedReader { log: self.clone(), inner, held, stopped, pace: Pace::Prompt }))
     }
 
     fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
@@ -94,6 +97,7 @@ struct FlawedReader {
     held: Vec<ReadEvent>,
     /// Partitions that are not read further.
     stopped: BTreeMap<Partition, Position>,
+    pace: Pace,
 }
 
 fn partition_of(event: &ReadEvent) -> Option<Partition> {
@@ -109,6 +113,10 @@ impl LogReader for FlawedReader {
         self.stopped.remove(&partition);
         self.held.retain(|event| partition_of(event) != Some(partition));
         self.inner.assign(partition, from);
+    }
+
+    fn set_pace(&mut self, pace: Pace) -> bool {
+        std::mem::replace(&mut self.pace, pace) != pace && self.log.flaws().paced
     }
 
     fn poll(&mut self, records_max: usize, out: &mut Vec<ReadEvent>) {
