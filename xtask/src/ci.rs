@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Seeds of the simulation: half a minute.
-const SIM_SEEDS: &str = "2000";
+const SIM_SEEDS: &str = "20000";
 
 /// How long faults happen in the short run; a longer one is run by hand.
 const CHAOS_SECONDS: u64 = 60;
