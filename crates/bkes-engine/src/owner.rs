@@ -194,17 +194,15 @@ struct Owned {
 }
 
 impl Owned {
-    /// Goes back to the last record that was applied. What followed it held nothing, unless the log lost its end since and
-    /// grew again: then there are records now, and they are the next ones.
-    fn go_back(&mut self, low: Position) {
-        let behind_last = self.checkpoint.behind_last();
-        self.checkpoint.position = behind_last.max(low).min(self.checkpoint.position);
-    }
-
-    /// Where reading begins, so that everything that was applied and not read is met, and what came since where there was nothing.
-    fn reading_start(&mut self, low: Position) -> Position {
-        self.go_back(low);
-        self.readback.begin(self.checkpoint.fold_start, self.checkpoint.position, low)
+    /// Where reading begins, so that everything that was applied and not read is met.
+    ///
+    /// The position goes back to the last record that was applied. What followed it held nothing, unless the log lost its end
+    /// since and grew again: then there are records now, and they are the next ones.
+    fn reading_start(&mut self) -> Position {
+        let low = Position(self.board.low.load(Ordering::Acquire));
+        let checkpoint = &mut self.checkpoint;
+        checkpoint.position = checkpoint.behind_last().max(low).min(checkpoint.position);
+        self.readback.begin(checkpoint.fold_start, checkpoint.position, low)
     }
 }
 
@@ -351,7 +349,7 @@ impl Owner {
             damage: None,
             dirty: false,
         };
-        let start = owned.reading_start(low);
+        let start = owned.reading_start();
         self.reader.assign(partition, start);
         self.partitions.insert(partition, owned);
         self.partitions[&partition].board.note_caught_up(self.epoch);
@@ -419,8 +417,7 @@ impl Owner {
         let pace = self.pacing.next(now, self.is_reading_urgent());
         if self.reader.set_pace(pace) {
             for (partition, owned) in self.partitions.iter_mut().filter(|(_, owned)| owned.lost.is_none()) {
-                let low = Position(owned.board.low.load(Ordering::Acquire));
-                self.reader.assign(*partition, owned.reading_start(low));
+                self.reader.assign(*partition, owned.reading_start());
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Pacing: how soon the reader is to give what is new in the log.
 //!
-//! While all that comes is our own, the fast path applies it and reading only confirms it, and may do so much at a time. As soon as anybody else writes, or anything has to be read to be decided, it is prompt again. Nothing that is promised
-//! rests on the pace, except how soon another writer's event is seen.
+//! While all that comes is our own, the fast path applies it and reading only confirms it, and may do so much at a time. As soon
+//! as anybody else writes, or anything has to be read to be decided, it is prompt again. Nothing that is promised rests on the
+//! pace, except how soon another writer's event is seen.
 
 use crate::limits::PACE_WINDOW_MS;
 use bkes_core::sequence::NowMs;

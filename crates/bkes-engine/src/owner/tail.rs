@@ -111,7 +111,7 @@ impl Owner {
             }
             owned.lost = None;
             // The log may have lost its end and grown again: the last record that was read tells.
-            let start = owned.reading_start(marks.low);
+            let start = owned.reading_start();
             // It may stand before what was said to be applied: only what held nothing was lost.
             owned.dirty = true;
             self.reader.assign(partition, start);
@@ -212,8 +212,7 @@ impl Owner {
             .collect();
         for partition in partitions {
             if let Some(owned) = self.partitions.get_mut(&partition) {
-                let start = owned.reading_start(Position(owned.board.low.load(Ordering::Acquire)));
-                self.reader.assign(partition, start);
+                self.reader.assign(partition, owned.reading_start());
             }
         }
     }
