@@ -8,7 +8,7 @@ mod checked;
 mod directory;
 mod simulated;
 
-pub(crate) use checked::{Checked, Kind};
+pub(crate) use checked::{BLOCK, Checked, Kind};
 pub(crate) use directory::Directory;
 #[cfg(test)]
 pub(crate) use directory::FILE;

@@ -225,11 +225,7 @@ impl RedbStore {
         let file_use = self.file_use();
         let written = guarded(|| {
             check_writable(&file_use)?;
-            let mut transaction = Fragile::new(database.begin_write()?);
-            match durability {
-                Durability::Eventual => transaction.set_durability(redb::Durability::None)?,
-                Durability::Immediate => transaction.set_quick_repair(true),
-            }
+            let transaction = Fragile::new(begin_write(&database, durability)?);
             write(&transaction, &mut ahead)?;
             transaction.into_inner().commit()?;
             check_writable(&file_use)
@@ -342,9 +338,7 @@ impl Store for RedbStore {
         let file_use = self.file_use();
         let closed = guarded(move || {
             check_writable(&file_use)?;
-            let mut transaction = database.begin_write()?;
-            transaction.set_quick_repair(true);
-            transaction.commit()?;
+            begin_write(&database, Durability::Immediate)?.commit()?;
             // A reader that is still at work closes the file when it is done.
             if let Ok(database) = Arc::try_unwrap(database) {
                 database.close()?;
@@ -377,8 +371,7 @@ fn open_file(disk: &dyn Disk, cache_bytes: usize, file_use: &FileUse) -> Result<
         Some(schema::FORMAT) => {}
         Some(found) => return Ok(FileState::OtherFormat(found)),
         None => {
-            let mut transaction = database.begin_write()?;
-            transaction.set_quick_repair(true);
+            let transaction = begin_write(&database, Durability::Immediate)?;
             schema::create(&transaction)?;
             transaction.commit()?;
         }
@@ -390,6 +383,17 @@ fn open_file(disk: &dyn Disk, cache_bytes: usize, file_use: &FileUse) -> Result<
     drop(read);
     check_writable(file_use)?;
     Ok(FileState::Open(database, numbers))
+}
+
+/// A lasting commit syncs its pages before it says that they count: redb could do with one sync and find out by their checksums
+/// later, but a page that was not synced is one whose block fails its own check.
+fn begin_write(database: &Database, durability: Durability) -> Result<redb::WriteTransaction, Failure> {
+    let mut transaction = database.begin_write()?;
+    match durability {
+        Durability::Eventual => transaction.set_durability(redb::Durability::None)?,
+        Durability::Immediate => transaction.set_quick_repair(true),
+    }
+    Ok(transaction)
 }
 
 /// redb does not know that a write failed: it goes on in memory.

@@ -1,11 +1,11 @@
 //! A file of a [`Disk`] as redb wants it.
 //!
-//! Three things differ from a plain file. Its blocks are [`Checked`]. After a failed write nothing reaches the file any more, as if the machine had crashed
-//! there, and redb goes on in memory: to redb any error is the end of reading too, and reads have to go on while a disk is
-//! full. [`FileUse`] tells the store, which refuses to write until the file is opened anew. And redb's own locks are not
-//! used: the disk is claimed by one store, which does not open the file again while a reader still works on it.
+//! Three things differ from a plain file. Its blocks are [`Checked`]. After a failed write nothing reaches the file any more, as
+//! if the machine had crashed there, and redb goes on in memory: to redb any error is the end of reading too, and reads have to
+//! go on while a disk is full. [`FileUse`] tells the store, which refuses to write until the file is opened anew. And redb's own
+//! locks are not used: the disk is claimed by one store, which does not open the file again while a reader still works on it.
 
-use crate::disk::{Checked, Disk, DiskFile, Kind};
+use crate::disk::{BLOCK, Checked, Disk, DiskFile, Kind};
 use redb::StorageBackend;
 use std::collections::HashMap;
 use std::io;
@@ -17,9 +17,6 @@ use std::time::Duration;
 /// How long an opening waits for the last reader of a file: a read of the largest reply takes some ten milliseconds.
 const READERS_WAIT: Duration = Duration::from_millis(1);
 const READERS_WAITS_MAX: u32 = 500;
-
-/// What is kept in memory after a failed write comes in blocks of this size, redb's page.
-const BLOCK_BYTES: usize = 4096;
 
 #[derive(Debug, Default)]
 struct Use {
@@ -149,7 +146,7 @@ impl Beyond {
             let out = &mut out[part];
             match self.blocks.get(&block) {
                 Some(bytes) => out.copy_from_slice(&bytes[within..within + out.len()]),
-                None => self.read_file(file, block * BLOCK_BYTES as u64 + within as u64, out)?,
+                None => self.read_file(file, block * BLOCK as u64 + within as u64, out)?,
             }
         }
         Ok(())
@@ -159,9 +156,9 @@ impl Beyond {
         for (block, within, part) in parts(offset, data.len()) {
             let data = &data[part];
             if !self.blocks.contains_key(&block) {
-                let mut bytes = vec![0; BLOCK_BYTES];
-                if data.len() < BLOCK_BYTES {
-                    self.read_file(file, block * BLOCK_BYTES as u64, &mut bytes)?;
+                let mut bytes = vec![0; BLOCK];
+                if data.len() < BLOCK {
+                    self.read_file(file, block * BLOCK as u64, &mut bytes)?;
                 }
                 self.blocks.insert(block, bytes.into());
             }
@@ -174,7 +171,7 @@ impl Beyond {
 
     /// What is cut off comes back as zeros when the file grows again.
     fn set_length(&mut self, length: u64) {
-        let (last, kept) = (length / BLOCK_BYTES as u64, (length % BLOCK_BYTES as u64) as usize);
+        let (last, kept) = (length / BLOCK as u64, (length % BLOCK as u64) as usize);
         self.blocks.retain(|block, _| *block < last || (*block == last && kept > 0));
         if let Some(bytes) = self.blocks.get_mut(&last) {
             bytes[kept..].fill(0);
@@ -200,10 +197,10 @@ fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, std::o
             return None;
         }
         let at = offset + done as u64;
-        let within = (at % BLOCK_BYTES as u64) as usize;
-        let part = done..length.min(done + BLOCK_BYTES - within);
+        let within = (at % BLOCK as u64) as usize;
+        let part = done..length.min(done + BLOCK - within);
         done = part.end;
-        Some((at / BLOCK_BYTES as u64, within, part))
+        Some((at / BLOCK as u64, within, part))
     })
 }
 
