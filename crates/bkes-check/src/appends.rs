@@ -94,12 +94,13 @@ impl<'h> Append<'_, 'h> {
         if self.index.is_cut(partition) {
             return;
         }
+        let is_excused = self.index.is_excused(partition, offset, self.call.begin);
         let line = self.index.line(&key, partition);
         let mut last = None;
         for (order, value) in self.orders(first).zip(&self.append.values) {
             let event = line.and_then(|line| line.at(order));
             if event.is_none_or(|event| event.value != *value) {
-                if !self.index.is_excused(partition, offset, self.call.begin) {
+                if !is_excused {
                     let (value, event) = (value.clone(), event.cloned());
                     found.push(Violation::AcknowledgedLost { call, key, order, value, found: event });
                 }
@@ -108,7 +109,6 @@ impl<'h> Append<'_, 'h> {
             last = event;
         }
         // A copy of what was lost may stand for it.
-        let is_excused = self.index.is_excused(partition, offset, self.call.begin);
         if let Some(event) = last.filter(|event| event.offset != offset && !is_excused) {
             let event = event.clone();
             found.push(Violation::AcknowledgedElsewhere { call, key, told: (partition, offset), event });

@@ -427,6 +427,23 @@ fn a_truncated_log_excuses_what_was_lost_with_it_and_nothing_else() {
         let from = Offset(from.0 + 1);
         history.excuses.truncations.push(Truncation { partition, from, until: u64::MAX });
     });
+    // A copy of it, written behind the loss, is the event now.
+    let move_on = |history: &mut History| {
+        let on = |offset: &mut Offset| *offset = Offset(offset.0 + 1_000);
+        everywhere(history, "a", |events| on(&mut events.last_mut().expect("it has events").offset));
+        let is_moved = |record: &&mut LogRecord| record.value == Some(bytes("19"));
+        history.log.iter_mut().filter(is_moved).for_each(|record| on(&mut record.offset));
+    };
+    finds("lost, and a copy stands for it", &[], |history| {
+        let (partition, from) = place(history);
+        move_on(history);
+        history.excuses.truncations.push(Truncation { partition, from, until: history.calls[20].begin });
+    });
+    finds(
+        "a copy stands for it, and nothing was lost",
+        &[Promise::AcknowledgedStays, Promise::ReadsOneHistory],
+        move_on,
+    );
     finds("shown after all knew", &[Promise::ReadsOneHistory], |history| {
         let (partition, from) = place(history);
         lose(history);
