@@ -173,13 +173,13 @@ impl Client {
 
     /// Reads a partition from a position on; a partition that is read already goes there.
     pub fn assign(&self, partition: Partition, from: Position, again: bool) -> Result<(), String> {
-        // SAFETY: the list is ours, made and destroyed here; the calls copy it.
+        if again {
+            self.unassign([&partition]);
+        }
+        // SAFETY: the list is ours, made and destroyed here; the call copies it.
         unsafe {
             let list = sys::rd_kafka_topic_partition_list_new(1);
             let entry = sys::rd_kafka_topic_partition_list_add(list, self.topic.as_ptr(), partition.0 as i32);
-            if again {
-                drop(error_text(sys::rd_kafka_incremental_unassign(self.handle, list)));
-            }
             (*entry).offset = from.0 as i64;
             let failed = error_text(sys::rd_kafka_incremental_assign(self.handle, list));
             sys::rd_kafka_topic_partition_list_destroy(list);

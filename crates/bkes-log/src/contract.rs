@@ -133,10 +133,9 @@ pub enum ReadFailure {
 }
 
 /// How soon a reader gives what is new in the log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pace {
     /// At once.
-    #[default]
     Prompt,
     /// Much at a time and some milliseconds later: for a reader that only confirms what is known.
     Gathering,
