@@ -19,6 +19,14 @@ fn directory() -> TempDir {
     TempDir::new().expect("a directory")
 }
 
+/// A server on a topic of its own that holds one event: "0" of "key".
+async fn serve_one_event() -> (TempDir, String, Server, Client) {
+    let (data, topic) = (directory(), make_topic(1, &[]).await);
+    let (server, mut client) = serve(data.path(), &topic).await;
+    client.start("key", "0").await.expect("it is new");
+    (data, topic, server, client)
+}
+
 fn take(topic: &str, right: Right) {
     cluster().take_right(topic, right).expect("it is taken away");
 }
@@ -93,9 +101,7 @@ async fn a_server_whose_rights_are_taken_away_under_load_goes_on_when_they_are_g
 
 #[tokio::test]
 async fn without_the_right_to_write_appends_are_refused_and_reads_go_on() {
-    let (data, topic) = (directory(), make_topic(1, &[]).await);
-    let (server, mut client) = serve(data.path(), &topic).await;
-    client.start("key", "0").await.expect("it is new");
+    let (_data, topic, server, mut client) = serve_one_event().await;
     take(&topic, Right::Write);
     // The broker obeys a moment later.
     let (mut order, until) = (1, Instant::now() + PATIENCE);
@@ -118,9 +124,7 @@ async fn without_the_right_to_write_appends_are_refused_and_reads_go_on() {
 /// long as each finds nothing before it that was not read; behind a record of somebody else they cannot be decided.
 #[tokio::test]
 async fn without_the_right_to_read_no_append_is_acknowledged_behind_what_was_not_read() {
-    let (data, topic) = (directory(), make_topic(1, &[]).await);
-    let (server, mut client) = serve(data.path(), &topic).await;
-    client.start("key", "0").await.expect("it is new");
+    let (_data, topic, server, mut client) = serve_one_event().await;
     take(&topic, Right::Read);
     server.wait_for("not permitted to read");
     client.add("key", 1, "1").await.expect("nothing came in between");

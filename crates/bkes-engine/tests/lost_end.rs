@@ -20,6 +20,15 @@ fn bench(events: usize) -> Scene {
     bench
 }
 
+/// The same, with two events, and behind them three offsets that hold nothing.
+fn bench_before_a_gap() -> Scene {
+    let mut bench = bench(2);
+    bench.log.skip_offsets(Partition(0), 3);
+    bench.run(10);
+    assert_eq!(bench.handle.status().partitions[0].applied, Position(5));
+    bench
+}
+
 fn accepted(bench: &mut Scene, name: &str, expected: Expected) {
     let mut answer = bench.append_one(name, expected);
     poll(&mut answer);
@@ -53,10 +62,7 @@ fn a_log_that_lost_its_end_and_grew_again_is_read_again() {
 /// taken for known.
 #[test]
 fn records_where_a_gap_was_before_the_log_lost_its_end_are_applied() {
-    let mut bench = bench(2);
-    bench.log.skip_offsets(Partition(0), 3);
-    bench.run(10);
-    assert_eq!(bench.handle.status().partitions[0].applied, Position(5));
+    let mut bench = bench_before_a_gap();
     bench.log.truncate(Partition(0), Position(2));
     (0..6).for_each(|_| bench.foreign(0, "b", "new"));
     bench.run(3_000);
@@ -113,10 +119,7 @@ fn a_loss_behind_an_append_that_was_not_read_back_is_seen_after_a_restart() {
 /// next start was refused. (Found by simulation.)
 #[test]
 fn a_lost_end_that_held_nothing_is_no_loss() {
-    let mut bench = bench(2);
-    bench.log.skip_offsets(Partition(0), 3);
-    bench.run(10);
-    assert_eq!(bench.handle.status().partitions[0].applied, Position(5));
+    let mut bench = bench_before_a_gap();
     bench.log.truncate(Partition(0), Position(2));
     bench.run(3_000);
     assert_eq!(bench.handle.status().partitions[0].applied, Position(2));

@@ -111,15 +111,21 @@ impl Store for Wounded {
     }
 }
 
-/// Writes three events, wounds the store, writes or reads once more, and expects all of it to be there in the end, once.
-fn comes_back_from(wounds: &[Wound]) {
-    let log = MemoryLog::new("topic", NonZeroU32::MIN);
-    let store = Arc::new(Wounded::default());
+/// An engine on a store that holds three events of key "a".
+fn filled(log: &MemoryLog, store: &Arc<Wounded>) -> Bench {
     let mut bench = Bench::ready(log.clone(), store.clone());
     for order in 0..3 {
         bench.put("a", order, &order.to_string()).expect("accepted");
     }
     bench.run(50);
+    bench
+}
+
+/// Writes three events, wounds the store, writes or reads once more, and expects all of it to be there in the end, once.
+fn comes_back_from(wounds: &[Wound]) {
+    let log = MemoryLog::new("topic", NonZeroU32::MIN);
+    let store = Arc::new(Wounded::default());
+    let mut bench = filled(&log, &store);
     store.wound(wounds);
     if wounds.contains(&Wound::ReadIsDamaged) {
         let found = bench.read("a");
@@ -173,12 +179,7 @@ fn a_new_beginning_that_failed_is_begun_again() {
 fn a_store_that_is_damaged_for_writing_when_the_engine_starts_is_emptied() {
     let log = MemoryLog::new("topic", NonZeroU32::MIN);
     let store = Arc::new(Wounded::default());
-    let mut bench = Bench::ready(log.clone(), store.clone());
-    for order in 0..3 {
-        bench.put("a", order, &order.to_string()).expect("accepted");
-    }
-    bench.run(50);
-    drop(bench);
+    drop(filled(&log, &store));
     log.add_partitions(2);
     store.wound(&[Wound::IdentityIsDamaged]);
     let bench = Bench::ready(log, store.clone());
