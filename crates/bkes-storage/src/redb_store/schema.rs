@@ -13,6 +13,7 @@ use bkes_core::{Incarnation, Order, Partition};
 use bytes::Bytes;
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use std::collections::HashMap;
+use std::ops::Bound;
 
 /// The format this code writes, and the only one it reads.
 pub const FORMAT: u64 = 3;
@@ -158,8 +159,9 @@ fn write_events(write: &WriteTransaction, events: &[NewEvent], numbers: &mut Num
         (&a.key, a.event.partition, a.event.order).cmp(&(&b.key, b.event.partition, b.event.order))
     });
     let mut streams = Fragile::new(write.open_table(STREAMS)?);
+    let mut log = Fragile::new(write.open_table(LOG)?);
     let mut events = EventWriter {
-        log: Fragile::new(write.open_table(LOG)?),
+        log: log_end(&mut log, numbers.tail.last().0)?,
         marks: Fragile::new(write.open_table(MARKS)?),
         names: Fragile::new(write.open_table(NAMES)?),
         row: Vec::new(),
@@ -188,18 +190,36 @@ fn write_events(write: &WriteTransaction, events: &[NewEvent], numbers: &mut Num
             }
         }
     }
-    let (number, block) = events.numbers.tail.last();
-    events.log.insert(number, block)?;
+    let EventWriter { log: mut end, numbers, .. } = events;
+    let (number, block) = numbers.tail.last();
+    end.insert_before(number, block)?;
+    end.into_inner().close()?;
     row.clear();
-    codec::put_number(&mut row, events.numbers.next_stream);
-    codec::put_number(&mut row, events.numbers.keys);
+    codec::put_number(&mut row, numbers.next_stream);
+    codec::put_number(&mut row, numbers.keys);
     Fragile::new(write.open_table(META)?).insert("streams", &row[..])?;
     Ok(())
 }
 
+/// The end of the log table, where blocks are added in order: the last one, of this number, is taken out if it is there, since it
+/// takes more rows and is added again.
+fn log_end<'a>(
+    log: &'a mut redb::Table<'_, u64, &'static [u8]>,
+    last: u64,
+) -> Result<Fragile<LogEnd<'a>>, Failure> {
+    let mut end = Fragile::new(log.upper_bound_mut(Bound::<u64>::Unbounded)?);
+    let is_there = end.peek_prev()?.is_some_and(|(number, _)| number.value() == last);
+    if is_there {
+        drop(end.remove_prev()?);
+    }
+    Ok(end)
+}
+
+type LogEnd<'a> = redb::CursorMut<'a, u64, &'static [u8]>;
+
 /// Adds events to the end of the log table, and to the chain of their stream.
 struct EventWriter<'a, 'txn> {
-    log: Fragile<redb::Table<'txn, u64, &'static [u8]>>,
+    log: Fragile<LogEnd<'a>>,
     marks: Fragile<redb::Table<'txn, (u64, u64), u64>>,
     names: Fragile<redb::Table<'txn, u64, u64>>,
     row: Vec<u8>,
@@ -233,7 +253,7 @@ impl EventWriter<'_, '_> {
             // How far back the event before lies is a part of the row, and where the row lies hangs on its length: room is taken
             // for the row as it would be with the farthest way back.
             let length = in_block(codec::event_bytes_max(event, name));
-            let place = numbers.tail.place(length, |number, block| log.insert(number, block).map(drop))?;
+            let place = numbers.tail.place(length, |number, block| log.insert_before(number, block))?;
             let back = if next == base { 0 } else { place.0 - last.0 };
             codec::put_event(row, Slot { stream, order: next }, event, back, name);
             numbers.tail.push(row);
