@@ -97,6 +97,8 @@ bugs! {
     HandleKeepsIncarnation = "handle-keeps-incarnation", 2_000;
     /// Records that could not be applied because the store did not answer are not read again.
     RecordsSkippedOnError = "records-skipped-on-error", 500;
+    /// What the reader still gives of an earlier fold is applied while a partition waits for its turn.
+    TurnNotAwaited = "turn-not-awaited", 5_000;
 }
 
 /// Whether this bug is awake: never, but in test builds.

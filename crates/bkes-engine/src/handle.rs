@@ -37,6 +37,9 @@ pub struct EngineOptions {
     /// Reading gathers from so many appends of an owner in half a second on, while nobody else writes: it costs broker and
     /// instance far less, and the first event of another writer after that is seen up to 20 ms later.
     pub gather_from: u32,
+    /// Partitions are caught up one after another: the next one is begun when less than so many records are left of those before.
+    /// The default is what one transaction of the store holds.
+    pub catch_up_records: u64,
 }
 
 impl Default for EngineOptions {
@@ -49,6 +52,7 @@ impl Default for EngineOptions {
             overlay_bytes_max: 32 * 1024 * 1024,
             allow_cut: false,
             gather_from: 50,
+            catch_up_records: 40_000,
         }
     }
 }

@@ -34,6 +34,9 @@ pub const PATIENCE: Duration = Duration::from_millis(5);
 /// How long nobody else must have written before the reader gathers. A change of the pace costs a seek in every partition.
 pub const PACE_WINDOW_MS: u64 = 500;
 
+/// How long partitions that are caught up may give nothing before others get their turn: a leader may be away.
+pub const TURN_PATIENCE_MS: u64 = 500;
+
 /// Records applied by the fast path that reading has not confirmed yet, per partition. Above it appends wait for tailing.
 pub const UNCONFIRMED_MAX: usize = 100_000;
 

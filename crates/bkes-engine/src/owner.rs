@@ -13,10 +13,12 @@ mod gather;
 mod pacing;
 mod readback;
 mod tail;
+mod turns;
 
 use self::gather::Gathered;
 use self::pacing::Pacing;
 use self::readback::Readback;
+use self::turns::Turns;
 use crate::api::{AppendError, AppendRequest, Appended, Unready};
 use crate::board::{Board, PartitionBoard};
 use crate::limits::{COMMIT_BYTES_MAX, POLL_RECORDS_MAX, RETRY_MS};
@@ -188,6 +190,8 @@ struct Owned {
     unreported: usize,
     /// Reading ended for good until a command says otherwise.
     lost: Option<Position>,
+    /// Its turn to be read has not come yet; what the reader may still give of it is from an earlier fold.
+    waits: bool,
     /// Where the log returned damaged bytes, and what was said of it; over once reading has come past it.
     damage: Option<(Position, String)>,
     dirty: bool,
@@ -231,6 +235,7 @@ pub struct Owner {
     /// Appends that are not sent yet, by the partition their key hashes to.
     gathered: BTreeMap<Partition, Gathered>,
     next_token: Token,
+    turns: Turns,
     pacing: Pacing,
     /// What foreign records of this step say about their writers' partitioner.
     evidence: PartitionerEvidence,
@@ -280,6 +285,7 @@ impl Owner {
             sent: HashMap::new(),
             gathered: BTreeMap::new(),
             next_token: 0,
+            turns: Turns::default(),
             pacing: Pacing::new(gather_from),
             evidence: PartitionerEvidence::default(),
             read_retry_at: 0,
@@ -301,6 +307,7 @@ impl Owner {
     pub fn step(&mut self, now: NowMs) -> OwnerStep {
         let mut busy = self.take_commands(now);
         busy |= self.take_reports(now);
+        self.take_turns(now);
         busy |= self.take_records(now);
         self.launch(now);
         self.keep_appender(now);
@@ -338,7 +345,7 @@ impl Owner {
             Some(owned) => (owned.sequencer, owned.unreported),
             None => (Sequencer::new(self.incarnation), 0),
         };
-        let mut owned = Owned {
+        let owned = Owned {
             board,
             rule,
             sequencer,
@@ -346,11 +353,11 @@ impl Owner {
             readback: Readback::resume(&checkpoint),
             unreported,
             lost: None,
+            waits: true,
             damage: None,
             dirty: false,
         };
-        let start = owned.reading_start();
-        self.reader.assign(partition, start);
+        self.turns.waiting = true;
         self.partitions.insert(partition, owned);
         self.partitions[&partition].board.note_caught_up(self.epoch);
     }
@@ -416,7 +423,7 @@ impl Owner {
     fn keep_pace(&mut self, now: NowMs) {
         let pace = self.pacing.next(now, self.is_reading_urgent());
         if self.reader.set_pace(pace) {
-            for (partition, owned) in self.partitions.iter_mut().filter(|(_, owned)| owned.lost.is_none()) {
+            for (partition, owned) in self.partitions.iter_mut().filter(|(_, owned)| owned.is_read()) {
                 self.reader.assign(*partition, owned.reading_start());
             }
         }
@@ -526,6 +533,7 @@ impl Owner {
                 .chain(retry)
                 .chain(read)
                 .chain(self.launch_deadline())
+                .chain(self.turn_deadline())
                 .chain(self.pacing.deadline())
                 .min(),
         )

@@ -329,3 +329,29 @@ fn a_batch_that_failed_is_not_forgotten_when_partitions_are_added_meanwhile() {
     let bench = Bench::ready(log.clone(), store);
     assert_eq!((bench.values("a"), bench.values("b")), (vec!["one".into()], vec!["two".into()]));
 }
+
+#[test]
+fn partitions_with_much_to_read_take_turns_and_one_that_gives_nothing_holds_nobody_up_for_long() {
+    let log = FlawedLog::new(3);
+    for partition in 0..3 {
+        for number in 0..20 {
+            let key = format!("{partition}-{number}");
+            log.log.append_foreign(Partition(partition), Some(key.into()), Some("value".into()), Vec::new());
+        }
+    }
+    let options = EngineOptions { catch_up_records: 5, ..EngineOptions::default() };
+    let mut bench = Bench::with(log.clone(), memory_store(), options);
+    log.flaws().leaderless.insert(Partition(0));
+    let applied =
+        |bench: &Bench| bench.handle.status().partitions.iter().map(|p| p.applied.0).collect::<Vec<_>>();
+    bench.run(400);
+    assert_eq!(applied(&bench), [0, 0, 0], "it is the turn of the first");
+    bench.run(200);
+    assert_eq!(applied(&bench), [0, 20, 0], "the second had waited for half a second");
+    assert_eq!(bench.values("1-7"), ["value"], "what is caught up is served");
+    bench.run(600);
+    assert_eq!(applied(&bench), [0, 20, 20]);
+    log.flaws().leaderless.clear();
+    bench.run_until("it is ready", |bench| bench.handle.is_ready());
+    assert_eq!(bench.values("0-19"), ["value"]);
+}

@@ -317,6 +317,7 @@ fn options(plan: &Plan) -> EngineOptions {
         options.appends_max = random.usize(2..6);
     }
     options.gather_from = if plan.may(Fault::ReadGathered) { random.u32(1..4) } else { u32::MAX };
+    options.catch_up_records = [1, 3, 10, u64::MAX][random.usize(..4)];
     if plan.may(Fault::OverlayFull) {
         options.overlay_bytes_max = random.usize(1_000..6_000);
     }

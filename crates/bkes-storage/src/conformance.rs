@@ -33,6 +33,7 @@ pub trait Bench {
 /// Runs the whole suite. Panics with a readable message at the first thing that does not hold.
 pub fn check<B: Bench>(bench: &mut B) {
     identity_is_kept(bench);
+    aggregates_are_found_when_the_topic_has_grown(bench);
     everything_of_an_event_comes_back(bench);
     limits_of_a_read_hold(bench);
     undecided_batches_come_back_and_are_forgotten(bench);
@@ -94,6 +95,35 @@ fn identity_is_kept<B: Bench>(bench: &mut B) {
     assert_eq!(store.load().expect("loads").identity, Some(identity), "an identity is lasting at once");
     store.reset().expect("resets");
     assert_eq!(store.load().expect("loads").identity, None, "a reset store belongs to no log");
+}
+
+/// Of a topic whose keys a hash places, and of keys that lie where it does not place them.
+fn aggregates_are_found_when_the_topic_has_grown<B: Bench>(bench: &mut B) {
+    let partitions = |count| StoreIdentity {
+        cluster: "cluster".into(),
+        topic: "topic".into(),
+        topic_id: String::new(),
+        partitions: NonZeroU32::new(count).expect("not zero"),
+        partitioner: Some(Partitioner::Crc32),
+    };
+    let mut store = bench.fresh();
+    let keys: Vec<Key> = (0..40u8).map(|number| key(&[number])).collect();
+    for (order, count) in [7, 7, 11].into_iter().enumerate() {
+        store.set_identity(&partitions(count)).expect("it is bound");
+        for (number, key) in keys.iter().enumerate() {
+            let event = event(number as u32 % 3, order as u64, Bytes::from(vec![number as u8]));
+            commit(&store, &events(key, vec![event]));
+        }
+        store = bench.crash(store);
+        let mut heads = Vec::new();
+        store.heads(&keys, &mut heads).expect("they are found");
+        for (number, heads) in heads.iter().enumerate() {
+            let (partition, next) = (Partition(number as u32 % 3), Order(order as u64 + 1));
+            assert_eq!(*heads, Heads::One(Head { partition, base: Order(0), next }), "key {number}");
+            assert_eq!(read_all(&store, &keys[number], partition.0, 0).len() as u64, next.0);
+        }
+    }
+    assert_eq!(store.stats().keys, keys.len() as u64);
 }
 
 fn everything_of_an_event_comes_back<B: Bench>(bench: &mut B) {

@@ -10,6 +10,7 @@ mod codec;
 mod fragile;
 mod read;
 mod schema;
+mod spread;
 
 use crate::contract::{
     Durability, Heads, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
@@ -282,7 +283,7 @@ impl Store for RedbStore {
     }
 
     fn set_identity(&self, identity: &StoreIdentity) -> Result<(), StoreError> {
-        self.writing(Durability::Immediate, |write, _| schema::set_identity(write, identity))
+        self.writing(Durability::Immediate, |write, numbers| schema::set_identity(write, identity, numbers))
     }
 
     fn heads(&self, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), StoreError> {

@@ -114,7 +114,9 @@ impl Owner {
             let start = owned.reading_start();
             // It may stand before what was said to be applied: only what held nothing was lost.
             owned.dirty = true;
-            self.reader.assign(partition, start);
+            if !owned.waits {
+                self.reader.assign(partition, start);
+            }
         }
     }
 
@@ -211,7 +213,7 @@ impl Owner {
             })
             .collect();
         for partition in partitions {
-            if let Some(owned) = self.partitions.get_mut(&partition) {
+            if let Some(owned) = self.partitions.get_mut(&partition).filter(|owned| !owned.waits) {
                 self.reader.assign(partition, owned.reading_start());
             }
         }
@@ -223,7 +225,7 @@ impl Owner {
             .then(|| self.partitions.values().map(|owned| owned.checkpoint.position).max());
         let most = most.flatten().unwrap_or_default();
         let Some(owned) = self.partitions.get_mut(&record.partition) else { return };
-        if owned.lost.is_some() {
+        if !owned.is_read() {
             return;
         }
         if let Err(known) = owned.readback.met(&record) {
@@ -237,7 +239,7 @@ impl Owner {
     }
 
     fn ended(&mut self, partition: Partition, position: Position) {
-        let Some(owned) = self.partitions.get_mut(&partition) else { return };
+        let Some(owned) = self.partitions.get_mut(&partition).filter(|owned| !owned.waits()) else { return };
         if let Err(known) = owned.readback.ended(position) {
             return self.diverged(partition, known, None);
         }
@@ -254,6 +256,9 @@ impl Owner {
 
     fn read_failed(&mut self, partition: Option<Partition>, failure: ReadFailure) {
         let owned = partition.and_then(|partition| self.partitions.get_mut(&partition));
+        if owned.as_ref().is_some_and(|owned| owned.waits()) {
+            return;
+        }
         match (failure, owned) {
             (ReadFailure::Unavailable { detail }, _) => tracing::debug!("reading the log: {detail}"),
             (ReadFailure::OutOfRange { position }, Some(owned)) => {

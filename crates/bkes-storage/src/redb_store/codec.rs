@@ -3,6 +3,7 @@
 //! Decoding trusts nothing: whatever the file holds, the answer is a value or `Garbled`, never a panic.
 
 use super::blocks::Place;
+use super::spread::Spread;
 use crate::contract::{Checkpoint, Counters, Fingerprint, StoreIdentity, StoredEvent, Unread};
 use bkes_core::{
     BatchPlace, Header, Incarnation, IncarnationState, Key, Offset, OpenBatch, Order, Partition, Partitioner,
@@ -447,12 +448,7 @@ pub fn put_identity(identity: &StoreIdentity) -> Vec<u8> {
     for text in [&identity.cluster, &identity.topic, &identity.topic_id] {
         put_bytes(&mut out, text.as_bytes());
     }
-    put_number(&mut out, u64::from(identity.partitions.get()));
-    out.push(match identity.partitioner {
-        None => 0,
-        Some(Partitioner::Murmur2) => 1,
-        Some(Partitioner::Crc32) => 2,
-    });
+    put_placing(&mut out, identity.partitions, identity.partitioner);
     seal(b"identity", &mut out);
     out
 }
@@ -462,6 +458,36 @@ pub fn get_identity(row: &[u8]) -> Decoded<StoreIdentity> {
     let mut cursor = Cursor::new(&row);
     let mut text = || String::from_utf8(cursor.bytes()?.to_vec()).map_err(|_| Garbled);
     let (cluster, topic, topic_id) = (text()?, text()?, text()?);
+    let (partitions, partitioner) = get_placing(&mut cursor)?;
+    cursor.end()?;
+    Ok(StoreIdentity { cluster, topic, topic_id, partitions, partitioner })
+}
+
+pub fn put_spread(spread: Spread) -> Vec<u8> {
+    let mut out = vec![0; 4];
+    put_placing(&mut out, spread.partitions, Some(spread.partitioner));
+    seal(b"spread", &mut out);
+    out
+}
+
+pub fn get_spread(row: &[u8]) -> Decoded<Spread> {
+    let row = unseal(b"spread", &Bytes::copy_from_slice(row))?;
+    let mut cursor = Cursor::new(&row);
+    let (partitions, partitioner) = get_placing(&mut cursor)?;
+    cursor.end()?;
+    Ok(Spread { partitions, partitioner: partitioner.ok_or(Garbled)? })
+}
+
+fn put_placing(out: &mut Vec<u8>, partitions: NonZeroU32, partitioner: Option<Partitioner>) {
+    put_number(out, u64::from(partitions.get()));
+    out.push(match partitioner {
+        None => 0,
+        Some(Partitioner::Murmur2) => 1,
+        Some(Partitioner::Crc32) => 2,
+    });
+}
+
+fn get_placing(cursor: &mut Cursor<'_>) -> Decoded<(NonZeroU32, Option<Partitioner>)> {
     let partitions = NonZeroU32::new(cursor.small()?).ok_or(Garbled)?;
     let partitioner = match cursor.number()? {
         0 => None,
@@ -469,8 +495,7 @@ pub fn get_identity(row: &[u8]) -> Decoded<StoreIdentity> {
         2 => Some(Partitioner::Crc32),
         _ => return Err(Garbled),
     };
-    cursor.end()?;
-    Ok(StoreIdentity { cluster, topic, topic_id, partitions, partitioner })
+    Ok((partitions, partitioner))
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@
 
 use super::blocks::{self, Place};
 use super::codec::{self, Garbled, Part, Slot};
-use super::schema::{Failure, LOG, MARKS, NAMES, STREAMS, garbled};
+use super::schema::{self, Failure, LOG, MARKS, NAMES, STREAMS, garbled};
+use super::spread::Spread;
 use crate::contract::{Head, Heads, ReadPart, StoredEvent};
 use bkes_core::{Incarnation, Key, Order};
 use bytes::Bytes;
@@ -25,6 +26,7 @@ pub struct Tables {
     marks: redb::ReadOnlyTable<(u64, u64), u64>,
     log: redb::ReadOnlyTable<u64, &'static [u8]>,
     names: redb::ReadOnlyTable<u64, u64>,
+    spread: Spread,
 }
 
 impl Tables {
@@ -35,18 +37,24 @@ impl Tables {
             marks: read.open_table(MARKS)?,
             log: read.open_table(LOG)?,
             names: read.open_table(NAMES)?,
+            spread: schema::spread(read)?,
         })
+    }
+
+    /// The parts of a key's aggregate; `row_key` is room to work in.
+    fn parts(&self, key: &Key, row_key: &mut Vec<u8>, out: &mut Vec<Part>) -> Result<(), Failure> {
+        out.clear();
+        let Some(row) = self.streams.get(self.spread.row_key(key.as_ref(), row_key))? else { return Ok(()) };
+        let garbled = |Garbled| Failure::Garbled(format!("the row of key {key}"));
+        codec::get_parts(row.value(), key.as_ref(), out).map_err(garbled)
     }
 }
 
 /// Where each key stands.
 pub fn heads(tables: &Tables, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), Failure> {
-    let mut parts = Vec::new();
+    let (mut row_key, mut parts) = (Vec::new(), Vec::new());
     for key in keys {
-        parts.clear();
-        if let Some(row) = tables.streams.get(key.as_ref())? {
-            codec::get_parts(row.value(), key.as_ref(), &mut parts).map_err(|Garbled| row_of(key))?;
-        }
+        tables.parts(key, &mut row_key, &mut parts)?;
         let head = |part: &Part| Head { partition: part.partition, base: part.base, next: part.next };
         out.push(match &parts[..] {
             [] => Heads::None,
@@ -57,17 +65,11 @@ pub fn heads(tables: &Tables, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), 
     Ok(())
 }
 
-fn row_of(key: &Key) -> Failure {
-    Failure::Garbled(format!("the row of key {key}"))
-}
-
 /// Events in order, each checked.
 pub fn read(tables: &Tables, wanted: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), Failure> {
     let ReadPart { key, partition, from, events_max, bytes_max } = wanted;
     let mut parts = Vec::new();
-    if let Some(row) = tables.streams.get(key.as_ref())? {
-        codec::get_parts(row.value(), key.as_ref(), &mut parts).map_err(|Garbled| row_of(key))?;
-    }
+    tables.parts(key, &mut Vec::new(), &mut parts)?;
     let Some(part) = parts.iter().find(|part| part.partition == partition) else { return Ok(()) };
     let from = from.max(part.base);
     let end = Order(part.next.0.min(from.0.saturating_add(events_max as u64)));

@@ -8,6 +8,7 @@ use super::blocks::{Place, Tail, in_block};
 use super::codec::{self, Garbled, Part, Slot};
 use super::fragile::Fragile;
 use super::read::{MARK_BYTES, MARK_EVENTS};
+use super::spread::Spread;
 use crate::contract::{Loaded, NewEvent, StoreBatch, StoreIdentity};
 use bkes_core::{Incarnation, Order, Partition};
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use std::collections::HashMap;
 use std::ops::Bound;
 
 /// The format this code writes, and the only one it reads.
-pub const FORMAT: u64 = 3;
+pub const FORMAT: u64 = 4;
 
 /// The last format whose file was one of redb, without sums beside its blocks.
 pub const BARE_FORMAT: u64 = 2;
@@ -49,12 +50,14 @@ pub fn garbled(what: impl Into<String>) -> impl FnOnce(Garbled) -> Failure {
     move |Garbled| Failure::Garbled(what)
 }
 
-/// What the writer keeps in mind between commits: the end of the log table, the next numbers, and the short numbers of incarnations.
+/// What the writer keeps in mind between commits: the end of the log table, the next numbers, how rows are spread, and the short
+/// numbers of incarnations.
 #[derive(Clone, Debug, Default)]
 pub struct Numbers {
     pub tail: Tail,
     pub next_stream: u64,
     pub keys: u64,
+    spread: Spread,
     names: HashMap<Incarnation, u64>,
 }
 
@@ -93,11 +96,18 @@ pub fn numbers(read: &ReadTransaction) -> Result<Numbers, Failure> {
         let mut next = || cursor.number().map_err(garbled("the stream numbers"));
         (numbers.next_stream, numbers.keys) = (next()?, next()?);
     }
+    numbers.spread = spread(read)?;
     for row in read.open_table(NAMES)?.iter()? {
         let (name, incarnation) = row?;
         numbers.names.insert(Incarnation(incarnation.value()), name.value());
     }
     Ok(numbers)
+}
+
+/// How the rows of aggregates are spread.
+pub fn spread(read: &ReadTransaction) -> Result<Spread, Failure> {
+    let Some(row) = read.open_table(META)?.get("spread")? else { return Ok(Spread::default()) };
+    codec::get_spread(row.value()).map_err(garbled("how rows are spread"))
 }
 
 pub fn load(read: &ReadTransaction) -> Result<Loaded, Failure> {
@@ -123,8 +133,18 @@ pub fn load(read: &ReadTransaction) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
-pub fn set_identity(write: &WriteTransaction, identity: &StoreIdentity) -> Result<(), Failure> {
-    Fragile::new(write.open_table(META)?).insert("identity", &codec::put_identity(identity)[..])?;
+/// Binds the store to its topic. While there are no rows yet, they will be spread as suits it.
+pub fn set_identity(
+    write: &WriteTransaction,
+    identity: &StoreIdentity,
+    numbers: &mut Numbers,
+) -> Result<(), Failure> {
+    let mut meta = Fragile::new(write.open_table(META)?);
+    meta.insert("identity", &codec::put_identity(identity)[..])?;
+    if numbers.next_stream == 0 {
+        numbers.spread = Spread::of(identity);
+        meta.insert("spread", &codec::put_spread(numbers.spread)[..])?;
+    }
     Ok(())
 }
 
@@ -154,9 +174,17 @@ fn write_events(write: &WriteTransaction, events: &[NewEvent], numbers: &mut Num
     if events.is_empty() {
         return Ok(());
     }
-    let mut sorted: Vec<&NewEvent> = events.iter().collect();
-    sorted.sort_unstable_by(|a, b| {
-        (&a.key, a.event.partition, a.event.order).cmp(&(&b.key, b.event.partition, b.event.order))
+    let spread = numbers.spread;
+    let mut sorted: Vec<(u16, &NewEvent)> =
+        events.iter().map(|event| (spread.group(event.key.as_ref()), event)).collect();
+    sorted.sort_unstable_by(|(a_group, a), (b_group, b)| {
+        let (a_event, b_event) = (&a.event, &b.event);
+        (a_group, &a.key, a_event.partition, a_event.order).cmp(&(
+            b_group,
+            &b.key,
+            b_event.partition,
+            b_event.order,
+        ))
     });
     let mut streams = Fragile::new(write.open_table(STREAMS)?);
     let mut log = Fragile::new(write.open_table(LOG)?);
@@ -167,18 +195,19 @@ fn write_events(write: &WriteTransaction, events: &[NewEvent], numbers: &mut Num
         row: Vec::new(),
         numbers,
     };
-    let (mut row, mut parts) = (Vec::new(), Vec::new());
-    for of_key in sorted.chunk_by(|a, b| a.key == b.key) {
-        let key = of_key[0].key.as_ref();
+    let (mut row_key, mut row, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+    for of_key in sorted.chunk_by(|(_, a), (_, b)| a.key == b.key) {
+        let key = of_key[0].1.key.as_ref();
         parts.clear();
-        let mut known = Fragile::new(streams.get_mut(key)?);
+        let row_key = spread.row_key(key, &mut row_key);
+        let mut known = Fragile::new(streams.get_mut(row_key)?);
         match &*known {
             Some(row) => {
                 codec::get_parts(row.value(), key, &mut parts).map_err(garbled("an aggregate's row"))?
             }
             None => events.numbers.keys += 1,
         }
-        for of_part in of_key.chunk_by(|a, b| a.event.partition == b.event.partition) {
+        for of_part in of_key.chunk_by(|(_, a), (_, b)| a.event.partition == b.event.partition) {
             events.add(&mut parts, of_part)?;
         }
         codec::put_parts(&mut row, key, &parts);
@@ -186,7 +215,7 @@ fn write_events(write: &WriteTransaction, events: &[NewEvent], numbers: &mut Num
             Some(known) => known.insert(&row[..])?,
             None => {
                 drop(known);
-                streams.insert(key, &row[..])?;
+                streams.insert(row_key, &row[..])?;
             }
         }
     }
@@ -228,8 +257,8 @@ struct EventWriter<'a, 'txn> {
 
 impl EventWriter<'_, '_> {
     /// Adds the events of an aggregate in one partition; `parts` are the aggregate's so far.
-    fn add(&mut self, parts: &mut Vec<Part>, events: &[&NewEvent]) -> Result<(), Failure> {
-        let (partition, first) = (events[0].event.partition, events[0].event.order);
+    fn add(&mut self, parts: &mut Vec<Part>, events: &[(u16, &NewEvent)]) -> Result<(), Failure> {
+        let (partition, first) = (events[0].1.event.partition, events[0].1.event.order);
         let known = parts.iter().position(|part| part.partition == partition);
         let at = known.unwrap_or_else(|| parts.partition_point(|part| part.partition < partition));
         if known.is_none() {
@@ -239,7 +268,7 @@ impl EventWriter<'_, '_> {
             parts.insert(at, Part { partition, stream, base, next, last, unmarked: 0, unmarked_bytes: 0 });
         }
         let part = &mut parts[at];
-        for NewEvent { event, .. } in events {
+        for (_, NewEvent { event, .. }) in events {
             let Part { stream, base, next, last, .. } = *part;
             if event.order != next {
                 let detail = format!("order {} was to be stored where {next} belongs", event.order);

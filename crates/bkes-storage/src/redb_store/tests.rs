@@ -175,7 +175,7 @@ fn a_file_of_an_older_or_newer_format_is_refused_and_left_as_it_is() {
         drop(database);
         let refused =
             RedbStore::open(&options(&directory)).err().map(|error| error.to_string()).unwrap_or_default();
-        let expected = format!("has format {format}, this version reads format 3");
+        let expected = format!("has format {format}, this version reads format {}", schema::FORMAT);
         assert!(refused.contains(&expected), "{refused}");
         assert!(file.exists() && !directory.path().join(format!("{FILE}.damaged-1")).exists());
     }
