@@ -36,6 +36,8 @@ struct Lane {
 struct Generations {
     open: Generation,
     sealed: Option<Arc<Generation>>,
+    /// The room of the one that was dropped last.
+    spare: Option<Generation>,
     /// Whether the owner is in the middle of a step: events are there whose checkpoint is not.
     in_step: bool,
 }
@@ -53,7 +55,12 @@ impl Overlay {
     /// An overlay with a lane for each of so many owners.
     pub fn new(owners: usize) -> Overlay {
         let lane = || Lane {
-            generations: RwLock::new(Generations { open: Generation::new(0), sealed: None, in_step: false }),
+            generations: RwLock::new(Generations {
+                open: Generation::new(0),
+                sealed: None,
+                spare: None,
+                in_step: false,
+            }),
             open_bytes: AtomicUsize::new(0),
             sealed_bytes: AtomicUsize::new(0),
         };
@@ -183,7 +190,8 @@ impl Overlay {
             return None;
         }
         // Until the owner takes over the new epoch itself, all that it adds is of its old one.
-        let next = Generation::new(generations.open.epoch());
+        let spare = generations.spare.take();
+        let next = spare.unwrap_or_else(|| Generation::new(0)).of(generations.open.epoch());
         let open = std::mem::replace(&mut generations.open, next);
         lane.open_bytes.store(0, Ordering::Relaxed);
         if open.epoch() != epoch && !planted(Bug::OldEpochCommitted) {
@@ -202,8 +210,9 @@ impl Overlay {
         self.cleared.fetch_add(1, Ordering::SeqCst);
         let sealed = lane.write().sealed.take();
         lane.sealed_bytes.store(0, Ordering::Relaxed);
-        // Freed here, not under the lock.
-        drop(sealed);
+        // Emptied here, not under the lock.
+        let spare = sealed.and_then(Arc::into_inner).map(Generation::emptied);
+        lane.write().spare = spare;
     }
 
     /// The owner's fold begins anew: nothing of the old one is left, and what it adds now is of this epoch.

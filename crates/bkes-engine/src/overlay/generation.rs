@@ -46,6 +46,25 @@ impl Generation {
         }
     }
 
+    /// An empty one with this one's room, unless most of that was not used.
+    pub fn emptied(self) -> Generation {
+        let Generation { batch: StoreBatch { mut events, .. }, mut before, mut chains, .. } = self;
+        let empty = Generation::new(0);
+        if events.capacity() > events.len() * 4 {
+            return empty;
+        }
+        events.clear();
+        before.clear();
+        chains.clear();
+        Generation { batch: StoreBatch { events, ..StoreBatch::default() }, before, chains, ..empty }
+    }
+
+    /// An empty one, of a fold of this epoch.
+    pub fn of(self, epoch: u64) -> Generation {
+        assert!(self.is_empty(), "what is empty has no epoch yet");
+        Generation { epoch, ..self }
+    }
+
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
