@@ -149,12 +149,12 @@ impl AcceptRule {
             return Err(NewerFormat { offset: record.offset, format });
         }
         let swept = self.sweep(record.offset);
-        let Some(key) = record.aggregate() else {
+        if record.key.as_ref().is_none_or(|key| key.is_empty()) {
             return Ok(Applied { stamp: None, decision: Decision::Skipped, void_records: swept, cut: false });
-        };
+        }
         let mut applied = match class {
             RecordClass::Foreign => Applied::event(next.unwrap_or(Order::FIRST), record),
-            RecordClass::Marked(marker) => self.apply_marked(marker, key, record, next),
+            RecordClass::Marked(marker) => self.apply_marked(marker, record, next),
             RecordClass::Broken(None) => Applied::void(None, VoidReason::Malformed, 1),
             RecordClass::Broken(Some(stamp)) => self.apply_broken(stamp, record.offset),
             RecordClass::Newer { .. } => unreachable!("returned above"),
@@ -172,7 +172,7 @@ impl AcceptRule {
             .collect()
     }
 
-    fn apply_marked(&mut self, marker: Marker, key: Key, record: Record, next: Option<Order>) -> Applied {
+    fn apply_marked(&mut self, marker: Marker, record: Record, next: Option<Order>) -> Applied {
         let Marker { stamp, order } = marker;
         let head_missing = self.fold_start > Position::START;
         let below_fold_start = self.may_begin_below_fold_start(record.offset);
@@ -182,8 +182,10 @@ impl AcceptRule {
             return Applied::void(Some(stamp), VoidReason::JudgedBefore, voided + 1);
         }
         if stamp.place.is_none() || planted(Bug::AcceptedAtFirstMember) {
-            return Self::decide(head_missing, stamp, order, next, vec![record], voided);
+            let decide = |record| Decision::Accepted { order, record };
+            return Self::decide(head_missing, stamp, order, next, (1, || decide(record)), voided);
         }
+        let key = record.aggregate().expect("a record without a key was skipped");
         match state.join(stamp, order, key, record) {
             Joined::Waits => Applied {
                 stamp: Some(stamp),
@@ -196,7 +198,10 @@ impl AcceptRule {
                 ..Applied::void(Some(stamp), VoidReason::BatchBroken, voided + members)
             },
             Joined::Whole(batch) => {
-                Self::decide(head_missing, stamp, batch.first, next, batch.members, voided)
+                let (first, records) = (batch.first, batch.members);
+                let count = records.len() as u64;
+                let decide = || Decision::AcceptedBatch { first, records };
+                Self::decide(head_missing, stamp, first, next, (count, decide), voided)
             }
         }
     }
@@ -248,12 +253,11 @@ impl AcceptRule {
         stamp: Stamp,
         expected: Order,
         next: Option<Order>,
-        mut records: Vec<Record>,
+        (count, accepted): (u64, impl FnOnce() -> Decision),
         voided: u64,
     ) -> Applied {
         let base = next.is_none() && head_missing && expected > Order::FIRST;
         let current = next.unwrap_or(Order::FIRST);
-        let count = records.len() as u64;
         let stamp = Some(stamp);
         let above = planted(Bug::AcceptsAbove) && expected > current;
         if expected != current && !base && !above {
@@ -261,15 +265,7 @@ impl AcceptRule {
             let decision = Decision::Void(VoidReason::OrderTaken { expected, next: current });
             return Applied { stamp, decision, void_records: voided + count, cut };
         }
-        let decision = match records.pop() {
-            Some(record) if records.is_empty() => Decision::Accepted { order: expected, record },
-            Some(record) => {
-                records.push(record);
-                Decision::AcceptedBatch { first: expected, records }
-            }
-            None => unreachable!("an append has at least one record"),
-        };
-        Applied { stamp, decision, void_records: voided, cut: base }
+        Applied { stamp, decision: accepted(), void_records: voided, cut: base }
     }
 
     /// Forgets what has expired, each time the log enters another span: nothing that is swept could be seen again, since

@@ -544,14 +544,14 @@ unsafe fn copy(messages: &[*mut sys::rd_kafka_message_t], out: &mut Vec<ReadEven
     unsafe {
         let total: usize = messages.iter().map(|message| (**message).len + (**message).key_len).sum();
         let mut slab =
-            Slab { bytes: Vec::with_capacity(total), parts: Vec::with_capacity(messages.len() * 2) };
+            Slab { bytes: Vec::with_capacity(total), lengths: Vec::with_capacity(messages.len() * 2) };
         let mut drafts = Vec::with_capacity(messages.len());
         for message in messages.iter().copied() {
             let found = &*message;
             drafts.push(if found.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                let key = slab.add(found.key, found.key_len);
-                let value = slab.add(found.payload, found.len);
-                let headers = headers(message);
+                slab.add(found.key, found.key_len);
+                slab.add(found.payload, found.len);
+                let headers = add_headers(message, &mut slab);
                 let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
                 let timestamp = sys::rd_kafka_message_timestamp(message, &mut kind);
                 let known = kind != sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
@@ -560,8 +560,6 @@ unsafe fn copy(messages: &[*mut sys::rd_kafka_message_t], out: &mut Vec<ReadEven
                     partition: Partition(found.partition as u32),
                     offset: Offset(found.offset as u64),
                     timestamp: known.then_some(TimestampMs(timestamp)),
-                    key,
-                    value,
                     headers,
                 }
             } else {
@@ -569,80 +567,84 @@ unsafe fn copy(messages: &[*mut sys::rd_kafka_message_t], out: &mut Vec<ReadEven
             });
             sys::rd_kafka_message_destroy(message);
         }
-        let Slab { bytes, parts } = slab;
-        let slab = Bytes::from(bytes);
-        let part = |part: Option<usize>| part.map(|part| slab.slice(parts[part].clone()));
+        let mut parts = slab.parts();
         out.extend(drafts.into_iter().filter_map(|draft| match draft {
             Draft::Event(event) => event,
-            Draft::Record { partition, offset, timestamp, key, value, headers } => {
-                Some(ReadEvent::Record(Record {
-                    partition,
-                    offset,
-                    timestamp,
-                    key: part(key),
-                    value: part(value),
-                    headers,
-                }))
+            Draft::Record { partition, offset, timestamp, headers } => {
+                let (key, value) = (parts.next(), parts.next());
+                let header = |_| Header { name: parts.next().unwrap_or_default(), value: parts.next() };
+                let headers = (0..headers).map(header).collect();
+                Some(ReadEvent::Record(Record { partition, offset, timestamp, key, value, headers }))
             }
         }));
     }
 }
 
+/// Keys, values, names and values of headers of a fetch, one behind the other; a null has no length.
 struct Slab {
     bytes: Vec<u8>,
-    parts: Vec<std::ops::Range<usize>>,
+    lengths: Vec<Option<usize>>,
 }
 
 impl Slab {
     /// # Safety
     ///
     /// `data` is null, or has `size` bytes.
-    unsafe fn add(&mut self, data: *const c_void, size: usize) -> Option<usize> {
-        if data.is_null() {
-            return None;
+    unsafe fn add(&mut self, data: *const c_void, size: usize) {
+        if !data.is_null() {
+            // SAFETY: promised by the caller.
+            self.bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(data.cast(), size) });
         }
-        let start = self.bytes.len();
-        // SAFETY: promised by the caller.
-        self.bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(data.cast(), size) });
-        self.parts.push(start..self.bytes.len());
-        Some(self.parts.len() - 1)
+        self.lengths.push((!data.is_null()).then_some(size));
+    }
+
+    /// What was added, in its order.
+    fn parts(self) -> Parts {
+        Parts { bytes: Bytes::from(self.bytes), lengths: self.lengths.into_iter(), at: 0 }
+    }
+}
+
+struct Parts {
+    bytes: Bytes,
+    lengths: std::vec::IntoIter<Option<usize>>,
+    at: usize,
+}
+
+impl Parts {
+    fn next(&mut self) -> Option<Bytes> {
+        let length = self.lengths.next().expect("what is taken was added")?;
+        self.at += length;
+        Some(self.bytes.slice(self.at - length..self.at))
     }
 }
 
 enum Draft {
-    Record {
-        partition: Partition,
-        offset: Offset,
-        timestamp: Option<TimestampMs>,
-        key: Option<usize>,
-        value: Option<usize>,
-        headers: Vec<Header>,
-    },
+    Record { partition: Partition, offset: Offset, timestamp: Option<TimestampMs>, headers: usize },
     Event(Option<ReadEvent>),
 }
 
+/// Adds name and value of each header, and says how many there are.
+///
 /// # Safety
 ///
 /// `message` is live.
-unsafe fn headers(message: *const sys::rd_kafka_message_t) -> Vec<Header> {
-    let mut out = Vec::new();
+unsafe fn add_headers(message: *const sys::rd_kafka_message_t, slab: &mut Slab) -> usize {
     let mut list = ptr::null_mut();
     // SAFETY: names and values live as long as the message, and are copied. Names end with a zero byte.
     unsafe {
         if sys::rd_kafka_message_headers(message, &mut list) != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return out;
+            return 0;
         }
-        let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
-        while sys::rd_kafka_header_get_all(list, out.len(), &mut name, &mut value, &mut size)
+        let (mut count, mut name, mut value, mut size) = (0, ptr::null(), ptr::null(), 0);
+        while sys::rd_kafka_header_get_all(list, count, &mut name, &mut value, &mut size)
             == Code::RD_KAFKA_RESP_ERR_NO_ERROR
         {
-            let name = Bytes::copy_from_slice(CStr::from_ptr(name).to_bytes());
-            let value = (!value.is_null())
-                .then(|| Bytes::copy_from_slice(std::slice::from_raw_parts(value.cast::<u8>(), size)));
-            out.push(Header { name, value });
+            slab.add(name.cast(), CStr::from_ptr(name).to_bytes().len());
+            slab.add(value, size);
+            count += 1;
         }
+        count
     }
-    out
 }
 
 /// What a message that carries an error means.

@@ -340,6 +340,7 @@ impl Owner {
             Decision::AcceptedBatch { records, .. } => records.len() as u64,
             Decision::Undecided | Decision::Void(_) => 0,
         };
+        let mut kept = None;
         if records > 0 {
             let counted = counted.expect("an event has a key");
             let count = counted.count;
@@ -354,17 +355,17 @@ impl Owner {
                     NonZeroU32::max(placing.partitions, NonZeroU32::MIN),
                 );
             }
-            self.keep(counted, applied.stamp, &applied.decision);
+            kept = Some(counted);
         }
-        if let Some(stamp) = applied.stamp {
-            let mut ended = Ended::new();
-            let owned = self.partitions.get_mut(&partition).expect("just used");
-            if owned.sequencer.in_flight() > 0 {
-                owned.sequencer.applied(stamp, &applied.decision, &mut ended);
-            }
-            let place: Place = (partition, offset, timestamp);
-            self.settle(ended, Some(place), now);
+        let mut ended = Ended::new();
+        if let Some(stamp) = applied.stamp.filter(|_| owned.sequencer.in_flight() > 0) {
+            owned.sequencer.applied(stamp, &applied.decision, &mut ended);
         }
+        if let Some(counted) = kept {
+            self.keep(counted, applied.stamp, applied.decision);
+        }
+        let place: Place = (partition, offset, timestamp);
+        self.settle(ended, Some(place), now);
     }
 
     /// Where a key stands now: what was applied since it was counted is open.
@@ -382,16 +383,16 @@ impl Owner {
     }
 
     /// Puts accepted events into the overlay, and with that on the way to the store.
-    fn keep(&mut self, counted: Counted, stamp: Option<Stamp>, decision: &Decision) {
-        let (first, records) = match decision {
-            Decision::Accepted { order, record } => (*order, std::slice::from_ref(record)),
-            Decision::AcceptedBatch { first, records } => (*first, &records[..]),
+    fn keep(&mut self, counted: Counted, stamp: Option<Stamp>, decision: Decision) {
+        let (first, record, records) = match decision {
+            Decision::Accepted { order, record } => (order, Some(record), Vec::new()),
+            Decision::AcceptedBatch { first, records } => (first, None, records),
             Decision::Skipped | Decision::Undecided | Decision::Void(_) => return,
         };
         let Counted { hash, key, count } = counted;
         let base = count.head.map_or(first, |head| head.base);
         self.in_step = true;
-        for (index, record) in records.iter().enumerate() {
+        for (index, record) in record.into_iter().chain(records).enumerate() {
             let order = Order(first.0 + index as u64);
             let stamp = stamp.map(|stamp| stamp.of_member(index as u32 + 1));
             self.context.overlay.insert(self.index, hash, &key, base, stored_event(record, order, stamp));
@@ -425,18 +426,20 @@ impl Count {
     }
 }
 
-fn stored_event(record: &Record, order: Order, stamp: Option<Stamp>) -> StoredEvent {
-    let headers = match stamp {
-        Some(_) => record.headers.iter().filter(|header| !is_reserved(header)).cloned().collect(),
-        None => record.headers.clone(),
-    };
+fn stored_event(record: Record, order: Order, stamp: Option<Stamp>) -> StoredEvent {
+    let Record { partition, offset, timestamp, value, mut headers, .. } = record;
+    if stamp.is_some() {
+        // Collected anew, so that no room is held for those that are left out.
+        headers = headers.iter().filter(|header| !is_reserved(header)).cloned().collect();
+    }
+    let tombstone = value.is_none();
     StoredEvent {
         order,
-        partition: record.partition,
-        offset: record.offset,
-        timestamp: record.timestamp,
-        value: record.value.clone().unwrap_or_default(),
-        tombstone: record.value.is_none(),
+        partition,
+        offset,
+        timestamp,
+        value: value.unwrap_or_default(),
+        tombstone,
         stamp,
         headers,
     }

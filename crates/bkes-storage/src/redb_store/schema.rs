@@ -175,17 +175,7 @@ fn write_events(write: &WriteTransaction, events: &[NewEvent], numbers: &mut Num
         return Ok(());
     }
     let spread = numbers.spread;
-    let mut sorted: Vec<(u16, &NewEvent)> =
-        events.iter().map(|event| (spread.group(event.key.as_ref()), event)).collect();
-    sorted.sort_unstable_by(|(a_group, a), (b_group, b)| {
-        let (a_event, b_event) = (&a.event, &b.event);
-        (a_group, &a.key, a_event.partition, a_event.order).cmp(&(
-            b_group,
-            &b.key,
-            b_event.partition,
-            b_event.order,
-        ))
-    });
+    let sorted = spread.sorted(events);
     let mut streams = Fragile::new(write.open_table(STREAMS)?);
     let mut log = Fragile::new(write.open_table(LOG)?);
     let mut events = EventWriter {
@@ -257,7 +247,7 @@ struct EventWriter<'a, 'txn> {
 
 impl EventWriter<'_, '_> {
     /// Adds the events of an aggregate in one partition; `parts` are the aggregate's so far.
-    fn add(&mut self, parts: &mut Vec<Part>, events: &[(u16, &NewEvent)]) -> Result<(), Failure> {
+    fn add(&mut self, parts: &mut Vec<Part>, events: &[(u64, &NewEvent)]) -> Result<(), Failure> {
         let (partition, first) = (events[0].1.event.partition, events[0].1.event.order);
         let known = parts.iter().position(|part| part.partition == partition);
         let at = known.unwrap_or_else(|| parts.partition_point(|part| part.partition < partition));

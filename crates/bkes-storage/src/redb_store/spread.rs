@@ -5,7 +5,7 @@
 //! partition where the hash sends it. That is a matter of speed only: a key that lives elsewhere has its row all the same,
 //! and when the topic grows the rows stay where they are.
 
-use crate::contract::StoreIdentity;
+use crate::contract::{NewEvent, StoreIdentity};
 use bkes_core::Partitioner;
 use std::num::NonZeroU32;
 
@@ -45,6 +45,43 @@ impl Spread {
         out.extend_from_slice(key);
         out
     }
+
+    /// Events in the order of their rows, those of a key by partition and order. Beside each stands what is compared first: the
+    /// group, and what tells its key from others; most comparisons need not look at the event.
+    pub fn sorted(self, events: &[NewEvent]) -> Vec<(u64, &NewEvent)> {
+        let first = events.first().map_or(&[][..], |event| event.key.as_ref());
+        let common = |length: usize, event: &NewEvent| {
+            let key = event.key.as_ref();
+            if key.get(..length) == first.get(..length) {
+                length
+            } else {
+                common_prefix(&first[..length], key)
+            }
+        };
+        let common = events.iter().fold(first.len(), common);
+        let mut sorted: Vec<(u64, &NewEvent)> =
+            events.iter().map(|event| (self.rank(event.key.as_ref(), common), event)).collect();
+        sorted.sort_unstable_by(|(a_rank, a), (b_rank, b)| {
+            a_rank.cmp(b_rank).then_with(|| {
+                let (a_event, b_event) = (&a.event, &b.event);
+                (&a.key, a_event.partition, a_event.order).cmp(&(&b.key, b_event.partition, b_event.order))
+            })
+        });
+        sorted
+    }
+
+    /// The group and the next six bytes of a key, behind those that all keys begin with.
+    fn rank(self, key: &[u8], common: usize) -> u64 {
+        let mut rank = [0; 8];
+        let (group, rest) = rank.split_at_mut(2);
+        group.copy_from_slice(&self.group(key).to_be_bytes());
+        rest.iter_mut().zip(&key[common..]).for_each(|(rank, byte)| *rank = *byte);
+        u64::from_be_bytes(rank)
+    }
+}
+
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]
