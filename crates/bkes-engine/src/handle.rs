@@ -2,19 +2,21 @@
 
 use crate::api::{AppendError, AppendRequest, Appended, Events, ReadError, ReadRequest, Status, Unready};
 use crate::limits::{
-    COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, MARKER_BYTES_MAX, READ_INLINE_EVENTS, SYNC_INTERVAL_MS,
+    COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, MARKER_BYTES_MAX, PATIENCE, READ_INLINE_EVENTS,
+    SYNC_INTERVAL_MS,
 };
-use crate::owner::{Command, Context, Place, Waiting, refuse_command};
+use crate::owner::{Command, Context, OwnerStep, Place, Waiting, refuse_command};
 use crate::parts::{self, MonitorPart, OwnerPart, Parts, Step, Surroundings, WriterPart};
 use crate::read::View;
+use crate::shared::{Rest, SharedOwner, said};
 use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::NowMs;
 use bkes_core::{Incarnation, Partition, Partitioner, Position};
-use bkes_log::{Log, LogError};
+use bkes_log::{Log, LogError, Waiter};
 use bkes_storage::{Store, StoreError};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -152,6 +154,8 @@ pub struct EngineHandle(Arc<Inner>);
 
 struct Inner {
     context: Context,
+    /// The owners, once threads step them.
+    owners: OnceLock<Vec<Arc<SharedOwner>>>,
     clock: Clock,
     admitted: Arc<AtomicUsize>,
     monitor_stop: AtomicBool,
@@ -174,12 +178,17 @@ impl Engine {
         let surroundings = Surroundings { clock: Arc::clone(&clock), draw: Arc::new(draw_incarnation) };
         let Parts { handle, owners, writer, monitor } = parts::assemble(log, store, options, surroundings)?;
         let mut engine = Engine { handle, threads: Vec::new(), writer_thread: None };
-        for (index, owner) in owners.into_iter().enumerate() {
+        let share = |(index, owner): (usize, OwnerPart)| {
+            let (owner, waiter) = owner.share(&engine.handle, index);
+            (Arc::new(owner), waiter)
+        };
+        let (owners, waiters): (Vec<_>, Vec<_>) = owners.into_iter().enumerate().map(share).unzip();
+        for (index, (owner, waiter)) in owners.iter().cloned().zip(waiters).enumerate() {
             let clock = Arc::clone(&clock);
-            engine
-                .threads
-                .push(engine.spawn(&format!("bkes-owner-{index}"), move || run_owner(owner, &*clock))?);
+            let run = move || run_owner(&owner, waiter, &*clock);
+            engine.threads.push(engine.spawn(&format!("bkes-owner-{index}"), run)?);
         }
+        let _ = engine.handle.0.owners.set(owners);
         engine.writer_thread = Some(engine.spawn("bkes-writer", move || run_writer(writer, &*clock))?);
         let handle = engine.handle.clone();
         engine.threads.push(engine.spawn("bkes-monitor", move || run_monitor(monitor, &handle))?);
@@ -218,8 +227,7 @@ impl Engine {
         let thread_name = name.to_owned();
         let watched = move || {
             if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
-                let said = panic.downcast_ref::<&str>().map(ToString::to_string);
-                let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                let said = said(&*panic);
                 for partition in board.partitions().iter() {
                     partition.degrade(format!("thread {thread_name} panicked, restart the service: {said}"));
                 }
@@ -237,16 +245,29 @@ impl Drop for Engine {
     }
 }
 
-fn run_owner(mut owner: OwnerPart, clock: &dyn Fn() -> NowMs) {
+fn run_owner(owner: &SharedOwner, mut waiter: Waiter, clock: &dyn Fn() -> NowMs) {
+    let _end = EndOwner(owner);
     loop {
-        match owner.step(clock()) {
-            Step::Busy => {}
-            Step::Idle(until) => {
+        let Rest { step, is_patient } = owner.step(clock());
+        match step {
+            OwnerStep::Busy => {}
+            OwnerStep::Idle(until) => {
                 let timeout = until.map(|until| Duration::from_millis(until.saturating_sub(clock()).max(1)));
-                owner.wait(timeout);
+                let patience = is_patient.then_some(PATIENCE);
+                waiter.set_patient(is_patient);
+                waiter.wait(timeout.into_iter().chain(patience).min());
             }
-            Step::Stopped => return,
+            OwnerStep::Stopped => return,
         }
+    }
+}
+
+/// However an owner's thread ends, the owner ends with it.
+struct EndOwner<'a>(&'a SharedOwner);
+
+impl Drop for EndOwner<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -280,7 +301,9 @@ fn draw_incarnation() -> Incarnation {
 
 impl EngineHandle {
     pub(crate) fn new(context: Context, clock: Clock) -> EngineHandle {
-        let inner = Inner { context, clock, admitted: Arc::default(), monitor_stop: AtomicBool::new(false) };
+        let owners = OnceLock::new();
+        let inner =
+            Inner { context, owners, clock, admitted: Arc::default(), monitor_stop: AtomicBool::new(false) };
         EngineHandle(Arc::new(inner))
     }
 
@@ -305,15 +328,25 @@ impl EngineHandle {
         let placing = context.board.placing();
         let hashed =
             placing.partitioner.map_or(Partition(0), |p| p.place(request.key.as_ref(), placing.partitions));
-        let owner = &context.owners[hashed.0 as usize % context.owners.len()];
+        let owner = hashed.0 as usize % context.owners.len();
         let (to, answer) = oneshot::channel();
-        if let Err(command) = owner.send(Command::Append(Waiting { request, to, place })) {
-            refuse_command(command, context.board.ended());
+        match context.owners[owner].push(Command::Append(Waiting { request, to, place })) {
+            Ok(()) => self.serve(owner),
+            Err(command) => refuse_command(command, context.board.ended()),
         }
         answer.await.unwrap_or_else(|_| {
             let detail = "the engine stopped before the append was decided".into();
             Err(AppendError::Unknown { detail })
         })
+    }
+
+    /// Has an owner take what was pushed.
+    fn serve(&self, owner: usize) {
+        let Inner { context, owners, clock, .. } = &*self.0;
+        match owners.get() {
+            Some(owners) => owners[owner].serve(clock()),
+            None => context.owners[owner].wake(),
+        }
     }
 
     /// Reads events. Short reads run on the spot, long ones off the executor.

@@ -39,6 +39,7 @@ mod overlay;
 mod owner;
 pub mod parts;
 mod read;
+mod shared;
 mod start;
 mod writer;
 

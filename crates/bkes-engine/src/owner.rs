@@ -21,7 +21,7 @@ use self::readback::Readback;
 use self::turns::Turns;
 use crate::api::{AppendError, AppendRequest, Appended, Unready};
 use crate::board::{Board, PartitionBoard};
-use crate::limits::{COMMIT_BYTES_MAX, POLL_RECORDS_MAX, RETRY_MS};
+use crate::limits::{COMMIT_BYTES_MAX, GATHER_MS_MAX, POLL_RECORDS_MAX, RETRY_MS};
 use crate::overlay::Overlay;
 use crate::writer::WriterInbox;
 use bkes_core::planted::{Bug, planted};
@@ -116,16 +116,20 @@ impl OwnerInbox {
         OwnerInbox { commands: Arc::default(), waker }
     }
 
-    /// Queues a command and wakes the owner; gives it back when the owner has ended. Appends are bounded by their
-    /// admission, the rest by their nature.
+    /// Queues a command and wakes the owner; gives it back when the owner has ended.
     pub fn send(&self, command: Command) -> Result<(), Command> {
+        self.push(command)?;
+        self.waker.wake();
+        Ok(())
+    }
+
+    /// Queues a command for whoever steps the owner next. Appends are bounded by their admission, the rest by their nature.
+    pub fn push(&self, command: Command) -> Result<(), Command> {
         let mut commands = self.lock();
         if commands.closed {
             return Err(command);
         }
         commands.queue.push(command);
-        drop(commands);
-        self.waker.wake();
         Ok(())
     }
 
@@ -260,6 +264,15 @@ pub enum OwnerStep {
     Stopped,
 }
 
+/// What is left after appends were taken on a caller's thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Accepted {
+    /// Nothing until then.
+    All(Option<NowMs>),
+    /// Something for the owner's own step.
+    Left,
+}
+
 type Ended = Vec<(Settled<Ticket>, VecDeque<Waiting>)>;
 
 impl Owner {
@@ -317,6 +330,22 @@ impl Owner {
         self.after_step(now, busy)
     }
 
+    /// Takes the appends that came in and sends those that are due, and does nothing else: a part of a step, for the thread of
+    /// a caller.
+    pub fn accept(&mut self, now: NowMs) -> Accepted {
+        {
+            let mut commands = self.inbox.lock();
+            let is_append = |command: &Command| matches!(command, Command::Append(_));
+            if self.stopping.is_some() || !commands.queue.iter().all(is_append) {
+                return Accepted::Left;
+            }
+            std::mem::swap(&mut commands.queue, &mut self.commands);
+        }
+        self.carry_out(now);
+        self.launch(now);
+        Accepted::All(self.deadline(now))
+    }
+
     fn owns(&self, partition: Partition) -> bool {
         partition.0 as usize % self.context.owners.len() == self.index
     }
@@ -363,9 +392,15 @@ impl Owner {
     }
 
     fn take_commands(&mut self, now: NowMs) -> bool {
+        std::mem::swap(&mut self.inbox.lock().queue, &mut self.commands);
+        let busy = !self.commands.is_empty();
+        self.carry_out(now);
+        busy
+    }
+
+    /// Carries out what was taken from the inbox.
+    fn carry_out(&mut self, now: NowMs) {
         let mut commands = std::mem::take(&mut self.commands);
-        std::mem::swap(&mut self.inbox.lock().queue, &mut commands);
-        let busy = !commands.is_empty();
         for command in commands.drain(..) {
             match command {
                 Command::Append(waiting) => self.gather(waiting, now),
@@ -377,7 +412,6 @@ impl Owner {
             }
         }
         self.commands = commands;
-        busy
     }
 
     fn take_reports(&mut self, now: NowMs) -> bool {
@@ -524,19 +558,24 @@ impl Owner {
         if busy {
             return OwnerStep::Busy;
         }
+        // What a caller's thread gathers meanwhile is not due before that, so that this one need not be woken for it.
+        let gathering = (!self.sent.is_empty()).then_some(now + GATHER_MS_MAX);
+        OwnerStep::Idle(self.deadline(now).into_iter().chain(gathering).min())
+    }
+
+    /// When there is something to do for the time alone.
+    fn deadline(&self, now: NowMs) -> Option<NowMs> {
         let doubts = self.partitions.values().filter_map(|owned| owned.sequencer.deadline());
         let retry = self.appender.is_none().then_some(self.appender_retry_at);
         let read = (self.read_retry_at > now).then_some(self.read_retry_at);
-        OwnerStep::Idle(
-            doubts
-                .chain(self.stopping)
-                .chain(retry)
-                .chain(read)
-                .chain(self.launch_deadline())
-                .chain(self.turn_deadline())
-                .chain(self.pacing.deadline())
-                .min(),
-        )
+        doubts
+            .chain(self.stopping)
+            .chain(retry)
+            .chain(read)
+            .chain(self.launch_deadline())
+            .chain(self.turn_deadline())
+            .chain(self.pacing.deadline())
+            .min()
     }
 
     fn begin_stop(&mut self, deadline: NowMs) {

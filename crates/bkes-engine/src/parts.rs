@@ -5,10 +5,10 @@
 //! a step waits, sleeps, or asks for the time or for randomness by itself.
 
 use crate::handle::{EngineHandle, EngineOptions, StartError};
-use crate::limits::PATIENCE;
 use crate::monitor::Monitor;
 use crate::overlay::Overlay;
 use crate::owner::{Command, Context, Owner, OwnerInbox, OwnerStep};
+use crate::shared::SharedOwner;
 use crate::start::{self, Checked};
 use crate::writer::{Announce, Writer, WriterInbox, WriterStep};
 use bkes_core::Incarnation;
@@ -173,13 +173,16 @@ impl OwnerPart {
         self.waiter.take()
     }
 
-    /// Sleeps until woken, or at most `timeout`.
-    pub(crate) fn wait(&mut self, timeout: Option<Duration>) {
-        let patient = self.owner.is_patient();
-        self.waiter.set_patient(patient);
-        let timeout =
-            if patient { Some(timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE))) } else { timeout };
-        self.waiter.wait(timeout);
+    /// Sends the appends that came in and are due, and does nothing else: what a caller's thread does when it meets the owner
+    /// at rest. A whole step follows some time.
+    pub fn accept(&mut self, now: NowMs) {
+        let _ = self.owner.accept(now);
+    }
+
+    /// For the owner's thread and those of callers, and the place where the former waits.
+    pub(crate) fn share(self, handle: &EngineHandle, index: usize) -> (SharedOwner, Waiter) {
+        let inbox = handle.context().owners[index].clone();
+        (SharedOwner::new(self.owner, inbox), self.waiter)
     }
 }
 

@@ -530,3 +530,36 @@ async fn stopping_answers_everyone_and_leaves_a_point_to_resume_from() {
     let after = begin(&handle, "b", "late").await;
     assert_eq!(after, Err(AppendError::Unavailable(Unready::ShuttingDown)));
 }
+
+/// Callers send for an owner at rest; whoever finds it busy leaves that to its thread. Nobody is forgotten in between, the owner
+/// ends with its thread, and no append comes after that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_callers_at_once_share_their_owners_and_none_is_forgotten() {
+    let (log, store) = (log(3), Arc::new(MemoryStore::default()));
+    let options = EngineOptions { threads: 2, ..EngineOptions::default() };
+    let engine = Engine::start(Arc::new(log.clone()), Arc::clone(&store) as Arc<dyn Store>, options);
+    let engine = engine.expect("the engine starts");
+    let handle = engine.handle();
+    handle.ready().await;
+    let callers = (0..32).map(|caller| {
+        let handle = handle.clone();
+        tokio::spawn(async move {
+            let name = format!("caller-{caller}");
+            begin(&handle, &name, "0").await.expect("accepted");
+            for order in 1..200 {
+                add(&handle, &name, order, &order.to_string()).await.expect("accepted");
+            }
+        })
+    });
+    let callers: Vec<_> = callers.collect();
+    for caller in callers {
+        let ended = tokio::time::timeout(Duration::from_secs(60), caller).await;
+        ended.expect("no append is forgotten").expect("no caller panics");
+    }
+    for caller in 0..32 {
+        assert_eq!(values(&handle, &format!("caller-{caller}")).await.len(), 200);
+    }
+    stop(engine);
+    let refused = begin(&handle, "late", "0").await.expect_err("the engine has stopped");
+    assert_eq!(refused, AppendError::Unavailable(Unready::ShuttingDown));
+}

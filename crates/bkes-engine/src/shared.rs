@@ -1,0 +1,90 @@
+//! An owner between its thread and the threads of callers.
+//!
+//! A caller whose append finds the owner at rest sends it there and then, instead of waking a thread to do it: that saves two
+//! changes of threads, which cost a lone append more than all of its own work. Whatever else there is to do stays with the
+//! owner's thread, which is woken for it; so a caller never reads the log, and works on its own append and few others.
+
+use crate::owner::{Accepted, Owner, OwnerInbox, OwnerStep};
+use bkes_core::sequence::NowMs;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// An owner that one thread at a time steps.
+pub struct SharedOwner {
+    /// None once it has ended.
+    owner: Mutex<Option<Owner>>,
+    inbox: OwnerInbox,
+    /// What a panic in the owner's hands on a caller's thread said: nobody touches the owner any more.
+    panicked: OnceLock<String>,
+    /// Until when the owner's thread sleeps unless it is woken; written under the lock.
+    asleep_until: AtomicU64,
+}
+
+/// What an owner's thread does after a step.
+pub struct Rest {
+    pub step: OwnerStep,
+    /// Whether fetched records need not wake it.
+    pub is_patient: bool,
+}
+
+impl SharedOwner {
+    pub fn new(owner: Owner, inbox: OwnerInbox) -> SharedOwner {
+        let (owner, asleep_until) = (Mutex::new(Some(owner)), AtomicU64::new(0));
+        SharedOwner { owner, inbox, panicked: OnceLock::new(), asleep_until }
+    }
+
+    /// A whole step, on the owner's thread. A panic on a caller's thread goes on here, where it is seen.
+    pub fn step(&self, now: NowMs) -> Rest {
+        let mut owner = self.lock();
+        if let Some(said) = self.panicked.get() {
+            panic!("{said}");
+        }
+        let Some(owner) = &mut *owner else { return Rest { step: OwnerStep::Stopped, is_patient: false } };
+        let step = owner.step(now);
+        if let OwnerStep::Idle(until) = step {
+            self.asleep_until.store(until.unwrap_or(NowMs::MAX), Ordering::Relaxed);
+        }
+        Rest { step, is_patient: owner.is_patient() }
+    }
+
+    /// Has the appends that came in sent: here if the owner is at rest, or by its thread.
+    pub fn serve(&self, now: NowMs) {
+        if !self.try_accept(now) {
+            self.inbox.wake();
+        }
+    }
+
+    /// Whether there is nothing left for the owner's thread.
+    fn try_accept(&self, now: NowMs) -> bool {
+        let Ok(mut owner) = self.owner.try_lock() else { return false };
+        let Some(owner) = owner.as_mut().filter(|_| self.panicked.get().is_none()) else { return false };
+        match catch_unwind(AssertUnwindSafe(|| owner.accept(now))) {
+            Ok(Accepted::All(deadline)) => {
+                deadline.is_none_or(|deadline| deadline >= self.asleep_until.load(Ordering::Relaxed))
+            }
+            Ok(Accepted::Left) => false,
+            Err(panic) => {
+                let _ = self.panicked.set(said(&*panic));
+                false
+            }
+        }
+    }
+
+    /// Ends it: whoever waits for it is answered.
+    pub fn end(&self) {
+        let owner = self.lock().take();
+        drop(owner);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Owner>> {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The words of a panic.
+pub fn said(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<&str>().map(ToString::to_string);
+    said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
