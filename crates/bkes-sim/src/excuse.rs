@@ -3,8 +3,8 @@
 //! * A *split* key: it can be read, partition by partition. While one of its partitions is caught up and another is not, a
 //!   read shows the first only; and when a topic grows while several instances write, the same key may be begun in two
 //!   partitions at once, by writers that rested on different halves.
-//! * A batch that rested on events that are lost with the *end of the log*: others may have come between its members until there
-//!   were as many again, and it is decided at its last member.
+//! * A batch that rested on events that are lost with the *end of the log*, or with its head: others may have come between its members
+//!   until there were as many again, and it is decided at its last member.
 //! * A record that was decided by an instance that did not know yet that its log had lost its end: refused for what is lost,
 //!   it may be an event in what is left.
 //! * A key whose head was *removed* by retention: whoever begins with nothing knows nothing of it, and it may be begun anew.
@@ -54,8 +54,9 @@ impl<'h> Excused<'h> {
             | Violation::ContentsDiffer { key, .. }
             | Violation::ReadBadPage { key, .. }
             | Violation::StoredAtAnotherOrder { key, .. } => self.removed.contains(key),
-            Violation::OffsetsGoBack { event, .. } => {
-                self.history.excuses.truncations.iter().any(|lost| lost.partition == event.partition)
+            Violation::OffsetsGoBack { key, event, .. } => {
+                let lost = &self.history.excuses.truncations;
+                self.removed.contains(key) || lost.iter().any(|lost| lost.partition == event.partition)
             }
             Violation::RefusedStored { call, event, .. } => {
                 let begin = self.history.calls[call.0].begin;
