@@ -76,22 +76,18 @@ pub fn number(rest: &mut &[u8]) -> Decoded<u64> {
     Err(Garbled)
 }
 
-/// Reads a row from the front, slicing content out of it without a copy.
+/// Reads a row from the front; content is copied out of it.
 pub struct Cursor<'a> {
-    whole: &'a Bytes,
-    at: usize,
+    rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
-    pub fn new(whole: &'a Bytes) -> Cursor<'a> {
-        Cursor { whole, at: 0 }
+    pub fn new(row: &'a [u8]) -> Cursor<'a> {
+        Cursor { rest: row }
     }
 
     pub fn number(&mut self) -> Decoded<u64> {
-        let mut rest = &self.whole[self.at..];
-        let read = number(&mut rest);
-        self.at = self.whole.len() - rest.len();
-        read
+        number(&mut self.rest)
     }
 
     fn small(&mut self) -> Decoded<u32> {
@@ -103,12 +99,17 @@ impl<'a> Cursor<'a> {
         Ok((number >> 1) as i64 ^ -((number & 1) as i64))
     }
 
+    fn byte(&mut self) -> Decoded<u8> {
+        let (byte, rest) = self.rest.split_first().ok_or(Garbled)?;
+        self.rest = rest;
+        Ok(*byte)
+    }
+
     fn take(&mut self, length: u64) -> Decoded<Bytes> {
         let length = usize::try_from(length).map_err(|_| Garbled)?;
-        let end = self.at.checked_add(length).filter(|end| *end <= self.whole.len()).ok_or(Garbled)?;
-        let bytes = self.whole.slice(self.at..end);
-        self.at = end;
-        Ok(bytes)
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Garbled)?;
+        self.rest = rest;
+        Ok(Bytes::copy_from_slice(bytes))
     }
 
     fn bytes(&mut self) -> Decoded<Bytes> {
@@ -125,20 +126,19 @@ impl<'a> Cursor<'a> {
 
     fn headers(&mut self) -> Decoded<Vec<Header>> {
         let count = self.number()?;
-        if count > self.whole.len() as u64 {
+        if count > self.rest.len() as u64 {
             return Err(Garbled);
         }
         (0..count).map(|_| Ok(Header { name: self.bytes()?, value: self.optional()? })).collect()
     }
 
-    fn rest(&mut self) -> Bytes {
-        let rest = self.whole.slice(self.at..);
-        self.at = self.whole.len();
-        rest
+    /// All that is left.
+    fn rest(self) -> Bytes {
+        Bytes::copy_from_slice(self.rest)
     }
 
     pub fn end(&self) -> Decoded<()> {
-        if self.at == self.whole.len() { Ok(()) } else { Err(Garbled) }
+        if self.rest.is_empty() { Ok(()) } else { Err(Garbled) }
     }
 }
 
@@ -148,13 +148,8 @@ fn seal(context: &[u8], row: &mut [u8]) {
     row[..4].copy_from_slice(&crc.to_le_bytes());
 }
 
-fn unseal(context: &[u8], row: &Bytes) -> Decoded<Bytes> {
-    unsealed(context, row)?;
-    Ok(row.slice(4..))
-}
-
 /// What a seal covers, if it is whole.
-fn unsealed<'a>(context: &[u8], row: &'a [u8]) -> Decoded<&'a [u8]> {
+fn unseal<'a>(context: &[u8], row: &'a [u8]) -> Decoded<&'a [u8]> {
     let (head, rest) = row.split_at_checked(4).ok_or(Garbled)?;
     let crc = crc32c::crc32c_append(crc32c::crc32c(context), rest);
     if head == crc.to_le_bytes() { Ok(rest) } else { Err(Garbled) }
@@ -246,15 +241,14 @@ pub fn get_back(row: &[u8]) -> Decoded<u64> {
 
 /// Reads an event's row; `name` finds the incarnation of a short number. Besides the event: how far back the one before it lies.
 pub fn get_event(
-    row: &Bytes,
+    row: &[u8],
     slot: Slot,
     partition: Partition,
     name: impl Fn(u64) -> Option<Incarnation>,
 ) -> Decoded<(StoredEvent, u64)> {
-    let row = unseal(&slot.context(), row)?;
-    let flags = *row.first().ok_or(Garbled)?;
+    let mut cursor = Cursor::new(unseal(&slot.context(), row)?);
+    let flags = cursor.byte()?;
     let has = |flag: u8| flags & flag != 0;
-    let mut cursor = Cursor { whole: &row, at: 1 };
     let back = cursor.number()?;
     let offset = Offset(cursor.number()?);
     let timestamp = if has(TIMESTAMP) { Some(TimestampMs(cursor.signed()?)) } else { None };
@@ -303,7 +297,7 @@ pub fn put_parts(out: &mut Vec<u8>, key: &[u8], parts: &[Part]) {
 }
 
 pub fn get_parts(row: &[u8], key: &[u8], out: &mut Vec<Part>) -> Decoded<()> {
-    let mut rest = unsealed(key, row)?;
+    let mut rest = unseal(key, row)?;
     while !rest.is_empty() {
         let partition = Partition(u32::try_from(number(&mut rest)?).map_err(|_| Garbled)?);
         let stream = number(&mut rest)?;
@@ -346,8 +340,7 @@ fn put_fingerprint(fingerprint: Option<Fingerprint>, out: &mut Vec<u8>) {
 }
 
 pub fn get_checkpoint(partition: Partition, row: &[u8]) -> Decoded<Checkpoint> {
-    let row = unseal(&partition.0.to_le_bytes(), &Bytes::copy_from_slice(row))?;
-    let mut cursor = Cursor::new(&row);
+    let mut cursor = Cursor::new(unseal(&partition.0.to_le_bytes(), row)?);
     let position = Position(cursor.number()?);
     let fold_start = Position(cursor.number()?);
     let flags = cursor.number()?;
@@ -419,8 +412,7 @@ pub fn get_incarnation(
     incarnation: Incarnation,
     row: &[u8],
 ) -> Decoded<IncarnationState> {
-    let row = unseal(&incarnation_context(partition, incarnation), &Bytes::copy_from_slice(row))?;
-    let mut cursor = Cursor::new(&row);
+    let mut cursor = Cursor::new(unseal(&incarnation_context(partition, incarnation), row)?);
     let top = cursor.number()?;
     let last_offset = Offset(cursor.number()?);
     let open = match cursor.number()? {
@@ -454,8 +446,7 @@ pub fn put_identity(identity: &StoreIdentity) -> Vec<u8> {
 }
 
 pub fn get_identity(row: &[u8]) -> Decoded<StoreIdentity> {
-    let row = unseal(b"identity", &Bytes::copy_from_slice(row))?;
-    let mut cursor = Cursor::new(&row);
+    let mut cursor = Cursor::new(unseal(b"identity", row)?);
     let mut text = || String::from_utf8(cursor.bytes()?.to_vec()).map_err(|_| Garbled);
     let (cluster, topic, topic_id) = (text()?, text()?, text()?);
     let (partitions, partitioner) = get_placing(&mut cursor)?;
@@ -471,8 +462,7 @@ pub fn put_spread(spread: Spread) -> Vec<u8> {
 }
 
 pub fn get_spread(row: &[u8]) -> Decoded<Spread> {
-    let row = unseal(b"spread", &Bytes::copy_from_slice(row))?;
-    let mut cursor = Cursor::new(&row);
+    let mut cursor = Cursor::new(unseal(b"spread", row)?);
     let (partitions, partitioner) = get_placing(&mut cursor)?;
     cursor.end()?;
     Ok(Spread { partitions, partitioner: partitioner.ok_or(Garbled)? })

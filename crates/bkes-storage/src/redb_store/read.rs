@@ -131,12 +131,11 @@ impl Walk<'_> {
             let (_, block) = self.block.as_ref().expect("just set");
             let row = blocks::row(block.value(), place).map_err(|Garbled| self.missing(order))?;
             let back = if order < wanted.end {
-                let row = Bytes::copy_from_slice(row);
                 let slot = Slot { stream: self.part.stream, order };
                 let name = |name: u64| {
                     self.tables.names.get(name).ok().flatten().map(|row| Incarnation(row.value()))
                 };
-                let found = codec::get_event(&row, slot, self.part.partition, name);
+                let found = codec::get_event(row, slot, self.part.partition, name);
                 let (event, back) = found.map_err(garbled(format!("event {order} of key {}", self.key)))?;
                 out.push(event);
                 back

@@ -11,7 +11,6 @@ use super::read::{MARK_BYTES, MARK_EVENTS};
 use super::spread::Spread;
 use crate::contract::{Loaded, NewEvent, StoreBatch, StoreIdentity};
 use bkes_core::{Incarnation, Order, Partition};
-use bytes::Bytes;
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use std::collections::HashMap;
 use std::ops::Bound;
@@ -91,8 +90,7 @@ pub fn numbers(read: &ReadTransaction) -> Result<Numbers, Failure> {
         numbers.tail = Tail::resume(number.value(), block.value());
     }
     if let Some(row) = read.open_table(META)?.get("streams")? {
-        let row = Bytes::copy_from_slice(row.value());
-        let mut cursor = codec::Cursor::new(&row);
+        let mut cursor = codec::Cursor::new(row.value());
         let mut next = || cursor.number().map_err(garbled("the stream numbers"));
         (numbers.next_stream, numbers.keys) = (next()?, next()?);
     }

@@ -143,7 +143,7 @@ fn an_events_row_is_what_was_written_or_garbled() {
         let _ = get_back(&row);
         let incarnation = event.stamp.map(|stamp| stamp.incarnation);
         let named = |asked: u64| incarnation.filter(|_| asked == name);
-        let read = get_event(&row.into(), slot, partition, named);
+        let read = get_event(&row, slot, partition, named);
         seen.note(seed, spoiled, &(event, back), read);
     }
     seen.check("events");
