@@ -386,7 +386,7 @@ impl Owner {
             damage: None,
             dirty: false,
         };
-        self.turns.waiting = true;
+        self.turns.begin();
         self.partitions.insert(partition, owned);
         self.partitions[&partition].board.note_caught_up(self.epoch);
     }

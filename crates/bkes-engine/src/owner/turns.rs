@@ -15,10 +15,17 @@ use std::sync::atomic::Ordering;
 #[derive(Debug, Default)]
 pub struct Turns {
     /// Whether a partition may wait.
-    pub waiting: bool,
-    /// What is left to read of those that are read, and since when it has been as much.
-    left: u64,
+    waiting: bool,
+    /// What is left to read of those that are read, and since when it has been as much; none before that was looked at.
+    left: Option<u64>,
     since: NowMs,
+}
+
+impl Turns {
+    /// A partition waits from here on.
+    pub fn begin(&mut self) {
+        *self = Turns { waiting: true, left: None, since: self.since };
+    }
 }
 
 impl Owner {
@@ -30,8 +37,8 @@ impl Owner {
         }
         let reading = self.partitions.values().filter(|owned| owned.is_read());
         let mut left: u64 = reading.map(|owned| owned.left(self.epoch)).sum();
-        if left != self.turns.left {
-            (self.turns.left, self.turns.since) = (left, now);
+        if self.turns.left != Some(left) {
+            (self.turns.left, self.turns.since) = (Some(left), now);
         }
         let mut is_stuck = now >= self.turns.since + TURN_PATIENCE_MS;
         while let Some((more, partition)) = self.next_turn() {
@@ -40,7 +47,7 @@ impl Owner {
                 return;
             }
             left += more;
-            (self.turns.left, self.turns.since) = (left, now);
+            (self.turns.left, self.turns.since) = (Some(left), now);
             let owned = self.partitions.get_mut(&partition).expect("just found");
             owned.waits = false;
             self.reader.assign(partition, owned.reading_start());
