@@ -21,7 +21,7 @@ use self::readback::Readback;
 use self::turns::Turns;
 use crate::api::{AppendError, AppendRequest, Appended, Unready};
 use crate::board::{Board, PartitionBoard};
-use crate::limits::{COMMIT_BYTES_MAX, GATHER_MS_MAX, POLL_RECORDS_MAX, RETRY_MS};
+use crate::limits::{COMMIT_BYTES_MAX, POLL_RECORDS_MAX, RETRY_MS};
 use crate::overlay::Overlay;
 use crate::writer::WriterInbox;
 use bkes_core::planted::{Bug, planted};
@@ -558,9 +558,12 @@ impl Owner {
         if busy {
             return OwnerStep::Busy;
         }
-        // What a caller's thread gathers meanwhile is not due before that, so that this one need not be woken for it.
-        let gathering = (!self.sent.is_empty()).then_some(now + GATHER_MS_MAX);
-        OwnerStep::Idle(self.deadline(now).into_iter().chain(gathering).min())
+        OwnerStep::Idle(self.deadline(now))
+    }
+
+    /// Whether anything is on its way to the log.
+    pub fn is_sending(&self) -> bool {
+        !self.sent.is_empty()
     }
 
     /// When there is something to do for the time alone.

@@ -1,14 +1,15 @@
 //! An owner between its thread and the threads of callers.
 //!
-//! A caller whose append finds the owner at rest sends it there and then, instead of waking a thread to do it: that saves two
-//! changes of threads, which cost a lone append more than all of its own work. Whatever else there is to do stays with the
-//! owner's thread, which is woken for it; so a caller never reads the log, and works on its own append and few others.
+//! A caller whose append finds the owner at rest, with nothing on its way to the log, sends it there and then, instead of waking a
+//! thread to do it: that saves two changes of threads, which cost a lone append more than all of its own work. Under load it would
+//! cost a tenth, since callers get into the way of the owner's thread, which has to wake for reports anyway. Whatever else there
+//! is to do is the owner's thread's too; so a caller never reads the log, and works on its own append and few others.
 
 use crate::owner::{Accepted, Owner, OwnerInbox, OwnerStep};
 use bkes_core::sequence::NowMs;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// An owner that one thread at a time steps.
@@ -18,6 +19,8 @@ pub struct SharedOwner {
     inbox: OwnerInbox,
     /// What a panic in the owner's hands on a caller's thread said: nobody touches the owner any more.
     panicked: OnceLock<String>,
+    /// Whether anything is on its way to the log: a hint for callers.
+    is_sending: AtomicBool,
     /// Until when the owner's thread sleeps unless it is woken; written under the lock.
     asleep_until: AtomicU64,
 }
@@ -32,7 +35,8 @@ pub struct Rest {
 impl SharedOwner {
     pub fn new(owner: Owner, inbox: OwnerInbox) -> SharedOwner {
         let (owner, asleep_until) = (Mutex::new(Some(owner)), AtomicU64::new(0));
-        SharedOwner { owner, inbox, panicked: OnceLock::new(), asleep_until }
+        let (panicked, is_sending) = (OnceLock::new(), AtomicBool::new(false));
+        SharedOwner { owner, inbox, panicked, is_sending, asleep_until }
     }
 
     /// A whole step, on the owner's thread. A panic on a caller's thread goes on here, where it is seen.
@@ -43,6 +47,7 @@ impl SharedOwner {
         }
         let Some(owner) = &mut *owner else { return Rest { step: OwnerStep::Stopped, is_patient: false } };
         let step = owner.step(now);
+        self.is_sending.store(owner.is_sending(), Ordering::Relaxed);
         if let OwnerStep::Idle(until) = step {
             self.asleep_until.store(until.unwrap_or(NowMs::MAX), Ordering::Relaxed);
         }
@@ -58,9 +63,14 @@ impl SharedOwner {
 
     /// Whether there is nothing left for the owner's thread.
     fn try_accept(&self, now: NowMs) -> bool {
+        if self.is_sending.load(Ordering::Relaxed) {
+            return false;
+        }
         let Ok(mut owner) = self.owner.try_lock() else { return false };
         let Some(owner) = owner.as_mut().filter(|_| self.panicked.get().is_none()) else { return false };
-        match catch_unwind(AssertUnwindSafe(|| owner.accept(now))) {
+        let accepted = catch_unwind(AssertUnwindSafe(|| owner.accept(now)));
+        self.is_sending.store(owner.is_sending(), Ordering::Relaxed);
+        match accepted {
             Ok(Accepted::All(deadline)) => {
                 deadline.is_none_or(|deadline| deadline >= self.asleep_until.load(Ordering::Relaxed))
             }
