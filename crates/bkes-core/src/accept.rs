@@ -182,8 +182,8 @@ impl AcceptRule {
             return Applied::void(Some(stamp), VoidReason::JudgedBefore, voided + 1);
         }
         if stamp.place.is_none() || planted(Bug::AcceptedAtFirstMember) {
-            let decide = |record| Decision::Accepted { order, record };
-            return Self::decide(head_missing, stamp, order, next, (1, || decide(record)), voided);
+            let accepted = || Decision::Accepted { order, record };
+            return Self::decide(head_missing, stamp, order, next, (1, accepted), voided);
         }
         let key = record.aggregate().expect("a record without a key was skipped");
         match state.join(stamp, order, key, record) {
@@ -200,8 +200,8 @@ impl AcceptRule {
             Joined::Whole(batch) => {
                 let (first, records) = (batch.first, batch.members);
                 let count = records.len() as u64;
-                let decide = || Decision::AcceptedBatch { first, records };
-                Self::decide(head_missing, stamp, first, next, (count, decide), voided)
+                let accepted = || Decision::AcceptedBatch { first, records };
+                Self::decide(head_missing, stamp, first, next, (count, accepted), voided)
             }
         }
     }

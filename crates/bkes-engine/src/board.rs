@@ -4,7 +4,7 @@
 //! and the admission of appends look. Nothing here decides: the accept rule and the sequencer do.
 
 use crate::{PartitionState, PartitionStatus, Unready};
-use bkes_core::{Partition, Partitioner, PartitionerEvidence, Position};
+use bkes_core::{Key, Partition, Partitioner, PartitionerEvidence, Position};
 use bkes_storage::Counters;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -152,6 +152,13 @@ impl PartitionBoard {
 pub struct Placing {
     pub partitions: NonZeroU32,
     pub partitioner: Option<Partitioner>,
+}
+
+impl Placing {
+    /// The partition that a key hashes to. Where its aggregate lives may be another one.
+    pub fn guess(&self, key: &Key) -> Partition {
+        self.partitioner.map_or(Partition(0), |partitioner| partitioner.place(key.as_ref(), self.partitions))
+    }
 }
 
 /// The board of an engine.

@@ -5,7 +5,7 @@ use crate::limits::{
     COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, MARKER_BYTES_MAX, PATIENCE, READ_INLINE_EVENTS,
     SYNC_INTERVAL_MS,
 };
-use crate::owner::{Command, Context, OwnerStep, Place, Waiting, refuse_command};
+use crate::owner::{Command, Context, OwnerStep, Place, Waiting, owner_of, refuse_command};
 use crate::parts::{self, MonitorPart, OwnerPart, Parts, Step, Surroundings, WriterPart};
 use crate::read::View;
 use crate::shared::{Rest, SharedOwner, said};
@@ -178,17 +178,14 @@ impl Engine {
         let surroundings = Surroundings { clock: Arc::clone(&clock), draw: Arc::new(draw_incarnation) };
         let Parts { handle, owners, writer, monitor } = parts::assemble(log, store, options, surroundings)?;
         let mut engine = Engine { handle, threads: Vec::new(), writer_thread: None };
-        let share = |(index, owner): (usize, OwnerPart)| {
-            let (owner, waiter) = owner.share(&engine.handle, index);
-            (Arc::new(owner), waiter)
-        };
-        let (owners, waiters): (Vec<_>, Vec<_>) = owners.into_iter().enumerate().map(share).unzip();
-        for (index, (owner, waiter)) in owners.iter().cloned().zip(waiters).enumerate() {
-            let clock = Arc::clone(&clock);
+        let mut shared = Vec::with_capacity(owners.len());
+        for (index, (owner, waiter)) in owners.into_iter().map(OwnerPart::share).enumerate() {
+            let (owner, clock) = (Arc::new(owner), Arc::clone(&clock));
+            shared.push(Arc::clone(&owner));
             let run = move || run_owner(&owner, waiter, &*clock);
             engine.threads.push(engine.spawn(&format!("bkes-owner-{index}"), run)?);
         }
-        let _ = engine.handle.0.owners.set(owners);
+        let _ = engine.handle.0.owners.set(shared);
         engine.writer_thread = Some(engine.spawn("bkes-writer", move || run_writer(writer, &*clock))?);
         let handle = engine.handle.clone();
         engine.threads.push(engine.spawn("bkes-monitor", move || run_monitor(monitor, &handle))?);
@@ -325,10 +322,7 @@ impl EngineHandle {
             let unready = Unready::Overloaded { queue: "the append queue", limit: limit as u64 };
             return Err(AppendError::Unavailable(unready));
         }
-        let placing = context.board.placing();
-        let hashed =
-            placing.partitioner.map_or(Partition(0), |p| p.place(request.key.as_ref(), placing.partitions));
-        let owner = hashed.0 as usize % context.owners.len();
+        let owner = owner_of(context.board.placing().guess(&request.key), &context.owners);
         let (to, answer) = oneshot::channel();
         match context.owners[owner].push(Command::Append(Waiting { request, to, place })) {
             Ok(()) => self.serve(owner),
@@ -340,12 +334,11 @@ impl EngineHandle {
         })
     }
 
-    /// Has an owner take what was pushed.
+    /// Has an owner take what was pushed: here, or by its thread.
     fn serve(&self, owner: usize) {
         let Inner { context, owners, clock, .. } = &*self.0;
-        match owners.get() {
-            Some(owners) => owners[owner].serve(clock()),
-            None => context.owners[owner].wake(),
+        if !owners.get().is_some_and(|owners| owners[owner].try_accept(clock())) {
+            context.owners[owner].wake();
         }
     }
 

@@ -7,7 +7,7 @@
 
 use crate::board::{Board, PartitionBoard, Placing, TARGET_UNKNOWN};
 use crate::limits::LOOK_FAILURES_MAX;
-use crate::owner::{Command, Look, OwnerInbox};
+use crate::owner::{Command, Look, OwnerInbox, owner_of};
 use crate::start::identity_of;
 use crate::writer::{WriterInbox, another_topic};
 use bkes_core::sequence::NowMs;
@@ -129,7 +129,7 @@ impl Monitor {
     }
 
     fn owner_of(&self, partition: Partition) -> &OwnerInbox {
-        &self.owners[partition.0 as usize % self.owners.len()]
+        &self.owners[owner_of(partition, &self.owners)]
     }
 
     fn note(&mut self, board: &Arc<PartitionBoard>, look: Look, now: NowMs) {

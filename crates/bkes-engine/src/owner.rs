@@ -164,6 +164,11 @@ pub fn refuse_command(command: Command, why: Unready) {
     }
 }
 
+/// Which owner has a partition.
+pub fn owner_of(partition: Partition, owners: &[OwnerInbox]) -> usize {
+    partition.0 as usize % owners.len()
+}
+
 /// What all owners of an engine share.
 #[derive(Clone)]
 pub struct Context {
@@ -174,7 +179,7 @@ pub struct Context {
     pub writer: WriterInbox,
     pub options: crate::EngineOptions,
     pub topic: bkes_log::LogIdentity,
-    /// Every owner's inbox; a partition belongs to the one at its number modulo the count.
+    /// Every owner's inbox, as [`owner_of`] numbers them.
     pub owners: Arc<Vec<OwnerInbox>>,
     /// Draws the name of a new producer handle.
     pub draw: Arc<dyn Fn() -> Incarnation + Send + Sync>,
@@ -347,7 +352,7 @@ impl Owner {
     }
 
     fn owns(&self, partition: Partition) -> bool {
-        partition.0 as usize % self.context.owners.len() == self.index
+        owner_of(partition, &self.context.owners) == self.index
     }
 
     /// Takes a partition over at its checkpoint, or at the beginning of what the log holds.

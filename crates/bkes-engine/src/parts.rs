@@ -180,9 +180,8 @@ impl OwnerPart {
     }
 
     /// For the owner's thread and those of callers, and the place where the former waits.
-    pub(crate) fn share(self, handle: &EngineHandle, index: usize) -> (SharedOwner, Waiter) {
-        let inbox = handle.context().owners[index].clone();
-        (SharedOwner::new(self.owner, inbox), self.waiter)
+    pub(crate) fn share(self) -> (SharedOwner, Waiter) {
+        (SharedOwner::new(self.owner), self.waiter)
     }
 }
 

@@ -5,7 +5,7 @@
 //! cost a tenth, since callers get into the way of the owner's thread, which has to wake for reports anyway. Whatever else there
 //! is to do is the owner's thread's too; so a caller never reads the log, and works on its own append and few others.
 
-use crate::owner::{Accepted, Owner, OwnerInbox, OwnerStep};
+use crate::owner::{Accepted, Owner, OwnerStep};
 use bkes_core::sequence::NowMs;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,6 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 pub struct SharedOwner {
     /// None once it has ended.
     owner: Mutex<Option<Owner>>,
-    inbox: OwnerInbox,
     /// What a panic in the owner's hands on a caller's thread said: nobody touches the owner any more.
     panicked: OnceLock<String>,
     /// Whether anything is on its way to the log: a hint for callers.
@@ -33,10 +32,10 @@ pub struct Rest {
 }
 
 impl SharedOwner {
-    pub fn new(owner: Owner, inbox: OwnerInbox) -> SharedOwner {
+    pub fn new(owner: Owner) -> SharedOwner {
         let (owner, asleep_until) = (Mutex::new(Some(owner)), AtomicU64::new(0));
         let (panicked, is_sending) = (OnceLock::new(), AtomicBool::new(false));
-        SharedOwner { owner, inbox, panicked, is_sending, asleep_until }
+        SharedOwner { owner, panicked, is_sending, asleep_until }
     }
 
     /// A whole step, on the owner's thread. A panic on a caller's thread goes on here, where it is seen.
@@ -54,15 +53,9 @@ impl SharedOwner {
         Rest { step, is_patient: owner.is_patient() }
     }
 
-    /// Has the appends that came in sent: here if the owner is at rest, or by its thread.
-    pub fn serve(&self, now: NowMs) {
-        if !self.try_accept(now) {
-            self.inbox.wake();
-        }
-    }
-
-    /// Whether there is nothing left for the owner's thread.
-    fn try_accept(&self, now: NowMs) -> bool {
+    /// Sends the appends that came in, on a caller's thread, if the owner is at rest. Says whether that leaves nothing for the owner's
+    /// thread, which is to be woken otherwise.
+    pub fn try_accept(&self, now: NowMs) -> bool {
         if self.is_sending.load(Ordering::Relaxed) {
             return false;
         }

@@ -24,8 +24,8 @@ impl Owner {
             Err(error) => return self.refuse(waiting, error),
         };
         if !self.owns(partition) {
-            let owner = partition.0 as usize % self.context.owners.len();
-            if let Err(command) = self.context.owners[owner].send(Command::Append(waiting)) {
+            let owners = &self.context.owners;
+            if let Err(command) = owners[super::owner_of(partition, owners)].send(Command::Append(waiting)) {
                 super::refuse_command(command, self.context.board.ended());
             }
             return;

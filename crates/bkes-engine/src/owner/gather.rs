@@ -30,9 +30,7 @@ pub struct Located {
 impl Owner {
     /// Takes an append in. Its partition is guessed by its hash: where the aggregate lives is looked up when it is sent.
     pub(super) fn gather(&mut self, waiting: Waiting, now: NowMs) {
-        let placing = self.context.board.placing();
-        let place = |p: bkes_core::Partitioner| p.place(waiting.request.key.as_ref(), placing.partitions);
-        let guess = placing.partitioner.map_or(Partition(0), place);
+        let guess = self.context.board.placing().guess(&waiting.request.key);
         let gathered = self.gathered.entry(guess).or_default();
         if gathered.queue.is_empty() {
             gathered.since = now;

@@ -184,8 +184,8 @@ fn write_events(write: &WriteTransaction, events: &[NewEvent], numbers: &mut Num
         numbers,
     };
     let (mut row_key, mut row, mut parts) = (Vec::new(), Vec::new(), Vec::new());
-    for of_key in sorted.chunk_by(|(_, a), (_, b)| a.key == b.key) {
-        let key = of_key[0].1.key.as_ref();
+    for of_key in sorted.chunk_by(|a, b| a.key == b.key) {
+        let key = of_key[0].key.as_ref();
         parts.clear();
         let row_key = spread.row_key(key, &mut row_key);
         let mut known = Fragile::new(streams.get_mut(row_key)?);
@@ -195,7 +195,7 @@ fn write_events(write: &WriteTransaction, events: &[NewEvent], numbers: &mut Num
             }
             None => events.numbers.keys += 1,
         }
-        for of_part in of_key.chunk_by(|(_, a), (_, b)| a.event.partition == b.event.partition) {
+        for of_part in of_key.chunk_by(|a, b| a.event.partition == b.event.partition) {
             events.add(&mut parts, of_part)?;
         }
         codec::put_parts(&mut row, key, &parts);
@@ -245,8 +245,8 @@ struct EventWriter<'a, 'txn> {
 
 impl EventWriter<'_, '_> {
     /// Adds the events of an aggregate in one partition; `parts` are the aggregate's so far.
-    fn add(&mut self, parts: &mut Vec<Part>, events: &[(u64, &NewEvent)]) -> Result<(), Failure> {
-        let (partition, first) = (events[0].1.event.partition, events[0].1.event.order);
+    fn add(&mut self, parts: &mut Vec<Part>, events: &[&NewEvent]) -> Result<(), Failure> {
+        let (partition, first) = (events[0].event.partition, events[0].event.order);
         let known = parts.iter().position(|part| part.partition == partition);
         let at = known.unwrap_or_else(|| parts.partition_point(|part| part.partition < partition));
         if known.is_none() {
@@ -256,7 +256,7 @@ impl EventWriter<'_, '_> {
             parts.insert(at, Part { partition, stream, base, next, last, unmarked: 0, unmarked_bytes: 0 });
         }
         let part = &mut parts[at];
-        for (_, NewEvent { event, .. }) in events {
+        for NewEvent { event, .. } in events {
             let Part { stream, base, next, last, .. } = *part;
             if event.order != next {
                 let detail = format!("order {} was to be stored where {next} belongs", event.order);

@@ -46,18 +46,11 @@ impl Spread {
         out
     }
 
-    /// Events in the order of their rows, those of a key by partition and order. Beside each stands what is compared first: the
-    /// group, and what tells its key from others; most comparisons need not look at the event.
-    pub fn sorted(self, events: &[NewEvent]) -> Vec<(u64, &NewEvent)> {
+    /// Events in the order of their rows, those of a key by partition and order. What is compared first stands beside them: the
+    /// group, and what tells a key from others; most comparisons need not look at the event.
+    pub fn sorted(self, events: &[NewEvent]) -> Vec<&NewEvent> {
         let first = events.first().map_or(&[][..], |event| event.key.as_ref());
-        let common = |length: usize, event: &NewEvent| {
-            let key = event.key.as_ref();
-            if key.get(..length) == first.get(..length) {
-                length
-            } else {
-                common_prefix(&first[..length], key)
-            }
-        };
+        let common = |length, event: &NewEvent| common_prefix(&first[..length], event.key.as_ref());
         let common = events.iter().fold(first.len(), common);
         let mut sorted: Vec<(u64, &NewEvent)> =
             events.iter().map(|event| (self.rank(event.key.as_ref(), common), event)).collect();
@@ -67,7 +60,7 @@ impl Spread {
                 (&a.key, a_event.partition, a_event.order).cmp(&(&b.key, b_event.partition, b_event.order))
             })
         });
-        sorted
+        sorted.into_iter().map(|(_, event)| event).collect()
     }
 
     /// The group and the next six bytes of a key, behind those that all keys begin with.
