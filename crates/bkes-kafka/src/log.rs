@@ -10,10 +10,13 @@ use bkes_log::{Log, LogAppender, LogError, LogIdentity, LogReader, Waker, Waterm
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long one question may take.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long to wait before a new topic is looked for again.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// Why a topic cannot be used. Nothing was changed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -117,12 +120,14 @@ impl KafkaLog {
             let topic = options.topic.clone();
             let made = committed.create_topic(count.get(), &settings, 2 * ANSWER);
             made.map_err(|detail| ConnectError::NotCreated { topic, detail })?;
-            for _ in 0..50 {
+            let until = Instant::now() + 2 * ANSWER;
+            found = committed.partitions(ANSWER).map_err(unreachable)?;
+            while found.is_none() && Instant::now() < until {
+                std::thread::sleep(BETWEEN_LOOKS);
                 found = committed.partitions(ANSWER).map_err(unreachable)?;
-                if found.is_some() {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(100));
+            }
+            for client in [&committed, &uncommitted] {
+                wait_for_leaders(client, count, until).map_err(unreachable)?;
             }
         }
         let Some((_, replicas)) = found else {
@@ -141,6 +146,19 @@ impl KafkaLog {
     fn unavailable(detail: impl Into<String>) -> LogError {
         LogError::Unavailable { detail: detail.into() }
     }
+}
+
+/// Waits until every partition of a new topic answers: the topic is named before its leaders know of it.
+fn wait_for_leaders(client: &Client, partitions: NonZeroU32, until: Instant) -> Result<(), (Code, String)> {
+    for partition in (0..partitions.get()).map(Partition) {
+        while let Err(failed) = marks(client, partition) {
+            if Instant::now() >= until {
+                return Err(failed);
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+    }
+    Ok(())
 }
 
 /// A question that was refused, or that nobody answered.
