@@ -199,6 +199,8 @@ struct Owned {
     unreported: usize,
     /// Reading ended for good until a command says otherwise.
     lost: Option<Position>,
+    /// Where the log ended at some moment, if that is before a record that reading had met.
+    lost_end: Option<Position>,
     /// Its turn to be read has not come yet; what the reader may still give of it is from an earlier fold.
     waits: bool,
     /// Where the log returned damaged bytes, and what was said of it; over once reading has come past it.
@@ -387,6 +389,7 @@ impl Owner {
             readback: Readback::resume(&checkpoint),
             unreported,
             lost: None,
+            lost_end: None,
             waits: true,
             damage: None,
             dirty: false,

@@ -666,7 +666,11 @@ fn failure(message: &sys::rd_kafka_message_t) -> Option<ReadEvent> {
         (
             Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE,
             partition,
-        ) => Some(ReadEvent::Failed { partition, failure: ReadFailure::OutOfRange { position } }),
+        ) => {
+            // A lost end that was found by the leader's epoch is told in words only.
+            let position = if message.offset < 0 { lost_end(&detail) } else { position };
+            Some(ReadEvent::Failed { partition, failure: ReadFailure::OutOfRange { position } })
+        }
         (Code::RD_KAFKA_RESP_ERR__BAD_MSG | Code::RD_KAFKA_RESP_ERR__BAD_COMPRESSION, partition) => {
             Some(ReadEvent::Failed { partition, failure: ReadFailure::Damaged { position, detail } })
         }
@@ -682,6 +686,14 @@ fn failure(message: &sys::rd_kafka_message_t) -> Option<ReadEvent> {
         }
         (_, partition) => Some(ReadEvent::Failed { partition, failure: ReadFailure::Unavailable { detail } }),
     }
+}
+
+/// Where the log ended when a consumer found by the leader's epoch that what it had read was lost (rd_kafka_offset_validate in
+/// librdkafka's rdkafka_offset.c), or no position of a log if the words are others.
+fn lost_end(detail: &str) -> Position {
+    let told = detail.split_once("broker end offset is ").map(|(_, end)| end);
+    let digits = told.and_then(|end| end.split(|c: char| !c.is_ascii_digit()).next());
+    digits.and_then(|digits| digits.parse().ok()).map_or(Position(i64::MAX as u64), Position)
 }
 
 /// A pointer that is not null even for no bytes: null means something else.
@@ -791,4 +803,17 @@ unsafe extern "C" fn on_delivery(
     };
     let token = found._private.addr() as Token;
     lock(&sink.reports).push(Report { partition: Partition(found.partition as u32), token, delivery });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_log_ended_is_found_in_what_librdkafka_says() {
+        let said = "Partition log truncation detected at offset 9 (leader epoch 3): broker end offset is 4 (offset leader epoch 2). \
+                    Reset to INVALID.: Local: Partition log truncation";
+        assert_eq!(lost_end(said), Position(4));
+        assert_eq!(lost_end("no end is named"), Position(i64::MAX as u64));
+    }
 }

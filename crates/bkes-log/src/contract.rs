@@ -110,10 +110,11 @@ pub enum ReadEvent {
 /// Why reading failed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ReadFailure {
-    /// The position asked for is below the low or above the high watermark. The partition is not read further.
+    /// The position to be read is below the low or above the high watermark, or what was read before it was lost since. The
+    /// partition is not read further.
     #[error("position {position} is out of range")]
     OutOfRange {
-        /// The position that is not there.
+        /// The position that is not there; where the log is known to have ended since it was read, that end.
         position: Position,
     },
     /// The log is away, or says no for now; the reader keeps trying.

@@ -49,6 +49,11 @@ impl Readback {
         self.is_behind().then_some(Unread { behind: self.confirmed, sum: self.sum })
     }
 
+    /// Whether reading has met a record at `position` or behind it.
+    pub fn has_met(&self, position: Position) -> bool {
+        self.confirmed.is_some_and(|confirmed| confirmed.offset >= position.offset())
+    }
+
     /// Whether something that was applied was not read yet.
     pub fn is_behind(&self) -> bool {
         self.earlier.is_some() || !self.ahead.is_empty()

@@ -87,11 +87,12 @@ impl Owner {
         }
         let Some(position) = owned.lost else { return };
         let applied = owned.checkpoint.position;
-        if applied > marks.high {
-            let reason = format!(
-                "the log ends at {}, below the applied position {applied}: it was truncated",
-                marks.high
-            );
+        // What retention removed is out of range too, and not lost.
+        let ended = owned.lost_end.take().filter(|end| *end >= marks.low);
+        let ended = ended.or((applied > marks.high).then_some(marks.high));
+        if let Some(end) = ended {
+            let reason =
+                format!("the log ended at {end}, below the applied position {applied}: it was truncated");
             owned.board.degrade(reason.clone());
             owned.lost = None;
             self.context.writer.rebuild(format!("partition {partition}: {reason}"));
@@ -263,6 +264,7 @@ impl Owner {
             (ReadFailure::Unavailable { detail }, _) => tracing::debug!("reading the log: {detail}"),
             (ReadFailure::OutOfRange { position }, Some(owned)) => {
                 owned.lost = Some(position);
+                owned.lost_end = Some(position).filter(|end| owned.readback.has_met(*end));
                 self.context.look.wake();
             }
             (ReadFailure::Damaged { position, detail }, Some(owned)) => {

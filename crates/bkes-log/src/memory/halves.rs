@@ -52,12 +52,13 @@ impl LogReader for MemoryReader {
             if place.failed {
                 continue;
             }
-            let mut news = log.truncations.iter().skip(place.truncations);
-            let lost = news.any(|end| *end < place.position.0);
+            let news = log.truncations.iter().skip(place.truncations);
+            let lost_from = news.filter(|end| **end < place.position.0).min();
             place.truncations = log.truncations.len();
-            if lost || !(log.low..=log.high).contains(&place.position.0) {
+            if lost_from.is_some() || !(log.low..=log.high).contains(&place.position.0) {
                 place.failed = true;
-                let failure = ReadFailure::OutOfRange { position: place.position };
+                let position = lost_from.map_or(place.position, |end| Position(*end));
+                let failure = ReadFailure::OutOfRange { position };
                 out.push(ReadEvent::Failed { partition: Some(*partition), failure });
                 continue;
             }
