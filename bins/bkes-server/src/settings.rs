@@ -57,7 +57,7 @@ pub struct Settings {
     #[arg(long, env = "API_PORT", default_value_t = 50030)]
     pub api_port: u16,
 
-    /// Memory for the store's pages, in MiB
+    /// Memory for the store's pages and for rows that it has not written yet, in MiB
     #[arg(long, env = "CACHE_MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     pub cache_mib: u32,
 

@@ -18,10 +18,7 @@ pub const COMMIT_GATHER: Duration = Duration::from_millis(20);
 pub const COMMIT_GATHER_EVENTS: usize = 1_000;
 
 /// How often what was committed is made lasting: a kill costs re-reading this much of the log.
-pub const SYNC_INTERVAL_MS: u64 = 1_000;
-
-/// Bytes of commits that are not lasting yet; redb keeps their pages in memory.
-pub const SYNC_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const SYNC_INTERVAL_MS: u64 = 10_000;
 
 /// The longest an append is gathered behind others of its partition: a log that takes longer than this to answer is far away or
 /// in trouble, and more requests under way at once help then.

@@ -7,7 +7,7 @@
 //! fold begins again at what it still holds.
 
 use crate::board::{Board, TARGET_UNKNOWN};
-use crate::limits::{COMMIT_GATHER_EVENTS, RETRY_MS, SYNC_BYTES_MAX, SYNC_INTERVAL_MS};
+use crate::limits::{COMMIT_GATHER_EVENTS, RETRY_MS, SYNC_INTERVAL_MS};
 use crate::overlay::{Generation, Overlay};
 use bkes_core::Partition;
 use bkes_core::planted::{Bug, planted};
@@ -152,7 +152,6 @@ pub struct Writer {
     /// Why the store is to be thrown away, once the log says that it is still the one we read.
     rebuild: Option<String>,
     rebuild_at: NowMs,
-    unsynced_bytes: usize,
     unsynced: bool,
     synced_at: NowMs,
 }
@@ -205,7 +204,6 @@ impl Writer {
             retry_at: 0,
             rebuild: None,
             rebuild_at: 0,
-            unsynced_bytes: 0,
             unsynced: false,
             synced_at: 0,
         }
@@ -268,8 +266,7 @@ impl Writer {
             }
             return if stop { WriterStep::Stopped } else { WriterStep::Idle };
         };
-        let bytes = self.unsynced_bytes + work.1.bytes();
-        let due = now >= self.synced_at + SYNC_INTERVAL_MS || bytes >= SYNC_BYTES_MAX;
+        let due = now >= self.synced_at + SYNC_INTERVAL_MS;
         let durability = if due { Durability::Immediate } else { Durability::Eventual };
         self.commit(Some(work), durability, now);
         WriterStep::Busy
@@ -325,9 +322,7 @@ impl Writer {
         let batch = split.as_ref().and_then(Option::as_ref).unwrap_or(batch);
         match self.store.commit(batch, durability) {
             Ok(()) => {
-                let bytes = work.as_ref().map_or(0, |(_, generation)| generation.bytes());
                 self.unsynced = durability == Durability::Eventual;
-                self.unsynced_bytes = if self.unsynced { self.unsynced_bytes + bytes } else { 0 };
                 if !self.unsynced {
                     self.synced_at = now;
                 }
@@ -436,7 +431,6 @@ impl Writer {
                 (0..self.overlay.lanes()).for_each(|lane| self.overlay.clear(lane));
                 self.identity_due = false;
                 self.unsynced = false;
-                self.unsynced_bytes = 0;
                 let held: HashMap<Partition, u64> =
                     loaded.checkpoints.iter().map(|(p, c)| (*p, c.position.0)).collect();
                 for board in self.board.partitions().iter() {

@@ -15,6 +15,9 @@ use support::{Bench, poll};
 
 const CACHE_BYTES: usize = 1024 * 1024;
 
+/// Within this time what was committed is made lasting.
+const LASTS_MS: u64 = 10_100;
+
 /// What a crash may do to changes that were not synced.
 const UNSYNCED: [Unsynced; 3] = [Unsynced::Lost, Unsynced::Kept, Unsynced::Torn { seed: 7 }];
 
@@ -121,7 +124,7 @@ fn crash_in_load(nth: u64, unsynced: Unsynced) -> bool {
             }
         }
         // Some commits are made lasting and some are not.
-        bench.run(if round % 4 == 3 { 1_100 } else { 1 });
+        bench.run(if round % 4 == 3 { LASTS_MS } else { 1 });
         if disk.crashes() > 0 {
             break;
         }
@@ -157,7 +160,7 @@ fn crash_in_catch_up(nth: u64, unsynced: Unsynced) -> bool {
     let mut bench = Bench::on(log.clone(), store(&disk));
     disk.crash_at(nth, unsynced);
     for n in 60..90 {
-        bench.run(if n % 10 == 9 { 1_100 } else { 1 });
+        bench.run(if n % 10 == 9 { LASTS_MS } else { 1 });
         if disk.crashes() > 0 {
             break;
         }
@@ -188,7 +191,7 @@ fn a_record_that_changed_while_the_instance_was_down_is_not_served_as_the_one_it
     let (log, disk) = (log(1), SimulatedDisk::new());
     let mut bench = Bench::ready(log.clone(), store(&disk));
     bench.put("a", 0, "zero").expect("accepted");
-    bench.run(2_000);
+    bench.run(LASTS_MS);
     drop(bench);
     log.truncate(Partition(0), bkes_core::Position(0));
     let other = log.append_foreign(Partition(0), Some("a".into()), Some("another".into()), Vec::new());

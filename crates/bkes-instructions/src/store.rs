@@ -48,7 +48,8 @@ fn commit_all(store: &RedbStore, events: &[NewEvent]) -> anyhow::Result<()> {
         let batch = StoreBatch { events: events.to_vec(), checkpoints, ..StoreBatch::default() };
         store.commit(&batch, Durability::Eventual)?;
     }
-    Ok(())
+    // What is unsettled is paid for too.
+    Ok(store.commit(&StoreBatch::default(), Durability::Immediate)?)
 }
 
 /// Events committed in the batches of a catch-up.

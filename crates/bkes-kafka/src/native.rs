@@ -5,9 +5,11 @@
 
 #![allow(unsafe_code)]
 
+mod fetched;
+
 use crate::options::RECORD_OVERHEAD_BYTES;
-use bkes_core::{Header, Offset, Partition, Position, Record, TimestampMs};
-use bkes_log::{Delivery, NewRecord, ReadEvent, ReadFailure, Report, SendError, Token, Waker};
+use bkes_core::{Header, Offset, Partition, Position, TimestampMs};
+use bkes_log::{Delivery, NewRecord, ReadEvent, Report, SendError, Token, Waker};
 use bytes::Bytes;
 use rdkafka_sys as sys;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -210,7 +212,7 @@ impl Client {
         // SAFETY: the array has room for `messages_max` pointers; what is returned is ours to destroy, which `copy` does.
         unsafe {
             let count = sys::rd_kafka_consume_batch_queue(self.queue, 0, scratch.as_mut_ptr(), messages_max);
-            copy(&scratch[..usize::try_from(count).unwrap_or(0)], out);
+            fetched::copy(&scratch[..usize::try_from(count).unwrap_or(0)], out);
         }
     }
 
@@ -531,171 +533,6 @@ pub fn version() -> String {
     unsafe { text(sys::rd_kafka_version_str()) }
 }
 
-/// Copies messages to events and destroys them. The contents of all lie in one allocation.
-///
-/// # Safety
-///
-/// Every pointer is a message that belongs to the caller.
-unsafe fn copy(messages: &[*mut sys::rd_kafka_message_t], out: &mut Vec<ReadEvent>) {
-    if messages.is_empty() {
-        return;
-    }
-    // SAFETY: lengths are those of librdkafka; a null pointer is a null key, value or header value.
-    unsafe {
-        let total: usize = messages.iter().map(|message| (**message).len + (**message).key_len).sum();
-        let mut slab =
-            Slab { bytes: Vec::with_capacity(total), lengths: Vec::with_capacity(messages.len() * 2) };
-        let mut drafts = Vec::with_capacity(messages.len());
-        for message in messages.iter().copied() {
-            let found = &*message;
-            drafts.push(if found.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                slab.add(found.key, found.key_len);
-                slab.add(found.payload, found.len);
-                let headers = add_headers(message, &mut slab);
-                let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-                let timestamp = sys::rd_kafka_message_timestamp(message, &mut kind);
-                let known = kind != sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
-                    && timestamp >= 0;
-                Draft::Record {
-                    partition: Partition(found.partition as u32),
-                    offset: Offset(found.offset as u64),
-                    timestamp: known.then_some(TimestampMs(timestamp)),
-                    headers,
-                }
-            } else {
-                Draft::Event(failure(found))
-            });
-            sys::rd_kafka_message_destroy(message);
-        }
-        let mut parts = slab.parts();
-        out.extend(drafts.into_iter().filter_map(|draft| match draft {
-            Draft::Event(event) => event,
-            Draft::Record { partition, offset, timestamp, headers } => {
-                let (key, value) = (parts.next(), parts.next());
-                let header = |_| Header { name: parts.next().unwrap_or_default(), value: parts.next() };
-                let headers = (0..headers).map(header).collect();
-                Some(ReadEvent::Record(Record { partition, offset, timestamp, key, value, headers }))
-            }
-        }));
-    }
-}
-
-/// Keys, values, names and values of headers of a fetch, one behind the other; a null has no length.
-struct Slab {
-    bytes: Vec<u8>,
-    lengths: Vec<Option<usize>>,
-}
-
-impl Slab {
-    /// # Safety
-    ///
-    /// `data` is null, or has `size` bytes.
-    unsafe fn add(&mut self, data: *const c_void, size: usize) {
-        if !data.is_null() {
-            // SAFETY: promised by the caller.
-            self.bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(data.cast(), size) });
-        }
-        self.lengths.push((!data.is_null()).then_some(size));
-    }
-
-    /// What was added, in its order.
-    fn parts(self) -> Parts {
-        Parts { bytes: Bytes::from(self.bytes), lengths: self.lengths.into_iter(), at: 0 }
-    }
-}
-
-struct Parts {
-    bytes: Bytes,
-    lengths: std::vec::IntoIter<Option<usize>>,
-    at: usize,
-}
-
-impl Parts {
-    fn next(&mut self) -> Option<Bytes> {
-        let length = self.lengths.next().expect("what is taken was added")?;
-        self.at += length;
-        Some(self.bytes.slice(self.at - length..self.at))
-    }
-}
-
-enum Draft {
-    Record { partition: Partition, offset: Offset, timestamp: Option<TimestampMs>, headers: usize },
-    Event(Option<ReadEvent>),
-}
-
-/// Adds name and value of each header, and says how many there are.
-///
-/// # Safety
-///
-/// `message` is live.
-unsafe fn add_headers(message: *const sys::rd_kafka_message_t, slab: &mut Slab) -> usize {
-    let mut list = ptr::null_mut();
-    // SAFETY: names and values live as long as the message, and are copied. Names end with a zero byte.
-    unsafe {
-        if sys::rd_kafka_message_headers(message, &mut list) != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return 0;
-        }
-        let (mut count, mut name, mut value, mut size) = (0, ptr::null(), ptr::null(), 0);
-        while sys::rd_kafka_header_get_all(list, count, &mut name, &mut value, &mut size)
-            == Code::RD_KAFKA_RESP_ERR_NO_ERROR
-        {
-            slab.add(name.cast(), CStr::from_ptr(name).to_bytes().len());
-            slab.add(value, size);
-            count += 1;
-        }
-        count
-    }
-}
-
-/// What a message that carries an error means.
-fn failure(message: &sys::rd_kafka_message_t) -> Option<ReadEvent> {
-    let partition = u32::try_from(message.partition).ok().map(Partition);
-    let position = Position(u64::try_from(message.offset).unwrap_or(0));
-    // SAFETY: the payload of an error message is its text, or null.
-    let detail = unsafe {
-        if message.payload.is_null() {
-            words_of(message.err)
-        } else {
-            text(message.payload.cast::<c_char>().cast_const())
-        }
-    };
-    match (message.err, partition) {
-        (Code::RD_KAFKA_RESP_ERR__PARTITION_EOF, Some(partition)) => {
-            Some(ReadEvent::End { partition, position })
-        }
-        (
-            Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE,
-            partition,
-        ) => {
-            // A lost end that was found by the leader's epoch is told in words only.
-            let position = if message.offset < 0 { lost_end(&detail) } else { position };
-            Some(ReadEvent::Failed { partition, failure: ReadFailure::OutOfRange { position } })
-        }
-        (Code::RD_KAFKA_RESP_ERR__BAD_MSG | Code::RD_KAFKA_RESP_ERR__BAD_COMPRESSION, partition) => {
-            Some(ReadEvent::Failed { partition, failure: ReadFailure::Damaged { position, detail } })
-        }
-        (Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, partition) => {
-            // librdkafka says it once for each partition, and again only after reading went well in between. Nobody else says it:
-            // watermarks are told to whoever may describe the topic.
-            let number = partition.map_or(-1, |partition| i64::from(partition.0));
-            tracing::warn!(
-                partition = number,
-                "not permitted to read: {detail}; reading goes on with the right"
-            );
-            Some(ReadEvent::Failed { partition, failure: ReadFailure::Unavailable { detail } })
-        }
-        (_, partition) => Some(ReadEvent::Failed { partition, failure: ReadFailure::Unavailable { detail } }),
-    }
-}
-
-/// Where the log ended when a consumer found by the leader's epoch that what it had read was lost (rd_kafka_offset_validate in
-/// librdkafka's rdkafka_offset.c), or no position of a log if the words are others.
-fn lost_end(detail: &str) -> Position {
-    let told = detail.split_once("broker end offset is ").map(|(_, end)| end);
-    let digits = told.and_then(|end| end.split(|c: char| !c.is_ascii_digit()).next());
-    digits.and_then(|digits| digits.parse().ok()).map_or(Position(i64::MAX as u64), Position)
-}
-
 /// A pointer that is not null even for no bytes: null means something else.
 fn filled(bytes: &[u8]) -> *const c_void {
     if bytes.is_empty() { c"".as_ptr().cast() } else { bytes.as_ptr().cast() }
@@ -803,17 +640,4 @@ unsafe extern "C" fn on_delivery(
     };
     let token = found._private.addr() as Token;
     lock(&sink.reports).push(Report { partition: Partition(found.partition as u32), token, delivery });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn where_the_log_ended_is_found_in_what_librdkafka_says() {
-        let said = "Partition log truncation detected at offset 9 (leader epoch 3): broker end offset is 4 (offset leader epoch 2). \
-                    Reset to INVALID.: Local: Partition log truncation";
-        assert_eq!(lost_end(said), Position(4));
-        assert_eq!(lost_end("no end is named"), Position(i64::MAX as u64));
-    }
 }

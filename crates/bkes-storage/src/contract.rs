@@ -229,7 +229,7 @@ pub trait Store: Send + Sync + 'static {
     /// Binds the store to a log, or changes partition count and partitioner; lasting when it returns.
     fn set_identity(&self, identity: &StoreIdentity) -> Result<(), StoreError>;
 
-    /// Where each of `keys` stands, one answer for each at the end of `out`, all from one snapshot.
+    /// Where each of `keys` stands, one answer for each at the end of `out`, as of the commits that had returned, or later ones.
     fn heads(&self, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), StoreError>;
 
     /// Appends the events asked for to `out`, in order; fewer only at the end or at a limit. Verifies each checksum.

@@ -11,6 +11,7 @@ mod fragile;
 mod read;
 mod schema;
 mod spread;
+mod unsettled;
 
 use crate::contract::{
     Durability, Heads, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
@@ -26,17 +27,27 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
+use unsettled::{Changes, Unsettled};
 
 /// Room that must be there before a store whose disk was full is reopened: one transaction of the engine at its largest.
 const ROOM_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Of the memory for cached pages, this share is for rows that are not settled. 16 MiB hold some 250,000.
+const UNSETTLED_SHARE: usize = 4;
+
+/// Events that may be committed and not synced, in bytes: redb keeps their pages in memory.
+const UNSYNCED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Rows that become visible at once: so long a reader may wait for the writer, some 100 us.
+const ROWS_AT_ONCE: usize = 1_000;
 
 /// Where the store lies, and how much memory it may use.
 #[derive(Clone, Debug)]
 pub struct RedbOptions {
     /// The directory; made when it is not there. It belongs to the store alone.
     pub directory: PathBuf,
-    /// Memory for cached pages, in bytes.
+    /// Memory for cached pages and for rows that are still to be written, in bytes.
     pub cache_bytes: usize,
 }
 
@@ -85,6 +96,8 @@ pub struct RedbStore {
     snapshot: Mutex<Snapshot>,
     /// Rises behind each commit, and when the file is let go: a snapshot of an earlier version is not used again.
     version: AtomicU64,
+    /// What was committed of aggregates and is not in the file. Only the one writer changes it.
+    unsettled: RwLock<Unsettled>,
     /// Only the one writer takes it, so it is never waited for.
     numbers: Mutex<Numbers>,
     keys: AtomicU64,
@@ -143,6 +156,7 @@ impl RedbStore {
             database: RwLock::new(Some(Arc::new(database))),
             snapshot: Mutex::default(),
             version: AtomicU64::new(0),
+            unsettled: RwLock::default(),
             numbers: Mutex::new(numbers),
             damaged: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
@@ -162,7 +176,12 @@ impl RedbStore {
     fn take_database(&self) -> Option<Arc<Database>> {
         let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
         self.end_snapshot();
+        self.unsettled_mut().clear();
         database
+    }
+
+    fn unsettled_mut(&self) -> RwLockWriteGuard<'_, Unsettled> {
+        self.unsettled.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The tables as of the last commit, or of one that has just returned.
@@ -216,30 +235,38 @@ impl RedbStore {
         guarded(read).map_err(|failure| self.note(failure, |detail| StoreError::ReadFailed { detail }))
     }
 
-    fn writing(
+    fn writing<T>(
         &self,
         durability: Durability,
-        write: impl FnOnce(&redb::WriteTransaction, &mut Numbers) -> Result<(), Failure>,
-    ) -> Result<(), StoreError> {
+        write: impl FnOnce(&redb::WriteTransaction, &mut Numbers) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
         let database = self.database()?;
         let mut ahead = self.numbers().clone();
         let file_use = self.file_use();
         let written = guarded(|| {
             check_writable(&file_use)?;
             let transaction = Fragile::new(begin_write(&database, durability)?);
-            write(&transaction, &mut ahead)?;
+            let written = write(&transaction, &mut ahead)?;
             transaction.into_inner().commit()?;
-            check_writable(&file_use)
+            check_writable(&file_use).map(|()| written)
         });
         match written {
-            Ok(()) => {
+            Ok(written) => {
                 self.keys.store(ahead.keys, Ordering::Relaxed);
                 *self.numbers() = ahead;
                 self.end_snapshot();
-                Ok(())
+                Ok(written)
             }
             Err(failure) => Err(self.note(failure, |detail| StoreError::WriteFailed { detail })),
         }
+    }
+
+    /// Lets readers see what was committed and is not settled.
+    fn let_see(&self, batch: &StoreBatch, changes: &Changes) {
+        for start in (0..changes.len()).step_by(ROWS_AT_ONCE) {
+            self.unsettled_mut().add_rows(changes, start..changes.len().min(start + ROWS_AT_ONCE));
+        }
+        self.unsettled_mut().add_rest(changes, batch);
     }
 
     /// Keeps in mind what a failure means for the file.
@@ -279,7 +306,9 @@ impl Drop for RedbStore {
 impl Store for RedbStore {
     fn load(&self) -> Result<Loaded, StoreError> {
         let database = self.database()?;
-        self.reading(|| schema::load(&schema::begin_read(&database)?))
+        let mut loaded = self.reading(|| schema::load(&schema::begin_read(&database)?))?;
+        self.unsettled.read().unwrap_or_else(PoisonError::into_inner).amend(&mut loaded);
+        Ok(loaded)
     }
 
     fn set_identity(&self, identity: &StoreIdentity) -> Result<(), StoreError> {
@@ -290,12 +319,17 @@ impl Store for RedbStore {
         if keys.is_empty() {
             return Ok(());
         }
-        self.reading(|| read::heads(&*self.tables()?, keys, out))
+        let before = out.len();
+        let found = self.reading(|| read::heads(&self.unsettled, || self.tables(), keys, out));
+        if found.is_err() {
+            out.truncate(before);
+        }
+        found
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
         let before = out.len();
-        let read = self.reading(|| read::read(&*self.tables()?, part, out));
+        let read = self.reading(|| read::read(&self.unsettled, || self.tables(), part, out));
         if read.is_err() {
             out.truncate(before);
         }
@@ -303,7 +337,35 @@ impl Store for RedbStore {
     }
 
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {
-        self.writing(durability, |write, numbers| schema::write(write, batch, numbers))
+        let lasts = durability == Durability::Immediate;
+        let (changes, settled, synced) = {
+            let unsettled = self.unsettled.read().unwrap_or_else(PoisonError::into_inner);
+            let syncs = lasts || unsettled.unsynced_bytes >= UNSYNCED_BYTES_MAX;
+            let durability = if syncs { Durability::Immediate } else { Durability::Eventual };
+            let before = self.numbers().clone();
+            let (changes, settled) = self.writing(durability, |write, numbers| {
+                let changes = schema::write(write, &batch.events, &unsettled, numbers)?;
+                if lasts {
+                    schema::settle(write, &unsettled, Some((&changes, batch)), numbers)?;
+                    return Ok((changes, true));
+                }
+                let is_due = unsettled.is_due(&changes, self.cache_bytes / UNSETTLED_SHARE);
+                if is_due {
+                    schema::settle(write, &unsettled, None, &before)?;
+                }
+                Ok((changes, is_due))
+            })?;
+            (changes, settled, syncs)
+        };
+        if settled {
+            self.unsettled_mut().clear();
+        }
+        if !lasts {
+            self.let_see(batch, &changes);
+        }
+        let mut unsettled = self.unsettled_mut();
+        unsettled.unsynced_bytes = if synced { 0 } else { unsettled.unsynced_bytes + changes.event_bytes };
+        Ok(())
     }
 
     fn reopen(&self) -> Result<Loaded, StoreError> {
@@ -335,11 +397,10 @@ impl Store for RedbStore {
     }
 
     fn close(&self) -> Result<(), StoreError> {
+        self.commit(&StoreBatch::default(), Durability::Immediate)?;
         let Some(database) = self.take_database() else { return Err(StoreError::Closed) };
         let file_use = self.file_use();
         let closed = guarded(move || {
-            check_writable(&file_use)?;
-            begin_write(&database, Durability::Immediate)?.commit()?;
             // A reader that is still at work closes the file when it is done.
             if let Ok(database) = Arc::try_unwrap(database) {
                 database.close()?;
@@ -366,7 +427,9 @@ fn open_file(disk: &dyn Disk, cache_bytes: usize, file_use: &FileUse) -> Result<
         (_, Kind::Bare) => return Ok(FileState::OtherFormat(schema::BARE_FORMAT)),
         (_, Kind::Other) => return Err(Failure::Garbled("it does not begin as a store does".into())),
     };
-    let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(backend)?;
+    let database = Builder::new()
+        .set_cache_size(cache_bytes - cache_bytes / UNSETTLED_SHARE)
+        .create_with_backend(backend)?;
     let found = schema::format(&schema::begin_read(&database)?)?;
     match found {
         Some(schema::FORMAT) => {}
@@ -380,8 +443,14 @@ fn open_file(disk: &dyn Disk, cache_bytes: usize, file_use: &FileUse) -> Result<
     let read = schema::begin_read(&database)?;
     // A file whose checkpoints cannot be read is of no use, and this is the time to know.
     schema::load(&read)?;
-    let numbers = schema::numbers(&read)?;
+    let (numbers, blocks) = schema::numbers(&read)?;
+    let has_more = schema::has_blocks_from(&read, blocks)?;
     drop(read);
+    if has_more {
+        let transaction = Fragile::new(begin_write(&database, Durability::Immediate)?);
+        schema::remove_blocks_from(&transaction, blocks)?;
+        transaction.into_inner().commit()?;
+    }
     check_writable(file_use)?;
     Ok(FileState::Open(database, numbers))
 }

@@ -73,6 +73,11 @@ impl Tail {
         self.bytes.extend_from_slice(row);
     }
 
+    /// How many blocks there are, the last one counted.
+    pub fn blocks(&self) -> u64 {
+        self.block + u64::from(!self.bytes.is_empty())
+    }
+
     /// The last block as it is now.
     pub fn last(&self) -> (u64, &[u8]) {
         (self.block, &self.bytes)

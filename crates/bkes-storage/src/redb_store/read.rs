@@ -9,10 +9,12 @@ use super::blocks::{self, Place};
 use super::codec::{self, Garbled, Part, Slot};
 use super::schema::{self, Failure, LOG, MARKS, NAMES, STREAMS, garbled};
 use super::spread::Spread;
+use super::unsettled::Unsettled;
 use crate::contract::{Head, Heads, ReadPart, StoredEvent};
 use bkes_core::{Incarnation, Key, Order};
 use bytes::Bytes;
 use redb::{AccessGuard, ReadTransaction};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Events of a stream from one mark to the next, at most. A walk that skips so many costs about 10 us.
 pub const MARK_EVENTS: u64 = 64;
@@ -43,33 +45,76 @@ impl Tables {
 
     /// The parts of a key's aggregate; `row_key` is room to work in.
     fn parts(&self, key: &Key, row_key: &mut Vec<u8>, out: &mut Vec<Part>) -> Result<(), Failure> {
-        out.clear();
         let Some(row) = self.streams.get(self.spread.row_key(key.as_ref(), row_key))? else { return Ok(()) };
-        let garbled = |Garbled| Failure::Garbled(format!("the row of key {key}"));
-        codec::get_parts(row.value(), key.as_ref(), out).map_err(garbled)
+        get_parts(key, row.value(), out)
     }
 }
 
-/// Where each key stands.
-pub fn heads(tables: &Tables, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), Failure> {
-    let (mut row_key, mut parts) = (Vec::new(), Vec::new());
-    for key in keys {
-        tables.parts(key, &mut row_key, &mut parts)?;
-        let head = |part: &Part| Head { partition: part.partition, base: part.base, next: part.next };
-        out.push(match &parts[..] {
-            [] => Heads::None,
-            [part] => Heads::One(head(part)),
-            parts => Heads::Split(parts.iter().map(head).collect()),
-        });
+fn get_parts(key: &Key, row: &[u8], out: &mut Vec<Part>) -> Result<(), Failure> {
+    let garbled = |Garbled| Failure::Garbled(format!("the row of key {key}"));
+    codec::get_parts(row, key.as_ref(), out).map_err(garbled)
+}
+
+fn heads_of(parts: &[Part]) -> Heads {
+    let head = |part: &Part| Head { partition: part.partition, base: part.base, next: part.next };
+    match parts {
+        [] => Heads::None,
+        [part] => Heads::One(head(part)),
+        parts => Heads::Split(parts.iter().map(head).collect()),
+    }
+}
+
+/// Where each key stands. `tables` opens the snapshot that is looked into for those that are settled.
+pub fn heads(
+    unsettled: &RwLock<Unsettled>,
+    tables: impl FnOnce() -> Result<Arc<Tables>, Failure>,
+    keys: &[Key],
+    out: &mut Vec<Heads>,
+) -> Result<(), Failure> {
+    let start = out.len();
+    out.resize(start + keys.len(), Heads::None);
+    let (mut settled, mut parts) = (Vec::new(), Vec::new());
+    {
+        let unsettled = unsettled.read().unwrap_or_else(PoisonError::into_inner);
+        for (index, key) in keys.iter().enumerate() {
+            match unsettled.row(key.as_ref()) {
+                Some(row) => {
+                    parts.clear();
+                    get_parts(key, row, &mut parts)?;
+                    out[start + index] = heads_of(&parts);
+                }
+                None => settled.push(index),
+            }
+        }
+    }
+    if settled.is_empty() {
+        return Ok(());
+    }
+    let (tables, mut row_key) = (tables()?, Vec::new());
+    for index in settled {
+        parts.clear();
+        tables.parts(&keys[index], &mut row_key, &mut parts)?;
+        out[start + index] = heads_of(&parts);
     }
     Ok(())
 }
 
-/// Events in order, each checked.
-pub fn read(tables: &Tables, wanted: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), Failure> {
+/// Events in order, each checked. `tables` opens the snapshot.
+pub fn read(
+    unsettled: &RwLock<Unsettled>,
+    tables: impl FnOnce() -> Result<Arc<Tables>, Failure>,
+    wanted: ReadPart<'_>,
+    out: &mut Vec<StoredEvent>,
+) -> Result<(), Failure> {
     let ReadPart { key, partition, from, events_max, bytes_max } = wanted;
     let mut parts = Vec::new();
-    tables.parts(key, &mut Vec::new(), &mut parts)?;
+    let lock = || unsettled.read().unwrap_or_else(PoisonError::into_inner);
+    let changed = lock().row(key.as_ref()).map(|row| get_parts(key, row, &mut parts));
+    let tables = &*tables()?;
+    match changed {
+        Some(found) => found?,
+        None => tables.parts(key, &mut Vec::new(), &mut parts)?,
+    }
     let Some(part) = parts.iter().find(|part| part.partition == partition) else { return Ok(()) };
     let from = from.max(part.base);
     let end = Order(part.next.0.min(from.0.saturating_add(events_max as u64)));
@@ -83,7 +128,8 @@ pub fn read(tables: &Tables, wanted: ReadPart<'_>, out: &mut Vec<StoredEvent>) -
             tables.marks.range((part.stream, order.0)..(part.stream, part.next.0))?.next().transpose()?;
         let (top, place) = match mark {
             Some((at, place)) => (Order(at.value().1), Place(place.value())),
-            None => (Order(part.next.0 - 1), part.last),
+            // Marks that are not settled are behind those that are. One that was settled meanwhile makes the way longer.
+            None => lock().mark(part.stream, order..part.next).unwrap_or((Order(part.next.0 - 1), part.last)),
         };
         let start = out.len();
         walk.back(order..end, top, place, out)?;

@@ -2,13 +2,15 @@
 //!
 //! Events lie in an append-only `log` table, packed into [blocks](super::blocks), and those of one aggregate are chained from
 //! the last to the first; [reading](super::read) follows the chain. A commit sorts its events by key, so that those of one
-//! aggregate lie side by side. Appending costs the same however long the aggregate is.
+//! aggregate lie side by side. Appending costs the same however long the aggregate is. What the tables say of aggregates may lie
+//! [behind](super::unsettled) the log table.
 
 use super::blocks::{Place, Tail, in_block};
 use super::codec::{self, Garbled, Part, Slot};
 use super::fragile::Fragile;
 use super::read::{MARK_BYTES, MARK_EVENTS};
 use super::spread::Spread;
+use super::unsettled::{Changes, Unsettled};
 use crate::contract::{Loaded, NewEvent, StoreBatch, StoreIdentity};
 use bkes_core::{Incarnation, Order, Partition};
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
@@ -16,7 +18,7 @@ use std::collections::HashMap;
 use std::ops::Bound;
 
 /// The format this code writes, and the only one it reads.
-pub const FORMAT: u64 = 4;
+pub const FORMAT: u64 = 5;
 
 /// The last format whose file was one of redb, without sums beside its blocks.
 pub const BARE_FORMAT: u64 = 2;
@@ -83,23 +85,34 @@ pub fn create(write: &WriteTransaction) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The writer's numbers as the file holds them.
-pub fn numbers(read: &ReadTransaction) -> Result<Numbers, Failure> {
+/// The writer's numbers as the file holds them, and how many of its blocks belong to events that it knows.
+pub fn numbers(read: &ReadTransaction) -> Result<(Numbers, u64), Failure> {
     let mut numbers = Numbers::default();
-    if let Some((number, block)) = read.open_table(LOG)?.last()? {
-        numbers.tail = Tail::resume(number.value(), block.value());
-    }
+    let mut blocks = 0;
     if let Some(row) = read.open_table(META)?.get("streams")? {
         let mut cursor = codec::Cursor::new(row.value());
         let mut next = || cursor.number().map_err(garbled("the stream numbers"));
-        (numbers.next_stream, numbers.keys) = (next()?, next()?);
+        (numbers.next_stream, numbers.keys, blocks) = (next()?, next()?, next()?);
+    }
+    if let Some((number, block)) = read.open_table(LOG)?.range(..blocks)?.next_back().transpose()? {
+        numbers.tail = Tail::resume(number.value(), block.value());
     }
     numbers.spread = spread(read)?;
     for row in read.open_table(NAMES)?.iter()? {
         let (name, incarnation) = row?;
         numbers.names.insert(Incarnation(incarnation.value()), name.value());
     }
-    Ok(numbers)
+    Ok((numbers, blocks))
+}
+
+/// Whether there are blocks from this number on: a process died before it had said whose they are.
+pub fn has_blocks_from(read: &ReadTransaction, number: u64) -> Result<bool, Failure> {
+    Ok(read.open_table(LOG)?.range(number..)?.next().is_some())
+}
+
+/// Removes them.
+pub fn remove_blocks_from(write: &WriteTransaction, number: u64) -> Result<(), Failure> {
+    Ok(Fragile::new(write.open_table(LOG)?).retain_in(number.., |_, _| false)?)
 }
 
 /// How the rows of aggregates are spread.
@@ -146,74 +159,102 @@ pub fn set_identity(
     Ok(())
 }
 
-/// Writes a batch; `numbers` is ahead of the file until the transaction is committed.
-pub fn write(write: &WriteTransaction, batch: &StoreBatch, numbers: &mut Numbers) -> Result<(), Failure> {
-    write_events(write, &batch.events, numbers)?;
+/// Writes the events of a batch, and says what they change of their aggregates. `numbers` is ahead of the file until the
+/// transaction is committed and settled.
+pub fn write(
+    write: &WriteTransaction,
+    events: &[NewEvent],
+    unsettled: &Unsettled,
+    numbers: &mut Numbers,
+) -> Result<Changes, Failure> {
+    if events.is_empty() {
+        return Ok(Changes::default());
+    }
+    let spread = numbers.spread;
+    let sorted = spread.sorted(events);
+    let streams = Fragile::new(write.open_table(STREAMS)?);
+    let mut log = Fragile::new(write.open_table(LOG)?);
+    let mut events = EventWriter {
+        log: log_end(&mut log, numbers.tail.last().0)?,
+        names: Fragile::new(write.open_table(NAMES)?),
+        row: Vec::new(),
+        changes: Changes::default(),
+        numbers,
+    };
+    let (mut row_key, mut row, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+    for of_key in sorted.chunk_by(|a, b| a.key == b.key) {
+        let key = of_key[0].key.as_ref();
+        let row_key = spread.row_key(key, &mut row_key);
+        parts.clear();
+        let mut known =
+            |row: &[u8]| codec::get_parts(row, key, &mut parts).map_err(garbled("an aggregate's row"));
+        match unsettled.row(key) {
+            Some(row) => {
+                known(row)?;
+                events.changes.known += 1;
+            }
+            None => match Fragile::new(streams.get(row_key)?).as_ref() {
+                Some(row) => known(row.value())?,
+                None => events.numbers.keys += 1,
+            },
+        }
+        for of_part in of_key.chunk_by(|a, b| a.event.partition == b.event.partition) {
+            events.add(&mut parts, of_part)?;
+        }
+        codec::put_parts(&mut row, key, &parts);
+        events.changes.push(row_key, &row);
+    }
+    let EventWriter { log: mut end, numbers, changes, .. } = events;
+    let (number, block) = numbers.tail.last();
+    end.insert_before(number, block)?;
+    end.into_inner().close()?;
+    Ok(changes)
+}
+
+/// Brings what the tables say of aggregates up to the log table, in the order of the rows: to what is unsettled, and to `latest`,
+/// what this transaction changes. Or without that: then `numbers` are those before it.
+pub fn settle(
+    write: &WriteTransaction,
+    unsettled: &Unsettled,
+    latest: Option<(&Changes, &StoreBatch)>,
+    numbers: &Numbers,
+) -> Result<(), Failure> {
+    let mut streams = Fragile::new(write.open_table(STREAMS)?);
+    let latest_rows = latest.iter().flat_map(|(changes, _)| changes.rows());
+    for (row_key, row) in unsettled.rows().chain(latest_rows) {
+        streams.insert(row_key, row)?;
+    }
+    let mut marks = Fragile::new(write.open_table(MARKS)?);
+    let latest_marks = latest.iter().flat_map(|(changes, _)| &changes.marks);
+    for (at, place) in unsettled.marks().chain(latest_marks.copied()) {
+        marks.insert(at, place.0)?;
+    }
     let mut offsets = Fragile::new(write.open_table(OFFSETS)?);
-    for (partition, checkpoint) in &batch.checkpoints {
-        offsets.insert(partition.0, &codec::put_checkpoint(*partition, checkpoint)[..])?;
+    let earlier = unsettled.checkpoints.iter().map(|(partition, checkpoint)| (*partition, *checkpoint));
+    let latest_checkpoints = latest.iter().flat_map(|(_, batch)| &batch.checkpoints);
+    for (partition, checkpoint) in earlier.chain(latest_checkpoints.copied()) {
+        offsets.insert(partition.0, &codec::put_checkpoint(partition, &checkpoint)[..])?;
     }
     let mut incarnations = Fragile::new(write.open_table(INCARNATIONS)?);
-    for (partition, incarnation, state) in &batch.incarnations {
+    let earlier = unsettled.incarnations.iter().map(|(at, state)| (*at, state));
+    let latest_states = latest.iter().flat_map(|(_, batch)| &batch.incarnations);
+    for ((partition, incarnation), state) in
+        earlier.chain(latest_states.map(|(p, i, state)| ((*p, *i), state)))
+    {
         let key = (partition.0, incarnation.0);
         match state {
             Some(state) => {
-                incarnations.insert(key, &codec::put_incarnation(*partition, *incarnation, state)[..])?;
+                incarnations.insert(key, &codec::put_incarnation(partition, incarnation, state)[..])?;
             }
             None => {
                 incarnations.remove(key)?;
             }
         }
     }
-    Ok(())
-}
-
-fn write_events(write: &WriteTransaction, events: &[NewEvent], numbers: &mut Numbers) -> Result<(), Failure> {
-    if events.is_empty() {
-        return Ok(());
+    let mut row = Vec::new();
+    for number in [numbers.next_stream, numbers.keys, numbers.tail.blocks()] {
+        codec::put_number(&mut row, number);
     }
-    let spread = numbers.spread;
-    let sorted = spread.sorted(events);
-    let mut streams = Fragile::new(write.open_table(STREAMS)?);
-    let mut log = Fragile::new(write.open_table(LOG)?);
-    let mut events = EventWriter {
-        log: log_end(&mut log, numbers.tail.last().0)?,
-        marks: Fragile::new(write.open_table(MARKS)?),
-        names: Fragile::new(write.open_table(NAMES)?),
-        row: Vec::new(),
-        numbers,
-    };
-    let (mut row_key, mut row, mut parts) = (Vec::new(), Vec::new(), Vec::new());
-    for of_key in sorted.chunk_by(|a, b| a.key == b.key) {
-        let key = of_key[0].key.as_ref();
-        parts.clear();
-        let row_key = spread.row_key(key, &mut row_key);
-        let mut known = Fragile::new(streams.get_mut(row_key)?);
-        match &*known {
-            Some(row) => {
-                codec::get_parts(row.value(), key, &mut parts).map_err(garbled("an aggregate's row"))?
-            }
-            None => events.numbers.keys += 1,
-        }
-        for of_part in of_key.chunk_by(|a, b| a.event.partition == b.event.partition) {
-            events.add(&mut parts, of_part)?;
-        }
-        codec::put_parts(&mut row, key, &parts);
-        match &mut *known {
-            Some(known) => known.insert(&row[..])?,
-            None => {
-                drop(known);
-                streams.insert(row_key, &row[..])?;
-            }
-        }
-    }
-    let EventWriter { log: mut end, numbers, .. } = events;
-    let (number, block) = numbers.tail.last();
-    end.insert_before(number, block)?;
-    end.into_inner().close()?;
-    row.clear();
-    codec::put_number(&mut row, numbers.next_stream);
-    codec::put_number(&mut row, numbers.keys);
     Fragile::new(write.open_table(META)?).insert("streams", &row[..])?;
     Ok(())
 }
@@ -237,9 +278,9 @@ type LogEnd<'a> = redb::CursorMut<'a, u64, &'static [u8]>;
 /// Adds events to the end of the log table, and to the chain of their stream.
 struct EventWriter<'a, 'txn> {
     log: Fragile<LogEnd<'a>>,
-    marks: Fragile<redb::Table<'txn, (u64, u64), u64>>,
     names: Fragile<redb::Table<'txn, u64, u64>>,
     row: Vec<u8>,
+    changes: Changes,
     numbers: &'a mut Numbers,
 }
 
@@ -266,7 +307,7 @@ impl EventWriter<'_, '_> {
                 Some(stamp) => Some(name_of(&mut self.names, &mut self.numbers.names, stamp.incarnation)?),
                 None => None,
             };
-            let EventWriter { log, row, numbers, .. } = self;
+            let EventWriter { log, row, numbers, changes, .. } = self;
             // How far back the event before lies is a part of the row, and where the row lies hangs on its length: room is taken
             // for the row as it would be with the farthest way back.
             let length = in_block(codec::event_bytes_max(event, name));
@@ -274,12 +315,13 @@ impl EventWriter<'_, '_> {
             let back = if next == base { 0 } else { place.0 - last.0 };
             codec::put_event(row, Slot { stream, order: next }, event, back, name);
             numbers.tail.push(row);
+            changes.event_bytes += row.len();
             part.last = place;
             part.next = Order(next.0 + 1);
             part.unmarked += 1;
             part.unmarked_bytes += row.len() as u64;
             if part.unmarked >= MARK_EVENTS || part.unmarked_bytes >= MARK_BYTES {
-                self.marks.insert((stream, next.0), place.0)?;
+                changes.marks.push(((stream, next.0), place));
                 (part.unmarked, part.unmarked_bytes) = (0, 0);
             }
         }

@@ -1,0 +1,264 @@
+//! What changed since the file was last *settled*.
+//!
+//! While a log is read, nearly every event changes the row of an aggregate, and that costs far more than the event itself: a look-up,
+//! and pages that are copied. So a commit that need not last writes its events only. The rows, and all that must agree with them
+//! (marks, checkpoints, incarnations, numbers), are gathered here, where every read sees them, and are written in the order of their
+//! keys by the next lasting commit, or when they have become many. What the file says of aggregates is as of that moment; the events
+//! behind it belong to nobody if the process dies, and are removed when the file is opened.
+//!
+//! The writer commits first and changes this second; a reader looks here first and into its snapshot second. So the events of a
+//! row are in the snapshot, and a row that is no longer here is.
+
+use super::blocks::Place;
+use crate::contract::{Checkpoint, Loaded, StoreBatch};
+use bkes_core::{Incarnation, IncarnationState, Order, Partition};
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::ops::Range;
+
+/// What stands before the key in the key of a row: its group.
+const GROUP_BYTES: usize = 2;
+
+/// Three lengths stand before an entry: of its key, of the row, and of the room for the row.
+const HEAD_BYTES: usize = 12;
+
+/// Room for a row to grow in place: its numbers rise.
+const SPARE_BYTES: usize = 6;
+
+/// Changes of a row that make gathering worth it.
+const CHANGES_MIN: usize = 3;
+
+/// A mark counts for so many bytes.
+const MARK_BYTES: usize = 48;
+
+/// Changed and not in the file.
+#[derive(Default)]
+pub struct Unsettled {
+    /// Where the entry of a key begins.
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    /// Entries: three lengths, the row's key, the row, spare room.
+    entries: Vec<u8>,
+    marks: BTreeMap<(u64, u64), u64>,
+    /// As of the last commit, where it named them.
+    pub checkpoints: BTreeMap<Partition, Checkpoint>,
+    /// The same.
+    pub incarnations: BTreeMap<(Partition, Incarnation), Option<IncarnationState>>,
+    /// How often a row was added or changed.
+    changes: usize,
+    /// Bytes of events that were committed since the file was last synced: redb keeps their pages.
+    pub unsynced_bytes: usize,
+}
+
+/// What one commit changes of aggregates.
+#[derive(Default)]
+pub struct Changes {
+    bytes: Vec<u8>,
+    /// Where a row's key begins, where its row begins, and where that ends.
+    rows: Vec<[u32; 3]>,
+    /// How many of the rows are among those that are unsettled.
+    pub known: usize,
+    /// Events by stream and order, and where they lie.
+    pub marks: Vec<((u64, u64), Place)>,
+    /// Bytes of events that were added.
+    pub event_bytes: usize,
+}
+
+impl Changes {
+    /// Adds a row. Its key is not among those added before.
+    pub fn push(&mut self, row_key: &[u8], row: &[u8]) {
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(row_key);
+        let middle = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(row);
+        self.rows.push([start, middle, self.bytes.len() as u32]);
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The rows, as they were added.
+    pub fn rows(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.rows.iter().map(|[start, middle, end]| {
+            let (row_key, row) = (*start as usize..*middle as usize, *middle as usize..*end as usize);
+            (&self.bytes[row_key], &self.bytes[row])
+        })
+    }
+}
+
+impl Unsettled {
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.entries.len() + self.index.len() * 2 * size_of::<u32>() + self.marks.len() * MARK_BYTES
+    }
+
+    /// Whether it is time to settle, before this is added: much is held; or no little, which changed often and will hardly change
+    /// again, since other aggregates have their turn.
+    pub fn is_due(&self, changes: &Changes, bytes_max: usize) -> bool {
+        let bytes = self.bytes();
+        let changed_often = self.changes >= CHANGES_MIN * self.index.len();
+        let others = changes.known < changes.len() / 2;
+        bytes >= bytes_max || (bytes >= bytes_max / 2 && changed_often && others)
+    }
+
+    /// The row of an aggregate, if it changed.
+    pub fn row(&self, key: &[u8]) -> Option<&[u8]> {
+        if self.index.is_empty() {
+            return None;
+        }
+        let found = self.index.find(self.hasher.hash_one(key), |at| self.key(*at) == key)?;
+        Some(self.entry(*found).1)
+    }
+
+    /// The first mark of a stream in a range.
+    pub fn mark(&self, stream: u64, orders: Range<Order>) -> Option<(Order, Place)> {
+        let mut marks = self.marks.range((stream, orders.start.0)..(stream, orders.end.0));
+        marks.next().map(|((_, order), place)| (Order(*order), Place(*place)))
+    }
+
+    /// Every row, in the order of their keys.
+    pub fn rows(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut sorted: Vec<u32> = self.index.iter().copied().collect();
+        sorted.sort_unstable_by_key(|at| self.entry(*at).0);
+        sorted.into_iter().map(|at| self.entry(at))
+    }
+
+    /// Every mark.
+    pub fn marks(&self) -> impl Iterator<Item = ((u64, u64), Place)> {
+        self.marks.iter().map(|(at, place)| (*at, Place(*place)))
+    }
+
+    /// Takes the rows `range` of what was committed.
+    pub fn add_rows(&mut self, changes: &Changes, range: Range<usize>) {
+        self.changes += range.len();
+        for (row_key, row) in changes.rows().skip(range.start).take(range.len()) {
+            self.put(row_key, row);
+        }
+    }
+
+    /// Takes what else was committed.
+    pub fn add_rest(&mut self, changes: &Changes, batch: &StoreBatch) {
+        self.marks.extend(changes.marks.iter().map(|(at, place)| (*at, place.0)));
+        self.checkpoints.extend(batch.checkpoints.iter().copied());
+        let incarnations = batch.incarnations.iter();
+        self.incarnations
+            .extend(incarnations.map(|(p, incarnation, state)| ((*p, *incarnation), state.clone())));
+    }
+
+    /// Changes what the file says to what was committed.
+    pub fn amend(&self, loaded: &mut Loaded) {
+        for (partition, checkpoint) in &self.checkpoints {
+            match loaded.checkpoints.binary_search_by_key(partition, |(partition, _)| *partition) {
+                Ok(at) => loaded.checkpoints[at].1 = *checkpoint,
+                Err(at) => loaded.checkpoints.insert(at, (*partition, *checkpoint)),
+            }
+        }
+        let changed = |partition: &Partition, incarnation: &Incarnation| {
+            self.incarnations.contains_key(&(*partition, *incarnation))
+        };
+        loaded.incarnations.retain(|(partition, incarnation, _)| !changed(partition, incarnation));
+        let states = self.incarnations.iter();
+        loaded.incarnations.extend(states.filter_map(|((partition, incarnation), state)| {
+            Some((*partition, *incarnation, state.clone()?))
+        }));
+        loaded.incarnations.sort_unstable_by_key(|(partition, incarnation, _)| (*partition, *incarnation));
+    }
+
+    /// Everything is in the file, or the file is another one.
+    pub fn clear(&mut self) {
+        self.changes = 0;
+        self.index.clear();
+        self.entries.clear();
+        self.marks.clear();
+        self.checkpoints.clear();
+        self.incarnations.clear();
+    }
+
+    fn put(&mut self, row_key: &[u8], row: &[u8]) {
+        let key = &row_key[GROUP_BYTES..];
+        let hash = self.hasher.hash_one(key);
+        let Unsettled { index, hasher, entries, .. } = self;
+        let known = index.find_mut(hash, |at| key_of(entries, *at) == key);
+        if let Some(at) = &known {
+            let [_, _, room] = lengths(entries, **at);
+            if row.len() <= room {
+                let (head, row_at) = (**at as usize, **at as usize + HEAD_BYTES + row_key.len());
+                entries[head + 4..head + 8].copy_from_slice(&(row.len() as u32).to_le_bytes());
+                entries[row_at..row_at + row.len()].copy_from_slice(row);
+                return;
+            }
+        }
+        let at = entries.len() as u32;
+        for length in [row_key.len(), row.len(), row.len() + SPARE_BYTES] {
+            entries.extend_from_slice(&(length as u32).to_le_bytes());
+        }
+        entries.extend_from_slice(row_key);
+        entries.extend_from_slice(row);
+        entries.extend_from_slice(&[0; SPARE_BYTES]);
+        match known {
+            Some(known) => *known = at,
+            None => {
+                index.insert_unique(hash, at, |at| hasher.hash_one(key_of(entries, *at)));
+            }
+        }
+    }
+
+    fn key(&self, at: u32) -> &[u8] {
+        key_of(&self.entries, at)
+    }
+
+    /// An entry's key, with the group, and its row.
+    fn entry(&self, at: u32) -> (&[u8], &[u8]) {
+        let [key, row, _] = lengths(&self.entries, at);
+        let (row_key, rest) = self.entries[at as usize + HEAD_BYTES..].split_at(key);
+        (row_key, &rest[..row])
+    }
+}
+
+fn lengths(entries: &[u8], at: u32) -> [usize; 3] {
+    let head = &entries[at as usize..at as usize + HEAD_BYTES];
+    std::array::from_fn(|index| {
+        let bytes = head[index * 4..index * 4 + 4].try_into().expect("four bytes");
+        u32::from_le_bytes(bytes) as usize
+    })
+}
+
+fn key_of(entries: &[u8], at: u32) -> &[u8] {
+    let [key, ..] = lengths(entries, at);
+    let start = at as usize + HEAD_BYTES;
+    &entries[start + GROUP_BYTES..start + key]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_row_of_each_key_is_found_and_they_come_in_order() {
+        let mut random = fastrand::Rng::with_seed(9);
+        let mut unsettled = Unsettled::default();
+        let mut expected: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        for _ in 0..400 {
+            let mut changes = Changes::default();
+            let keys: std::collections::BTreeSet<u16> = (0..20).map(|_| random.u16(..300)).collect();
+            for number in keys {
+                let row_key = [&(number % 7).to_be_bytes()[..], &number.to_be_bytes()].concat();
+                let row: Vec<u8> = (0..random.usize(..40)).map(|_| random.u8(..)).collect();
+                changes.push(&row_key, &row);
+                expected.insert(row_key, row);
+            }
+            unsettled.add_rows(&changes, 0..changes.len());
+        }
+        let wanted: Vec<(&[u8], &[u8])> = expected.iter().map(|(key, row)| (&key[..], &row[..])).collect();
+        assert_eq!(unsettled.rows().collect::<Vec<_>>(), wanted);
+        for (row_key, row) in wanted {
+            assert_eq!(unsettled.row(&row_key[GROUP_BYTES..]), Some(row));
+        }
+        assert_eq!(unsettled.row(b"another"), None);
+        unsettled.clear();
+        assert_eq!((unsettled.rows().count(), unsettled.bytes()), (0, 0));
+    }
+}
