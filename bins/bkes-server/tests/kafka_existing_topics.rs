@@ -90,6 +90,7 @@ fn add_nonsense(topic: &str, expected: &mut Expected) {
         let record =
             NewRecord { partition: place, key: Some(key.into()), value: Some(value.clone().into()), headers };
         appender.send(record, n as u64).expect("it is queued");
+        appender.flush();
         events.push((value.into_bytes(), false));
     }
     let (mut reports, until) = (Vec::new(), Instant::now() + Duration::from_secs(30));

@@ -158,13 +158,19 @@ fn set_state(shared: &Shared, state: WriteState) {
     shared.wake_readers();
 }
 
+/// Each appender is told at once of all that is its own: one that wakes for the first record would go to sleep again for the rest.
 fn report(group: &mut Vec<Queued>, mut delivery: impl FnMut(&NewRecord) -> Delivery) {
-    for Queued { record, token, reports } in group.drain(..) {
-        let delivery = delivery(&record);
-        let report = Report { partition: record.partition, token, delivery };
-        reports.0.lock().unwrap_or_else(PoisonError::into_inner).push(report);
-        reports.1.wake();
+    let is_same = |a: &Queued, b: &Queued| Arc::ptr_eq(&a.reports, &b.reports);
+    for of_one in group.chunk_by(is_same) {
+        let (told, waker) = &*of_one[0].reports;
+        let reports = of_one.iter().map(|Queued { record, token, .. }| {
+            let delivery = delivery(record);
+            Report { partition: record.partition, token: *token, delivery }
+        });
+        told.lock().unwrap_or_else(PoisonError::into_inner).extend(reports);
+        waker.wake();
     }
+    group.clear();
 }
 
 fn now() -> TimestampMs {
@@ -175,6 +181,9 @@ fn now() -> TimestampMs {
 pub(crate) struct EmbeddedAppender {
     shared: Arc<Shared>,
     reports: Reports,
+    /// Taken and not handed over.
+    drafts: Vec<Queued>,
+    draft_bytes: u64,
 }
 
 impl EmbeddedAppender {
@@ -184,7 +193,12 @@ impl EmbeddedAppender {
         queue.appenders.retain(|appender| appender.strong_count() > 0);
         queue.appenders.push(Arc::downgrade(&reports));
         drop(queue);
-        EmbeddedAppender { shared, reports }
+        EmbeddedAppender { shared, reports, drafts: Vec::new(), draft_bytes: 0 }
+    }
+
+    fn fits(&self, queue: &Queue, records: usize, bytes: u64) -> bool {
+        queue.records.len() + self.drafts.len() + records <= QUEUE_RECORDS_MAX
+            && queue.bytes + self.draft_bytes + bytes <= QUEUE_BYTES_MAX
     }
 }
 
@@ -195,7 +209,7 @@ impl LogAppender for EmbeddedAppender {
             return Err(SendError::TooLarge { bytes, bytes_max });
         }
         assert!(record.partition.0 < self.shared.head.partitions.get(), "the partition is known");
-        let mut queue = self.shared.queue();
+        let queue = self.shared.queue();
         match &queue.state {
             WriteState::Works => {}
             WriteState::Failing(detail) | WriteState::Broken(detail) => {
@@ -205,19 +219,37 @@ impl LogAppender for EmbeddedAppender {
         if queue.stop {
             return Err(SendError::Fatal { detail: "the log is closed".into() });
         }
-        if queue.records.len() >= QUEUE_RECORDS_MAX || queue.bytes + bytes > QUEUE_BYTES_MAX {
+        if !self.fits(&queue, 1, bytes) {
             return Err(SendError::Full);
         }
-        queue.bytes += bytes;
-        queue.records.push_back(Queued { record, token, reports: Arc::clone(&self.reports) });
         drop(queue);
-        self.shared.queued.notify_one();
+        self.draft_bytes += bytes;
+        self.drafts.push(Queued { record, token, reports: Arc::clone(&self.reports) });
         Ok(())
     }
 
+    fn flush(&mut self) {
+        if self.drafts.is_empty() {
+            return;
+        }
+        let mut queue = self.shared.queue();
+        if queue.stop {
+            drop(queue);
+            return report(&mut self.drafts, |_| Delivery::NotStored { detail: "the log is closed".into() });
+        }
+        queue.bytes += std::mem::take(&mut self.draft_bytes);
+        queue.records.extend(self.drafts.drain(..));
+        drop(queue);
+        self.shared.queued.notify_one();
+    }
+
+    fn under_way_max(&self) -> usize {
+        // What comes while a group is synced is gathered here anyway, and is written as soon as that has ended.
+        usize::MAX
+    }
+
     fn has_room(&self, records: usize, bytes: u64) -> bool {
-        let queue = self.shared.queue();
-        queue.records.len() + records <= QUEUE_RECORDS_MAX && queue.bytes + bytes <= QUEUE_BYTES_MAX
+        self.fits(&self.shared.queue(), records, bytes)
     }
 
     fn poll(&mut self, out: &mut Vec<Report>) {

@@ -332,6 +332,7 @@ impl Owner {
         self.launch(now);
         self.keep_appender(now);
         self.tick(now);
+        self.hand_over();
         self.flush();
         self.keep_pace(now);
         self.after_step(now, busy)
@@ -350,6 +351,7 @@ impl Owner {
         }
         self.carry_out(now);
         self.launch(now);
+        self.hand_over();
         Accepted::All(self.deadline(now))
     }
 
@@ -432,6 +434,13 @@ impl Owner {
         }
         self.reports = reports;
         busy
+    }
+
+    /// The log gets what was sent in this step.
+    fn hand_over(&mut self) {
+        if let Some(appender) = &mut self.appender {
+            appender.flush();
+        }
     }
 
     fn take_records(&mut self, now: NowMs) -> bool {

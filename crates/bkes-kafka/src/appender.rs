@@ -1,16 +1,22 @@
 //! The appending half: one idempotent producer.
 
-use crate::native::Client;
+use crate::native::{Client, Draft};
 use crate::options::QUEUE_BYTES_MAX;
 use bkes_core::TimestampMs;
 use bkes_log::{AppenderState, LogAppender, NewRecord, Report, SendError, Token};
 use std::collections::HashMap;
 use std::time::SystemTime;
 
+/// librdkafka sends no further request of a partition while so many of its messages are under way (RD_KAFKA_IDEMP_MAX_INFLIGHT in
+/// rdkafka_int.h, compared with messages, not requests, in rdkafka_broker.c).
+const UNDER_WAY_MAX: usize = 5;
+
 pub(crate) struct KafkaAppender {
     client: Client,
     record_bytes_max: u64,
     records_max: usize,
+    /// Taken and not handed over.
+    drafts: Vec<Draft>,
     /// Size of each record that was not reported yet.
     open: HashMap<Token, u64>,
     open_bytes: u64,
@@ -18,7 +24,14 @@ pub(crate) struct KafkaAppender {
 
 impl KafkaAppender {
     pub fn new(client: Client, record_bytes_max: u64, records_max: usize) -> KafkaAppender {
-        KafkaAppender { client, record_bytes_max, records_max, open: HashMap::new(), open_bytes: 0 }
+        KafkaAppender {
+            client,
+            record_bytes_max,
+            records_max,
+            drafts: Vec::new(),
+            open: HashMap::new(),
+            open_bytes: 0,
+        }
     }
 }
 
@@ -37,10 +50,29 @@ impl LogAppender for KafkaAppender {
         if !self.has_room(1, bytes) {
             return Err(SendError::Full);
         }
-        self.client.produce(&record, token, now())?;
+        self.drafts.push(Draft::new(record, token, now()));
         self.open.insert(token, bytes);
         self.open_bytes += bytes;
         Ok(())
+    }
+
+    /// librdkafka sends what it finds when it looks, and holds back what comes behind until that was answered: with idempotence it
+    /// has one request of a partition under way, and meanwhile its thread asks again and again whether it may go on. So nothing is
+    /// done here between one record and the next.
+    fn flush(&mut self) {
+        let mut failed = None;
+        for draft in self.drafts.drain(..) {
+            let (partition, token) = (draft.partition, draft.token);
+            // Nothing is sent behind what was not.
+            failed = failed.or_else(|| self.client.produce(draft).err());
+            if let Some(detail) = &failed {
+                self.client.sink().refuse(partition, token, detail.clone());
+            }
+        }
+    }
+
+    fn under_way_max(&self) -> usize {
+        UNDER_WAY_MAX
     }
 
     fn has_room(&self, records: usize, bytes: u64) -> bool {

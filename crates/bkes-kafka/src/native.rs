@@ -7,9 +7,8 @@
 
 mod fetched;
 
-use crate::options::RECORD_OVERHEAD_BYTES;
 use bkes_core::{Header, Offset, Partition, Position, TimestampMs};
-use bkes_log::{Delivery, NewRecord, ReadEvent, Report, SendError, Token, Waker};
+use bkes_log::{Delivery, NewRecord, ReadEvent, Report, Token, Waker};
 use bytes::Bytes;
 use rdkafka_sys as sys;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -48,6 +47,12 @@ impl Sink {
         }
     }
 
+    /// A record that will never be sent.
+    pub fn refuse(&self, partition: Partition, token: Token, detail: String) {
+        lock(&self.reports).push(Report { partition, token, delivery: Delivery::NotStored { detail } });
+        self.wake();
+    }
+
     pub fn take_reports(&self, out: &mut Vec<Report>) {
         out.append(&mut lock(&self.reports));
     }
@@ -81,6 +86,8 @@ unsafe impl Send for Scratch {}
 pub struct Client {
     handle: *mut sys::rd_kafka_t,
     topic: CString,
+    /// The topic as a producer names it; null in a consumer.
+    produced: *mut sys::rd_kafka_topic_t,
     /// What the owner polls: a consumer's records, or a producer's reports.
     queue: *mut sys::rd_kafka_queue_t,
     kind: Kind,
@@ -160,7 +167,16 @@ impl Client {
                 )
             };
         }
-        Ok(Client { handle, topic, queue, kind, sink })
+        let produced = match kind {
+            Kind::Consumer => ptr::null_mut(),
+            // SAFETY: the handle is live, and the name ends with a zero byte.
+            Kind::Producer => unsafe { sys::rd_kafka_topic_new(handle, topic.as_ptr(), ptr::null_mut()) },
+        };
+        let client = Client { handle, topic, produced, queue, kind, sink };
+        if kind == Kind::Producer && produced.is_null() {
+            return Err(format!("topic {:?} is refused", client.topic));
+        }
+        Ok(client)
     }
 
     pub fn sink(&self) -> &Arc<Sink> {
@@ -216,70 +232,35 @@ impl Client {
         }
     }
 
-    /// Queues a record.
-    pub fn produce(&self, record: &NewRecord, token: Token, timestamp: TimestampMs) -> Result<(), SendError> {
+    /// Queues a record, as fast as that can be: what is queued before a thread of librdkafka looks goes into one request. Fails with
+    /// librdkafka's words if it will never be sent.
+    pub fn produce(&self, mut draft: Draft) -> Result<(), String> {
         use sys::rd_kafka_vtype_t as Type;
-        // SAFETY: all pointers live through the call, which copies key and value (MSG_F_COPY) and takes the headers over when
-        // it succeeds; when it fails they are ours to destroy. The opaque is a number, never dereferenced.
-        unsafe {
-            let headers = sys::rd_kafka_headers_new(record.headers.len());
-            for Header { name, value } in &record.headers {
-                let (data, size) =
-                    value.as_ref().map_or((ptr::null(), 0), |value| (filled(value), value.len()));
-                sys::rd_kafka_header_add(
-                    headers,
-                    name.as_ptr().cast(),
-                    name.len() as isize,
-                    data,
-                    size as isize,
-                );
-            }
-            let item = |vtype, u| sys::rd_kafka_vu_t { vtype, u };
-            let bytes = |bytes: &Option<Bytes>| {
-                let (ptr, size) =
-                    bytes.as_ref().map_or((ptr::null(), 0), |bytes| (filled(bytes), bytes.len()));
-                sys::rd_kafka_vu_s__bindgen_ty_1 {
-                    mem: sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: ptr.cast_mut(), size },
-                }
-            };
-            let items = [
-                item(
-                    Type::RD_KAFKA_VTYPE_TOPIC,
-                    sys::rd_kafka_vu_s__bindgen_ty_1 { cstr: self.topic.as_ptr() },
-                ),
-                item(
-                    Type::RD_KAFKA_VTYPE_PARTITION,
-                    sys::rd_kafka_vu_s__bindgen_ty_1 { i32_: record.partition.0 as i32 },
-                ),
-                item(Type::RD_KAFKA_VTYPE_KEY, bytes(&record.key)),
-                item(Type::RD_KAFKA_VTYPE_VALUE, bytes(&record.value)),
-                item(Type::RD_KAFKA_VTYPE_TIMESTAMP, sys::rd_kafka_vu_s__bindgen_ty_1 { i64_: timestamp.0 }),
-                item(Type::RD_KAFKA_VTYPE_HEADERS, sys::rd_kafka_vu_s__bindgen_ty_1 { headers }),
-                item(
-                    Type::RD_KAFKA_VTYPE_MSGFLAGS,
-                    sys::rd_kafka_vu_s__bindgen_ty_1 { i: sys::RD_KAFKA_MSG_F_COPY },
-                ),
-                item(
-                    Type::RD_KAFKA_VTYPE_OPAQUE,
-                    sys::rd_kafka_vu_s__bindgen_ty_1 { ptr: ptr::without_provenance_mut(token as usize) },
-                ),
-            ];
-            let Some((code, detail)) =
-                error_text(sys::rd_kafka_produceva(self.handle, items.as_ptr(), items.len()))
-            else {
-                return Ok(());
-            };
-            sys::rd_kafka_headers_destroy(headers);
-            Err(match code {
-                Code::RD_KAFKA_RESP_ERR__QUEUE_FULL => SendError::Full,
-                Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE => SendError::TooLarge {
-                    bytes: record.bytes() + RECORD_OVERHEAD_BYTES,
-                    bytes_max: record.bytes(),
-                },
-                Code::RD_KAFKA_RESP_ERR__FATAL => SendError::Fatal { detail },
-                _ => SendError::Down { detail },
-            })
+        use sys::rd_kafka_vu_s__bindgen_ty_1 as Item;
+        let item = |vtype, u| sys::rd_kafka_vu_t { vtype, u };
+        let bytes = |bytes: &Option<Bytes>| {
+            let (ptr, size) = bytes.as_ref().map_or((ptr::null(), 0), |bytes| (filled(bytes), bytes.len()));
+            Item { mem: sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: ptr.cast_mut(), size } }
+        };
+        let opaque = ptr::without_provenance_mut(draft.token as usize);
+        let items = [
+            item(Type::RD_KAFKA_VTYPE_RKT, Item { rkt: self.produced }),
+            item(Type::RD_KAFKA_VTYPE_PARTITION, Item { i32_: draft.partition.0 as i32 }),
+            item(Type::RD_KAFKA_VTYPE_KEY, bytes(&draft.key)),
+            item(Type::RD_KAFKA_VTYPE_VALUE, bytes(&draft.value)),
+            item(Type::RD_KAFKA_VTYPE_TIMESTAMP, Item { i64_: draft.timestamp.0 }),
+            item(Type::RD_KAFKA_VTYPE_HEADERS, Item { headers: draft.headers }),
+            item(Type::RD_KAFKA_VTYPE_MSGFLAGS, Item { i: sys::RD_KAFKA_MSG_F_COPY }),
+            item(Type::RD_KAFKA_VTYPE_OPAQUE, Item { ptr: opaque }),
+        ];
+        // SAFETY: the topic is that of this handle, a producer; all pointers live through the call, which copies key and value
+        // (MSG_F_COPY) and takes the headers over when it succeeds. The opaque is a number, never dereferenced.
+        let failed = unsafe { error_text(sys::rd_kafka_produceva(self.handle, items.as_ptr(), items.len())) };
+        if let Some((_, detail)) = failed {
+            return Err(detail);
         }
+        draft.headers = ptr::null_mut();
+        Ok(())
     }
 
     /// Low and high watermark as this handle may read: by its isolation level the last stable offset or the end.
@@ -504,6 +485,47 @@ impl Client {
     }
 }
 
+/// A record that is ready to be queued.
+pub struct Draft {
+    pub partition: Partition,
+    pub token: Token,
+    key: Option<Bytes>,
+    value: Option<Bytes>,
+    timestamp: TimestampMs,
+    /// Null once librdkafka has them.
+    headers: *mut sys::rd_kafka_headers_t,
+}
+
+// SAFETY: the headers are the draft's alone.
+unsafe impl Send for Draft {}
+
+impl Draft {
+    pub fn new(record: NewRecord, token: Token, timestamp: TimestampMs) -> Draft {
+        let NewRecord { partition, key, value, headers: listed } = record;
+        // SAFETY: the list is ours; adding copies name and value.
+        let headers = unsafe {
+            let headers = sys::rd_kafka_headers_new(listed.len());
+            for Header { name, value } in &listed {
+                let (data, size) =
+                    value.as_ref().map_or((ptr::null(), 0), |value| (filled(value), value.len()));
+                let (name, length) = (name.as_ptr().cast(), name.len() as isize);
+                sys::rd_kafka_header_add(headers, name, length, data, size as isize);
+            }
+            headers
+        };
+        Draft { partition, token, key, value, timestamp, headers }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.headers.is_null() {
+            // SAFETY: nobody has taken them over.
+            unsafe { sys::rd_kafka_headers_destroy(self.headers) };
+        }
+    }
+}
+
 struct Event(*mut sys::rd_kafka_event_t);
 
 impl Drop for Event {
@@ -520,6 +542,9 @@ impl Drop for Client {
         unsafe {
             sys::rd_kafka_queue_cb_event_enable(self.queue, None, ptr::null_mut());
             sys::rd_kafka_queue_destroy(self.queue);
+            if !self.produced.is_null() {
+                sys::rd_kafka_topic_destroy(self.produced);
+            }
             let flags =
                 if self.kind == Kind::Consumer { sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE } else { 0 };
             sys::rd_kafka_destroy_flags(self.handle, flags);

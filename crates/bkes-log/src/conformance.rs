@@ -45,6 +45,7 @@ impl Writing {
 
     /// Waits until this many reports are there.
     fn reports(&mut self, count: usize) -> Vec<Report> {
+        self.appender.flush();
         let (mut reports, until) = (Vec::new(), Instant::now() + PATIENCE);
         loop {
             self.appender.poll(&mut reports);

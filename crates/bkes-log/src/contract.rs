@@ -268,6 +268,14 @@ pub trait LogAppender: Send {
     /// handle's own retries (a late or repeated copy after an unknown outcome is possible and the accept rule's business).
     fn send(&mut self, record: NewRecord, token: Token) -> Result<(), SendError>;
 
+    /// Hands over what [`send`](Self::send) took since the last time, all at once, so that the log can store it as few batches.
+    /// Nothing need be on its way before.
+    fn flush(&mut self);
+
+    /// How many records of a partition can be under way together: behind so many, more would only wait in the handle's queue, and are
+    /// better gathered by the owner, who hands them over together.
+    fn under_way_max(&self) -> usize;
+
     /// How many more records, of `bytes` bytes in all, fit into the queue now: a batch asks before its first member is sent.
     fn has_room(&self, records: usize, bytes: u64) -> bool;
 

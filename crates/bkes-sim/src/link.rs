@@ -192,6 +192,14 @@ impl LogAppender for LinkedAppender {
         self.inner.send(record, token)
     }
 
+    fn flush(&mut self) {
+        self.inner.flush();
+    }
+
+    fn under_way_max(&self) -> usize {
+        self.inner.under_way_max()
+    }
+
     fn has_room(&self, records: usize, bytes: u64) -> bool {
         self.inner.has_room(records, bytes)
     }

@@ -20,6 +20,7 @@ pub fn append(log: &EmbeddedLog, first: u64, count: u64, mut acknowledged: impl 
         let record =
             NewRecord { partition: Partition(0), key: Some("key".into()), value, headers: Vec::new() };
         appender.send(record, n).expect("it is taken");
+        appender.flush();
         let mut reports = Vec::new();
         while reports.is_empty() {
             waiter.wait(Some(Duration::from_secs(30)));

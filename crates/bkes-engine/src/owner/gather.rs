@@ -1,9 +1,8 @@
 //! Gathering: appends that came while others of their partition are on the way to the log go out together.
 //!
 //! The log stores what it is handed at once as one batch, so ten records in one request cost little more than one. A lone append
-//! never waits: with nothing on the way it is sent at once. Behind what is on the way, a partition's appends are gathered until
-//! there are as many as that, or until all of it was reported: requests grow with the load, and two or three are under way. The
-//! aggregates of a group are looked up in one snapshot of the store.
+//! never waits: with nothing on the way it is sent at once. Behind as much as the log has under way together, a partition's appends
+//! are gathered until it was reported: requests grow with the load. The aggregates of a group are looked up together.
 
 use super::{Owner, Waiting};
 use crate::api::AppendError;
@@ -41,10 +40,11 @@ impl Owner {
     /// Sends the groups that are due.
     pub(super) fn launch(&mut self, now: NowMs) {
         let is_up = matches!(self.appender.as_ref().map(|a| a.state()), Some(AppenderState::Up));
+        let under_way_max = self.appender.as_ref().map_or(0, |appender| appender.under_way_max());
         let at_once = self.stopping.is_some() || !is_up;
         let due = |partition: &Partition, gathered: &Gathered| {
             let on_the_way = self.partitions.get(partition).map_or(0, |owned| owned.unreported);
-            at_once || gathered.queue.len() >= on_the_way || now >= gathered.since + GATHER_MS_MAX
+            at_once || on_the_way < under_way_max || now >= gathered.since + GATHER_MS_MAX
         };
         let due: Vec<Partition> = self
             .gathered

@@ -194,6 +194,12 @@ impl LogAppender for MemoryAppender {
         Ok(())
     }
 
+    fn flush(&mut self) {}
+
+    fn under_way_max(&self) -> usize {
+        2
+    }
+
     fn has_room(&self, records: usize, _bytes: u64) -> bool {
         let state = self.log.lock();
         state.appenders[self.slot].open + records <= state.queue_max
