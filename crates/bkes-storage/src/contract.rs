@@ -85,7 +85,7 @@ pub struct Counters {
     pub skipped: u64,
 }
 
-/// How far a partition is applied, stored in the same transaction as the events it covers.
+/// How far a partition is applied, stored in the same transaction as where the aggregates stand that it covers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Checkpoint {
     /// The next offset to apply.

@@ -244,7 +244,7 @@ pub fn get_event(
     row: &[u8],
     slot: Slot,
     partition: Partition,
-    name: impl Fn(u64) -> Option<Incarnation>,
+    name: impl FnOnce(u64) -> Option<Incarnation>,
 ) -> Decoded<(StoredEvent, u64)> {
     let mut cursor = Cursor::new(unseal(&slot.context(), row)?);
     let flags = cursor.byte()?;

@@ -108,8 +108,10 @@ pub fn read(
 ) -> Result<(), Failure> {
     let ReadPart { key, partition, from, events_max, bytes_max } = wanted;
     let mut parts = Vec::new();
-    let lock = || unsettled.read().unwrap_or_else(PoisonError::into_inner);
-    let changed = lock().row(key.as_ref()).map(|row| get_parts(key, row, &mut parts));
+    let changed = {
+        let unsettled = unsettled.read().unwrap_or_else(PoisonError::into_inner);
+        unsettled.row(key.as_ref()).map(|row| get_parts(key, row, &mut parts))
+    };
     let tables = &*tables()?;
     match changed {
         Some(found) => found?,
@@ -121,15 +123,12 @@ pub fn read(
     if from >= end {
         return Ok(());
     }
-    let mut walk = Walk { tables, key, part, block: None };
+    let mut walk = Walk { tables, key, part, block: None, named: None };
     let (mut order, mut bytes) = (from, 0usize);
     while order < end {
-        let mark =
-            tables.marks.range((part.stream, order.0)..(part.stream, part.next.0))?.next().transpose()?;
-        let (top, place) = match mark {
-            Some((at, place)) => (Order(at.value().1), Place(place.value())),
-            // Marks that are not settled are behind those that are. One that was settled meanwhile makes the way longer.
-            None => lock().mark(part.stream, order..part.next).unwrap_or((Order(part.next.0 - 1), part.last)),
+        let (top, place) = match first_mark(unsettled, tables, part, order)? {
+            Some(mark) => mark,
+            None => (Order(part.next.0 - 1), part.last),
         };
         let start = out.len();
         walk.back(order..end, top, place, out)?;
@@ -150,6 +149,25 @@ pub fn read(
     Ok(())
 }
 
+/// The first mark of a stream at or behind an order.
+fn first_mark(
+    unsettled: &RwLock<Unsettled>,
+    tables: &Tables,
+    part: &Part,
+    order: Order,
+) -> Result<Option<(Order, Place)>, Failure> {
+    if order.0 >= part.next.0 - part.unmarked {
+        return Ok(None);
+    }
+    let settled =
+        tables.marks.range((part.stream, order.0)..(part.stream, part.next.0))?.next().transpose()?;
+    Ok(match settled {
+        Some((at, place)) => Some((Order(at.value().1), Place(place.value()))),
+        // Those that are not settled are behind those that are. One that was settled meanwhile makes the way longer.
+        None => unsettled.read().unwrap_or_else(PoisonError::into_inner).mark(part.stream, order..part.next),
+    })
+}
+
 /// A walk along the chain of one stream.
 struct Walk<'a> {
     tables: &'a Tables,
@@ -157,6 +175,8 @@ struct Walk<'a> {
     part: &'a Part,
     /// The block of the last row: its neighbours are often in the same.
     block: Option<(u64, AccessGuard<'static, &'static [u8]>)>,
+    /// The short number of the last incarnation: most events of an aggregate come from few.
+    named: Option<(u64, Incarnation)>,
 }
 
 impl Walk<'_> {
@@ -178,8 +198,12 @@ impl Walk<'_> {
             let row = blocks::row(block.value(), place).map_err(|Garbled| self.missing(order))?;
             let back = if order < wanted.end {
                 let slot = Slot { stream: self.part.stream, order };
+                let (names, named) = (&self.tables.names, &mut self.named);
                 let name = |name: u64| {
-                    self.tables.names.get(name).ok().flatten().map(|row| Incarnation(row.value()))
+                    if named.is_none_or(|(known, _)| known != name) {
+                        *named = names.get(name).ok()?.map(|row| (name, Incarnation(row.value())));
+                    }
+                    named.map(|(_, incarnation)| incarnation)
                 };
                 let found = codec::get_event(row, slot, self.part.partition, name);
                 let (event, back) = found.map_err(garbled(format!("event {order} of key {}", self.key)))?;
