@@ -154,7 +154,11 @@ fn refusal(error: &AppendError) -> String {
             AppendError::Conflict { current, .. } | AppendError::AlreadyExists { current },
         ) => format!("rejected {current}"),
         (ErrorClass::Rejected, _) => "rejected".to_owned(),
-        (ErrorClass::Unavailable, _) => "unavailable".to_owned(),
+        (ErrorClass::Unavailable, _) => {
+            // A finding is of little use without the reason.
+            tracing::info!("an append is refused: {error}");
+            "unavailable".to_owned()
+        }
         (ErrorClass::Unknown, _) => "unknown".to_owned(),
     }
 }
