@@ -2,8 +2,8 @@
 
 use crate::api::{AppendError, AppendRequest, Appended, Events, ReadError, ReadRequest, Status, Unready};
 use crate::limits::{
-    COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, MARKER_BYTES_MAX, PATIENCE, READ_INLINE_EVENTS,
-    SYNC_INTERVAL_MS,
+    COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, LOOK_REST_MAX, MARKER_BYTES_MAX, PATIENCE,
+    READ_INLINE_EVENTS, SYNC_INTERVAL_MS,
 };
 use crate::owner::{Command, Context, OwnerStep, Place, Waiting, owner_of, refuse_command};
 use crate::parts::{self, MonitorPart, OwnerPart, Parts, Step, Surroundings, WriterPart};
@@ -282,7 +282,7 @@ fn run_monitor(mut monitor: MonitorPart, handle: &EngineHandle) {
     while !handle.0.monitor_stop.load(Ordering::Acquire) {
         let began = Instant::now();
         monitor.step();
-        let rest = (began.elapsed() * LOOK_REST_FACTOR).max(LOOK_INTERVAL);
+        let rest = (began.elapsed() * LOOK_REST_FACTOR).clamp(LOOK_INTERVAL, LOOK_REST_MAX);
         monitor.wait(rest);
         // Doubts need a look that begins after them, not a storm of looks.
         std::thread::sleep(Duration::from_millis(2));

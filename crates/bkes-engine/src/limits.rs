@@ -43,6 +43,10 @@ pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The monitor rests this many times as long as a look over all partitions took.
 pub const LOOK_REST_FACTOR: u32 = 5;
 
+/// The longest the monitor rests. A look that waited for answers took long and cost nothing; resting five times as long behind it
+/// would leave the instance with what was true then (the log is down, reading lags) for minutes.
+pub const LOOK_REST_MAX: Duration = Duration::from_secs(10);
+
 /// Partitions that may fail to answer in one look. A failed question takes as long as the log allows one (10 s), and all that is
 /// asked later in the look waits for it; two, so that those without a leader do not hide one that just lost its own.
 pub const LOOK_FAILURES_MAX: usize = 2;
