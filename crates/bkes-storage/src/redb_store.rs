@@ -307,7 +307,7 @@ impl Store for RedbStore {
     fn load(&self) -> Result<Loaded, StoreError> {
         let database = self.database()?;
         let mut loaded = self.reading(|| schema::load(&schema::begin_read(&database)?))?;
-        self.unsettled.read().unwrap_or_else(PoisonError::into_inner).amend(&mut loaded);
+        unsettled::locked(&self.unsettled).amend(&mut loaded);
         Ok(loaded)
     }
 
@@ -339,10 +339,9 @@ impl Store for RedbStore {
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {
         let lasts = durability == Durability::Immediate;
         let (changes, settled, synced) = {
-            let unsettled = self.unsettled.read().unwrap_or_else(PoisonError::into_inner);
+            let unsettled = unsettled::locked(&self.unsettled);
             let syncs = lasts || unsettled.unsynced_bytes >= UNSYNCED_BYTES_MAX;
             let durability = if syncs { Durability::Immediate } else { Durability::Eventual };
-            let before = self.numbers().clone();
             let (changes, settled) = self.writing(durability, |write, numbers| {
                 let changes = schema::write(write, &batch.events, &unsettled, numbers)?;
                 if lasts {
@@ -351,7 +350,7 @@ impl Store for RedbStore {
                 }
                 let is_due = unsettled.is_due(&changes, self.cache_bytes / UNSETTLED_SHARE);
                 if is_due {
-                    schema::settle(write, &unsettled, None, &before)?;
+                    schema::settle(write, &unsettled, None, &self.numbers())?;
                 }
                 Ok((changes, is_due))
             })?;

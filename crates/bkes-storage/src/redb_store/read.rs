@@ -9,12 +9,12 @@ use super::blocks::{self, Place};
 use super::codec::{self, Garbled, Part, Slot};
 use super::schema::{self, Failure, LOG, MARKS, NAMES, STREAMS, garbled};
 use super::spread::Spread;
-use super::unsettled::Unsettled;
+use super::unsettled::{Unsettled, locked};
 use crate::contract::{Head, Heads, ReadPart, StoredEvent};
 use bkes_core::{Incarnation, Key, Order};
 use bytes::Bytes;
 use redb::{AccessGuard, ReadTransaction};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 /// Events of a stream from one mark to the next, at most. A walk that skips so many costs about 10 us.
 pub const MARK_EVENTS: u64 = 64;
@@ -75,7 +75,7 @@ pub fn heads(
     out.resize(start + keys.len(), Heads::None);
     let (mut settled, mut parts) = (Vec::new(), Vec::new());
     {
-        let unsettled = unsettled.read().unwrap_or_else(PoisonError::into_inner);
+        let unsettled = locked(unsettled);
         for (index, key) in keys.iter().enumerate() {
             match unsettled.row(key.as_ref()) {
                 Some(row) => {
@@ -109,7 +109,7 @@ pub fn read(
     let ReadPart { key, partition, from, events_max, bytes_max } = wanted;
     let mut parts = Vec::new();
     let changed = {
-        let unsettled = unsettled.read().unwrap_or_else(PoisonError::into_inner);
+        let unsettled = locked(unsettled);
         unsettled.row(key.as_ref()).map(|row| get_parts(key, row, &mut parts))
     };
     let tables = &*tables()?;
@@ -164,7 +164,7 @@ fn first_mark(
     Ok(match settled {
         Some((at, place)) => Some((Order(at.value().1), Place(place.value()))),
         // Those that are not settled are behind those that are. One that was settled meanwhile makes the way longer.
-        None => unsettled.read().unwrap_or_else(PoisonError::into_inner).mark(part.stream, order..part.next),
+        None => locked(unsettled).mark(part.stream, order..part.next),
     })
 }
 

@@ -16,6 +16,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::ops::Range;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 /// What stands before the key in the key of a row: its group.
 const GROUP_BYTES: usize = 2;
@@ -82,11 +83,20 @@ impl Changes {
 
     /// The rows, as they were added.
     pub fn rows(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.rows.iter().map(|[start, middle, end]| {
+        self.rows_in(0..self.len())
+    }
+
+    fn rows_in(&self, range: Range<usize>) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.rows[range].iter().map(|[start, middle, end]| {
             let (row_key, row) = (*start as usize..*middle as usize, *middle as usize..*end as usize);
             (&self.bytes[row_key], &self.bytes[row])
         })
     }
+}
+
+/// What is unsettled, to be read.
+pub fn locked(unsettled: &RwLock<Unsettled>) -> RwLockReadGuard<'_, Unsettled> {
+    unsettled.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Unsettled {
@@ -134,7 +144,7 @@ impl Unsettled {
     /// Takes the rows `range` of what was committed.
     pub fn add_rows(&mut self, changes: &Changes, range: Range<usize>) {
         self.changes += range.len();
-        for (row_key, row) in changes.rows().skip(range.start).take(range.len()) {
+        for (row_key, row) in changes.rows_in(range) {
             self.put(row_key, row);
         }
     }
