@@ -45,7 +45,8 @@ fn start(settings: &Settings) -> Result<(), Ended> {
         return Ok(());
     }
     settings.all_properties().map_err(usage)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(interface_threads()).enable_all().build();
     let runtime = runtime.map_err(|error| Ended::new(Reason::Unexpected, error))?;
     let ended = runtime.block_on(async {
         if settings.health {
@@ -57,6 +58,13 @@ fn start(settings: &Settings) -> Result<(), Ended> {
     // What a connection left behind that would not end must not hold the process.
     runtime.shutdown_background();
     ended
+}
+
+/// Half of the processors are for the interface. The engine, the log's client and the store need the others, and a thread that
+/// wakes another to share what is ready spends more than it saves.
+fn interface_threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors / 2).max(1)
 }
 
 async fn serve(settings: &Settings) -> Result<(), Ended> {

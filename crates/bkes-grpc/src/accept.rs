@@ -6,6 +6,7 @@
 //!
 //! This file does not know what is served.
 
+use crate::gathering::Gathering;
 use crate::limits::{ACCEPT_REST, PREFACE_BYTES, PREFACE_WAIT};
 use crate::replies::{Replies, Room};
 use std::convert::Infallible;
@@ -76,7 +77,7 @@ type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A connection's stream that fails when the connection has to end.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Gathering<TcpStream>,
     /// What the client has still to send before it counts as one; from then on HTTP/2 pings watch over it.
     preface_bytes_left: usize,
     /// Resolves when a client without a preface is waited for no longer; `None` once it is there.
@@ -100,7 +101,7 @@ impl Connection {
             let _ = tokio::time::timeout(PREFACE_WAIT, stopping).await;
         };
         Connection {
-            stream,
+            stream: Gathering::new(stream),
             preface_bytes_left: PREFACE_BYTES,
             patience: Some(Box::pin(patience)),
             cut: Box::pin(reaches(phase, Phase::Cut)),

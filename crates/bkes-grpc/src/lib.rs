@@ -35,6 +35,7 @@ mod service;
 
 mod accept;
 mod connections;
+mod gathering;
 mod health;
 mod replies;
 mod shield;

@@ -84,6 +84,13 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// See [`KEEPALIVE_INTERVAL`].
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Bytes of a connection's replies that are gathered before they are written: four of the largest frames. A client that does not
+/// read holds so much here, beside what the system's own buffer takes.
+pub const GATHERED_BYTES_MAX: usize = 64 * 1024;
+
+/// Room for them that a connection keeps while it has nothing to say.
+pub const GATHERED_BYTES_KEPT: usize = 8 * 1024;
+
 /// The bytes with which every HTTP/2 client begins: `PRI * HTTP/2.0`, two line ends, `SM`, two line ends.
 pub const PREFACE_BYTES: usize = 24;
 
