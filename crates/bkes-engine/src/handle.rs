@@ -2,7 +2,7 @@
 
 use crate::api::{AppendError, AppendRequest, Appended, Events, ReadError, ReadRequest, Status, Unready};
 use crate::limits::{
-    COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, LOOK_REST_MAX, MARKER_BYTES_MAX, PATIENCE,
+    COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, LOOK_REST_MAX, MARKER_BYTES_MAX, PATIENCE, PAUSE,
     READ_INLINE_EVENTS, SYNC_INTERVAL_MS,
 };
 use crate::owner::{Command, Context, OwnerStep, Place, Waiting, owner_of, refuse_command};
@@ -248,6 +248,7 @@ fn run_owner(owner: &SharedOwner, mut waiter: Waiter, clock: &dyn Fn() -> NowMs)
         let Rest { step, is_patient } = owner.step(clock());
         match step {
             OwnerStep::Busy => {}
+            OwnerStep::Pause => std::thread::sleep(PAUSE),
             OwnerStep::Idle(until) => {
                 let timeout = until.map(|until| Duration::from_millis(until.saturating_sub(clock()).max(1)));
                 let patience = is_patient.then_some(PATIENCE);
@@ -282,11 +283,15 @@ fn run_monitor(mut monitor: MonitorPart, handle: &EngineHandle) {
     while !handle.0.monitor_stop.load(Ordering::Acquire) {
         let began = Instant::now();
         monitor.step();
-        let rest = (began.elapsed() * LOOK_REST_FACTOR).clamp(LOOK_INTERVAL, LOOK_REST_MAX);
-        monitor.wait(rest);
+        monitor.wait(rest_behind(began.elapsed()));
         // Doubts need a look that begins after them, not a storm of looks.
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// How long the monitor rests behind a look that took so long.
+fn rest_behind(look: Duration) -> Duration {
+    look.saturating_mul(LOOK_REST_FACTOR).clamp(LOOK_INTERVAL, LOOK_REST_MAX)
 }
 
 /// A name that no other producer handle has: from the system's random source.
@@ -454,5 +459,17 @@ impl EngineHandle {
             return Err(AppendError::TooLarge { bytes: whole, bytes_max: BATCH_BYTES_MAX as u64 });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_monitor_rests_longer_behind_a_long_look_but_never_for_minutes() {
+        let rests = [0, 100, 1_000, 30_000].map(|ms| rest_behind(Duration::from_millis(ms)).as_millis());
+        assert_eq!(rests, [1_000, 1_000, 5_000, 10_000]);
+        assert_eq!(rest_behind(Duration::MAX), LOOK_REST_MAX);
     }
 }

@@ -21,7 +21,7 @@ use self::readback::Readback;
 use self::turns::Turns;
 use crate::api::{AppendError, AppendRequest, Appended, Unready};
 use crate::board::{Board, PartitionBoard};
-use crate::limits::{COMMIT_BYTES_MAX, POLL_RECORDS_MAX, RETRY_MS};
+use crate::limits::{COMMIT_BYTES_MAX, PAUSE_ANSWERS, POLL_RECORDS_MAX, RETRY_MS};
 use crate::overlay::Overlay;
 use crate::writer::WriterInbox;
 use bkes_core::planted::{Bug, planted};
@@ -265,6 +265,8 @@ pub struct Owner {
 pub enum OwnerStep {
     /// There may be more to do at once.
     Busy,
+    /// The same, but better in a moment: many were answered and may ask again, and go to the log together then.
+    Pause,
     /// Nothing until woken, or until then.
     Idle(Option<NowMs>),
     /// It stopped: nothing is in flight.
@@ -326,16 +328,20 @@ impl Owner {
     /// Does everything there is to do at `now`, a bounded amount.
     pub fn step(&mut self, now: NowMs) -> OwnerStep {
         let mut busy = self.take_commands(now);
-        busy |= self.take_reports(now);
+        self.launch(now);
+        self.hand_over();
+        let answers = self.take_reports(now);
         self.take_turns(now);
         busy |= self.take_records(now);
-        self.launch(now);
         self.keep_appender(now);
         self.tick(now);
         self.hand_over();
         self.flush();
         self.keep_pace(now);
-        self.after_step(now, busy)
+        match self.after_step(now, busy || answers > 0) {
+            OwnerStep::Busy if answers >= PAUSE_ANSWERS => OwnerStep::Pause,
+            step => step,
+        }
     }
 
     /// Takes the appends that came in and sends those that are due, and does nothing else: a part of a step, for the thread of
@@ -424,19 +430,20 @@ impl Owner {
         self.commands = commands;
     }
 
-    fn take_reports(&mut self, now: NowMs) -> bool {
-        let Some(appender) = &mut self.appender else { return false };
+    /// Says how many there were.
+    fn take_reports(&mut self, now: NowMs) -> usize {
+        let Some(appender) = &mut self.appender else { return 0 };
         let mut reports = std::mem::take(&mut self.reports);
         appender.poll(&mut reports);
-        let busy = !reports.is_empty();
+        let count = reports.len();
         for report in reports.drain(..) {
             self.reported(report, now);
         }
         self.reports = reports;
-        busy
+        count
     }
 
-    /// The log gets what was sent in this step.
+    /// The log gets what was sent.
     fn hand_over(&mut self) {
         if let Some(appender) = &mut self.appender {
             appender.flush();

@@ -162,7 +162,7 @@ impl OwnerPart {
     /// Does everything there is to do at `now`, a bounded amount.
     pub fn step(&mut self, now: NowMs) -> Step {
         match self.owner.step(now) {
-            OwnerStep::Busy => Step::Busy,
+            OwnerStep::Busy | OwnerStep::Pause => Step::Busy,
             OwnerStep::Idle(until) => Step::Idle(until),
             OwnerStep::Stopped => Step::Stopped,
         }

@@ -18,7 +18,7 @@ pub struct SharedOwner {
     owner: Mutex<Option<Owner>>,
     /// What a panic in the owner's hands on a caller's thread said: nobody touches the owner any more.
     panicked: OnceLock<String>,
-    /// Whether anything is on its way to the log: a hint for callers.
+    /// Whether anything is on its way to the log, or will be in a moment: a hint for callers.
     is_sending: AtomicBool,
     /// Until when the owner's thread sleeps unless it is woken; written under the lock.
     asleep_until: AtomicU64,
@@ -46,7 +46,7 @@ impl SharedOwner {
         }
         let Some(owner) = &mut *owner else { return Rest { step: OwnerStep::Stopped, is_patient: false } };
         let step = owner.step(now);
-        self.is_sending.store(owner.is_sending(), Ordering::Relaxed);
+        self.is_sending.store(owner.is_sending() || step == OwnerStep::Pause, Ordering::Relaxed);
         if let OwnerStep::Idle(until) = step {
             self.asleep_until.store(until.unwrap_or(NowMs::MAX), Ordering::Relaxed);
         }
