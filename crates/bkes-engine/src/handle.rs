@@ -347,10 +347,11 @@ impl EngineHandle {
         }
     }
 
-    /// Reads events. Short reads run on the spot, long ones off the executor.
+    /// Reads events. Short reads run on the spot; long ones, and all while the store's disk has readers wait, off the executor.
     pub async fn read(&self, request: ReadRequest) -> Result<Events, ReadError> {
-        let context = &self.0.context;
-        let located = self.watch(self.view().locate(&request.key))?;
+        let at_once = !self.0.context.store.reads_may_wait();
+        let key = request.key.clone();
+        let located = self.look(at_once, move |view| view.locate(&key)).await?;
         let (partition, next) = (Partition(0), located.events());
         let pending = if request.include_pending || planted(Bug::PendingShown) {
             self.pending(&request).await
@@ -358,22 +359,28 @@ impl EngineHandle {
             Vec::new()
         };
         let wanted = located.events().saturating_sub(request.from.0).min(request.events_max as u64);
-        let events = if wanted <= READ_INLINE_EVENTS {
-            self.watch(self.view().read(&request, located))
-        } else {
-            let context = context.clone();
-            let reading = tokio::task::spawn_blocking(move || {
-                let view = View { board: &context.board, overlay: &context.overlay, store: &*context.store };
-                view.read(&request, located)
-            });
-            let failed = |error: tokio::task::JoinError| ReadError::Store { detail: error.to_string() };
-            self.watch(reading.await.map_err(failed).and_then(|read| read))
-        }?;
+        let at_once = at_once && wanted <= READ_INLINE_EVENTS;
+        let events = self.look(at_once, move |view| view.read(&request, located)).await?;
         let pending = if events.more { Vec::new() } else { pending };
         if planted(Bug::PendingShown) {
             return Ok(crate::read::with_pending(events, pending, partition, next));
         }
         Ok(Events { pending, ..events })
+    }
+
+    /// Looks into the store at once, or on a thread that may wait.
+    async fn look<T: Send + 'static>(
+        &self,
+        at_once: bool,
+        look: impl FnOnce(View<'_>) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        if at_once {
+            return self.watch(look(self.view()));
+        }
+        let handle = self.clone();
+        let looking = tokio::task::spawn_blocking(move || look(handle.view()));
+        let failed = |error: tokio::task::JoinError| ReadError::Store { detail: error.to_string() };
+        self.watch(looking.await.map_err(failed).and_then(|found| found))
     }
 
     /// The status as of now; cheap enough to ask every second.

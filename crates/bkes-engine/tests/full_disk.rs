@@ -1,4 +1,4 @@
-//! The engine on a real redb store whose disk fills up, or fails to read.
+//! The engine on a real redb store whose disk fills up, fails to read, or has readers wait.
 
 use bkes_core::{Key, Order, Partition};
 use bkes_engine::{
@@ -6,12 +6,15 @@ use bkes_engine::{
     ReadRequest, Unready,
 };
 use bkes_log::memory::MemoryLog;
-use bkes_storage::RedbStore;
 use bkes_storage::disk::{Operation, SimulatedDisk, Unsynced};
+use bkes_storage::{RedbStore, Store};
 use bytes::Bytes;
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::num::NonZeroU32;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -19,8 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const CACHE_BYTES: usize = 64 * 1024;
 
 fn start(log: &MemoryLog, disk: &SimulatedDisk) -> Engine {
-    let store = RedbStore::open_on(Arc::new(disk.clone()), CACHE_BYTES).expect("the store opens").store;
-    Engine::start(Arc::new(log.clone()), Arc::new(store), EngineOptions::default()).expect("it starts")
+    start_with(log, disk, CACHE_BYTES).0
+}
+
+fn start_with(log: &MemoryLog, disk: &SimulatedDisk, cache_bytes: usize) -> (Engine, Arc<RedbStore>) {
+    let opened = RedbStore::open_on(Arc::new(disk.clone()), cache_bytes).expect("the store opens");
+    let (log, store) = (Arc::new(log.clone()), Arc::new(opened.store));
+    let on: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
+    (Engine::start(log, on, EngineOptions::default()).expect("it starts"), store)
 }
 
 async fn add(handle: &EngineHandle, order: u64) -> Result<Appended, AppendError> {
@@ -138,5 +147,48 @@ async fn a_read_error_passes_by_itself_when_nothing_is_written() {
     let handle = engine.handle();
     tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
     assert_eq!(count(&handle).await, 51);
+    tokio::task::spawn_blocking(move || engine.stop(PATIENCE)).await.expect("no panic").expect("it closes");
+}
+
+/// Reads everything; says whether the caller's thread had it at once.
+async fn reads_at_once(handle: &EngineHandle) -> bool {
+    let mut read = pin!(count(handle));
+    let first = poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await;
+    let found = match first {
+        Poll::Ready(found) => found,
+        Poll::Pending => read.await,
+    };
+    assert_eq!(found, 50);
+    first.is_ready()
+}
+
+/// A thread that serves many callers must not wait for a disk on behalf of one.
+#[tokio::test]
+async fn reads_leave_the_callers_thread_while_the_disk_has_them_wait_and_come_back_to_it() {
+    let log = MemoryLog::new("topic", NonZeroU32::MIN);
+    let disk = SimulatedDisk::new();
+    // So much that everything stays in memory once it was read.
+    let cache_bytes = 16 * 1024 * 1024;
+    let (engine, _) = start_with(&log, &disk, cache_bytes);
+    let handle = engine.handle();
+    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
+    for order in 0..50 {
+        add(&handle, order).await.expect("accepted");
+    }
+    tokio::task::spawn_blocking(move || engine.stop(PATIENCE)).await.expect("no panic").expect("it closes");
+    drop(handle);
+    disk.set_read_time(Duration::from_millis(1));
+    let (engine, store) = start_with(&log, &disk, cache_bytes);
+    let handle = engine.handle();
+    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
+    assert!(store.reads_may_wait(), "opening it has shown how long its disk takes");
+    assert!(!reads_at_once(&handle).await, "another thread waits for the disk");
+    let mut warned = 0;
+    while store.reads_may_wait() {
+        assert_eq!(count(&handle).await, 50);
+        warned += 1;
+    }
+    assert!(warned > 10, "{warned} reads after a slow one");
+    assert!(reads_at_once(&handle).await, "nothing was read from the disk for so long");
     tokio::task::spawn_blocking(move || engine.stop(PATIENCE)).await.expect("no panic").expect("it closes");
 }

@@ -235,6 +235,12 @@ pub trait Store: Send + Sync + 'static {
     /// Appends the events asked for to `out`, in order; fewer only at the end or at a limit. Verifies each checksum.
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError>;
 
+    /// Whether reads had to wait for the disk lately: a hint that the next ones had better be made where they hold up nobody.
+    /// Cheap.
+    fn reads_may_wait(&self) -> bool {
+        false
+    }
+
     /// Writes a batch in one transaction: all of it or nothing. After an error every write fails until the store is reopened,
     /// and reads go on; until then they may show all of the batch that failed.
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError>;

@@ -224,7 +224,11 @@ impl RedbStore {
     }
 
     fn file_use(&self) -> FileUse {
-        self.file_use.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.file_use_locked().clone()
+    }
+
+    fn file_use_locked(&self) -> MutexGuard<'_, FileUse> {
+        self.file_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn numbers(&self) -> MutexGuard<'_, Numbers> {
@@ -333,7 +337,12 @@ impl Store for RedbStore {
         if read.is_err() {
             out.truncate(before);
         }
+        self.file_use_locked().note_read();
         read
+    }
+
+    fn reads_may_wait(&self) -> bool {
+        self.file_use_locked().may_wait()
     }
 
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {
@@ -391,7 +400,7 @@ impl Store for RedbStore {
             Err(error) => return Err(StoreError::WriteFailed { detail: error.to_string() }),
         }
         // Whoever still reads the old file does not touch the new one.
-        *self.file_use.lock().unwrap_or_else(PoisonError::into_inner) = FileUse::default();
+        *self.file_use_locked() = FileUse::default();
         self.open_again()
     }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 /// What space is counted in, and what a torn write is cut at.
 const BLOCK_BYTES: u64 = 4096;
@@ -150,6 +151,7 @@ struct State {
     file: Option<Arc<Mutex<Content>>>,
     set_aside: Vec<Vec<u8>>,
     space_bytes: Option<u64>,
+    read_time: Duration,
     operations: Operations,
     faults: Vec<Fault>,
     /// The change at which the machine crashes, before it has an effect.
@@ -210,6 +212,11 @@ impl SimulatedDisk {
     /// already go on when it is full, as on file systems that write in place.
     pub fn set_space(&self, bytes: Option<u64>) {
         locked(&self.0).space_bytes = bytes;
+    }
+
+    /// From now on a read takes so long.
+    pub fn set_read_time(&self, time: Duration) {
+        locked(&self.0).read_time = time;
     }
 
     /// Bytes in use.
@@ -345,10 +352,16 @@ impl DiskFile for SimulatedFile {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let (_state, content) = self.begin(Operation::Read)?;
-        let start = offset as usize;
-        let bytes = content.visible.get(start..start + out.len()).ok_or(ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(bytes);
+        let time = {
+            let (state, content) = self.begin(Operation::Read)?;
+            let start = offset as usize;
+            let bytes = content.visible.get(start..start + out.len()).ok_or(ErrorKind::UnexpectedEof)?;
+            out.copy_from_slice(bytes);
+            state.read_time
+        };
+        if !time.is_zero() {
+            std::thread::sleep(time);
+        }
         Ok(())
     }
 

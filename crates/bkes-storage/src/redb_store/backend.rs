@@ -9,20 +9,28 @@ use crate::disk::{BLOCK, Checked, Disk, DiskFile, Kind};
 use redb::StorageBackend;
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long an opening waits for the last reader of a file: a read of the largest reply takes some ten milliseconds.
 const READERS_WAIT: Duration = Duration::from_millis(1);
 const READERS_WAITS_MAX: u32 = 500;
+
+/// A read of a page that takes so long waited for the disk: from the system's cache it comes in some microseconds.
+const DISK_WAIT: Duration = Duration::from_micros(50);
+
+/// So many reads of aggregates are said to be about to wait, behind one that did.
+const READS_WARNED: u32 = 200;
 
 #[derive(Debug, Default)]
 struct Use {
     open: AtomicBool,
     failed: AtomicBool,
     failure: Mutex<Option<String>>,
+    /// Reads of aggregates that had better expect to wait for the disk.
+    warned: AtomicU32,
 }
 
 /// What is known of a file that redb has open.
@@ -36,6 +44,19 @@ impl FileUse {
             return None;
         }
         locked(&self.0.failure).clone()
+    }
+
+    /// Whether the next read may well wait for the disk.
+    pub fn may_wait(&self) -> bool {
+        self.0.warned.load(Ordering::Relaxed) > 0
+    }
+
+    /// An aggregate was read.
+    pub fn note_read(&self) {
+        if self.may_wait() {
+            let one_less = |warned: u32| warned.checked_sub(1);
+            let _ = self.0.warned.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+        }
     }
 }
 
@@ -106,7 +127,12 @@ impl StorageBackend for Backend {
         if self.file_use.0.failed.load(Ordering::Acquire) {
             return locked(&self.beyond).read(&*self.file, offset, out);
         }
-        self.file.read(offset, out)
+        let began = Instant::now();
+        let read = self.file.read(offset, out);
+        if began.elapsed() >= DISK_WAIT {
+            self.file_use.0.warned.store(READS_WARNED, Ordering::Relaxed);
+        }
+        read
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
