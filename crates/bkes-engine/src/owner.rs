@@ -255,6 +255,8 @@ pub struct Owner {
     epoch: u64,
     /// Whether something was added to the overlay in this step.
     in_step: bool,
+    /// Appends that were answered in this step, as sent and decided.
+    answered: usize,
     events: Vec<ReadEvent>,
     reports: Vec<Report>,
     stopping: Option<NowMs>,
@@ -313,6 +315,7 @@ impl Owner {
             read_retry_at: 0,
             epoch: 0,
             in_step: false,
+            answered: 0,
             events: Vec::new(),
             reports: Vec::new(),
             stopping: None,
@@ -330,7 +333,8 @@ impl Owner {
         let mut busy = self.take_commands(now);
         self.launch(now);
         self.hand_over();
-        let answers = self.take_reports(now);
+        self.answered = 0;
+        busy |= self.take_reports(now);
         self.take_turns(now);
         busy |= self.take_records(now);
         self.keep_appender(now);
@@ -338,8 +342,8 @@ impl Owner {
         self.hand_over();
         self.flush();
         self.keep_pace(now);
-        match self.after_step(now, busy || answers > 0) {
-            OwnerStep::Busy if answers >= PAUSE_ANSWERS => OwnerStep::Pause,
+        match self.after_step(now, busy) {
+            OwnerStep::Busy if self.answered >= PAUSE_ANSWERS => OwnerStep::Pause,
             step => step,
         }
     }
@@ -430,17 +434,16 @@ impl Owner {
         self.commands = commands;
     }
 
-    /// Says how many there were.
-    fn take_reports(&mut self, now: NowMs) -> usize {
-        let Some(appender) = &mut self.appender else { return 0 };
+    fn take_reports(&mut self, now: NowMs) -> bool {
+        let Some(appender) = &mut self.appender else { return false };
         let mut reports = std::mem::take(&mut self.reports);
         appender.poll(&mut reports);
-        let count = reports.len();
+        let busy = !reports.is_empty();
         for report in reports.drain(..) {
             self.reported(report, now);
         }
         self.reports = reports;
-        count
+        busy
     }
 
     /// The log gets what was sent.

@@ -335,6 +335,7 @@ impl Owner {
                 }
             };
             drop(to.send(answer));
+            self.answered += 1;
             while let Some(mut waiting) = queue.pop_front() {
                 if planted(Bug::PredecessorsFailure) && failed {
                     let error = AppendError::Conflict { expected: settled.first, current: Order(last.0 + 1) };
