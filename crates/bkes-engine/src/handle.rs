@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// Settings of an engine. `Default` gives what most want.
@@ -368,17 +369,17 @@ impl EngineHandle {
         Ok(Events { pending, ..events })
     }
 
-    /// Looks into the store at once, or on a thread that may wait.
+    /// Looks into the store at once, or on a thread that may wait, if the caller has a runtime that keeps such threads.
     async fn look<T: Send + 'static>(
         &self,
         at_once: bool,
         look: impl FnOnce(View<'_>) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        if at_once {
+        let Some(runtime) = (!at_once).then(|| Handle::try_current().ok()).flatten() else {
             return self.watch(look(self.view()));
-        }
+        };
         let handle = self.clone();
-        let looking = tokio::task::spawn_blocking(move || look(handle.view()));
+        let looking = runtime.spawn_blocking(move || look(handle.view()));
         let failed = |error: tokio::task::JoinError| ReadError::Store { detail: error.to_string() };
         self.watch(looking.await.map_err(failed).and_then(|found| found))
     }
