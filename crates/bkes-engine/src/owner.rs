@@ -257,6 +257,8 @@ pub struct Owner {
     in_step: bool,
     /// Appends that were answered in this step, as sent and decided.
     answered: usize,
+    /// They were many: what is due is sent at the beginning of the next step.
+    pauses: bool,
     events: Vec<ReadEvent>,
     reports: Vec<Report>,
     stopping: Option<NowMs>,
@@ -316,6 +318,7 @@ impl Owner {
             epoch: 0,
             in_step: false,
             answered: 0,
+            pauses: false,
             events: Vec::new(),
             reports: Vec::new(),
             stopping: None,
@@ -331,19 +334,26 @@ impl Owner {
     /// Does everything there is to do at `now`, a bounded amount.
     pub fn step(&mut self, now: NowMs) -> OwnerStep {
         let mut busy = self.take_commands(now);
-        self.launch(now);
-        self.hand_over();
+        if std::mem::take(&mut self.pauses) {
+            // Before more is answered, which would put this off again and again.
+            self.launch(now);
+            self.hand_over();
+        }
         self.answered = 0;
         busy |= self.take_reports(now);
         self.take_turns(now);
         busy |= self.take_records(now);
+        self.pauses = self.answered >= PAUSE_ANSWERS;
+        if !self.pauses {
+            self.launch(now);
+        }
         self.keep_appender(now);
         self.tick(now);
         self.hand_over();
         self.flush();
         self.keep_pace(now);
         match self.after_step(now, busy) {
-            OwnerStep::Busy if self.answered >= PAUSE_ANSWERS => OwnerStep::Pause,
+            OwnerStep::Busy if self.pauses => OwnerStep::Pause,
             step => step,
         }
     }
