@@ -343,7 +343,7 @@ impl Owner {
         busy |= self.take_reports(now);
         self.take_turns(now);
         busy |= self.take_records(now);
-        self.pauses = self.answered >= PAUSE_ANSWERS;
+        self.pauses = self.answered >= PAUSE_ANSWERS && self.stopping.is_none();
         if !self.pauses {
             self.launch(now);
         }
