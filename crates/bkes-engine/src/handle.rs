@@ -375,7 +375,8 @@ impl EngineHandle {
         at_once: bool,
         look: impl FnOnce(View<'_>) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let Some(runtime) = (!at_once).then(|| Handle::try_current().ok()).flatten() else {
+        let runtime = if at_once { None } else { Handle::try_current().ok() };
+        let Some(runtime) = runtime else {
             return self.watch(look(self.view()));
         };
         let handle = self.clone();

@@ -32,6 +32,24 @@ fn start_with(log: &MemoryLog, disk: &SimulatedDisk, cache_bytes: usize) -> (Eng
     (Engine::start(log, on, EngineOptions::default()).expect("it starts"), store)
 }
 
+async fn ready(engine: &Engine) -> EngineHandle {
+    let handle = engine.handle();
+    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
+    handle
+}
+
+async fn stop(engine: Engine) {
+    let stopping = tokio::task::spawn_blocking(move || engine.stop(PATIENCE));
+    stopping.await.expect("no panic").expect("it closes");
+}
+
+/// Adds so many events, the first ones.
+async fn add_first(handle: &EngineHandle, count: u64) {
+    for order in 0..count {
+        add(handle, order).await.expect("accepted");
+    }
+}
+
 async fn add(handle: &EngineHandle, order: u64) -> Result<Appended, AppendError> {
     let expected = if order == 0 { Expected::New } else { Expected::At(Order(order)) };
     let key = Key::new("key").expect("not empty");
@@ -58,8 +76,7 @@ async fn a_full_disk_refuses_appends_before_they_are_sent_and_reads_go_on_until_
     let log = MemoryLog::new("topic", NonZeroU32::MIN);
     let disk = SimulatedDisk::new();
     let engine = start(&log, &disk);
-    let handle = engine.handle();
-    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
+    let handle = ready(&engine).await;
     let mut acknowledged = 0;
     while acknowledged < 50 {
         add(&handle, acknowledged).await.expect("accepted");
@@ -98,14 +115,13 @@ async fn a_full_disk_refuses_appends_before_they_are_sent_and_reads_go_on_until_
     assert_eq!(count(&handle).await, acknowledged);
     assert_eq!(log.records(Partition(0)).len() as u64, acknowledged, "no event twice");
     drop(handle);
-    tokio::task::spawn_blocking(move || engine.stop(PATIENCE)).await.expect("no panic").expect("it closes");
+    stop(engine).await;
     let engine = start(&log, &disk);
-    let handle = engine.handle();
-    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
+    let handle = ready(&engine).await;
     assert_eq!(count(&handle).await, acknowledged, "the store has everything");
     let counters = handle.status().partitions[0].counters;
     assert_eq!((counters.events, counters.void), (acknowledged, 0));
-    tokio::task::spawn_blocking(move || engine.stop(PATIENCE)).await.expect("no panic").expect("it closes");
+    stop(engine).await;
 }
 
 /// The story: to redb one failed read is the end of the file, and nobody opened it anew when nothing was written; every read and
@@ -115,16 +131,12 @@ async fn a_read_error_passes_by_itself_when_nothing_is_written() {
     let log = MemoryLog::new("topic", NonZeroU32::MIN);
     let disk = SimulatedDisk::new();
     let engine = start(&log, &disk);
-    let handle = engine.handle();
-    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
-    for order in 0..50 {
-        add(&handle, order).await.expect("accepted");
-    }
-    tokio::task::spawn_blocking(move || engine.stop(PATIENCE)).await.expect("no panic").expect("it closes");
+    let handle = ready(&engine).await;
+    add_first(&handle, 50).await;
+    stop(engine).await;
     drop(handle);
     let engine = start(&log, &disk);
-    let handle = engine.handle();
-    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
+    let handle = ready(&engine).await;
     disk.fail(Operation::Read, 0, ErrorKind::Other);
     let key = Key::new("key").expect("not empty");
     let read = handle.read(ReadRequest::all(key.clone())).await.map(|read| read.events.len());
@@ -140,14 +152,13 @@ async fn a_read_error_passes_by_itself_when_nothing_is_written() {
     tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it is ready again");
     add(&handle, 50).await.expect("accepted");
     assert_eq!(count(&handle).await, 51);
-    tokio::task::spawn_blocking(move || engine.stop(PATIENCE)).await.expect("no panic").expect("it closes");
+    stop(engine).await;
     drop(handle);
     disk.crash(Unsynced::Lost);
     let engine = start(&log, &disk);
-    let handle = engine.handle();
-    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
+    let handle = ready(&engine).await;
     assert_eq!(count(&handle).await, 51);
-    tokio::task::spawn_blocking(move || engine.stop(PATIENCE)).await.expect("no panic").expect("it closes");
+    stop(engine).await;
 }
 
 /// Reads everything; says whether the caller's thread had it at once.
@@ -170,17 +181,13 @@ async fn reads_leave_the_callers_thread_while_the_disk_has_them_wait_and_come_ba
     // So much that everything stays in memory once it was read.
     let cache_bytes = 16 * 1024 * 1024;
     let (engine, _) = start_with(&log, &disk, cache_bytes);
-    let handle = engine.handle();
-    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
-    for order in 0..50 {
-        add(&handle, order).await.expect("accepted");
-    }
-    tokio::task::spawn_blocking(move || engine.stop(PATIENCE)).await.expect("no panic").expect("it closes");
+    let handle = ready(&engine).await;
+    add_first(&handle, 50).await;
+    stop(engine).await;
     drop(handle);
     disk.set_read_time(Duration::from_millis(1));
     let (engine, store) = start_with(&log, &disk, cache_bytes);
-    let handle = engine.handle();
-    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
+    let handle = ready(&engine).await;
     assert!(store.reads_may_wait(), "opening it has shown how long its disk takes");
     assert!(!reads_at_once(&handle).await, "another thread waits for the disk");
     let mut warned = 0;
@@ -190,5 +197,5 @@ async fn reads_leave_the_callers_thread_while_the_disk_has_them_wait_and_come_ba
     }
     assert!(warned > 10, "{warned} reads after a slow one");
     assert!(reads_at_once(&handle).await, "nothing was read from the disk for so long");
-    tokio::task::spawn_blocking(move || engine.stop(PATIENCE)).await.expect("no panic").expect("it closes");
+    stop(engine).await;
 }
