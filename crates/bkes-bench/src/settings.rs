@@ -23,6 +23,9 @@ pub struct Settings {
     /// Seconds of each closed loop
     #[arg(long)]
     seconds: Option<f64>,
+    /// Closed loops of these callers only, of those that a part has
+    #[arg(long, value_delimiter = ',', conflicts_with = "write")]
+    callers: Vec<usize>,
     /// Records of the rebuilds, smallest first
     #[arg(long, value_delimiter = ',')]
     records: Vec<u64>,
@@ -72,10 +75,22 @@ impl Settings {
         self.rounds().min(3)
     }
 
-    /// Callers, fewest first.
-    pub fn callers<'a>(&self, all: &'a [usize]) -> &'a [usize] {
+    /// Callers of a usual size, fewest first.
+    pub fn callers(&self, all: &[usize]) -> impl Iterator<Item = usize> {
         // The first three show the shape.
-        if self.quick { &all[..all.len().min(3)] } else { all }
+        let shown = if self.quick { all.len().min(3) } else { all.len() };
+        all[..shown].iter().copied().filter(|callers| self.wants_callers(*callers))
+    }
+
+    /// Callers with larger values, fewest first.
+    pub fn callers_of_larger(&self, all: &[usize]) -> impl Iterator<Item = usize> {
+        let shown = if self.quick { 1..2 } else { 0..all.len() };
+        all[shown].iter().copied().filter(|callers| self.wants_callers(*callers))
+    }
+
+    /// Whether a loop of so many callers is to be measured.
+    pub fn wants_callers(&self, callers: usize) -> bool {
+        self.callers.is_empty() || self.callers.contains(&callers)
     }
 
     /// Records of the rebuilds, smallest first.

@@ -30,7 +30,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Section> {
         Server::start(Server::command(program, data[side].path(), settings.brokers()?, &topics[side]))
     };
     let (mine, theirs) = (start(settings.server()?, 0)?, start(other, 1)?);
-    for callers in settings.callers(&CALLERS).iter().copied() {
+    for callers in settings.callers(&CALLERS) {
         let all: Figures = rounds(settings, async |span| {
             let (before, before_cpu) = loop_with_cpu(&theirs, Work::appends(callers, span)).await?;
             let (after, cpu) = loop_with_cpu(&mine, Work::appends(callers, span)).await?;

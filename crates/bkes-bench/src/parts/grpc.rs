@@ -141,7 +141,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Section> {
     let line = |name: &str, is_reference| Line { name: name.into(), points: Vec::new(), is_reference };
     let mut lines = [line("BKES through gRPC", false), line("bare relay", true)];
     let mut shapes = Vec::new();
-    for callers in settings.callers(&CALLERS).iter().copied() {
+    for callers in settings.callers(&CALLERS) {
         let found = sides.compare(settings, callers, VALUE_BYTES).await?;
         table.rows.push(found.row(vec![callers.to_string()]));
         for (line, rounds) in lines.iter_mut().zip([&found.rates, &found.relay]) {
@@ -156,8 +156,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Section> {
     let columns: Vec<_> = ["bytes", "callers"].into_iter().chain(FIGURES).collect();
     let mut table = Table::new("The same with larger values", &columns);
     for (bytes, callers) in LARGER {
-        let callers = if settings.quick { &callers[1..2] } else { callers };
-        for callers in callers.iter().copied() {
+        for callers in settings.callers_of_larger(callers) {
             let found = sides.compare(settings, callers, bytes).await?;
             table.rows.push(found.row(vec![bytes.to_string(), callers.to_string()]));
         }

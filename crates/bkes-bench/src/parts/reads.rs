@@ -57,7 +57,8 @@ async fn warm(
     let mut table = Table::new(title, &columns);
     for events in EVENTS {
         for callers in [1, 16, 64] {
-            if settings.quick && events != 10 && callers != 16 {
+            let shown = !settings.quick || events == 10 || callers == 16;
+            if !shown || !settings.wants_callers(callers) {
                 continue;
             }
             let all = rounds(settings, async |span| {
