@@ -255,8 +255,8 @@ pub struct Owner {
     epoch: u64,
     /// Whether something was added to the overlay in this step.
     in_step: bool,
-    /// Appends that were answered in this step, as sent and decided.
-    answered: usize,
+    /// Answers to appends that were sent and decided, not given yet.
+    answers: Vec<(ReplySender, Result<Appended, AppendError>)>,
     /// They were many: what is due is sent at the beginning of the next step.
     pauses: bool,
     events: Vec<ReadEvent>,
@@ -317,7 +317,7 @@ impl Owner {
             read_retry_at: 0,
             epoch: 0,
             in_step: false,
-            answered: 0,
+            answers: Vec::new(),
             pauses: false,
             events: Vec::new(),
             reports: Vec::new(),
@@ -339,11 +339,13 @@ impl Owner {
             self.launch(now);
             self.hand_over();
         }
-        self.answered = 0;
         busy |= self.take_reports(now);
+        if self.answers.len() < PAUSE_ANSWERS {
+            self.answer();
+        }
         self.take_turns(now);
         busy |= self.take_records(now);
-        self.pauses = self.answered >= PAUSE_ANSWERS && self.stopping.is_none();
+        self.pauses = self.answers.len() >= PAUSE_ANSWERS && self.stopping.is_none();
         if !self.pauses {
             self.launch(now);
         }
@@ -352,9 +354,16 @@ impl Owner {
         self.hand_over();
         self.flush();
         self.keep_pace(now);
-        match self.after_step(now, busy) {
-            OwnerStep::Busy if self.pauses => OwnerStep::Pause,
-            step => step,
+        let step = self.after_step(now, busy);
+        // Many answers come last: whom they wake would get into the way of the rest.
+        self.answer();
+        if self.pauses && step == OwnerStep::Busy { OwnerStep::Pause } else { step }
+    }
+
+    fn answer(&mut self) {
+        for (to, answer) in self.answers.drain(..) {
+            // Whoever went away is not told.
+            let _ = to.send(answer);
         }
     }
 
@@ -372,6 +381,7 @@ impl Owner {
         self.carry_out(now);
         self.launch(now);
         self.hand_over();
+        self.answer();
         Accepted::All(self.deadline(now))
     }
 

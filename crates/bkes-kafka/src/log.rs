@@ -1,7 +1,7 @@
 //! The topic: questions about it, and its halves.
 
 use crate::appender::KafkaAppender;
-use crate::native::{Client, Kind, Sink};
+use crate::native::{Client, Kind, Sink, with_yielding_threads};
 use crate::options::{self, KafkaOptions, RECORD_OVERHEAD_BYTES, forbidden_property};
 use crate::reader::KafkaReader;
 use crate::topic::{TopicReport, report};
@@ -232,8 +232,8 @@ impl Log for KafkaLog {
         let properties = options::producer(&self.options, self.report.message_bytes_max);
         let sink = Arc::new(Sink::waking(waker));
         self.appenders.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&sink));
-        let client = Client::new(Kind::Producer, &self.options.topic, &properties, sink);
-        let client = client.map_err(|detail| LogError::Failed { detail })?;
+        let make = || Client::new(Kind::Producer, &self.options.topic, &properties, sink);
+        let client = with_yielding_threads(make).map_err(|detail| LogError::Failed { detail })?;
         Ok(Box::new(KafkaAppender::new(client, self.record_bytes_max(), self.options.queue_records_max)))
     }
 }

@@ -6,6 +6,9 @@
 #![allow(unsafe_code)]
 
 mod fetched;
+mod yielding;
+
+pub use yielding::with_yielding_threads;
 
 use bkes_core::{Header, Offset, Partition, Position, TimestampMs};
 use bkes_log::{Delivery, NewRecord, ReadEvent, Report, Token, Waker};

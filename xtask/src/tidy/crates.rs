@@ -87,6 +87,7 @@ const ARROWS: &[Arrows] = &[
 /// A family of outside libraries, by the beginning of its names, and the crates that may name it.
 const OWNERS: &[(&str, &[&str])] = &[
     ("rdkafka", &["bkes-kafka"]),
+    ("libc", &["bkes-kafka"]),
     ("redb", &["bkes-storage"]),
     ("tonic", &["bkes-grpc", "xtask"]),
     ("prost", &["bkes-grpc", "xtask"]),

@@ -334,8 +334,7 @@ impl Owner {
                     Err(AppendError::Unknown { detail })
                 }
             };
-            drop(to.send(answer));
-            self.answered += 1;
+            self.answers.push((to, answer));
             while let Some(mut waiting) = queue.pop_front() {
                 if planted(Bug::PredecessorsFailure) && failed {
                     let error = AppendError::Conflict { expected: settled.first, current: Order(last.0 + 1) };
