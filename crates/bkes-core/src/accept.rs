@@ -144,6 +144,16 @@ impl AcceptRule {
     /// events there. Offsets must rise.
     pub fn apply(&mut self, record: Record, next: Option<Order>) -> Result<Applied, NewerFormat> {
         let class = classify(&record.headers);
+        self.apply_classified(record, class, next)
+    }
+
+    /// The same for a record of which it is known what its headers say it is: they are not looked at.
+    pub fn apply_classified(
+        &mut self,
+        record: Record,
+        class: RecordClass,
+        next: Option<Order>,
+    ) -> Result<Applied, NewerFormat> {
         if let RecordClass::Newer { format } = class {
             // Before anything changes, and whatever its key is: what a newer format means by it cannot be known here.
             return Err(NewerFormat { offset: record.offset, format });

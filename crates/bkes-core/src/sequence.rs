@@ -18,7 +18,8 @@
 use crate::accept::{Decision, VoidReason};
 use crate::planted::{Bug, planted};
 use crate::{Incarnation, Key, Offset, Order, Position, Stamp};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use hashbrown::HashMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Debug, Formatter};
 
 /// Milliseconds on any clock that does not run backwards.

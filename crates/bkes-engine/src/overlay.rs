@@ -123,24 +123,40 @@ impl Overlay {
         generations.open.len()
     }
 
-    /// Where the aggregate stands in each partition that has uncommitted events of it.
+    /// Where the aggregate stands in each partition that has uncommitted events of it, added to `out`.
     pub fn heads(&self, hash: u64, key: &Key, out: &mut Vec<Head>) {
         for lane in &self.lanes {
             let generations = lane.read();
-            generations.open.heads(hash, key, out);
+            let first = out.len();
+            out.extend(generations.open.heads(hash, key));
             let Some(sealed) = &generations.sealed else { continue };
-            let open = out.len();
-            sealed.heads(hash, key, out);
             // What is open is ahead of what is sealed.
-            let mut at = open;
-            while at < out.len() {
-                if out[..open].iter().any(|head| head.partition == out[at].partition) {
-                    out.swap_remove(at);
-                } else {
-                    at += 1;
+            let open = out.len();
+            for head in sealed.heads(hash, key) {
+                if !out[first..open].iter().any(|ahead| ahead.partition == head.partition) {
+                    out.push(head);
                 }
             }
         }
+    }
+
+    /// Where the aggregate stands in a partition, and whether there are uncommitted events of it in another one.
+    pub fn head(&self, hash: u64, key: &Key, partition: Partition) -> (Option<Head>, bool) {
+        let (mut here, mut elsewhere) = (None, false);
+        for lane in &self.lanes {
+            let generations = lane.read();
+            // What is open is ahead of what is sealed.
+            for generation in std::iter::once(&generations.open).chain(generations.sealed.as_deref()) {
+                for head in generation.heads(hash, key) {
+                    if head.partition != partition {
+                        elsewhere = true;
+                    } else if here.is_none() {
+                        here = Some(head);
+                    }
+                }
+            }
+        }
+        (here, elsewhere)
     }
 
     /// Where the aggregate stands in a partition by what the owner has open: it is ahead of all else.
@@ -150,26 +166,21 @@ impl Overlay {
 
     /// Whether the owner has events of the key open in another partition.
     pub fn is_open_elsewhere(&self, owner: usize, hash: u64, key: &Key, partition: Partition) -> bool {
-        let mut heads = Vec::new();
-        self.lanes[owner].read().open.heads(hash, key, &mut heads);
-        heads.iter().any(|head| head.partition != partition)
+        self.lanes[owner].read().open.heads(hash, key).any(|head| head.partition != partition)
     }
 
     /// A copy of all uncommitted events of a key.
     pub fn copy(&self, key: &Key) -> Vec<OverlayPart> {
         let hash = self.hash(key);
         let mut parts: Vec<OverlayPart> = Vec::new();
-        let mut heads = Vec::new();
         for lane in &self.lanes {
             let generations = lane.read();
             // The sealed generation's events come before the open one's.
             for generation in generations.sealed.as_deref().into_iter().chain([&generations.open]) {
-                heads.clear();
-                generation.heads(hash, key, &mut heads);
-                for head in &heads {
+                for head in generation.heads(hash, key) {
                     let known = parts.iter().position(|part| part.head.partition == head.partition);
                     let at = known.unwrap_or_else(|| {
-                        parts.push(OverlayPart { head: *head, events: Vec::new() });
+                        parts.push(OverlayPart { head, events: Vec::new() });
                         parts.len() - 1
                     });
                     parts[at].head.next = head.next;

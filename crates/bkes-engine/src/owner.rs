@@ -26,7 +26,7 @@ use crate::overlay::Overlay;
 use crate::writer::WriterInbox;
 use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::{NowMs, Said, Sequencer, Settled};
-use bkes_core::{AcceptRule, Incarnation, Key, Partition, PartitionerEvidence, Position, Record, Stamp};
+use bkes_core::{AcceptRule, Incarnation, Key, Marker, Partition, PartitionerEvidence, Position};
 use bkes_log::{AppenderState, Log, LogAppender, LogReader, ReadEvent, Report, Token, Waker, Watermarks};
 use bkes_storage::{Checkpoint, Head, Loaded, Store};
 use bytes::Bytes;
@@ -224,8 +224,11 @@ impl Owned {
 /// A record on its way to the log, kept to be applied when its place is known.
 struct Sent {
     partition: Partition,
-    stamp: Stamp,
-    record: Record,
+    marker: Marker,
+    key: Key,
+    value: Bytes,
+    /// Of the record as it was sent, with its headers.
+    crc32c: u32,
     /// Where its aggregate stood when it was sent, and how often the overlay had dropped something before that was looked up.
     head: Option<Head>,
     cleared: u64,
@@ -255,6 +258,8 @@ pub struct Owner {
     epoch: u64,
     /// Whether something was added to the overlay in this step.
     in_step: bool,
+    /// Room for what ends; empty between uses.
+    ended: Ended,
     /// Answers to appends that were sent and decided, not given yet.
     answers: Vec<(ReplySender, Result<Appended, AppendError>)>,
     /// They were many: what is due is sent at the beginning of the next step.
@@ -317,6 +322,7 @@ impl Owner {
             read_retry_at: 0,
             epoch: 0,
             in_step: false,
+            ended: Ended::new(),
             answers: Vec::new(),
             pauses: false,
             events: Vec::new(),
@@ -551,7 +557,7 @@ impl Owner {
     }
 
     fn tick(&mut self, now: NowMs) {
-        let mut ended = Ended::new();
+        let mut ended = std::mem::take(&mut self.ended);
         let mut probe = false;
         for owned in self.partitions.values_mut() {
             owned.sequencer.tick(now, owned.checkpoint.position, &mut ended);

@@ -12,19 +12,21 @@ use bkes_storage::{Head, Heads, ReadPart, Store, StoreError, StoredEvent};
 use std::sync::atomic::Ordering;
 
 /// Where an aggregate stands, by the overlay and by the store: in each partition the farther one.
-pub fn merge_heads(overlay: Vec<Head>, stored: Heads) -> Heads {
-    if overlay.is_empty() {
-        return stored;
-    }
-    let mut heads = match stored {
-        Heads::None => Vec::with_capacity(1),
-        Heads::One(head) => vec![head],
-        Heads::Split(parts) => parts,
+pub fn merge_heads(overlay: &[Head], stored: Heads) -> Heads {
+    let mut heads = match (overlay, stored) {
+        ([], stored) => return stored,
+        ([applied], Heads::None) => return Heads::One(*applied),
+        ([applied], Heads::One(head)) if head.partition == applied.partition => {
+            return Heads::One(Head { next: head.next.max(applied.next), ..head });
+        }
+        (_, Heads::None) => Vec::new(),
+        (_, Heads::One(head)) => vec![head],
+        (_, Heads::Split(parts)) => parts,
     };
     for applied in overlay {
         match heads.iter_mut().find(|head| head.partition == applied.partition) {
             Some(head) => head.next = head.next.max(applied.next),
-            None => heads.push(applied),
+            None => heads.push(*applied),
         }
     }
     heads.sort_by_key(|head| head.partition);
@@ -83,7 +85,8 @@ impl View<'_> {
             .map_err(|error| store_error(error, epoch))?;
         let stored = stored.pop().unwrap_or(Heads::None);
         let overlay = if planted(Bug::StoreBeforeOverlay) { copy() } else { overlay };
-        let heads = merge_heads(overlay.iter().map(|part| part.head).collect(), stored.clone());
+        let applied: Vec<Head> = overlay.iter().map(|part| part.head).collect();
+        let heads = merge_heads(&applied, stored.clone());
         let located = Located { overlay, stored: parts(stored), heads: parts(heads), epoch };
         if located.heads.is_empty() {
             if let Some(unready) = unread {

@@ -4,7 +4,7 @@ use crate::native::{Client, Draft};
 use crate::options::QUEUE_BYTES_MAX;
 use bkes_core::TimestampMs;
 use bkes_log::{AppenderState, LogAppender, NewRecord, Report, SendError, Token};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::time::SystemTime;
 
 /// librdkafka sends no further request of a partition while so many of its messages are under way (RD_KAFKA_IDEMP_MAX_INFLIGHT in

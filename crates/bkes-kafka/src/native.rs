@@ -16,6 +16,7 @@ use bytes::Bytes;
 use rdkafka_sys as sys;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,9 +26,32 @@ use sys::rd_kafka_resp_err_t as Code;
 #[derive(Default)]
 pub struct Sink {
     reports: Mutex<Vec<Report>>,
-    down: Mutex<Option<String>>,
-    fatal: Mutex<Option<String>>,
+    down: Told,
+    fatal: Told,
     waker: Option<Waker>,
+}
+
+/// What librdkafka said is wrong, if anything; looked at for each record, so without a lock while nothing is.
+#[derive(Default)]
+struct Told {
+    words: Mutex<Option<String>>,
+    /// Written under the lock of the words.
+    is_there: AtomicBool,
+}
+
+impl Told {
+    fn get(&self) -> Option<String> {
+        if !self.is_there.load(Ordering::Acquire) {
+            return None;
+        }
+        lock(&self.words).clone()
+    }
+
+    fn set(&self, words: Option<String>) -> Option<String> {
+        let mut before = lock(&self.words);
+        self.is_there.store(words.is_some(), Ordering::Release);
+        std::mem::replace(&mut *before, words)
+    }
 }
 
 impl Sink {
@@ -36,16 +60,16 @@ impl Sink {
     }
 
     pub fn down(&self) -> Option<String> {
-        lock(&self.down).clone()
+        self.down.get()
     }
 
     pub fn fatal(&self) -> Option<String> {
-        lock(&self.fatal).clone()
+        self.fatal.get()
     }
 
     /// A broker answered somebody: sending makes sense again.
     pub fn is_up(&self) {
-        if lock(&self.down).take().is_some() {
+        if self.down.set(None).is_some() {
             self.wake();
         }
     }
@@ -637,9 +661,9 @@ unsafe extern "C" fn on_error(
         (&*sink.cast::<Sink>(), text(words), is_fatal.then(|| text(fatal.as_ptr())))
     };
     if let Some(fatal) = fatal {
-        *lock(&sink.fatal) = Some(fatal);
+        sink.fatal.set(Some(fatal));
     } else if code == Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as c_int {
-        *lock(&sink.down) = Some(words);
+        sink.down.set(Some(words));
     }
     sink.wake();
 }

@@ -136,9 +136,9 @@ impl Generation {
     }
 
     /// Where a key stands in each partition that has events of it.
-    pub fn heads(&self, hash: u64, key: &Key, out: &mut Vec<Head>) {
+    pub fn heads(&self, hash: u64, key: &Key) -> impl Iterator<Item = Head> {
         let chains = self.chains.iter_hash(hash).filter(|chain| is_of(&self.batch.events, chain, key));
-        out.extend(chains.map(|chain| self.head_of(chain)));
+        chains.map(|chain| self.head_of(chain))
     }
 
     /// Adds the events of a key in a partition to `out`, in order.

@@ -1,5 +1,6 @@
 //! Appends in an owner's hands: admitted, checked against the count, numbered, sent, and answered when the log has decided.
 
+use super::fingerprint::checksum;
 use super::gather::Located;
 use super::{Command, Ended, Owner, Sent, Ticket, Waiting};
 use crate::api::{AppendError, Appended, Expected, Unready};
@@ -7,7 +8,7 @@ use crate::board::Placing;
 use bkes_core::marker::{BatchPlace, Marker, Stamp};
 use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::{NowMs, Outcome, Said};
-use bkes_core::{Key, Offset, Order, Partition, Record, TimestampMs};
+use bkes_core::{Key, Offset, Order, Partition, TimestampMs};
 use bkes_log::{AppenderState, Delivery, NewRecord, Report, SendError, Token};
 use bkes_storage::{Heads, StoreError};
 use std::collections::VecDeque;
@@ -62,13 +63,13 @@ impl Owner {
             }
         };
         let Waiting { request, to, place } = waiting;
-        let (key, values) = (request.key.clone(), request.values.clone());
-        let count = values.len() as u32;
-        let kept = if planted(Bug::RestIsSent) { values.clone() } else { Vec::new() };
+        let (key, count) = (request.key.clone(), request.values.len() as u32);
+        let (value, others) = (request.values[0].clone(), request.values[1..].to_vec());
+        let kept = if planted(Bug::RestIsSent) { request.values.clone() } else { Vec::new() };
         let ticket = Ticket { request, to, _place: place };
         let owned = self.partitions.get_mut(&partition).expect("the caller found it");
         let flight = owned.sequencer.begin(key.clone(), first, count, ticket, rest);
-        for (index, value) in values.into_iter().enumerate() {
+        for (index, value) in std::iter::once(value).chain(others).enumerate() {
             let i = index as u32 + 1;
             let place = (count > 1).then_some(BatchPlace { i, count });
             let stamp = Stamp { incarnation: flight.0, number: flight.1, place };
@@ -106,21 +107,10 @@ impl Owner {
         marker: Marker,
         located: &Located,
     ) -> Result<(), SendError> {
-        let headers = marker.headers().to_vec();
-        let record = Record {
-            partition,
-            offset: Offset(0),
-            timestamp: None,
-            key: Some(key.bytes().clone()),
-            value: Some(value),
-            headers,
-        };
-        let new = NewRecord {
-            partition,
-            key: record.key.clone(),
-            value: record.value.clone(),
-            headers: record.headers.clone(),
-        };
+        let headers = Vec::from(marker.headers());
+        let crc32c = checksum(Some(key.as_ref()), Some(&value), &headers);
+        let new =
+            NewRecord { partition, key: Some(key.bytes().clone()), value: Some(value.clone()), headers };
         let token = self.next_token;
         let down = || SendError::Down { detail: "no producer handle".into() };
         self.appender.as_mut().ok_or_else(down)?.send(new, token)?;
@@ -129,8 +119,8 @@ impl Owner {
             Heads::One(head) => Some(*head),
             Heads::None | Heads::Split(_) => None,
         };
-        let cleared = located.cleared;
-        self.sent.insert(token, Sent { partition, stamp: marker.stamp, record, head, cleared });
+        let (key, cleared) = (key.clone(), located.cleared);
+        self.sent.insert(token, Sent { partition, marker, key, value, crc32c, head, cleared });
         self.partitions.get_mut(&partition).expect("the caller found it").unreported += 1;
         Ok(())
     }
@@ -290,7 +280,7 @@ impl Owner {
     }
 
     pub(super) fn said(&mut self, token: Token, said: Said, now: NowMs) {
-        let Some(Sent { partition, stamp, .. }) = self.arrived(token) else { return };
+        let Some(Sent { partition, marker: Marker { stamp, .. }, .. }) = self.arrived(token) else { return };
         let Some(owned) = self.partitions.get_mut(&partition) else { return };
         let mut ended = Ended::new();
         let position = owned.checkpoint.position;
@@ -308,8 +298,8 @@ impl Owner {
     }
 
     /// Answers what ended and gives the freed keys to those that waited for them.
-    pub(super) fn settle(&mut self, ended: Ended, place: Option<Place>, now: NowMs) {
-        for (settled, mut queue) in ended {
+    pub(super) fn settle(&mut self, mut ended: Ended, place: Option<Place>, now: NowMs) {
+        for (settled, mut queue) in ended.drain(..) {
             let Ticket { request, to, _place } = settled.ticket;
             let last = Order(settled.first.0 + u64::from(settled.count) - 1);
             let board = &self.context.board;
@@ -358,6 +348,7 @@ impl Owner {
                 }
             }
         }
+        self.ended = ended;
     }
 
     /// What two planted bugs make of an append that waited.

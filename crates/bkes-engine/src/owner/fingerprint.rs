@@ -1,22 +1,28 @@
 //! The fingerprint of a record: what tells it from another at the same offset. Its bytes are a format (docs/formats.md).
 
-use bkes_core::Record;
+use bkes_core::{Header, Record};
 use bkes_storage::Fingerprint;
 
 /// Parts up to this size are gathered, since each call of the checksum costs as much as some 200 bytes do.
 const GATHERED_BYTES: usize = 256;
 
-/// CRC-32C over key, value, and name and value of each header, each with its length before it.
+/// Of a record as it was read.
 pub fn fingerprint(record: &Record) -> Fingerprint {
+    let crc32c = checksum(record.key.as_deref(), record.value.as_deref(), &record.headers);
+    Fingerprint { offset: record.offset, crc32c }
+}
+
+/// CRC-32C over key, value, and name and value of each header, each with its length before it.
+pub fn checksum(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header]) -> u32 {
     let mut sum = Sum { crc: 0, gathered: [0; GATHERED_BYTES], length: 0 };
-    sum.part(record.key.as_deref());
-    sum.part(record.value.as_deref());
-    for header in &record.headers {
+    sum.part(key);
+    sum.part(value);
+    for header in headers {
         sum.part(Some(&header.name));
         sum.part(header.value.as_deref());
     }
     sum.flush();
-    Fingerprint { offset: record.offset, crc32c: sum.crc }
+    sum.crc
 }
 
 struct Sum {

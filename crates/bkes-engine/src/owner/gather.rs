@@ -83,22 +83,25 @@ impl Owner {
         let all_read = self.all_read();
         let overlay = &self.context.overlay;
         let cleared = overlay.cleared();
-        let applied = keys.iter().map(|key| {
-            let mut heads: Vec<Head> = Vec::new();
-            overlay.heads(overlay.hash(key), key, &mut heads);
-            heads
-        });
-        let applied: Vec<Vec<Head>> = applied.collect();
+        let (mut applied, mut ends): (Vec<Head>, Vec<usize>) = (Vec::new(), Vec::with_capacity(keys.len()));
+        for key in keys {
+            overlay.heads(overlay.hash(key), key, &mut applied);
+            ends.push(applied.len());
+        }
         let mut stored = Vec::with_capacity(keys.len());
         let asked = self.context.store.heads(keys, &mut stored).and_then(|()| self.check_epoch());
         if let Err(error) = asked {
             let error = self.store_trouble(&error);
             return keys.iter().map(|_| Err(error.clone())).collect();
         }
-        let merged = applied.into_iter().zip(stored).map(|(applied, stored)| merge_heads(applied, stored));
-        let located = merged.map(|heads| match (&heads, &all_read) {
-            (Heads::None, Err(unready)) => Err(AppendError::Unavailable(unready.clone())),
-            _ => Ok(Located { heads, cleared }),
+        let mut first = 0;
+        let located = ends.into_iter().zip(stored).map(|(end, stored)| {
+            let heads = merge_heads(&applied[first..end], stored);
+            first = end;
+            match (&heads, &all_read) {
+                (Heads::None, Err(unready)) => Err(AppendError::Unavailable(unready.clone())),
+                _ => Ok(Located { heads, cleared }),
+            }
         });
         located.collect()
     }

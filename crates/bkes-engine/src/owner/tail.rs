@@ -5,12 +5,12 @@
 
 use super::append::Place;
 use super::fingerprint::fingerprint;
-use super::{Ended, Look, Owned, Owner, Sent};
+use super::{Look, Owned, Owner, Sent};
 use crate::limits::UNCONFIRMED_MAX;
-use bkes_core::marker::is_reserved;
+use bkes_core::marker::{classify, is_reserved};
 use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::NowMs;
-use bkes_core::{Decision, Key, Offset, Order, Partition, Position, Record, Stamp, TimestampMs};
+use bkes_core::{Decision, Key, Offset, Order, Partition, Position, Record, RecordClass, Stamp, TimestampMs};
 use bkes_log::{ReadEvent, ReadFailure, Token};
 use bkes_storage::{Fingerprint, Head, Heads, StoreError, StoredEvent};
 use std::collections::BTreeSet;
@@ -30,6 +30,15 @@ struct Counted {
     hash: u64,
     key: Key,
     count: Count,
+}
+
+/// A record to be applied now.
+struct Applying {
+    record: Record,
+    class: RecordClass,
+    mark: Fingerprint,
+    /// Belongs to its key, if it has one.
+    counted: Option<Counted>,
 }
 
 impl Owner {
@@ -66,12 +75,16 @@ impl Owner {
         {
             return false;
         }
-        let key = sent.record.aggregate().expect("an append has a key");
-        let hash = self.context.overlay.hash(&key);
-        let Ok(count) = self.count_sent(sent, hash, &key) else { return false };
-        let sent = self.arrived(token).expect("just found");
-        let record = Record { offset, timestamp: Some(timestamp), ..sent.record };
-        self.apply(record, Some(Counted { hash, key, count }), now, true);
+        let hash = self.context.overlay.hash(&sent.key);
+        let Ok(count) = self.count_sent(sent, hash) else { return false };
+        let Sent { partition, marker, key, value, crc32c, .. } = self.arrived(token).expect("just found");
+        // Nothing is left to be read from the headers.
+        let (bytes, headers) = (Some(key.bytes().clone()), Vec::new());
+        let timestamp = Some(timestamp);
+        let record = Record { partition, offset, timestamp, key: bytes, value: Some(value), headers };
+        let mark = Fingerprint { offset, crc32c };
+        let class = RecordClass::Marked(marker);
+        self.apply(Applying { record, class, mark, counted: Some(Counted { hash, key, count }) }, now, true);
         true
     }
 
@@ -131,7 +144,6 @@ impl Owner {
         }
         let mut counts: Vec<Option<Counted>> = Vec::with_capacity(events.len());
         let (mut asked, mut asking) = (Vec::new(), Vec::new());
-        let mut heads: Vec<Head> = Vec::new();
         for event in events {
             counts.push(None);
             let ReadEvent::Record(record) = event else { continue };
@@ -141,11 +153,9 @@ impl Owner {
             }
             let Some(key) = record.aggregate() else { continue };
             let hash = overlay.hash(&key);
-            heads.clear();
-            overlay.heads(hash, &key, &mut heads);
-            let mut count = Count::default();
-            count.add(record.partition, &heads);
-            if count.head.is_none() {
+            let (head, elsewhere) = overlay.head(hash, &key, record.partition);
+            let count = Count { head, elsewhere };
+            if head.is_none() {
                 asked.push(key.clone());
                 asking.push(counts.len() - 1);
             }
@@ -166,12 +176,10 @@ impl Owner {
 
     /// Where the key of a record of our own stands. What was known when it was sent holds as long as all that was applied since
     /// is in the overlay.
-    fn count_sent(&self, sent: &Sent, hash: u64, key: &Key) -> Result<Count, StoreError> {
-        let (overlay, partition) = (&self.context.overlay, sent.partition);
-        let mut heads = Vec::new();
-        overlay.heads(hash, key, &mut heads);
-        let mut count = Count::default();
-        count.add(partition, &heads);
+    fn count_sent(&self, sent: &Sent, hash: u64) -> Result<Count, StoreError> {
+        let (overlay, key, partition) = (&self.context.overlay, &sent.key, sent.partition);
+        let (head, elsewhere) = overlay.head(hash, key, partition);
+        let mut count = Count { head, elsewhere };
         if count.head.is_none() && overlay.cleared() == sent.cleared {
             count.head = sent.head;
         } else if count.head.is_none() {
@@ -235,7 +243,9 @@ impl Owner {
         let position = owned.checkpoint.position.max(most);
         if record.offset >= position.offset() || planted(Bug::AppliedAgain) {
             owned.end_damage(record.offset.next());
-            self.apply(record, counted, now, false);
+            let (class, mark) = (classify(&record.headers), fingerprint(&record));
+            let counted = counted.map(|counted| self.as_of_now(counted, record.partition));
+            self.apply(Applying { record, class, mark, counted }, now, false);
         }
     }
 
@@ -297,14 +307,13 @@ impl Owner {
         self.context.writer.rebuild(format!("partition {partition}: {reason}"));
     }
 
-    /// Runs the rule on the next record and does what follows from it. `counted` belongs to its key, if it has one.
-    fn apply(&mut self, record: Record, counted: Option<Counted>, now: NowMs, fast: bool) {
+    /// Runs the rule on the next record and does what follows from it.
+    fn apply(&mut self, applying: Applying, now: NowMs, fast: bool) {
+        let Applying { record, class, mark, counted } = applying;
         let (partition, offset, timestamp) = (record.partition, record.offset, record.timestamp);
-        let mark = fingerprint(&record);
-        let counted = counted.map(|counted| self.as_of_now(counted, partition));
         let owned = self.partitions.get_mut(&partition).expect("the caller found it");
         let next = counted.as_ref().and_then(|counted| counted.count.head).map(|head| head.next);
-        let applied = match owned.rule.apply(record, next) {
+        let applied = match owned.rule.apply_classified(record, class, next) {
             Ok(applied) => applied,
             Err(newer) => {
                 owned.board.degrade(newer.to_string());
@@ -359,7 +368,7 @@ impl Owner {
             }
             kept = Some(counted);
         }
-        let mut ended = Ended::new();
+        let mut ended = std::mem::take(&mut self.ended);
         if let Some(stamp) = applied.stamp.filter(|_| owned.sequencer.in_flight() > 0) {
             owned.sequencer.applied(stamp, &applied.decision, &mut ended);
         }
