@@ -150,8 +150,10 @@ impl Monitor {
             } else if board.behind_since_ms.load(Ordering::Acquire) == 0 {
                 board.behind_since_ms.store(then.max(1), Ordering::Release);
             }
-            let stands =
-                before.stable == marks.stable && marks.stable < marks.high && applied >= marks.stable;
+            // The marks of one look are asked for one after the other, so that a log that only just goes on seems to stand. What
+            // was the end a look ago and is not stable yet is held.
+            let is_held = marks.stable < before.high.min(marks.high);
+            let stands = is_held && before.stable == marks.stable && applied >= marks.stable;
             if board.stalled.swap(stands, Ordering::AcqRel) != stands {
                 let partition = board.partition;
                 if stands {

@@ -81,6 +81,21 @@ fn a_partition_without_a_leader_refuses_its_own_appends_and_the_others_go_on() {
     }
 }
 
+/// The story: a log that had stood for two seconds and went on between the question for its stable end and that for its end passed
+/// for held by a transaction, and appends were refused for a second.
+#[test]
+fn a_log_that_goes_on_in_the_middle_of_a_look_is_not_stalled() {
+    let log = FlawedLog::new(1);
+    let mut bench = Bench::ready(log.clone(), memory_store());
+    bench.put("key", 0, "zero").expect("accepted");
+    bench.run(10_000);
+    log.flaws().written_meanwhile = Some(Partition(0));
+    bench.step_monitor();
+    assert!(log.flaws().written_meanwhile.is_none(), "it was looked at");
+    assert_eq!(bench.handle.status().partitions[0].state, PartitionState::Ready);
+    bench.put("key", 1, "one").expect("nothing is held");
+}
+
 /// The story: a partition whose record had once failed its checksum was degraded until a restart, though the log was whole again
 /// and read on; and the log said every second that a position was "out of range".
 #[test]

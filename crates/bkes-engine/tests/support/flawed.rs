@@ -19,6 +19,8 @@ pub struct Flaws {
     pub denied: bool,
     /// The topic is gone.
     pub deleted: bool,
+    /// Others write to this partition in the middle of the next look at it, once.
+    pub written_meanwhile: Option<Partition>,
     /// The record at this offset fails its checksum.
     pub damaged: Option<(Partition, Offset)>,
     /// The producer gives up what it could not send.
@@ -71,7 +73,14 @@ impl Log for FlawedLog {
         if self.flaws().leaderless.contains(&partition) {
             return Err(LogError::Unavailable { detail: format!("partition {partition} has no leader") });
         }
-        self.log.watermarks(partition)
+        let marks = self.log.watermarks(partition)?;
+        if self.flaws().written_meanwhile.take_if(|written| *written == partition).is_none() {
+            return Ok(marks);
+        }
+        for value in ["x", "y", "z"] {
+            self.log.append_foreign(partition, Some("other".into()), Some(value.into()), Vec::new());
+        }
+        Ok(Watermarks { high: self.log.watermarks(partition)?.high, ..marks })
     }
 
     fn record_bytes_max(&self) -> u64 {
