@@ -37,7 +37,7 @@ pub struct OpenBatch {
     pub count: u32,
     /// Bytes of keys and values so far.
     pub bytes: usize,
-    /// The records seen so far, whole, from the first.
+    /// The records seen so far, from the first; whole, or without the headers of the marker.
     pub members: Vec<Record>,
 }
 
