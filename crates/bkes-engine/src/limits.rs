@@ -24,6 +24,14 @@ pub const SYNC_INTERVAL_MS: u64 = 10_000;
 /// in trouble, and more requests under way at once help then.
 pub const GATHER_MS_MAX: u64 = 20;
 
+/// The longest a small group is gathered while as much is on the way to other partitions. They go together then, in fewer and larger
+/// requests; a partition that does not answer costs the others no more than this. A producer of Kafka 4 waits 5 ms, even alone.
+pub const GATHER_OTHERS_MS: u64 = 2;
+
+/// A group of so many does not wait for other partitions: it is worth requests of its own. For embedded callers, who are back at
+/// once and make large groups, waiting would cost more than it brings.
+pub const GATHER_LARGE: usize = 4;
+
 /// Answers in one step behind which the owner pauses: so many callers may well ask again at once. Fewer gain less than the pause
 /// costs them, and through gRPC, where callers are not back so soon, steps rarely have so many.
 pub const PAUSE_ANSWERS: usize = 8;

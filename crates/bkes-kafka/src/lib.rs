@@ -17,6 +17,7 @@ mod reader;
 mod topic;
 
 pub use log::{ConnectError, KafkaLog};
+pub use native::with_yielding_threads;
 pub use options::{KafkaOptions, forbidden_property};
 pub use topic::{Finding, Severity, TopicReport};
 

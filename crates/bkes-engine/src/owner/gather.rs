@@ -2,11 +2,12 @@
 //!
 //! The log stores what it is handed at once as one batch, so ten records in one request cost little more than one. A lone append
 //! never waits: with nothing on the way it is sent at once. Behind as much as the log has under way together, a partition's appends
-//! are gathered until it was reported: requests grow with the load. The aggregates of a group are looked up together.
+//! are gathered until it was reported: requests grow with the load. Where as much is on the way to all partitions together, small
+//! groups wait a moment too, so that those of several partitions go side by side. The aggregates of a group are looked up together.
 
 use super::{Owner, Waiting};
 use crate::api::AppendError;
-use crate::limits::GATHER_MS_MAX;
+use crate::limits::{GATHER_LARGE, GATHER_MS_MAX, GATHER_OTHERS_MS};
 use crate::read::merge_heads;
 use bkes_core::sequence::NowMs;
 use bkes_core::{Key, Partition};
@@ -40,18 +41,12 @@ impl Owner {
     /// Sends the groups that are due.
     pub(super) fn launch(&mut self, now: NowMs) {
         let is_up = matches!(self.appender.as_ref().map(|a| a.state()), Some(AppenderState::Up));
-        let under_way_max = self.appender.as_ref().map_or(0, |appender| appender.under_way_max());
         let at_once = self.stopping.is_some() || !is_up;
-        let due = |partition: &Partition, gathered: &Gathered| {
-            let on_the_way = self.partitions.get(partition).map_or(0, |owned| owned.unreported);
-            at_once || on_the_way < under_way_max || now >= gathered.since + GATHER_MS_MAX
+        let is_due = |(partition, gathered): &(&Partition, &Gathered)| {
+            !gathered.queue.is_empty() && (at_once || now >= self.due(**partition, gathered))
         };
-        let due: Vec<Partition> = self
-            .gathered
-            .iter()
-            .filter(|(partition, gathered)| !gathered.queue.is_empty() && due(partition, gathered))
-            .map(|(partition, _)| *partition)
-            .collect();
+        let due = self.gathered.iter().filter(is_due);
+        let due: Vec<Partition> = due.map(|(partition, _)| *partition).collect();
         for partition in due {
             let gathered = self.gathered.get_mut(&partition).expect("just found");
             let mut group = std::mem::take(&mut gathered.queue);
@@ -71,10 +66,23 @@ impl Owner {
         }
     }
 
+    /// When a group is to be sent, should nothing be reported before.
+    fn due(&self, partition: Partition, gathered: &Gathered) -> NowMs {
+        let under_way_max = self.appender.as_ref().map_or(0, |appender| appender.under_way_max());
+        let on_the_way = self.partitions.get(&partition).map_or(0, |owned| owned.unreported);
+        if on_the_way >= under_way_max {
+            gathered.since + GATHER_MS_MAX
+        } else if self.sent.len() >= under_way_max && gathered.queue.len() < GATHER_LARGE {
+            gathered.since + GATHER_OTHERS_MS
+        } else {
+            gathered.since
+        }
+    }
+
     /// When a group is due for the time alone.
     pub(super) fn launch_deadline(&self) -> Option<NowMs> {
-        let waiting = self.gathered.values().filter(|gathered| !gathered.queue.is_empty());
-        waiting.map(|gathered| gathered.since + GATHER_MS_MAX).min()
+        let waiting = self.gathered.iter().filter(|(_, gathered)| !gathered.queue.is_empty());
+        waiting.map(|(partition, gathered)| self.due(*partition, gathered)).min()
     }
 
     /// Where aggregates stand: the overlay first, then the store, so that nothing is missed in between. Whether everything was read
