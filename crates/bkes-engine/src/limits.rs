@@ -32,8 +32,8 @@ pub const GATHER_OTHERS_MS: u64 = 2;
 /// once and make large groups, waiting would cost more than it brings.
 pub const GATHER_LARGE: usize = 4;
 
-/// Answers in one step behind which the owner pauses: so many callers may well ask again at once. Fewer gain less than the pause
-/// costs them, and through gRPC, where callers are not back so soon, steps rarely have so many.
+/// Answers in one step that are given at its very end, and behind which the owner pauses: so many callers may well ask again at
+/// once. Fewer gain less than the pause costs them, and through gRPC, where callers are not back so soon, steps rarely have so many.
 pub const PAUSE_ANSWERS: usize = 8;
 
 /// How long it pauses, so that they go to the log together. Of the 1,000 us that the log takes it is little, but enough for callers in

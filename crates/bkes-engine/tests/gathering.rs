@@ -41,7 +41,8 @@ impl Bench {
         };
         let options = EngineOptions { partitioner: Some(Partitioner::Murmur2), ..EngineOptions::default() };
         let parts = assemble(Arc::new(log.clone()), Arc::new(MemoryStore::new()), options, surroundings);
-        let mut bench = Bench { log, parts: parts.expect("the engine is assembled"), now, appends: Vec::new() };
+        let mut bench =
+            Bench { log, parts: parts.expect("the engine is assembled"), now, appends: Vec::new() };
         (0..1_000).for_each(|_| bench.pass_a_millisecond());
         bench.log.flaws().leaderless.insert(AWAY);
         bench

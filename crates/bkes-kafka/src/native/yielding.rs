@@ -3,7 +3,8 @@
 //! librdkafka's thread is woken by the first record of a group that an owner hands over. Where the system lets it go ahead of the
 //! owner there and then, it sends that record or a few alone, in a request of their own, and all others wait until it was answered,
 //! since with idempotence a partition has one request under way. Of a group of 40 records two or three requests became, each with
-//! all of its cost in client and broker.
+//! all of its cost in client and broker. The same holds between the server's workers, who take requests in, and the owner that the
+//! first of them wakes.
 //!
 //! Linux has a class for threads that may wait until whoever runs is done or its slice is over: `SCHED_BATCH`. It needs no right,
 //! changes no share of the processor, and a processor that has nothing to do runs such a thread at once (sched(7)).
@@ -11,8 +12,9 @@
 use std::panic::resume_unwind;
 use std::thread;
 
-/// Runs `start` so that the threads which it starts, and those that they start, yield. Where the system has no such class or refuses
-/// it they are as all others.
+/// Runs `start` so that the threads which it starts, and those that they start, yield: a processor that others want at the same time
+/// is left to them for a moment. `start` runs on a thread of its own; this one waits for it, and a panic goes on here. Where the system
+/// has no such class (all but Linux), or refuses it, the threads are as all others.
 pub fn with_yielding_threads<T: Send>(start: impl FnOnce() -> T + Send) -> T {
     // A thread has the class of the one that started it.
     let start = || {
@@ -29,7 +31,7 @@ fn yield_from_here_on() {
     let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &none) };
     if result != 0 {
         let error = std::io::Error::last_os_error();
-        tracing::debug!("librdkafka's threads are scheduled as all others: {error}");
+        tracing::debug!("threads are not made to yield, but scheduled as all others: {error}");
     }
 }
 
