@@ -273,8 +273,13 @@ impl Drop for EndOwner<'_> {
 fn run_writer(mut writer: WriterPart, clock: &dyn Fn() -> NowMs) {
     loop {
         match writer.step(clock()) {
-            Step::Busy => {}
-            Step::Idle(_) => writer.wait(Duration::from_millis(SYNC_INTERVAL_MS), COMMIT_GATHER),
+            // Whatever was applied meanwhile would be a transaction of its own.
+            Step::Busy => writer.gather(COMMIT_GATHER),
+            Step::Idle(_) => {
+                if writer.wait(Duration::from_millis(SYNC_INTERVAL_MS)) {
+                    writer.gather(COMMIT_GATHER);
+                }
+            }
             Step::Stopped => return,
         }
     }

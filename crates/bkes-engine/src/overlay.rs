@@ -13,6 +13,7 @@ mod generation;
 
 pub use generation::Generation;
 
+use crate::limits::{COMMIT_GATHER_BYTES, COMMIT_GATHER_EVENTS};
 use bkes_core::planted::{Bug, planted};
 use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition};
 use bkes_storage::{Checkpoint, Head, StoredEvent};
@@ -110,17 +111,18 @@ impl Overlay {
         lane.open_bytes.store(generations.open.bytes(), Ordering::Relaxed);
     }
 
-    /// Ends a step: the checkpoints and incarnations that go with the events added in it. Says how many events are open.
+    /// Ends a step: the checkpoints and incarnations that go with the events added in it. Says whether what is
+    /// open is worth a commit.
     pub fn end_step(
         &self,
         owner: usize,
         checkpoints: impl IntoIterator<Item = (Partition, Checkpoint)>,
         incarnations: impl IntoIterator<Item = (Partition, Incarnation, Option<IncarnationState>)>,
-    ) -> usize {
+    ) -> bool {
         let mut generations = self.lanes[owner].write();
         generations.in_step = false;
         generations.open.cover(checkpoints, incarnations);
-        generations.open.len()
+        generations.open.len() >= COMMIT_GATHER_EVENTS || generations.open.bytes() >= COMMIT_GATHER_BYTES
     }
 
     /// Where the aggregate stands in each partition that has uncommitted events of it, added to `out`.

@@ -588,8 +588,8 @@ impl Owner {
         }
         if self.in_step || !checkpoints.is_empty() {
             self.in_step = false;
-            let events = self.context.overlay.end_step(self.index, checkpoints, incarnations);
-            self.context.writer.applied(events);
+            let is_much = self.context.overlay.end_step(self.index, checkpoints, incarnations);
+            self.context.writer.applied(is_much || self.is_overlay_full());
         }
     }
 

@@ -195,9 +195,14 @@ impl WriterPart {
         }
     }
 
-    /// Sleeps until there is work, gathers for `gather`, or returns after `timeout`.
-    pub(crate) fn wait(&self, timeout: Duration, gather: Duration) {
-        self.inbox.wait(timeout, gather);
+    /// Sleeps until there is work, or for `timeout`; says whether there is.
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
+        self.inbox.wait(timeout)
+    }
+
+    /// Sleeps for `time`, or until what there is is worth a commit.
+    pub(crate) fn gather(&self, time: Duration) {
+        self.inbox.gather(time);
     }
 }
 

@@ -7,7 +7,7 @@
 //! fold begins again at what it still holds.
 
 use crate::board::{Board, TARGET_UNKNOWN};
-use crate::limits::{COMMIT_GATHER_EVENTS, RETRY_MS, SYNC_INTERVAL_MS};
+use crate::limits::{RETRY_MS, SYNC_INTERVAL_MS};
 use crate::overlay::{Generation, Overlay};
 use bkes_core::Partition;
 use bkes_core::planted::{Bug, planted};
@@ -23,8 +23,8 @@ use std::time::Duration;
 struct Queue {
     /// Whether something was applied since the writer last looked.
     applied: bool,
-    /// Events that the owner who spoke last has open.
-    events: usize,
+    /// Whether that is worth a commit at once.
+    is_much: bool,
     rebuild: Option<String>,
     damaged: Option<(u64, String)>,
     unreadable: Option<String>,
@@ -43,14 +43,15 @@ impl Queue {
 pub struct WriterInbox(Arc<(Mutex<Queue>, Condvar)>);
 
 impl WriterInbox {
-    /// An owner's step has ended: there is something in the overlay to commit, `events` in its open generation.
-    pub fn applied(&self, events: usize) {
+    /// An owner's step has ended: there is something in the overlay to commit, and whether it is worth a commit at once.
+    pub fn applied(&self, is_much: bool) {
         let mut queue = self.lock();
-        let before = (queue.applied, queue.events);
-        (queue.applied, queue.events) = (true, events);
+        let is_news = !queue.applied || (is_much && !queue.is_much);
+        queue.applied = true;
+        queue.is_much |= is_much;
         drop(queue);
         // The writer is woken when it may sleep or gather, not by every step.
-        if !before.0 || (before.1 < COMMIT_GATHER_EVENTS && events >= COMMIT_GATHER_EVENTS) {
+        if is_news {
             self.0.1.notify_one();
         }
     }
@@ -89,19 +90,21 @@ impl WriterInbox {
         self.0.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Waits until there is work, gathers for `gather`, or returns after `timeout`.
-    pub fn wait(&self, timeout: Duration, gather: Duration) {
+    /// Waits until there is work, or for `timeout`; says whether there is.
+    pub fn wait(&self, timeout: Duration) -> bool {
         let idle = |queue: &mut Queue| !queue.applied && !queue.is_urgent() && queue.identity.is_none();
-        let (queue, result) = self
-            .0
-            .1
-            .wait_timeout_while(self.lock(), timeout, idle)
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if result.timed_out() {
-            return;
-        }
-        let few = |queue: &mut Queue| queue.events < COMMIT_GATHER_EVENTS && !queue.is_urgent();
-        drop(self.0.1.wait_timeout_while(queue, gather, few));
+        !self.wait_while(timeout, idle)
+    }
+
+    /// Waits for `time`, or until what was applied is worth a commit.
+    pub fn gather(&self, time: Duration) {
+        self.wait_while(time, |queue| !queue.is_much && !queue.is_urgent());
+    }
+
+    /// Says whether the time ended first.
+    fn wait_while(&self, time: Duration, condition: impl FnMut(&mut Queue) -> bool) -> bool {
+        let waited = self.0.1.wait_timeout_while(self.lock(), time, condition);
+        waited.unwrap_or_else(std::sync::PoisonError::into_inner).1.timed_out()
     }
 }
 
@@ -213,6 +216,8 @@ impl Writer {
     pub fn step(&mut self, now: NowMs) -> WriterStep {
         let (rebuild, damaged, unreadable, identity, stop) = {
             let mut queue = self.inbox.lock();
+            // While nothing can be written it would keep the writer from resting.
+            queue.is_much = false;
             let Queue { rebuild, damaged, unreadable, identity, stop, .. } = &mut *queue;
             (rebuild.take(), damaged.take(), unreadable.take(), identity.take(), *stop)
         };

@@ -46,13 +46,26 @@ fn orders(overlay: &Overlay, name: &str) -> Vec<(u32, Vec<u64>)> {
 }
 
 #[test]
+fn many_events_or_few_of_many_bytes_are_worth_a_commit() {
+    let overlay = Overlay::new(1);
+    insert(&overlay, "a", 0, 0..COMMIT_GATHER_EVENTS as u64 - 1);
+    assert!(!overlay.end_step(0, [checkpoint(1)], []));
+    insert(&overlay, "b", 0, 0..1);
+    assert!(overlay.end_step(0, [checkpoint(2)], []));
+    assert!(overlay.seal(0, 0).is_some());
+    let large = StoredEvent { value: Bytes::from(vec![b'x'; COMMIT_GATHER_BYTES]), ..event(0, 0) };
+    overlay.insert(0, overlay.hash(&key("c")), &key("c"), Order(0), large);
+    assert!(overlay.end_step(0, [checkpoint(3)], []));
+}
+
+#[test]
 fn events_are_seen_at_once_and_until_their_commit() {
     let overlay = Overlay::new(1);
     insert(&overlay, "a", 0, 3..6);
     insert(&overlay, "b", 0, 0..1);
     assert_eq!(orders(&overlay, "a"), [(0, vec![3, 4, 5])]);
     assert!(overlay.seal(0, 0).is_none(), "a step that has not ended is not torn");
-    assert_eq!(overlay.end_step(0, [checkpoint(7)], []), 4);
+    assert!(!overlay.end_step(0, [checkpoint(7)], []), "four events can wait for more");
     let sealed = overlay.seal(0, 0).expect("there is something");
     assert_eq!(sealed.batch().events.len(), 4);
     assert_eq!(sealed.batch().checkpoints, [checkpoint(7)]);
