@@ -216,8 +216,6 @@ impl Writer {
     pub fn step(&mut self, now: NowMs) -> WriterStep {
         let (rebuild, damaged, unreadable, identity, stop) = {
             let mut queue = self.inbox.lock();
-            // While nothing can be written it would keep the writer from resting.
-            queue.is_much = false;
             let Queue { rebuild, damaged, unreadable, identity, stop, .. } = &mut *queue;
             (rebuild.take(), damaged.take(), unreadable.take(), identity.take(), *stop)
         };
@@ -250,6 +248,8 @@ impl Writer {
                 return WriterStep::Stopped;
             }
             if now < self.retry_at {
+                // It would keep the writer from resting.
+                self.inbox.lock().is_much = false;
                 return WriterStep::Idle;
             }
             self.retry(now);
@@ -299,7 +299,11 @@ impl Writer {
 
     /// Seals what an owner has applied, the owners in turn. Owners that wait for room have it then.
     fn seal(&mut self) -> Option<(usize, Arc<Generation>)> {
-        self.inbox.lock().applied = false;
+        let is_much = {
+            let mut queue = self.inbox.lock();
+            queue.applied = false;
+            std::mem::take(&mut queue.is_much)
+        };
         let epoch = self.board.epoch.load(Ordering::Acquire);
         let lanes = self.overlay.lanes();
         let (lane, generation) = (0..lanes).find_map(|step| {
@@ -308,7 +312,11 @@ impl Writer {
         })?;
         self.lane = (lane + 1) % lanes;
         // What other owners applied is looked at again after this one's.
-        self.inbox.lock().applied |= lanes > 1;
+        if lanes > 1 {
+            let mut queue = self.inbox.lock();
+            queue.applied = true;
+            queue.is_much |= is_much;
+        }
         self.announce.room();
         Some((lane, generation))
     }
