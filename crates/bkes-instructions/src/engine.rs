@@ -10,17 +10,15 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-fn start(log: &MemoryLog) -> anyhow::Result<Engine> {
-    let options = EngineOptions { partitioner: Some(Partitioner::Murmur2), ..EngineOptions::default() };
-    Ok(Engine::start(Arc::new(log.clone()), Arc::new(MemoryStore::new()), options)?)
-}
-
+/// Works with an engine that has caught up; what was appended is committed when this returns.
 fn with_engine(
     log: &MemoryLog,
+    store: &Arc<MemoryStore>,
     work: impl AsyncFnOnce(EngineHandle) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let engine = start(log)?;
+    let options = EngineOptions { partitioner: Some(Partitioner::Murmur2), ..EngineOptions::default() };
+    let engine = Engine::start(Arc::new(log.clone()), store.clone(), options)?;
     runtime.block_on(async {
         engine.handle().ready().await;
         work(engine.handle()).await
@@ -43,13 +41,13 @@ pub fn catch_up(count: u64, most: u64) -> anyhow::Result<()> {
         let key = key((number % (most / CHAIN)) * CHAIN);
         log.append_foreign(Partition(0), Some(key.bytes().clone()), Some(value.clone()), Vec::new());
     }
-    with_engine(&log, async |_| Ok(()))
+    with_engine(&log, &Arc::default(), async |_| Ok(()))
 }
 
 /// Appends by a lone caller, chains of ten.
 pub fn append(count: u64, most: u64) -> anyhow::Result<()> {
     let requests = requests(most);
-    with_engine(&empty(), async |handle| {
+    with_engine(&empty(), &Arc::default(), async |handle| {
         for request in &requests[..count as usize] {
             handle.append(request.clone()).await?;
         }
@@ -57,14 +55,20 @@ pub fn append(count: u64, most: u64) -> anyhow::Result<()> {
     })
 }
 
-/// Reads of aggregates of ten events.
+/// Reads of aggregates of ten events, from the store: while they are still in the overlay, the clock would decide which of
+/// them are committed meanwhile.
 pub fn read(count: u64, _: u64) -> anyhow::Result<()> {
     const KEYS: u64 = 100;
     let requests = requests(KEYS * CHAIN);
-    with_engine(&empty(), async |handle| {
+    let (log, store) = (empty(), Arc::<MemoryStore>::default());
+    with_engine(&log, &store, async |handle| {
         for request in &requests {
             handle.append(request.clone()).await?;
         }
+        Ok(())
+    })?;
+    store.crash(); // Opens it again, and everything was lasting.
+    with_engine(&log, &store, async |handle| {
         for number in 0..count {
             let found = handle.read(ReadRequest::all(key((number % KEYS) * CHAIN))).await?;
             anyhow::ensure!(found.events.len() == CHAIN as usize, "{} events", found.events.len());
