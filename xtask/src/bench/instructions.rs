@@ -1,8 +1,8 @@
 //! Instruction counts of the hot paths, by callgrind, against a budget that is committed: crates/bkes-instructions/budget.toml.
 //!
 //! `bkes-instructions` runs each path with two numbers of operations; the difference of the two totals, divided by the
-//! difference of the numbers, is what one operation takes. So a busy machine changes nothing. What changes it is the code,
-//! the compiler and the C library.
+//! difference of the numbers, is what one operation takes. What changes it is the code, the compiler and the C library; of
+//! the paths that have threads, also how busy the machine is.
 
 use super::{succeeds, target};
 use anyhow::{Context, bail};
@@ -23,6 +23,12 @@ const HEAD: &str = "# Instructions of one operation on each hot path, as `cargo 
 struct Limit {
     instructions: f64,
     tolerance_percent: f64,
+}
+
+impl Limit {
+    fn most(&self) -> f64 {
+        self.instructions * (1.0 + self.tolerance_percent / 100.0)
+    }
 }
 
 /// Paths that are not in the budget yet, and what they may then vary by.
@@ -48,9 +54,12 @@ pub fn run(root: &Path, names: &[String], write_budget: bool) -> anyhow::Result<
         if !names.is_empty() && !names.contains(&name) {
             continue;
         }
-        let totals = (total(&program, &name, few)?, total(&program, &name, many)?);
-        let one = (totals.1 as f64 - totals.0 as f64) / (many - few) as f64;
-        println!("{}", row(&name, one, budget.get(&name)));
+        let limit = budget.get(&name);
+        let one = lowest(limit, || {
+            let totals = (total(&program, &name, few)?, total(&program, &name, many)?);
+            Ok((totals.1 as f64 - totals.0 as f64) / (many - few) as f64)
+        })?;
+        println!("{}", row(&name, one, limit));
         counted.push((name, one));
     }
     anyhow::ensure!(!counted.is_empty(), "there is no path with such a name");
@@ -75,6 +84,19 @@ pub fn run(root: &Path, names: &[String], write_budget: bool) -> anyhow::Result<
     Ok(())
 }
 
+/// Counts once more, twice at most, while the limit is passed. Threads that are woken for little, which a busy machine makes
+/// them, only ever add to a count: what the code itself needs is in each.
+fn lowest(limit: Option<&Limit>, mut count: impl FnMut() -> anyhow::Result<f64>) -> anyhow::Result<f64> {
+    let mut one = count()?;
+    for _ in 0..2 {
+        if limit.is_none_or(|limit| one <= limit.most()) {
+            break;
+        }
+        one = one.min(count()?);
+    }
+    Ok(one)
+}
+
 /// The paths there are, with their two numbers of operations.
 fn paths(program: &Path) -> anyhow::Result<Vec<(String, u64, u64)>> {
     let output = Command::new(program).arg("list").output().context("bkes-instructions cannot be run")?;
@@ -89,7 +111,7 @@ fn paths(program: &Path) -> anyhow::Result<Vec<(String, u64, u64)>> {
 /// All instructions of a run.
 fn total(program: &Path, name: &str, count: u64) -> anyhow::Result<u64> {
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .args(["--tool=callgrind", "--fair-sched=try", "--callgrind-out-file=/dev/null"])
         .arg(program)
         .args([name, &count.to_string()])
         .output()?;
@@ -120,12 +142,11 @@ fn complaints(counted: &[(String, f64)], budget: &BTreeMap<String, Limit>, all: 
     for (name, one) in counted {
         match budget.get(name) {
             None => complaints.push(format!("{name} has no budget")),
-            Some(Limit { instructions, tolerance_percent }) => {
-                let most = instructions * (1.0 + tolerance_percent / 100.0);
-                if *one > most {
-                    complaints.push(format!("{name} takes {one:.0} instructions, {most:.0} are the most"));
-                }
+            Some(limit) if *one > limit.most() => {
+                let most = limit.most();
+                complaints.push(format!("{name} takes {one:.0} instructions, {most:.0} are the most"));
             }
+            Some(_) => {}
         }
     }
     if all {
@@ -183,6 +204,21 @@ mod tests {
             complaints(&counted(106.0, 100.0), &budget, true),
             ["a takes 106 instructions, 105 are the most"]
         );
+    }
+
+    #[test]
+    fn a_path_is_counted_again_only_while_it_passes_its_budget() {
+        let limit = Limit { instructions: 100.0, tolerance_percent: 5.0 };
+        let count = |limit: Option<&Limit>, counts: [f64; 4]| {
+            let mut counts = counts.into_iter();
+            let one =
+                lowest(limit, || Ok(counts.next().expect("counted thrice at most"))).expect("it counts");
+            (one, counts.len())
+        };
+        assert_eq!(count(Some(&limit), [105.0, 1.0, 1.0, 1.0]), (105.0, 3));
+        assert_eq!(count(Some(&limit), [120.0, 104.0, 1.0, 1.0]), (104.0, 2));
+        assert_eq!(count(Some(&limit), [120.0, 110.0, 130.0, 1.0]), (110.0, 1), "it still passes it");
+        assert_eq!(count(None, [120.0, 1.0, 1.0, 1.0]), (120.0, 3));
     }
 
     #[test]
