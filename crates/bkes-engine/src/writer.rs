@@ -474,3 +474,87 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handle::EngineOptions;
+    use crate::limits::COMMIT_GATHER_EVENTS;
+    use crate::start::{self, Checked};
+    use bkes_core::{Key, Offset, Order, Position};
+    use bkes_log::memory::MemoryLog;
+    use bkes_storage::{MemoryStore, StoredEvent};
+    use bytes::Bytes;
+    use std::num::NonZeroU32;
+
+    struct NoOwners;
+
+    impl Announce for NoOwners {
+        fn room(&self) {}
+
+        fn restart(&self, _: Arc<Loaded>, _: u64) {}
+    }
+
+    /// A writer for two owners, and what they share with it.
+    fn writer() -> (Writer, Arc<Overlay>) {
+        let log = Arc::new(MemoryLog::new("topic", NonZeroU32::new(2).expect("two")));
+        let store = Arc::new(MemoryStore::new());
+        let Checked { board, topic, identity, .. } =
+            start::check(&*log, &*store, &EngineOptions::default()).expect("they belong together");
+        let (overlay, inbox) = (Arc::new(Overlay::new(2)), WriterInbox::default());
+        let shared = (Arc::new(board), Arc::clone(&overlay));
+        let writer =
+            Writer::new(store, shared.0, shared.1, inbox, Box::new(NoOwners), (log, topic), identity);
+        (writer, overlay)
+    }
+
+    /// An owner's step that applied so many events.
+    fn apply(writer: &Writer, overlay: &Overlay, owner: usize, events: usize) {
+        let partition = Partition(owner as u32);
+        let key = Key::new(format!("key-{owner}")).expect("not empty");
+        for order in 0..events as u64 {
+            let event = StoredEvent {
+                order: Order(order),
+                partition,
+                offset: Offset(order),
+                timestamp: None,
+                value: Bytes::new(),
+                tombstone: false,
+                stamp: None,
+                headers: Vec::new(),
+            };
+            overlay.insert(owner, overlay.hash(&key), &key, Order(0), event);
+        }
+        let checkpoint = Checkpoint { position: Position(events as u64), ..Checkpoint::default() };
+        let is_much = overlay.end_step(owner, [(partition, checkpoint)], []);
+        writer.inbox.applied(is_much);
+    }
+
+    fn stored(writer: &Writer, owner: u32) -> u64 {
+        let board = writer.board.partition(Partition(owner)).expect("there are two");
+        board.stored.load(Ordering::Acquire)
+    }
+
+    #[test]
+    fn what_one_owner_has_much_of_is_committed_without_a_rest_behind_what_others_have() {
+        let (mut writer, overlay) = writer();
+        apply(&writer, &overlay, 0, 1);
+        apply(&writer, &overlay, 1, COMMIT_GATHER_EVENTS);
+        assert_eq!(writer.step(1), WriterStep::Busy);
+        assert_eq!((stored(&writer, 0), stored(&writer, 1)), (1, 0), "one owner at a time");
+        assert!(writer.inbox.lock().is_much, "it would rest until others have much too");
+        assert_eq!(writer.step(2), WriterStep::Busy);
+        assert_eq!(stored(&writer, 1), COMMIT_GATHER_EVENTS as u64);
+        assert_eq!(writer.step(3), WriterStep::Idle);
+        assert!(!writer.inbox.lock().is_much, "it would never rest again");
+    }
+
+    #[test]
+    fn what_several_owners_have_little_of_is_gathered() {
+        let (mut writer, overlay) = writer();
+        apply(&writer, &overlay, 0, 1);
+        apply(&writer, &overlay, 1, 1);
+        assert_eq!(writer.step(1), WriterStep::Busy);
+        assert!(!writer.inbox.lock().is_much);
+    }
+}
