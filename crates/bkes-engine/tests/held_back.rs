@@ -1,226 +1,133 @@
-//! What an engine says while one partition is not read: a log whose reader holds a partition back, and an engine stepped by hand.
+//! What an engine says while one partition is not read: an engine stepped by hand, on a log whose reader holds a partition back.
 
-use bkes_core::{Incarnation, Key, Order, Partition, Partitioner, Position};
-use bkes_engine::parts::{Parts, Step, Surroundings, assemble};
-use bkes_engine::{AppendError, AppendRequest, EngineOptions, Expected, ReadError, ReadRequest, Unready};
-use bkes_log::memory::MemoryLog;
-use bkes_log::{Log, LogAppender, LogError, LogIdentity, LogReader, ReadEvent, Waker, Watermarks};
+mod support;
+
+use bkes_core::{Order, Partition, Partitioner};
+use bkes_engine::{AppendError, EngineOptions, ReadError, Unready};
 use bkes_storage::MemoryStore;
-use bytes::Bytes;
-use std::num::NonZeroU32;
-use std::pin::pin;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use support::Bench;
+use support::flawed::FlawedLog;
 
 /// The partition whose records can be held back.
 const HELD: Partition = Partition(1);
 
-#[derive(Clone)]
-struct HoldingLog {
-    log: MemoryLog,
-    holds: Arc<AtomicBool>,
+/// A bench and the log that it is on.
+struct Scene {
+    log: FlawedLog,
+    bench: Bench,
 }
 
-impl Log for HoldingLog {
-    fn identity(&self) -> Result<LogIdentity, LogError> {
-        self.log.identity()
-    }
+impl Deref for Scene {
+    type Target = Bench;
 
-    fn partition_count(&self) -> Result<NonZeroU32, LogError> {
-        self.log.partition_count()
-    }
-
-    fn watermarks(&self, partition: Partition) -> Result<Watermarks, LogError> {
-        self.log.watermarks(partition)
-    }
-
-    fn record_bytes_max(&self) -> u64 {
-        self.log.record_bytes_max()
-    }
-
-    fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
-        let reader = self.log.reader(waker)?;
-        Ok(Box::new(HoldingReader { reader, holds: Arc::clone(&self.holds), held: Vec::new() }))
-    }
-
-    fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
-        self.log.appender(waker)
+    fn deref(&self) -> &Bench {
+        &self.bench
     }
 }
 
-struct HoldingReader {
-    reader: Box<dyn LogReader>,
-    holds: Arc<AtomicBool>,
-    held: Vec<ReadEvent>,
-}
-
-impl LogReader for HoldingReader {
-    fn assign(&mut self, partition: Partition, from: Position) {
-        if partition == HELD {
-            self.held.clear();
-        }
-        self.reader.assign(partition, from);
-    }
-
-    fn poll(&mut self, records_max: usize, out: &mut Vec<ReadEvent>) {
-        let holds = self.holds.load(Ordering::Acquire);
-        if !holds {
-            out.append(&mut self.held);
-        }
-        let mut read = Vec::new();
-        self.reader.poll(records_max, &mut read);
-        for event in read {
-            let partition = match &event {
-                ReadEvent::Record(record) => Some(record.partition),
-                ReadEvent::End { partition, .. } => Some(*partition),
-                ReadEvent::Failed { partition, .. } => *partition,
-            };
-            if holds && partition == Some(HELD) { self.held.push(event) } else { out.push(event) }
-        }
+impl DerefMut for Scene {
+    fn deref_mut(&mut self) -> &mut Bench {
+        &mut self.bench
     }
 }
 
-struct Bench {
-    log: HoldingLog,
-    parts: Parts,
-    now: Arc<AtomicU64>,
-}
-
-impl Bench {
+impl Scene {
     /// An engine on a log of two partitions, with a record of key "zero" in one and of "one" in the other.
-    fn new(holds: bool) -> Bench {
-        let log = MemoryLog::new("topic", NonZeroU32::new(2).expect("two"));
-        let log = HoldingLog { log, holds: Arc::new(AtomicBool::new(holds)) };
+    fn new(holds: bool) -> Scene {
+        let log = FlawedLog::new(2);
         foreign(&log, Partition(0), "zero");
         foreign(&log, HELD, "one");
-        let now = Arc::new(AtomicU64::new(1));
-        let (time, names) = (Arc::clone(&now), AtomicU64::new(7));
-        let surroundings = Surroundings {
-            clock: Arc::new(move || time.load(Ordering::Relaxed)),
-            draw: Arc::new(move || Incarnation(names.fetch_add(1, Ordering::Relaxed))),
-        };
-        let store = Arc::new(MemoryStore::new());
         let options = EngineOptions { partitioner: Some(Partitioner::Murmur2), ..EngineOptions::default() };
-        let parts = assemble(Arc::new(log.clone()), store, options, surroundings);
-        Bench { log, parts: parts.expect("the engine is assembled"), now }
+        let bench = Bench::with(log.clone(), Arc::new(MemoryStore::new()), options);
+        let scene = Scene { log, bench };
+        scene.hold(holds);
+        scene
     }
 
     fn hold(&self, holds: bool) {
-        self.log.holds.store(holds, Ordering::Release);
+        let mut flaws = self.log.flaws();
+        if holds {
+            flaws.unread.insert(HELD)
+        } else {
+            flaws.unread.remove(&HELD)
+        };
     }
 
-    fn run(&mut self, duration_ms: u64) {
-        for _ in 0..duration_ms {
-            let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
-            while self.parts.owners.iter_mut().any(|owner| owner.step(now) == Step::Busy) {}
-            while self.parts.writer.step(now) == Step::Busy {}
-            if now.is_multiple_of(500) || self.parts.monitor.take_wake() {
-                self.parts.monitor.step();
-            }
-        }
+    fn put(&mut self, name: &str, order: u64) -> Result<Order, AppendError> {
+        self.bench.put(name, order, "value").map(|appended| appended.last)
     }
 
-    /// What a future resolves to within a moment of the engine's time.
-    fn resolve<T>(&mut self, future: impl Future<Output = T>) -> T {
-        let mut future = pin!(future);
-        for _ in 0..1_000 {
-            if let Poll::Ready(value) =
-                future.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop()))
-            {
-                return value;
-            }
-            self.run(1);
-        }
-        panic!("no answer within a second");
-    }
-
-    fn begin(&mut self, name: &'static str) -> Result<Order, AppendError> {
-        self.append(name, Expected::New)
-    }
-
-    fn append(&mut self, name: &'static str, expected: Expected) -> Result<Order, AppendError> {
-        let handle = self.parts.handle.clone();
-        let values = vec![Bytes::from_static(b"value")];
-        let request = AppendRequest { key: key(name), expected, values };
-        self.resolve(async move { handle.append(request).await }).map(|appended| appended.last)
-    }
-
-    fn read(&mut self, name: &'static str) -> Result<usize, ReadError> {
-        let handle = self.parts.handle.clone();
-        self.resolve(async move { handle.read(ReadRequest::all(key(name))).await })
-            .map(|read| read.events.len())
+    fn count(&self, name: &str) -> Result<usize, ReadError> {
+        self.read(name).map(|read| read.events.len())
     }
 
     fn unready(&self) -> Option<Unready> {
-        self.parts.handle.status().unready
+        self.handle.status().unready
     }
 }
 
-fn foreign(log: &HoldingLog, partition: Partition, name: &'static str) {
+fn foreign(log: &FlawedLog, partition: Partition, name: &'static str) {
     log.log.append_foreign(partition, Some(name.into()), Some("value".into()), Vec::new());
-}
-
-fn key(name: &'static str) -> Key {
-    Key::new(name).expect("not empty")
 }
 
 #[test]
 fn that_a_key_has_no_events_is_said_only_once_every_partition_was_read_to_its_target() {
-    let mut bench = Bench::new(true);
-    bench.run(5_000);
-    assert_eq!(bench.read("zero"), Ok(1), "what is there is shown");
+    let mut scene = Scene::new(true);
+    scene.run(5_000);
+    assert_eq!(scene.count("zero"), Ok(1), "what is there is shown");
     for name in ["one", "nowhere"] {
-        let read = bench.read(name);
+        let read = scene.count(name);
         assert!(matches!(read, Err(ReadError::Unavailable(Unready::CatchingUp { .. }))), "{name}: {read:?}");
-        let begun = bench.begin(name);
+        let begun = scene.put(name, 0);
         assert!(
             matches!(begun, Err(AppendError::Unavailable(Unready::CatchingUp { .. }))),
             "{name}: {begun:?}"
         );
     }
-    let records = || [0, 1].map(|partition| bench.log.log.records(Partition(partition)).len());
+    let records = || [0, 1].map(|partition| scene.log.log.records(Partition(partition)).len());
     assert_eq!(records(), [1, 1], "nothing is sent that is refused");
-    bench.hold(false);
-    bench.run(2_000);
-    assert_eq!(bench.read("one"), Ok(1));
-    assert!(matches!(bench.begin("one"), Err(AppendError::AlreadyExists { current: Order(1) })));
-    assert!(matches!(bench.read("nowhere"), Err(ReadError::NoSuchAggregate { .. })));
-    assert_eq!(bench.begin("nowhere"), Ok(Order(0)));
+    scene.hold(false);
+    scene.run(2_000);
+    assert_eq!(scene.count("one"), Ok(1));
+    assert!(matches!(scene.put("one", 0), Err(AppendError::AlreadyExists { current: Order(1) })));
+    assert!(matches!(scene.count("nowhere"), Err(ReadError::NoSuchAggregate { .. })));
+    assert_eq!(scene.put("nowhere", 0), Ok(Order(0)));
     // Once is enough: what is written from now on is the log's to judge.
-    bench.hold(true);
-    foreign(&bench.log, HELD, "one");
-    bench.run(2_000);
-    assert!(matches!(bench.read("elsewhere"), Err(ReadError::NoSuchAggregate { .. })));
+    scene.hold(true);
+    foreign(&scene.log, HELD, "one");
+    scene.run(2_000);
+    assert!(matches!(scene.count("elsewhere"), Err(ReadError::NoSuchAggregate { .. })));
 }
 
 #[test]
 fn an_engine_that_lags_is_not_ready_until_it_has_caught_up_again_and_each_time() {
-    let mut bench = Bench::new(false);
-    bench.run(3_000);
-    assert_eq!(bench.unready(), None);
+    let mut scene = Scene::new(false);
+    scene.run(3_000);
+    assert_eq!(scene.unready(), None);
     for round in 1..3 {
-        bench.hold(true);
-        foreign(&bench.log, HELD, "one");
-        bench.run(9_000);
-        assert_eq!(bench.unready(), None, "round {round}: it lags for less than the limit");
-        bench.run(3_000);
-        let lagging = bench.unready();
+        scene.hold(true);
+        foreign(&scene.log, HELD, "one");
+        scene.run(9_000);
+        assert_eq!(scene.unready(), None, "round {round}: it lags for less than the limit");
+        scene.run(3_000);
+        let lagging = scene.unready();
         assert!(
             matches!(lagging, Some(Unready::Lagging { partition: HELD, lag_ms }) if lag_ms >= 10_000),
             "round {round}: {lagging:?}"
         );
-        assert!(!bench.parts.handle.is_ready());
-        assert_eq!(bench.read("one"), Ok(round), "round {round}: reads go on");
-        let added = bench.append("one", Expected::At(Order(round as u64)));
+        assert!(!scene.handle.is_ready());
+        assert_eq!(scene.count("one"), Ok(round), "round {round}: reads go on");
+        let added = scene.put("one", round as u64);
         assert!(
             matches!(added, Err(AppendError::Unavailable(Unready::Lagging { .. }))),
             "round {round}: {added:?}"
         );
-        bench.hold(false);
-        bench.run(2_000);
-        assert_eq!(bench.unready(), None, "round {round}: it has caught up");
-        assert_eq!(bench.read("one"), Ok(round + 1));
+        scene.hold(false);
+        scene.run(2_000);
+        assert_eq!(scene.unready(), None, "round {round}: it has caught up");
+        assert_eq!(scene.count("one"), Ok(round + 1));
     }
-    assert_eq!(bench.append("one", Expected::At(Order(3))), Ok(Order(3)));
+    assert_eq!(scene.put("one", 3), Ok(Order(3)));
 }

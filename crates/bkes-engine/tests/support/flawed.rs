@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub struct Flaws {
     /// Partitions without a leader: nobody answers for them; what is sent to them waits.
     pub leaderless: BTreeSet<Partition>,
+    /// Partitions that answer, and whose records do not come.
+    pub unread: BTreeSet<Partition>,
     /// The broker says that we may not.
     pub denied: bool,
     /// The topic is gone.
@@ -135,7 +137,9 @@ impl LogReader for FlawedReader {
         let silent = flaws.denied || flaws.deleted;
         for event in events {
             let partition = partition_of(&event);
-            if silent || partition.is_some_and(|partition| flaws.leaderless.contains(&partition)) {
+            let is_held =
+                |partition| flaws.leaderless.contains(&partition) || flaws.unread.contains(&partition);
+            if silent || partition.is_some_and(is_held) {
                 self.held.push(event);
                 continue;
             }
