@@ -480,11 +480,11 @@ mod tests {
     use super::*;
     use crate::handle::EngineOptions;
     use crate::limits::COMMIT_GATHER_EVENTS;
+    use crate::overlay::tests::{event, key};
     use crate::start::{self, Checked};
-    use bkes_core::{Key, Offset, Order, Position};
+    use bkes_core::{Order, Position};
     use bkes_log::memory::MemoryLog;
-    use bkes_storage::{MemoryStore, StoredEvent};
-    use bytes::Bytes;
+    use bkes_storage::MemoryStore;
     use std::num::NonZeroU32;
 
     struct NoOwners;
@@ -510,20 +510,9 @@ mod tests {
 
     /// An owner's step that applied so many events.
     fn apply(writer: &Writer, overlay: &Overlay, owner: usize, events: usize) {
-        let partition = Partition(owner as u32);
-        let key = Key::new(format!("key-{owner}")).expect("not empty");
+        let (partition, key) = (Partition(owner as u32), key(&format!("key-{owner}")));
         for order in 0..events as u64 {
-            let event = StoredEvent {
-                order: Order(order),
-                partition,
-                offset: Offset(order),
-                timestamp: None,
-                value: Bytes::new(),
-                tombstone: false,
-                stamp: None,
-                headers: Vec::new(),
-            };
-            overlay.insert(owner, overlay.hash(&key), &key, Order(0), event);
+            overlay.insert(owner, overlay.hash(&key), &key, Order(0), event(partition.0, order));
         }
         let checkpoint = Checkpoint { position: Position(events as u64), ..Checkpoint::default() };
         let is_much = overlay.end_step(owner, [(partition, checkpoint)], []);

@@ -4,7 +4,7 @@ use super::*;
 use bkes_core::{Offset, Position};
 use bytes::Bytes;
 
-fn event(partition: u32, order: u64) -> StoredEvent {
+pub fn event(partition: u32, order: u64) -> StoredEvent {
     StoredEvent {
         order: Order(order),
         partition: Partition(partition),
@@ -17,7 +17,7 @@ fn event(partition: u32, order: u64) -> StoredEvent {
     }
 }
 
-fn key(name: &str) -> Key {
+pub fn key(name: &str) -> Key {
     Key::new(name.to_owned()).expect("not empty")
 }
 

@@ -162,6 +162,11 @@ impl Bench {
         poll(&mut { read }).expect("short reads do not wait")
     }
 
+    /// How many events a read shows.
+    pub fn count(&self, name: &str) -> Result<usize, ReadError> {
+        self.read(name).map(|read| read.events.len())
+    }
+
     /// The values of an aggregate, none of one that does not exist.
     pub fn values(&self, name: &str) -> Vec<String> {
         match self.read(name) {

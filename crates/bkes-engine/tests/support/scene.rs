@@ -2,7 +2,7 @@
 
 use super::{Answer, Bench};
 use bkes_core::{Key, Partition};
-use bkes_engine::{EngineOptions, Expected, ReadError};
+use bkes_engine::{EngineOptions, Expected};
 use bkes_log::memory::{Faults, MemoryLog};
 use bkes_storage::{
     Durability, Heads, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
@@ -71,11 +71,6 @@ impl Scene {
     /// An append of one event, not decided yet.
     pub fn append_one(&self, name: &str, expected: Expected) -> Answer {
         self.append(name, expected, &["value"])
-    }
-
-    /// How many events a read shows.
-    pub fn count(&self, name: &str) -> Result<usize, ReadError> {
-        self.read(name).map(|read| read.events.len())
     }
 
     /// Somebody who does not know BKES writes an event.
