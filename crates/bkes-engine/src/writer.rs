@@ -512,7 +512,7 @@ mod tests {
     fn apply(writer: &Writer, overlay: &Overlay, owner: usize, events: usize) {
         let (partition, key) = (Partition(owner as u32), key(&format!("key-{owner}")));
         for order in 0..events as u64 {
-            overlay.insert(owner, overlay.hash(&key), &key, Order(0), event(partition.0, order));
+            overlay.insert(owner, overlay.hash(&key), key.clone(), Order(0), event(partition.0, order));
         }
         let checkpoint = Checkpoint { position: Position(events as u64), ..Checkpoint::default() };
         let is_much = overlay.end_step(owner, [(partition, checkpoint)], []);

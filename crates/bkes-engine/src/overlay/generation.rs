@@ -16,7 +16,7 @@ const NONE: u32 = u32::MAX;
 struct Chain {
     /// Kept beside the index's own, which has less of it: growing needs it whole.
     hash: u64,
-    base: Order,
+    head: Head,
     last: u32,
 }
 
@@ -88,26 +88,29 @@ impl Generation {
         &self.batch
     }
 
-    pub fn insert(&mut self, hash: u64, key: &Key, base: Order, event: StoredEvent) {
-        self.bytes += event_bytes(key, &event);
+    pub fn insert(&mut self, hash: u64, key: Key, base: Order, event: StoredEvent) {
+        self.bytes += event_bytes(&key, &event);
         let index = u32::try_from(self.batch.events.len()).ok().filter(|index| *index != NONE);
         let index = index.expect("its bytes bound a generation");
         let Generation { chains, batch: StoreBatch { events, .. }, before, .. } = self;
-        let is_same =
-            |chain: &Chain| is_of(events, chain, key) && partition_of(events, chain) == event.partition;
-        match chains.find_mut(hash, is_same) {
+        let StoredEvent { partition, order, .. } = event;
+        let next = Order(order.0 + 1);
+        match chains
+            .find_mut(hash, |chain| chain.is_of(hash, &key, events) && chain.head.partition == partition)
+        {
             Some(chain) => {
-                let known = events[chain.last as usize].event.order;
-                assert_eq!(known.0 + 1, event.order.0, "the events of a key are applied without gaps");
+                assert_eq!(chain.head.next, order, "the events of a key are applied without gaps");
                 before.push(chain.last);
+                chain.head.next = next;
                 chain.last = index;
             }
             None => {
                 before.push(NONE);
-                chains.insert_unique(hash, Chain { hash, base, last: index }, |chain| chain.hash);
+                let chain = Chain { hash, head: Head { partition, base, next }, last: index };
+                chains.insert_unique(hash, chain, |chain| chain.hash);
             }
         }
-        events.push(NewEvent { key: key.clone(), event });
+        events.push(NewEvent { key, event });
     }
 
     /// Adds what covers the events so far; a later state of the same thing replaces an earlier.
@@ -130,15 +133,13 @@ impl Generation {
         self
     }
 
-    /// Where a key stands in a partition, if there are events of it.
-    pub fn head(&self, hash: u64, key: &Key, partition: Partition) -> Option<Head> {
-        self.chain(hash, key, partition).map(|chain| self.head_of(chain))
-    }
-
     /// Where a key stands in each partition that has events of it.
     pub fn heads(&self, hash: u64, key: &Key) -> impl Iterator<Item = Head> {
-        let chains = self.chains.iter_hash(hash).filter(|chain| is_of(&self.batch.events, chain, key));
-        chains.map(|chain| self.head_of(chain))
+        let events = &self.batch.events;
+        self.chains
+            .iter_hash(hash)
+            .filter(move |chain| chain.is_of(hash, key, events))
+            .map(|chain| chain.head)
     }
 
     /// Adds the events of a key in a partition to `out`, in order.
@@ -154,22 +155,14 @@ impl Generation {
 
     fn chain(&self, hash: u64, key: &Key, partition: Partition) -> Option<&Chain> {
         let events = &self.batch.events;
-        let is_same = |chain: &Chain| is_of(events, chain, key) && partition_of(events, chain) == partition;
-        self.chains.find(hash, is_same)
-    }
-
-    fn head_of(&self, chain: &Chain) -> Head {
-        let StoredEvent { partition, order, .. } = self.batch.events[chain.last as usize].event;
-        Head { partition, base: chain.base, next: Order(order.0 + 1) }
+        self.chains.find(hash, |chain| chain.is_of(hash, key, events) && chain.head.partition == partition)
     }
 }
 
-fn is_of(events: &[NewEvent], chain: &Chain, key: &Key) -> bool {
-    events[chain.last as usize].key == *key
-}
-
-fn partition_of(events: &[NewEvent], chain: &Chain) -> Partition {
-    events[chain.last as usize].event.partition
+impl Chain {
+    fn is_of(&self, hash: u64, key: &Key, events: &[NewEvent]) -> bool {
+        self.hash == hash && events[self.last as usize].key == *key
+    }
 }
 
 fn event_bytes(key: &Key, event: &StoredEvent) -> usize {

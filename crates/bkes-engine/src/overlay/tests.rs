@@ -24,7 +24,7 @@ pub fn key(name: &str) -> Key {
 fn insert(overlay: &Overlay, name: &str, partition: u32, orders: std::ops::Range<u64>) {
     let key = key(name);
     for order in orders {
-        overlay.insert(0, overlay.hash(&key), &key, Order(0), event(partition, order));
+        overlay.insert(0, overlay.hash(&key), key.clone(), Order(0), event(partition, order));
     }
 }
 
@@ -54,7 +54,7 @@ fn many_events_or_few_of_many_bytes_are_worth_a_commit() {
     assert!(overlay.end_step(0, [checkpoint(2)], []));
     assert!(overlay.seal(0, 0).is_some());
     let large = StoredEvent { value: Bytes::from(vec![b'x'; COMMIT_GATHER_BYTES]), ..event(0, 0) };
-    overlay.insert(0, overlay.hash(&key("c")), &key("c"), Order(0), large);
+    overlay.insert(0, overlay.hash(&key("c")), key("c"), Order(0), large);
     assert!(overlay.end_step(0, [checkpoint(3)], []));
 }
 

@@ -7,37 +7,23 @@ use super::append::Place;
 use super::fingerprint::fingerprint;
 use super::{Look, Owned, Owner, Sent};
 use crate::limits::UNCONFIRMED_MAX;
+use crate::overlay::{Count, Counted};
 use bkes_core::marker::{classify, is_reserved};
 use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::NowMs;
 use bkes_core::{Decision, Key, Offset, Order, Partition, Position, Record, RecordClass, Stamp, TimestampMs};
 use bkes_log::{ReadEvent, ReadFailure, Token};
-use bkes_storage::{Fingerprint, Head, Heads, StoreError, StoredEvent};
+use bkes_storage::{Fingerprint, Heads, StoreError, StoredEvent};
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
-
-/// Where a key stands in the partition of a record.
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    head: Option<Head>,
-    /// Whether it has events in another partition too.
-    elsewhere: bool,
-}
-
-/// A record to be applied, with its key's hash and where the key stood before anything of this fetch was applied.
-struct Counted {
-    hash: u64,
-    key: Key,
-    count: Count,
-}
 
 /// A record to be applied now.
 struct Applying {
     record: Record,
     class: RecordClass,
     mark: Fingerprint,
-    /// Belongs to its key, if it has one.
+    /// Of its key, if it has one: before anything of its fetch was applied.
     counted: Option<Counted>,
 }
 
@@ -84,7 +70,8 @@ impl Owner {
         let record = Record { partition, offset, timestamp, key: bytes, value: Some(value), headers };
         let mark = Fingerprint { offset, crc32c };
         let class = RecordClass::Marked(marker);
-        self.apply(Applying { record, class, mark, counted: Some(Counted { hash, key, count }) }, now, true);
+        let counted = Some(Counted { hash, key, partition, count });
+        self.apply(Applying { record, class, mark, counted }, now, true);
         true
     }
 
@@ -142,50 +129,45 @@ impl Owner {
             overlay.begin_step(self.index);
             self.in_step = true;
         }
-        let mut counts: Vec<Option<Counted>> = Vec::with_capacity(events.len());
-        let (mut asked, mut asking) = (Vec::new(), Vec::new());
-        for event in events {
-            counts.push(None);
-            let ReadEvent::Record(record) = event else { continue };
-            let Some(owned) = self.partitions.get(&record.partition) else { continue };
-            if record.offset < owned.checkpoint.position.offset() {
-                continue;
-            }
-            let Some(key) = record.aggregate() else { continue };
-            let hash = overlay.hash(&key);
-            let (head, elsewhere) = overlay.head(hash, &key, record.partition);
-            let count = Count { head, elsewhere };
-            if head.is_none() {
-                asked.push(key.clone());
-                asking.push(counts.len() - 1);
-            }
-            *counts.last_mut().expect("just pushed") = Some(Counted { hash, key, count });
-        }
+        let mut counts: Vec<Option<Counted>> = events.iter().map(|event| self.to_be_counted(event)).collect();
+        overlay.count_all(&mut counts);
+        let unknown = |counted: &&mut Counted| counted.count.head.is_none();
+        let mut asking: Vec<&mut Counted> = counts.iter_mut().flatten().filter(unknown).collect();
+        let asked: Vec<Key> = asking.iter().map(|counted| counted.key.clone()).collect();
         let mut stored = Vec::with_capacity(asked.len());
         if !asked.is_empty() {
             self.context.store.heads(&asked, &mut stored)?;
         }
         self.check_epoch()?;
-        for (at, heads) in asking.into_iter().zip(stored) {
-            let ReadEvent::Record(record) = &events[at] else { unreachable!("only records were asked for") };
-            let counted = counts[at].as_mut().expect("it was asked for");
-            counted.count.add_stored(record.partition, &heads);
+        for (counted, heads) in asking.iter_mut().zip(stored) {
+            add_stored(&mut counted.count, counted.partition, &heads);
         }
         Ok(counts)
+    }
+
+    /// The key of a record that is to be applied, not counted yet.
+    fn to_be_counted(&self, event: &ReadEvent) -> Option<Counted> {
+        let ReadEvent::Record(record) = event else { return None };
+        let partition = record.partition;
+        let owned = self.partitions.get(&partition)?;
+        if record.offset < owned.checkpoint.position.offset() {
+            return None;
+        }
+        let key = record.aggregate()?;
+        Some(Counted { hash: self.context.overlay.hash(&key), key, partition, count: Count::default() })
     }
 
     /// Where the key of a record of our own stands. What was known when it was sent holds as long as all that was applied since
     /// is in the overlay.
     fn count_sent(&self, sent: &Sent, hash: u64) -> Result<Count, StoreError> {
         let (overlay, key, partition) = (&self.context.overlay, &sent.key, sent.partition);
-        let (head, elsewhere) = overlay.head(hash, key, partition);
-        let mut count = Count { head, elsewhere };
+        let mut count = overlay.count(hash, key, partition);
         if count.head.is_none() && overlay.cleared() == sent.cleared {
             count.head = sent.head;
         } else if count.head.is_none() {
             let mut stored = Vec::with_capacity(1);
             self.context.store.heads(std::slice::from_ref(key), &mut stored)?;
-            count.add_stored(partition, stored.first().unwrap_or(&Heads::None));
+            add_stored(&mut count, partition, stored.first().unwrap_or(&Heads::None));
         }
         self.check_epoch()?;
         Ok(count)
@@ -244,7 +226,7 @@ impl Owner {
         if record.offset >= position.offset() || planted(Bug::AppliedAgain) {
             owned.end_damage(record.offset.next());
             let (class, mark) = (classify(&record.headers), fingerprint(&record));
-            let counted = counted.map(|counted| self.as_of_now(counted, record.partition));
+            let counted = counted.map(|counted| self.as_of_now(counted));
             self.apply(Applying { record, class, mark, counted }, now, false);
         }
     }
@@ -380,34 +362,36 @@ impl Owner {
     }
 
     /// Where a key stands now: what was applied since it was counted is open.
-    fn as_of_now(&self, mut counted: Counted, partition: Partition) -> Counted {
-        let Counted { hash, key, count } = &mut counted;
-        let overlay = &self.context.overlay;
-        match overlay.open_head(self.index, *hash, key, partition) {
-            Some(head) => count.head = Some(head),
-            None if count.head.is_none() => {
-                count.elsewhere |= overlay.is_open_elsewhere(self.index, *hash, key, partition);
-            }
-            None => {}
+    fn as_of_now(&self, mut counted: Counted) -> Counted {
+        let Counted { hash, key, partition, count } = &mut counted;
+        let open = self.context.overlay.count_open(self.index, *hash, key, *partition);
+        if count.head.is_none() {
+            count.elsewhere |= open.elsewhere;
         }
+        count.head = open.head.or(count.head);
         counted
     }
 
     /// Puts accepted events into the overlay, and with that on the way to the store.
     fn keep(&mut self, counted: Counted, stamp: Option<Stamp>, decision: Decision) {
-        let (first, record, records) = match decision {
-            Decision::Accepted { order, record } => (order, Some(record), Vec::new()),
-            Decision::AcceptedBatch { first, records } => (first, None, records),
+        let Counted { hash, key, count, .. } = counted;
+        let base = |first| count.head.map_or(first, |head| head.base);
+        let member = |index| stamp.map(|stamp| stamp.of_member(index));
+        let overlay = &self.context.overlay;
+        match decision {
+            Decision::Accepted { order, record } => {
+                let event = stored_event(record, order, member(1));
+                overlay.insert(self.index, hash, key, base(order), event);
+            }
+            Decision::AcceptedBatch { first, records } => {
+                for (index, record) in (0u32..).zip(records) {
+                    let event = stored_event(record, Order(first.0 + u64::from(index)), member(index + 1));
+                    overlay.insert(self.index, hash, key.clone(), base(first), event);
+                }
+            }
             Decision::Skipped | Decision::Undecided | Decision::Void(_) => return,
-        };
-        let Counted { hash, key, count } = counted;
-        let base = count.head.map_or(first, |head| head.base);
-        self.in_step = true;
-        for (index, record) in record.into_iter().chain(records).enumerate() {
-            let order = Order(first.0 + index as u64);
-            let stamp = stamp.map(|stamp| stamp.of_member(index as u32 + 1));
-            self.context.overlay.insert(self.index, hash, &key, base, stored_event(record, order, stamp));
         }
+        self.in_step = true;
     }
 }
 
@@ -420,21 +404,14 @@ impl Owned {
     }
 }
 
-impl Count {
-    /// What the overlay says.
-    fn add(&mut self, partition: Partition, heads: &[Head]) {
-        self.head = heads.iter().find(|head| head.partition == partition).copied();
-        self.elsewhere |= heads.iter().any(|head| head.partition != partition);
-    }
-
-    /// What the store says of a key that the overlay does not know in this partition.
-    fn add_stored(&mut self, partition: Partition, heads: &Heads) {
-        match heads {
-            Heads::None => {}
-            Heads::One(head) => self.add(partition, std::slice::from_ref(head)),
-            Heads::Split(parts) => self.add(partition, parts),
-        }
-    }
+/// Adds what the store says of a key that the overlay does not know in this partition.
+fn add_stored(count: &mut Count, partition: Partition, heads: &Heads) {
+    let parts = match heads {
+        Heads::None => &[],
+        Heads::One(head) => std::slice::from_ref(head),
+        Heads::Split(parts) => parts.as_slice(),
+    };
+    count.add(partition, parts.iter().copied());
 }
 
 fn stored_event(record: Record, order: Order, stamp: Option<Stamp>) -> StoredEvent {
