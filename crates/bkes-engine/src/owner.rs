@@ -480,7 +480,7 @@ impl Owner {
     }
 
     fn take_records(&mut self, now: NowMs) -> bool {
-        if now < self.read_retry_at || self.is_overlay_full() {
+        if self.is_reading_paused(now) {
             return false;
         }
         let mut events = std::mem::take(&mut self.events);
@@ -514,6 +514,11 @@ impl Owner {
                 self.reader.assign(*partition, owned.reading_start());
             }
         }
+    }
+
+    /// Whether the reader is not asked: for the store's sake.
+    fn is_reading_paused(&self, now: NowMs) -> bool {
+        now < self.read_retry_at || self.is_overlay_full()
     }
 
     /// Whether reading has to wait for the writer: all of what is not committed is bounded, and so is one transaction.

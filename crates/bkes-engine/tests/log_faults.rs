@@ -370,3 +370,30 @@ fn partitions_with_much_to_read_take_turns_and_one_that_gives_nothing_holds_nobo
     bench.run_until("it is ready", |bench| bench.handle.is_ready());
     assert_eq!(bench.values("0-19"), ["value"]);
 }
+
+/// A writer that takes long over a commit is no reason to read more at once, which would make the next one take longer.
+#[test]
+fn a_turn_does_not_end_because_the_writer_is_behind() {
+    let log = FlawedLog::new(2);
+    for partition in 0..2 {
+        for number in 0..3_000 {
+            let key = format!("{partition}-{number}");
+            log.log.append_foreign(Partition(partition), Some(key.into()), Some("value".into()), Vec::new());
+        }
+    }
+    let options = EngineOptions { catch_up_records: 5, overlay_bytes_max: 1_000, ..EngineOptions::default() };
+    let mut bench = Bench::with(log, memory_store(), options);
+    let applied =
+        |bench: &Bench| bench.handle.status().partitions.iter().map(|p| p.applied.0).collect::<Vec<_>>();
+    bench.step_monitor();
+    for _ in 0..20 {
+        bench.jump(100);
+        bench.step_owners();
+    }
+    assert_eq!(applied(&bench), [2_048, 0], "what one poll gives, and no more until it is committed");
+    bench.step_writer();
+    bench.step_owners();
+    assert_eq!(applied(&bench), [3_000, 0], "it is still the turn of the first");
+    bench.run_until("it is ready", |bench| bench.handle.is_ready());
+    assert_eq!(applied(&bench), [3_000, 3_000]);
+}

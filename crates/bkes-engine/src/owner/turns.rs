@@ -37,7 +37,8 @@ impl Owner {
         }
         let reading = self.partitions.values().filter(|owned| owned.is_read());
         let mut left: u64 = reading.map(|owned| owned.left(self.epoch)).sum();
-        if self.turns.left != Some(left) {
+        // That nothing is read while the writer is behind says nothing of a partition.
+        if self.turns.left != Some(left) || self.is_reading_paused(now) {
             (self.turns.left, self.turns.since) = (Some(left), now);
         }
         let mut is_stuck = now >= self.turns.since + TURN_PATIENCE_MS;
