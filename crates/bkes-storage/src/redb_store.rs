@@ -347,7 +347,7 @@ impl Store for RedbStore {
 
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {
         let lasts = durability == Durability::Immediate;
-        let (changes, settled, synced) = {
+        let (mut changes, settled, synced) = {
             let unsettled = unsettled::locked(&self.unsettled);
             let syncs = lasts || unsettled.unsynced_bytes >= UNSYNCED_BYTES_MAX;
             let durability = if syncs { Durability::Immediate } else { Durability::Eventual };
@@ -367,6 +367,7 @@ impl Store for RedbStore {
         };
         if settled {
             self.unsettled_mut().clear();
+            changes.forget_known();
         }
         if !lasts {
             self.let_see(batch, &changes);

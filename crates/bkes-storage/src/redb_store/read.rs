@@ -76,11 +76,12 @@ pub fn heads(
     let (mut settled, mut parts) = (Vec::new(), Vec::new());
     {
         let unsettled = locked(unsettled);
-        for (index, key) in keys.iter().enumerate() {
-            match unsettled.row(key.as_ref()) {
-                Some(row) => {
+        let found = unsettled.find_all(keys.iter().map(AsRef::as_ref));
+        for (index, (key, found)) in keys.iter().zip(found).enumerate() {
+            match found {
+                Some(found) => {
                     parts.clear();
-                    get_parts(key, row, &mut parts)?;
+                    get_parts(key, unsettled.row_at(found), &mut parts)?;
                     out[start + index] = heads_of(&parts);
                 }
                 None => settled.push(index),

@@ -182,17 +182,16 @@ pub fn write(
         numbers,
     };
     let (mut row_key, mut row, mut parts) = (Vec::new(), Vec::new(), Vec::new());
-    for of_key in sorted.chunk_by(|a, b| a.key == b.key) {
+    let of_keys: Vec<&[&NewEvent]> = sorted.chunk_by(|a, b| a.key == b.key).collect();
+    let found = unsettled.find_all(of_keys.iter().map(|of_key| of_key[0].key.as_ref()));
+    for (of_key, found) in of_keys.into_iter().zip(found) {
         let key = of_key[0].key.as_ref();
         let row_key = spread.row_key(key, &mut row_key);
         parts.clear();
         let mut known =
             |row: &[u8]| codec::get_parts(row, key, &mut parts).map_err(garbled("an aggregate's row"));
-        match unsettled.row(key) {
-            Some(row) => {
-                known(row)?;
-                events.changes.known += 1;
-            }
+        match found {
+            Some(found) => known(unsettled.row_at(found))?,
             None => match Fragile::new(streams.get(row_key)?).as_ref() {
                 Some(row) => known(row.value())?,
                 None => events.numbers.keys += 1,
@@ -202,7 +201,7 @@ pub fn write(
             events.add(&mut parts, of_part)?;
         }
         codec::put_parts(&mut row, key, &parts);
-        events.changes.push(row_key, &row);
+        events.changes.push(row_key, &row, found);
     }
     let EventWriter { log: mut end, numbers, changes, .. } = events;
     let (number, block) = numbers.tail.last();

@@ -52,28 +52,47 @@ pub struct Unsettled {
     pub unsynced_bytes: usize,
 }
 
+/// Where an unsettled row is; until the rows are settled, and it may be put elsewhere by a commit that changes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Found(u32);
+
 /// What one commit changes of aggregates.
 #[derive(Default)]
 pub struct Changes {
     bytes: Vec<u8>,
-    /// Where a row's key begins, where its row begins, and where that ends.
-    rows: Vec<[u32; 3]>,
-    /// How many of the rows are among those that are unsettled.
-    pub known: usize,
+    rows: Vec<Change>,
     /// Events by stream and order, and where they lie.
     pub marks: Vec<((u64, u64), Place)>,
     /// Bytes of events that were added.
     pub event_bytes: usize,
 }
 
+/// Where a row's key begins, where its row begins, and where that ends; and where the unsettled row is that it changes.
+struct Change {
+    start: u32,
+    middle: u32,
+    end: u32,
+    known: Option<Found>,
+}
+
 impl Changes {
     /// Adds a row. Its key is not among those added before.
-    pub fn push(&mut self, row_key: &[u8], row: &[u8]) {
+    pub fn push(&mut self, row_key: &[u8], row: &[u8], known: Option<Found>) {
         let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(row_key);
         let middle = self.bytes.len() as u32;
         self.bytes.extend_from_slice(row);
-        self.rows.push([start, middle, self.bytes.len() as u32]);
+        self.rows.push(Change { start, middle, end: self.bytes.len() as u32, known });
+    }
+
+    /// What was unsettled when they were made is no longer.
+    pub fn forget_known(&mut self) {
+        self.rows.iter_mut().for_each(|change| change.known = None);
+    }
+
+    /// How many of the rows are among those that are unsettled.
+    fn known(&self) -> usize {
+        self.rows.iter().filter(|change| change.known.is_some()).count()
     }
 
     /// How many rows there are.
@@ -83,14 +102,12 @@ impl Changes {
 
     /// The rows, as they were added.
     pub fn rows(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.rows_in(0..self.len())
+        self.rows.iter().map(|change| self.row(change))
     }
 
-    fn rows_in(&self, range: Range<usize>) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.rows[range].iter().map(|[start, middle, end]| {
-            let (row_key, row) = (*start as usize..*middle as usize, *middle as usize..*end as usize);
-            (&self.bytes[row_key], &self.bytes[row])
-        })
+    fn row(&self, change: &Change) -> (&[u8], &[u8]) {
+        let Change { start, middle, end, .. } = *change;
+        (&self.bytes[start as usize..middle as usize], &self.bytes[middle as usize..end as usize])
     }
 }
 
@@ -110,17 +127,31 @@ impl Unsettled {
     pub fn is_due(&self, changes: &Changes, bytes_max: usize) -> bool {
         let bytes = self.bytes();
         let changed_often = self.changes >= CHANGES_MIN * self.index.len();
-        let others = changes.known < changes.len() / 2;
+        let others = changes.known() < changes.len() / 2;
         bytes >= bytes_max || (bytes >= bytes_max / 2 && changed_often && others)
     }
 
     /// The row of an aggregate, if it changed.
     pub fn row(&self, key: &[u8]) -> Option<&[u8]> {
+        self.find(key).map(|found| self.row_at(found))
+    }
+
+    /// Where the rows of these aggregates are, if they changed. Each is some waits for memory: here, where nothing else is done, they
+    /// overlap.
+    pub fn find_all<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Vec<Option<Found>> {
+        keys.map(|key| self.find(key)).collect()
+    }
+
+    /// A row that was found.
+    pub fn row_at(&self, found: Found) -> &[u8] {
+        self.entry(found.0).1
+    }
+
+    fn find(&self, key: &[u8]) -> Option<Found> {
         if self.index.is_empty() {
             return None;
         }
-        let found = self.index.find(self.hasher.hash_one(key), |at| self.key(*at) == key)?;
-        Some(self.entry(*found).1)
+        self.index.find(self.hasher.hash_one(key), |at| self.key(*at) == key).copied().map(Found)
     }
 
     /// The first mark of a stream in a range.
@@ -144,8 +175,9 @@ impl Unsettled {
     /// Takes the rows `range` of what was committed.
     pub fn add_rows(&mut self, changes: &Changes, range: Range<usize>) {
         self.changes += range.len();
-        for (row_key, row) in changes.rows_in(range) {
-            self.put(row_key, row);
+        for change in &changes.rows[range] {
+            let (row_key, row) = changes.row(change);
+            self.put(row_key, row, change.known);
         }
     }
 
@@ -187,15 +219,12 @@ impl Unsettled {
         self.incarnations.clear();
     }
 
-    fn put(&mut self, row_key: &[u8], row: &[u8]) {
-        let key = &row_key[GROUP_BYTES..];
-        let hash = self.hasher.hash_one(key);
+    fn put(&mut self, row_key: &[u8], row: &[u8], known: Option<Found>) {
         let Unsettled { index, hasher, entries, .. } = self;
-        let known = index.find_mut(hash, |at| key_of(entries, *at) == key);
-        if let Some(at) = &known {
-            let [_, _, room] = lengths(entries, **at);
+        if let Some(Found(at)) = known {
+            let [_, _, room] = lengths(entries, at);
             if row.len() <= room {
-                let (head, row_at) = (**at as usize, **at as usize + HEAD_BYTES + row_key.len());
+                let (head, row_at) = (at as usize, at as usize + HEAD_BYTES + row_key.len());
                 entries[head + 4..head + 8].copy_from_slice(&(row.len() as u32).to_le_bytes());
                 entries[row_at..row_at + row.len()].copy_from_slice(row);
                 return;
@@ -208,8 +237,11 @@ impl Unsettled {
         entries.extend_from_slice(row_key);
         entries.extend_from_slice(row);
         entries.extend_from_slice(&[0; SPARE_BYTES]);
+        let hash = hasher.hash_one(&row_key[GROUP_BYTES..]);
         match known {
-            Some(known) => *known = at,
+            Some(Found(before)) => {
+                *index.find_mut(hash, |at| *at == before).expect("it was found by this key") = at;
+            }
             None => {
                 index.insert_unique(hash, at, |at| hasher.hash_one(key_of(entries, *at)));
             }
@@ -257,7 +289,7 @@ mod tests {
             for number in keys {
                 let row_key = [&(number % 7).to_be_bytes()[..], &number.to_be_bytes()].concat();
                 let row: Vec<u8> = (0..random.usize(..40)).map(|_| random.u8(..)).collect();
-                changes.push(&row_key, &row);
+                changes.push(&row_key, &row, unsettled.find(&row_key[GROUP_BYTES..]));
                 expected.insert(row_key, row);
             }
             unsettled.add_rows(&changes, 0..changes.len());
