@@ -6,9 +6,9 @@ use std::time::Duration;
 /// snapshot worth it, little enough that an append waits under 2 ms behind a poll.
 pub const POLL_RECORDS_MAX: usize = 2_048;
 
-/// Bytes in one store transaction, as the overlay counts them: 40,000 events of 200 bytes. The store's cost for each event stops
-/// falling there; and reading pauses above it, so that large values do not make a transaction large.
-pub const COMMIT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes in one store transaction, as the overlay counts them: 25,000 events of 200 bytes. The store's cost for each event falls little
+/// behind that, and the memory for two of them rises; reading pauses above it, so that large values do not make a transaction large.
+pub const COMMIT_BYTES_MAX: usize = 10 * 1024 * 1024;
 
 /// How long the writer gathers before it commits. The overlay serves reads meanwhile. A transaction of few events costs some 0.7 ms of
 /// processor time: fifty in a second take a twelfth of what a lone caller's appends cost the server, ten are not to be seen.
@@ -17,9 +17,9 @@ pub const COMMIT_GATHER: Duration = Duration::from_millis(100);
 /// Events that end the gathering.
 pub const COMMIT_GATHER_EVENTS: usize = 1_000;
 
-/// Bytes that end it, as the overlay counts them: an eighth of what one transaction may have, so that appends of large values never
+/// Bytes that end it, as the overlay counts them: a fifth of what one transaction may have, so that appends of large values never
 /// wait for a writer that only gathers.
-pub const COMMIT_GATHER_BYTES: usize = COMMIT_BYTES_MAX / 8;
+pub const COMMIT_GATHER_BYTES: usize = COMMIT_BYTES_MAX / 5;
 
 /// How often what was committed is made lasting: a kill costs re-reading this much of the log.
 pub const SYNC_INTERVAL_MS: u64 = 10_000;

@@ -1,16 +1,17 @@
-//! Blocks: events of the log table, packed into values that fill a page.
+//! Blocks: events of the log table, packed into values that fill a page of redb.
 //!
 //! A block is a sequence of rows, each with its length before it. Rows are only ever added at the end of the last block, which the
 //! writer keeps in mind; a row that does not fit begins a new one, and a row larger than a block has one for itself. So a page
-//! is full, and a write touches few of them, however small the events are.
+//! is full, and a write touches few of them, however small the events are. redb makes a page as large as what stands in it: four
+//! times its smallest one costs the writer little more than that does, and a read that has to get it from the disk waits as long.
 
 use super::codec::{Garbled, number, number_bytes, put_number};
 
-/// What fits into one page of redb beside the bookkeeping of a leaf with one pair: 4 bytes of head, 8 of key and 4 of length.
-pub const BLOCK_BYTES_MAX: usize = 4096 - 16;
+/// What fits into a page of redb of 16 KiB beside the bookkeeping of a leaf with one pair: 4 bytes of head, 8 of key and 4 of length.
+pub const BLOCK_BYTES_MAX: usize = 16 * 1024 - 16;
 
 /// A row's place is its block's number and, in the lowest bits, where in the block it begins.
-const OFFSET_BITS: u32 = 12;
+const OFFSET_BITS: u32 = 14;
 
 const _: () = assert!(BLOCK_BYTES_MAX <= 1 << OFFSET_BITS);
 
