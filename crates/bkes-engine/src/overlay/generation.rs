@@ -95,9 +95,7 @@ impl Generation {
         let Generation { chains, batch: StoreBatch { events, .. }, before, .. } = self;
         let StoredEvent { partition, order, .. } = event;
         let next = Order(order.0 + 1);
-        match chains
-            .find_mut(hash, |chain| chain.is_of(hash, &key, events) && chain.head.partition == partition)
-        {
+        match chains.find_mut(hash, |chain| chain.is_of_part(hash, &key, partition, events)) {
             Some(chain) => {
                 assert_eq!(chain.head.next, order, "the events of a key are applied without gaps");
                 before.push(chain.last);
@@ -155,13 +153,17 @@ impl Generation {
 
     fn chain(&self, hash: u64, key: &Key, partition: Partition) -> Option<&Chain> {
         let events = &self.batch.events;
-        self.chains.find(hash, |chain| chain.is_of(hash, key, events) && chain.head.partition == partition)
+        self.chains.find(hash, |chain| chain.is_of_part(hash, key, partition, events))
     }
 }
 
 impl Chain {
     fn is_of(&self, hash: u64, key: &Key, events: &[NewEvent]) -> bool {
         self.hash == hash && events[self.last as usize].key == *key
+    }
+
+    fn is_of_part(&self, hash: u64, key: &Key, partition: Partition, events: &[NewEvent]) -> bool {
+        self.head.partition == partition && self.is_of(hash, key, events)
     }
 }
 
