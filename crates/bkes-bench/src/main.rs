@@ -63,6 +63,7 @@ async fn measure(settings: &Settings) -> anyhow::Result<()> {
         }
         let began = Instant::now();
         let section = part(settings).await?;
+        sides::delete_topics(settings).await?;
         let verdicts = Verdict::gather(section.verdicts.clone());
         let rows: Vec<Row> = verdicts.iter().filter_map(Verdict::row).collect();
         println!("## {name}\n\n{}", document::show(&section, ""));

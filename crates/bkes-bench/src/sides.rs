@@ -19,8 +19,8 @@ use bkes_log::Log;
 use bkes_storage::{MemoryStore, RedbOptions, RedbStore, Store};
 use bytes::Bytes;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Bytes of a usual value.
@@ -35,11 +35,24 @@ const OVERLOADED_REST: Duration = Duration::from_millis(2);
 /// Callers that share a connection, as those of one program do.
 const CALLERS_OF_A_CONNECTION: usize = 64;
 
-/// A new topic that keeps its events.
+/// The topics that were made and not deleted.
+static MADE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// A new topic that keeps its events, until [`delete_topics`].
 pub async fn topic(settings: &Settings, partitions: u32) -> anyhow::Result<String> {
     let name = format!("bench-{:016x}", fastrand::u64(..));
     Cluster::new(settings.brokers()?).create_topic(&name, partitions, 1, &[("retention.ms", "-1")]).await?;
+    MADE.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
     Ok(name)
+}
+
+/// Deletes every topic that was made: a part leaves some gigabytes on the broker's disk, which would be full after a few runs.
+pub async fn delete_topics(settings: &Settings) -> anyhow::Result<()> {
+    let made = std::mem::take(&mut *MADE.lock().unwrap_or_else(PoisonError::into_inner));
+    for topic in made {
+        Cluster::new(settings.brokers()?).delete_topic(&topic).await?;
+    }
+    Ok(())
 }
 
 /// Which store an engine of this process has.

@@ -5,7 +5,7 @@ use crate::process::{Server, disk_bytes};
 use crate::raw::replay;
 use crate::report::{Rounds, Section, Table};
 use crate::settings::Settings;
-use crate::sides::{VALUE_BYTES, channels, topic};
+use crate::sides::{VALUE_BYTES, channels, delete_topics, topic};
 use crate::targets::Verdict;
 use anyhow::bail;
 use bkes_foreign::{Cluster, ForeignRecord};
@@ -107,7 +107,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Section> {
                     section.verdicts.extend(found.verdicts(case, &mut first, is_last));
                 }
             }
-            Cluster::new(settings.brokers()?).delete_topic(&topic).await?;
+            delete_topics(settings).await?;
         }
     }
     section.tables.push(table);
