@@ -4,6 +4,7 @@
 //! system is what [`crate::RedbStore::open`] uses; [`SimulatedDisk`] does to a store what real disks do, on demand. Neither
 //! knows what the bytes mean.
 
+mod ahead;
 mod checked;
 mod directory;
 mod simulated;

@@ -36,8 +36,8 @@ const ROOM_BYTES: u64 = 16 * 1024 * 1024;
 /// Of the memory for cached pages, this share is for rows that are not settled. 16 MiB hold some 250,000.
 const UNSETTLED_SHARE: usize = 4;
 
-/// Events that may be committed and not synced, in bytes: redb keeps their pages in memory.
-const UNSYNCED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Events that may be committed and not made to last, in bytes: redb keeps account of their pages in memory.
+const UNSYNCED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Rows that become visible at once: so long a reader may wait for the writer, some 100 us.
 const ROWS_AT_ONCE: usize = 1_000;

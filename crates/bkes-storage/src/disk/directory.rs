@@ -1,5 +1,6 @@
 //! A directory of the system's, with a lock file that keeps other processes out.
 
+use super::ahead::SyncAhead;
 use super::{Claim, Disk, DiskFile};
 use crate::redb_store::OpenError;
 use redb::StorageBackend;
@@ -8,7 +9,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub const FILE: &str = "store.redb";
 const LOCK: &str = "lock";
@@ -36,9 +37,7 @@ impl Disk for Directory {
 
     fn open(&self) -> io::Result<Box<dyn DiskFile>> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(self.path())?;
-        let file = FileBackend::new(file).map_err(io::Error::other)?;
-        let blank = Blank::behind(file.len()?);
-        Ok(Box::new(SystemFile { file, blank: Mutex::new(blank) }))
+        Ok(Box::new(SystemFile::new(file)?))
     }
 
     fn try_room(&self, bytes: u64) -> io::Result<()> {
@@ -88,11 +87,12 @@ impl Disk for Directory {
 ///
 /// redb writes page by page. The first page that is written into a part of the file that was blank takes the whole part along, as
 /// zeros: the system then has the part in its cache as a whole, and a page costs it half as much, when it is written and when it is
-/// synced.
+/// synced. And what was written is synced while more is.
 #[derive(Debug)]
 struct SystemFile {
-    file: FileBackend,
+    file: Arc<FileBackend>,
     blank: Mutex<Blank>,
+    syncs: SyncAhead,
 }
 
 /// How much of a file is written as a whole.
@@ -134,6 +134,14 @@ impl Blank {
 }
 
 impl SystemFile {
+    fn new(file: File) -> io::Result<SystemFile> {
+        let file = Arc::new(FileBackend::new(file).map_err(io::Error::other)?);
+        let blank = Mutex::new(Blank::behind(file.len()?));
+        let synced = Arc::clone(&file);
+        let syncs = SyncAhead::new(move || synced.sync_data());
+        Ok(SystemFile { file, blank, syncs })
+    }
+
     fn blank(&self) -> MutexGuard<'_, Blank> {
         self.blank.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -162,11 +170,14 @@ impl DiskFile for SystemFile {
             // If there is no room for zeros there may be some for the data.
             let _ = self.file.write(part.start, &ZEROS[..(part.end - part.start) as usize]);
         }
-        self.file.write(offset, data)
+        self.file.write(offset, data)?;
+        drop(blank);
+        self.syncs.note_written(data.len());
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.syncs.sync()
     }
 }
 
