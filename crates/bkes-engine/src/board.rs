@@ -29,7 +29,7 @@ pub struct PartitionBoard {
     pub low: AtomicU64,
     pub stable: AtomicU64,
     pub high: AtomicU64,
-    /// Since when something is known to be unread, in engine milliseconds; 0 when nothing is.
+    /// Since when something is known to be unread, in engine milliseconds; 0 when nothing is. Catching up begins it anew.
     pub behind_since_ms: AtomicU64,
     /// The epoch of the fold that was applied up to its target; `NEVER` before.
     caught_up_in: AtomicU64,
@@ -63,7 +63,10 @@ impl PartitionBoard {
     /// Lets the partition be served once the fold of this epoch is applied up to its target. An owner that has not heard of
     /// a new beginning yet speaks of the old epoch, and that counts for nothing.
     pub fn note_caught_up(&self, epoch: u64) {
-        if self.applied.load(Ordering::Acquire) >= self.target.load(Ordering::Acquire) {
+        let is_there = self.applied.load(Ordering::Acquire) >= self.target.load(Ordering::Acquire);
+        if is_there && !self.is_caught_up(epoch) {
+            // How long it took is no lag, which only the monitor's next look would end.
+            self.behind_since_ms.store(0, Ordering::Release);
             self.caught_up_in.store(epoch, Ordering::Release);
         }
     }
@@ -329,4 +332,24 @@ impl Board {
 /// What lies under these locks is replaced whole, so a panic elsewhere cannot leave it torn.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A partition that had taken half a minute to read was not served before the monitor's next look, up to ten seconds later.
+    #[test]
+    fn a_partition_does_not_lag_when_it_has_only_just_caught_up() {
+        let board = PartitionBoard::new(Partition(0), Position(0), Position(10));
+        board.behind_since_ms.store(1, Ordering::Release);
+        board.note_caught_up(0);
+        assert_eq!(board.lag_ms(60_001), 60_000, "it is on its way");
+        board.applied.store(10, Ordering::Release);
+        board.note_caught_up(0);
+        assert_eq!((board.is_caught_up(0), board.lag_ms(60_001)), (true, 0));
+        board.behind_since_ms.store(60_001, Ordering::Release);
+        board.note_caught_up(0);
+        assert_eq!(board.lag_ms(60_011), 10, "what it missed since then is not forgotten");
+    }
 }
