@@ -9,9 +9,9 @@ use super::blocks::{Place, Tail, in_block};
 use super::codec::{self, Garbled, Part, Slot};
 use super::fragile::Fragile;
 use super::read::{MARK_BYTES, MARK_EVENTS};
-use super::spread::Spread;
+use super::spread::{Ranked, Spread};
 use super::unsettled::{Changes, Unsettled};
-use crate::contract::{Loaded, NewEvent, StoreBatch, StoreIdentity};
+use crate::contract::{Loaded, NewEvent, StoreBatch, StoreIdentity, StoredEvent};
 use bkes_core::{Incarnation, Order, Partition};
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use std::collections::HashMap;
@@ -170,8 +170,7 @@ pub fn write(
     if events.is_empty() {
         return Ok(Changes::default());
     }
-    let spread = numbers.spread;
-    let sorted = spread.sorted(events);
+    let sorted = numbers.spread.sorted(events);
     let streams = Fragile::new(write.open_table(STREAMS)?);
     let mut log = Fragile::new(write.open_table(LOG)?);
     let mut events = EventWriter {
@@ -182,11 +181,11 @@ pub fn write(
         numbers,
     };
     let (mut row_key, mut row, mut parts) = (Vec::new(), Vec::new(), Vec::new());
-    let of_keys: Vec<&[&NewEvent]> = sorted.chunk_by(|a, b| a.key == b.key).collect();
-    let found = unsettled.find_all(of_keys.iter().map(|of_key| of_key[0].key.as_ref()));
+    let of_keys: Vec<&[Ranked<'_>]> = sorted.chunk_by(Ranked::is_of_key_of).collect();
+    let found = unsettled.find_all(of_keys.iter().map(|of_key| of_key[0].event.key.as_ref()));
     for (of_key, found) in of_keys.into_iter().zip(found) {
-        let key = of_key[0].key.as_ref();
-        let row_key = spread.row_key(key, &mut row_key);
+        let key = of_key[0].event.key.as_ref();
+        let row_key = of_key[0].row_key(&mut row_key);
         parts.clear();
         let mut known =
             |row: &[u8]| codec::get_parts(row, key, &mut parts).map_err(garbled("an aggregate's row"));
@@ -197,7 +196,8 @@ pub fn write(
                 None => events.numbers.keys += 1,
             },
         }
-        for of_part in of_key.chunk_by(|a, b| a.event.partition == b.event.partition) {
+        let partition = |ranked: &Ranked<'_>| ranked.event.event.partition;
+        for of_part in of_key.chunk_by(|a, b| partition(a) == partition(b)) {
             events.add(&mut parts, of_part)?;
         }
         codec::put_parts(&mut row, key, &parts);
@@ -285,8 +285,8 @@ struct EventWriter<'a, 'txn> {
 
 impl EventWriter<'_, '_> {
     /// Adds the events of an aggregate in one partition; `parts` are the aggregate's so far.
-    fn add(&mut self, parts: &mut Vec<Part>, events: &[&NewEvent]) -> Result<(), Failure> {
-        let (partition, first) = (events[0].event.partition, events[0].event.order);
+    fn add(&mut self, parts: &mut Vec<Part>, events: &[Ranked<'_>]) -> Result<(), Failure> {
+        let StoredEvent { partition, order: first, .. } = events[0].event.event;
         let known = parts.iter().position(|part| part.partition == partition);
         let at = known.unwrap_or_else(|| parts.partition_point(|part| part.partition < partition));
         if known.is_none() {
@@ -296,7 +296,7 @@ impl EventWriter<'_, '_> {
             parts.insert(at, Part { partition, stream, base, next, last, unmarked: 0, unmarked_bytes: 0 });
         }
         let part = &mut parts[at];
-        for NewEvent { event, .. } in events {
+        for Ranked { event: NewEvent { event, .. }, .. } in events {
             let Part { stream, base, next, last, .. } = *part;
             if event.order != next {
                 let detail = format!("order {} was to be stored where {next} belongs", event.order);

@@ -6,8 +6,11 @@
 //! and when the topic grows the rows stay where they are.
 
 use crate::contract::{NewEvent, StoreIdentity};
-use bkes_core::Partitioner;
+use bkes_core::{Key, Partitioner};
 use std::num::NonZeroU32;
+
+/// What stands before the key in the key of a row: its group.
+pub const GROUP_BYTES: usize = 2;
 
 /// How rows are spread; settled when the store is bound to its topic, and the same for its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,41 +43,65 @@ impl Spread {
 
     /// Where the row of `key` lies, in `out`.
     pub fn row_key<'o>(self, key: &[u8], out: &'o mut Vec<u8>) -> &'o [u8] {
-        out.clear();
-        out.extend_from_slice(&self.group(key).to_be_bytes());
-        out.extend_from_slice(key);
-        out
+        row_key(self.group(key), key, out)
     }
 
-    /// Events in the order of their rows, those of a key by partition and order. What is compared first stands beside them: the
-    /// group, and what tells a key from others; most comparisons need not look at the event.
-    pub fn sorted(self, events: &[NewEvent]) -> Vec<&NewEvent> {
+    /// Events in the order of their rows, those of a key by partition and order.
+    pub fn sorted(self, events: &[NewEvent]) -> Vec<Ranked<'_>> {
         let first = events.first().map_or(&[][..], |event| event.key.as_ref());
         let common = |length, event: &NewEvent| common_prefix(&first[..length], event.key.as_ref());
         let common = events.iter().fold(first.len(), common);
-        let mut sorted: Vec<(u64, &NewEvent)> =
-            events.iter().map(|event| (self.rank(event.key.as_ref(), common), event)).collect();
-        sorted.sort_unstable_by(|(a_rank, a), (b_rank, b)| {
-            a_rank.cmp(b_rank).then_with(|| {
-                let (a_event, b_event) = (&a.event, &b.event);
-                (&a.key, a_event.partition, a_event.order).cmp(&(&b.key, b_event.partition, b_event.order))
+        let ranked = events.iter().map(|event| Ranked { rank: self.rank(&event.key, common), event });
+        let mut sorted: Vec<Ranked<'_>> = ranked.collect();
+        sorted.sort_unstable_by(|a, b| {
+            a.rank.cmp(&b.rank).then_with(|| {
+                let of = |ranked: &Ranked<'_>| (ranked.event.event.partition, ranked.event.event.order);
+                (&a.event.key, of(a)).cmp(&(&b.event.key, of(b)))
             })
         });
-        sorted.into_iter().map(|(_, event)| event).collect()
+        sorted
     }
 
     /// The group and the next six bytes of a key, behind those that all keys begin with.
-    fn rank(self, key: &[u8], common: usize) -> u64 {
+    fn rank(self, key: &Key, common: usize) -> u64 {
+        let key = key.as_ref();
         let mut rank = [0; 8];
-        let (group, rest) = rank.split_at_mut(2);
+        let (group, rest) = rank.split_at_mut(GROUP_BYTES);
         group.copy_from_slice(&self.group(key).to_be_bytes());
         rest.iter_mut().zip(&key[common..]).for_each(|(rank, byte)| *rank = *byte);
         u64::from_be_bytes(rank)
     }
 }
 
+/// An event, and beside it what is compared first: the group, and what tells its key from others. Most comparisons need not look
+/// at the event.
+#[derive(Clone, Copy)]
+pub struct Ranked<'e> {
+    rank: u64,
+    pub event: &'e NewEvent,
+}
+
+impl Ranked<'_> {
+    /// Whether both are of one key.
+    pub fn is_of_key_of(&self, other: &Ranked<'_>) -> bool {
+        self.rank == other.rank && self.event.key == other.event.key
+    }
+
+    /// Where the row of its key lies, in `out`.
+    pub fn row_key<'o>(&self, out: &'o mut Vec<u8>) -> &'o [u8] {
+        row_key((self.rank >> (64 - 8 * GROUP_BYTES)) as u16, self.event.key.as_ref(), out)
+    }
+}
+
+fn row_key<'o>(group: u16, key: &[u8], out: &'o mut Vec<u8>) -> &'o [u8] {
+    out.clear();
+    out.extend_from_slice(&group.to_be_bytes());
+    out.extend_from_slice(key);
+    out
+}
+
 fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    if b.starts_with(a) { a.len() } else { a.iter().zip(b).take_while(|(a, b)| a == b).count() }
 }
 
 #[cfg(test)]

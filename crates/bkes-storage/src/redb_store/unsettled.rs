@@ -10,6 +10,7 @@
 //! row are in the snapshot, and a row that is no longer here is.
 
 use super::blocks::Place;
+use super::spread::GROUP_BYTES;
 use crate::contract::{Checkpoint, Loaded, StoreBatch};
 use bkes_core::{Incarnation, IncarnationState, Order, Partition};
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -17,9 +18,6 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
-
-/// What stands before the key in the key of a row: its group.
-const GROUP_BYTES: usize = 2;
 
 /// Three lengths stand before an entry: of its key, of the row, and of the room for the row.
 const HEAD_BYTES: usize = 12;
