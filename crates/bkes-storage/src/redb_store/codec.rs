@@ -142,15 +142,19 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// The checksum in front of a row.
+const SEAL_BYTES: usize = 4;
+
 /// Puts a CRC-32C, of `context` and the row, in front of a row.
 fn seal(context: &[u8], row: &mut [u8]) {
-    let crc = crc32c::crc32c_append(crc32c::crc32c(context), &row[4..]);
-    row[..4].copy_from_slice(&crc.to_le_bytes());
+    let (head, rest) = row.split_at_mut(SEAL_BYTES);
+    let crc = crc32c::crc32c_append(crc32c::crc32c(context), rest);
+    head.copy_from_slice(&crc.to_le_bytes());
 }
 
 /// What a seal covers, if it is whole.
 fn unseal<'a>(context: &[u8], row: &'a [u8]) -> Decoded<&'a [u8]> {
-    let (head, rest) = row.split_at_checked(4).ok_or(Garbled)?;
+    let (head, rest) = row.split_at_checked(SEAL_BYTES).ok_or(Garbled)?;
     let crc = crc32c::crc32c_append(crc32c::crc32c(context), rest);
     if head == crc.to_le_bytes() { Ok(rest) } else { Err(Garbled) }
 }
@@ -180,13 +184,20 @@ impl Slot {
     }
 }
 
-/// Writes an event's row over `out`. `back` is how far back the event before it in its stream lies, 0 for the first; `name` is
+/// An event's row, written in `out`. `back` is how far back the event before it in its stream lies, 0 for the first; `name` is
 /// the short number of its incarnation. The partition is its aggregate's to know.
-pub fn put_event(out: &mut Vec<u8>, slot: Slot, event: &StoredEvent, back: u64, name: Option<u64>) {
+pub fn put_event<'o>(
+    out: &'o mut Vec<u8>,
+    slot: Slot,
+    event: &StoredEvent,
+    back: u64,
+    name: Option<u64>,
+) -> &'o [u8] {
     let place = event.stamp.and_then(|stamp| stamp.place);
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     out.clear();
-    out.extend_from_slice(&[0; 4]);
+    let context = slot.context();
+    out.extend_from_slice(&context);
     out.push(
         flag(event.tombstone, TOMBSTONE)
             | flag(event.timestamp.is_some(), TIMESTAMP)
@@ -211,7 +222,11 @@ pub fn put_event(out: &mut Vec<u8>, slot: Slot, event: &StoredEvent, back: u64, 
         put_headers(out, &event.headers);
     }
     out.extend_from_slice(&event.value);
-    seal(&slot.context(), out);
+    // Sealed with its context in place: one call of the checksum costs half of what two do.
+    let crc = crc32c::crc32c(out);
+    let row = &mut out[context.len() - SEAL_BYTES..];
+    row[..SEAL_BYTES].copy_from_slice(&crc.to_le_bytes());
+    row
 }
 
 /// What an event's row takes at most: all of it but how far back the event before it lies is known.
@@ -230,13 +245,20 @@ pub fn event_bytes_max(event: &StoredEvent, name: Option<u64>) -> usize {
         [] => 0,
         headers => number_bytes(headers.len() as u64) + headers.iter().map(header).sum::<usize>(),
     };
-    4 + 1 + BACK_BYTES_MAX + number_bytes(event.offset.0) + timestamp + stamp + headers + event.value.len()
+    SEAL_BYTES
+        + 1
+        + BACK_BYTES_MAX
+        + number_bytes(event.offset.0)
+        + timestamp
+        + stamp
+        + headers
+        + event.value.len()
 }
 
 /// How far back the event before this one lies, read without a look at the checksum: whoever goes there finds the wrong event,
 /// and says so, if it is wrong.
 pub fn get_back(row: &[u8]) -> Decoded<u64> {
-    number(&mut row.get(5..).ok_or(Garbled)?)
+    number(&mut row.get(SEAL_BYTES + 1..).ok_or(Garbled)?)
 }
 
 /// Reads an event's row; `name` finds the incarnation of a short number. Besides the event: how far back the one before it lies.
@@ -281,9 +303,9 @@ pub struct Part {
     pub unmarked_bytes: u64,
 }
 
-pub fn put_parts(out: &mut Vec<u8>, key: &[u8], parts: &[Part]) {
+/// Writes the parts of an aggregate over `out`, as they are in memory: without a seal.
+pub fn put_parts(out: &mut Vec<u8>, parts: &[Part]) {
     out.clear();
-    out.extend_from_slice(&[0; 4]);
     for part in parts {
         put_number(out, u64::from(part.partition.0));
         put_number(out, part.stream);
@@ -293,11 +315,23 @@ pub fn put_parts(out: &mut Vec<u8>, key: &[u8], parts: &[Part]) {
         put_number(out, part.unmarked);
         put_number(out, part.unmarked_bytes);
     }
+}
+
+/// Writes what they are in the file over `out`: the row of the key.
+pub fn seal_parts(out: &mut Vec<u8>, key: &[u8], parts: &[u8]) {
+    out.clear();
+    out.extend_from_slice(&[0; SEAL_BYTES]);
+    out.extend_from_slice(parts);
     seal(key, out);
 }
 
-pub fn get_parts(row: &[u8], key: &[u8], out: &mut Vec<Part>) -> Decoded<()> {
-    let mut rest = unseal(key, row)?;
+/// Reads them from the key's row.
+pub fn unseal_parts(row: &[u8], key: &[u8], out: &mut Vec<Part>) -> Decoded<()> {
+    get_parts(unseal(key, row)?, out)
+}
+
+/// Reads them as they are in memory.
+pub fn get_parts(mut rest: &[u8], out: &mut Vec<Part>) -> Decoded<()> {
     while !rest.is_empty() {
         let partition = Partition(u32::try_from(number(&mut rest)?).map_err(|_| Garbled)?);
         let stream = number(&mut rest)?;

@@ -7,7 +7,7 @@
 
 use super::blocks::{self, Place};
 use super::codec::{self, Garbled, Part, Slot};
-use super::schema::{self, Failure, LOG, MARKS, NAMES, STREAMS, garbled};
+use super::schema::{self, Failure, LOG, MARKS, NAMES, STREAMS};
 use super::spread::Spread;
 use super::unsettled::{Unsettled, locked};
 use crate::contract::{Head, Heads, ReadPart, StoredEvent};
@@ -46,13 +46,17 @@ impl Tables {
     /// The parts of a key's aggregate; `row_key` is room to work in.
     fn parts(&self, key: &Key, row_key: &mut Vec<u8>, out: &mut Vec<Part>) -> Result<(), Failure> {
         let Some(row) = self.streams.get(self.spread.row_key(key.as_ref(), row_key))? else { return Ok(()) };
-        get_parts(key, row.value(), out)
+        codec::unseal_parts(row.value(), key.as_ref(), out).map_err(|Garbled| garbled_row(key))
     }
 }
 
-fn get_parts(key: &Key, row: &[u8], out: &mut Vec<Part>) -> Result<(), Failure> {
-    let garbled = |Garbled| Failure::Garbled(format!("the row of key {key}"));
-    codec::get_parts(row, key.as_ref(), out).map_err(garbled)
+/// The parts of a key's aggregate, by an unsettled row.
+fn unsettled_parts(key: &Key, row: &[u8], out: &mut Vec<Part>) -> Result<(), Failure> {
+    codec::get_parts(row, out).map_err(|Garbled| garbled_row(key))
+}
+
+fn garbled_row(key: &Key) -> Failure {
+    Failure::Garbled(format!("the row of key {key}"))
 }
 
 fn heads_of(parts: &[Part]) -> Heads {
@@ -81,7 +85,7 @@ pub fn heads(
             match found {
                 Some(found) => {
                     parts.clear();
-                    get_parts(key, unsettled.row_at(found), &mut parts)?;
+                    unsettled_parts(key, unsettled.row_at(found), &mut parts)?;
                     out[start + index] = heads_of(&parts);
                 }
                 None => settled.push(index),
@@ -111,7 +115,7 @@ pub fn read(
     let mut parts = Vec::new();
     let changed = {
         let unsettled = locked(unsettled);
-        unsettled.row(key.as_ref()).map(|row| get_parts(key, row, &mut parts))
+        unsettled.row(key.as_ref()).map(|row| unsettled_parts(key, row, &mut parts))
     };
     let tables = &*tables()?;
     match changed {
@@ -207,7 +211,8 @@ impl Walk<'_> {
                     named.map(|(_, incarnation)| incarnation)
                 };
                 let found = codec::get_event(row, slot, self.part.partition, name);
-                let (event, back) = found.map_err(garbled(format!("event {order} of key {}", self.key)))?;
+                let garbled = |Garbled| Failure::Garbled(format!("event {order} of key {}", self.key));
+                let (event, back) = found.map_err(garbled)?;
                 out.push(event);
                 back
             } else {

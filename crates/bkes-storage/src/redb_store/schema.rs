@@ -9,7 +9,7 @@ use super::blocks::{Place, Tail, in_block};
 use super::codec::{self, Garbled, Part, Slot};
 use super::fragile::Fragile;
 use super::read::{MARK_BYTES, MARK_EVENTS};
-use super::spread::{Ranked, Spread};
+use super::spread::{GROUP_BYTES, Ranked, Spread};
 use super::unsettled::{Changes, Unsettled};
 use crate::contract::{Loaded, NewEvent, StoreBatch, StoreIdentity, StoredEvent};
 use bkes_core::{Incarnation, Order, Partition};
@@ -47,8 +47,7 @@ impl<E: Into<redb::Error>> From<E> for Failure {
 }
 
 pub fn garbled(what: impl Into<String>) -> impl FnOnce(Garbled) -> Failure {
-    let what = what.into();
-    move |Garbled| Failure::Garbled(what)
+    move |Garbled| Failure::Garbled(what.into())
 }
 
 /// What the writer keeps in mind between commits: the end of the log table, the next numbers, how rows are spread, and the short
@@ -187,20 +186,22 @@ pub fn write(
         let key = of_key[0].event.key.as_ref();
         let row_key = of_key[0].row_key(&mut row_key);
         parts.clear();
-        let mut known =
-            |row: &[u8]| codec::get_parts(row, key, &mut parts).map_err(garbled("an aggregate's row"));
         match found {
-            Some(found) => known(unsettled.row_at(found))?,
+            Some(found) => codec::get_parts(unsettled.row_at(found), &mut parts),
             None => match Fragile::new(streams.get(row_key)?).as_ref() {
-                Some(row) => known(row.value())?,
-                None => events.numbers.keys += 1,
+                Some(row) => codec::unseal_parts(row.value(), key, &mut parts),
+                None => {
+                    events.numbers.keys += 1;
+                    Ok(())
+                }
             },
         }
+        .map_err(garbled("an aggregate's row"))?;
         let partition = |ranked: &Ranked<'_>| ranked.event.event.partition;
         for of_part in of_key.chunk_by(|a, b| partition(a) == partition(b)) {
             events.add(&mut parts, of_part)?;
         }
-        codec::put_parts(&mut row, key, &parts);
+        codec::put_parts(&mut row, &parts);
         events.changes.push(row_key, &row, found);
     }
     let EventWriter { log: mut end, numbers, changes, .. } = events;
@@ -220,8 +221,10 @@ pub fn settle(
 ) -> Result<(), Failure> {
     let mut streams = Fragile::new(write.open_table(STREAMS)?);
     let latest_rows = latest.iter().flat_map(|(changes, _)| changes.rows());
-    for (row_key, row) in unsettled.rows().chain(latest_rows) {
-        streams.insert(row_key, row)?;
+    let mut row = Vec::new();
+    for (row_key, parts) in unsettled.rows().chain(latest_rows) {
+        codec::seal_parts(&mut row, &row_key[GROUP_BYTES..], parts);
+        streams.insert(row_key, &row[..])?;
     }
     let mut marks = Fragile::new(write.open_table(MARKS)?);
     let latest_marks = latest.iter().flat_map(|(changes, _)| &changes.marks);
@@ -250,7 +253,7 @@ pub fn settle(
             }
         }
     }
-    let mut row = Vec::new();
+    row.clear();
     for number in [numbers.next_stream, numbers.keys, numbers.tail.blocks()] {
         codec::put_number(&mut row, number);
     }
@@ -312,7 +315,7 @@ impl EventWriter<'_, '_> {
             let length = in_block(codec::event_bytes_max(event, name));
             let place = numbers.tail.place(length, |number, block| log.insert_before(number, block))?;
             let back = if next == base { 0 } else { place.0 - last.0 };
-            codec::put_event(row, Slot { stream, order: next }, event, back, name);
+            let row = codec::put_event(row, Slot { stream, order: next }, event, back, name);
             numbers.tail.push(row);
             changes.event_bytes += row.len();
             part.last = place;

@@ -4,7 +4,8 @@
 //! and pages that are copied. So a commit that need not last writes its events only. The rows, and all that must agree with them
 //! (marks, checkpoints, incarnations, numbers), are gathered here, where every read sees them, and are written in the order of their
 //! keys by the next lasting commit, or when they have become many. What the file says of aggregates is as of that moment; the events
-//! behind it belong to nobody if the process dies, and are removed when the file is opened.
+//! behind it belong to nobody if the process dies, and are removed when the file is opened. Rows lie here without their seals, which
+//! they get when they are settled.
 //!
 //! The writer commits first and changes this second; a reader looks here first and into its snapshot second. So the events of a
 //! row are in the snapshot, and a row that is no longer here is.

@@ -135,8 +135,7 @@ fn an_events_row_is_what_was_written_or_garbled() {
         let slot = Slot { stream: edge(random), order: Order(edge(random)) };
         let partition = Partition(random.u32(..));
         let (event, back, name) = (some_event(random, slot, partition), edge(random), edge(random));
-        let mut row = Vec::new();
-        put_event(&mut row, slot, &event, back, event.stamp.map(|_| name));
+        let mut row = put_event(&mut Vec::new(), slot, &event, back, event.stamp.map(|_| name)).to_vec();
         assert!(row.len() <= event_bytes_max(&event, Some(name)), "seed {seed}");
         assert_eq!(get_back(&row), Ok(back), "seed {seed}");
         let spoiled = spoil(random, &slot.context(), &mut row);
@@ -167,11 +166,14 @@ fn an_aggregates_row_is_what_was_written_or_garbled() {
             }
         };
         let parts: Vec<Part> = (0..random.usize(1..4)).map(|_| part(random)).collect();
-        let (key, mut row) = (some_bytes(random), Vec::new());
-        put_parts(&mut row, &key, &parts);
+        let (key, mut unsealed, mut row) = (some_bytes(random), Vec::new(), Vec::new());
+        put_parts(&mut unsealed, &parts);
+        let mut read = Vec::new();
+        assert_eq!(get_parts(&unsealed, &mut read).map(|()| &read), Ok(&parts), "seed {seed}");
+        seal_parts(&mut row, &key, &unsealed);
         let spoiled = spoil(random, &key, &mut row);
         let mut read = Vec::new();
-        let read = get_parts(&row, &key, &mut read).map(|()| read);
+        let read = unseal_parts(&row, &key, &mut read).map(|()| read);
         seen.note(seed, spoiled, &parts, read);
     }
     seen.check("aggregates");
