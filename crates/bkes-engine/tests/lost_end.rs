@@ -2,9 +2,10 @@
 
 mod support;
 
-use bkes_core::{Order, Partition, Position};
+use bkes_core::{Header, Order, Partition, Position};
 use bkes_engine::{EngineOptions, Expected, PartitionState, ReadError};
 use bkes_log::memory::{Faults, MemoryLog};
+use bytes::Bytes;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use support::poll;
@@ -162,6 +163,33 @@ fn an_acknowledged_event_that_is_lost_is_not_shown_for_ever() {
     bench.log.truncate(Partition(0), Position(0));
     bench.run(3_000);
     assert!(matches!(bench.count("a"), Err(ReadError::NoSuchAggregate { .. })), "{:?}", bench.count("a"));
+}
+
+/// Of records that are fetched together the last one's fingerprint is kept; here the fold ends before the last.
+#[test]
+fn what_was_applied_before_a_record_of_a_newer_format_is_compared_after_a_restart() {
+    let log = MemoryLog::new("topic", NonZeroU32::MIN);
+    let append = |key: &str, headers: Vec<Header>| {
+        let (key, value) = (Some(Bytes::from(key.to_owned())), Some(Bytes::from_static(b"value")));
+        log.append_foreign(Partition(0), key, value, headers);
+    };
+    append("a", Vec::new());
+    append("a", Vec::new());
+    let newer = Header { name: Bytes::from_static(b"bkes"), value: Some(Bytes::from_static(b"2;x")) };
+    append("a", vec![newer]);
+    let store = Arc::default();
+    let mut bench = Scene::with(log.clone(), Arc::clone(&store), EngineOptions::default());
+    bench.run(1_000);
+    let status = &bench.handle.status().partitions[0];
+    assert!(matches!(status.state, PartitionState::Degraded { .. }), "{status:?}");
+    assert_eq!((status.applied, status.stored), (Position(2), Position(2)));
+
+    drop(bench);
+    log.truncate(Partition(0), Position(1));
+    append("b", Vec::new());
+    let mut bench = Scene::with(log, store, EngineOptions::default());
+    bench.run(3_000);
+    assert_eq!((bench.count("a"), bench.count("b")), (Ok(1), Ok(1)));
 }
 
 /// Of a topic that was made again, an instance said "the log diverged" when it met that first, and not what helps.

@@ -22,7 +22,8 @@ use std::sync::atomic::Ordering;
 struct Applying {
     record: Record,
     class: RecordClass,
-    mark: Fingerprint,
+    /// None if another record of the partition is applied right behind it: then that one's mark is the last.
+    mark: Option<Fingerprint>,
     /// Of its key, if it has one: before anything of its fetch was applied.
     counted: Option<Counted>,
 }
@@ -34,9 +35,18 @@ impl Owner {
             Ok(counts) => counts,
             Err(error) => return self.read_again(events, error, now),
         };
-        for (event, counted) in events.drain(..).zip(counts) {
+        let mut events = events.drain(..).zip(counts).peekable();
+        let mut next_class = None;
+        while let Some((event, counted)) = events.next() {
             match event {
-                ReadEvent::Record(record) => self.met(record, counted, now),
+                ReadEvent::Record(record) => {
+                    let class = next_class.take().unwrap_or_else(|| classify(&record.headers));
+                    next_class = class_behind(&record, events.peek().map(|(next, _)| next));
+                    // Of all records, only one of a newer format ends the fold in the middle of what was fetched.
+                    let is_followed =
+                        next_class.is_some_and(|class| !matches!(class, RecordClass::Newer { .. }));
+                    self.met(record, class, is_followed, counted, now);
+                }
                 ReadEvent::End { partition, position } => self.ended(partition, position),
                 ReadEvent::Failed { partition, failure } => self.read_failed(partition, failure),
             }
@@ -68,7 +78,7 @@ impl Owner {
         let (bytes, headers) = (Some(key.bytes().clone()), Vec::new());
         let timestamp = Some(timestamp);
         let record = Record { partition, offset, timestamp, key: bytes, value: Some(value), headers };
-        let mark = Fingerprint { offset, crc32c };
+        let mark = Some(Fingerprint { offset, crc32c });
         let class = RecordClass::Marked(marker);
         let counted = Some(Counted { hash, key, partition, count });
         self.apply(Applying { record, class, mark, counted }, now, true);
@@ -210,8 +220,16 @@ impl Owner {
         }
     }
 
-    /// The reader met a record: new, or one that was applied before it was read.
-    fn met(&mut self, record: Record, counted: Option<Counted>, now: NowMs) {
+    /// The reader met a record: new, or one that was applied before it was read. If it is new and followed by another of its
+    /// partition, that one will be applied.
+    fn met(
+        &mut self,
+        record: Record,
+        class: RecordClass,
+        is_followed: bool,
+        counted: Option<Counted>,
+        now: NowMs,
+    ) {
         let most = planted(Bug::OffsetsAcrossPartitions)
             .then(|| self.partitions.values().map(|owned| owned.checkpoint.position).max());
         let most = most.flatten().unwrap_or_default();
@@ -225,7 +243,7 @@ impl Owner {
         let position = owned.checkpoint.position.max(most);
         if record.offset >= position.offset() || planted(Bug::AppliedAgain) {
             owned.end_damage(record.offset.next());
-            let (class, mark) = (classify(&record.headers), fingerprint(&record));
+            let mark = (!is_followed).then(|| fingerprint(&record));
             let counted = counted.map(|counted| self.as_of_now(counted));
             self.apply(Applying { record, class, mark, counted }, now, false);
         }
@@ -304,12 +322,14 @@ impl Owner {
             }
         };
         owned.checkpoint.position = offset.next();
-        owned.checkpoint.fingerprint = Some(mark);
         owned.dirty = true;
-        if fast && !planted(Bug::FastPathNotCompared) {
-            owned.readback.applied_unread(mark);
-        } else {
-            owned.readback.applied(mark);
+        if let Some(mark) = mark {
+            owned.checkpoint.fingerprint = Some(mark);
+            if fast && !planted(Bug::FastPathNotCompared) {
+                owned.readback.applied_unread(mark);
+            } else {
+                owned.readback.applied(mark);
+            }
         }
         let is_ours = applied.stamp.is_some_and(|stamp| stamp.incarnation == self.incarnation);
         self.pacing.applied(is_ours);
@@ -402,6 +422,13 @@ impl Owned {
             self.board.recover(&reason);
         }
     }
+}
+
+/// What the record is that was fetched next, if it lies behind this one in its partition.
+fn class_behind(record: &Record, next: Option<&ReadEvent>) -> Option<RecordClass> {
+    let ReadEvent::Record(next) = next? else { return None };
+    let is_behind = next.partition == record.partition && next.offset > record.offset;
+    is_behind.then(|| classify(&next.headers))
 }
 
 /// Adds what the store says of a key that the overlay does not know in this partition.
