@@ -35,8 +35,10 @@ impl ChaosArgs {
 pub fn run(args: ChaosArgs) -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
     let mut build = Command::new("cargo");
-    // The profile of tests is optimised a little, and its libraries are there when tests have run.
-    build.args(["build", "--profile", "test", "--locked", "-p", "bkes-server", "-p", "bkes-chaos"]);
+    // The profile of tests is optimised a little. Its libraries are there when tests have run, with the features that they have in
+    // the whole workspace.
+    build.args(["build", "--profile", "test", "--locked", "--workspace"]);
+    build.args(["--bin", "bkes-server", "--bin", "bkes-chaos"]);
     succeeds(build.current_dir(root))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let programs = target.join("debug");

@@ -33,7 +33,8 @@ pub fn run(args: IntegrationArgs) -> anyhow::Result<()> {
     let packages = packages(&crate::tidy::metadata(root)?, &args.package)?;
     let cargo = |extra: &[&str]| {
         let mut command = Command::new("cargo");
-        command.args(["test", "--locked"]).args(test_args(&packages, args.release)).args(extra);
+        let all = args.package.is_empty();
+        command.args(["test", "--locked"]).args(test_args(&packages, all, args.release)).args(extra);
         command.current_dir(root);
         command
     };
@@ -66,10 +67,16 @@ pub fn packages(metadata: &serde_json::Value, wanted: &[String]) -> anyhow::Resu
     Ok(if wanted.is_empty() { names } else { wanted.to_vec() })
 }
 
-fn test_args(packages: &[String], release: bool) -> Vec<String> {
+fn test_args(packages: &[String], all: bool, release: bool) -> Vec<String> {
     let mut args: Vec<String> = Vec::new();
+    if all {
+        // Not one by one: dependencies would have other features than in the whole workspace, and be built again.
+        args.push("--workspace".into());
+    }
     for package in packages {
-        args.extend(["--package".into(), package.clone()]);
+        if !all {
+            args.extend(["--package".into(), package.clone()]);
+        }
         args.extend(["--features".into(), format!("{package}/integration")]);
     }
     args.extend(["--test".into(), "kafka_*".into()]);
@@ -106,7 +113,8 @@ mod tests {
 
     #[test]
     fn only_the_broker_tests_are_run() {
-        let args = test_args(&["a".into()], true).join(" ");
-        assert_eq!(args, "--package a --features a/integration --test kafka_* --release");
+        let args = |all, release| test_args(&["a".into()], all, release).join(" ");
+        assert_eq!(args(false, true), "--package a --features a/integration --test kafka_* --release");
+        assert_eq!(args(true, false), "--workspace --features a/integration --test kafka_*");
     }
 }
