@@ -35,8 +35,8 @@ impl ChaosArgs {
 pub fn run(args: ChaosArgs) -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
     let mut build = Command::new("cargo");
-    // The profile of tests is optimised a little. Its libraries are there when tests have run, with the features that they have in
-    // the whole workspace.
+    // The profile of tests is optimised a little. Most of its libraries are there when tests have run: all but those of which only
+    // tests ask for some feature.
     build.args(["build", "--profile", "test", "--locked", "--workspace"]);
     build.args(["--bin", "bkes-server", "--bin", "bkes-chaos"]);
     succeeds(build.current_dir(root))?;
