@@ -159,6 +159,28 @@ fn a_rebuild_that_stands_before_a_damaged_record_says_so_and_ends_when_it_is_who
     assert_eq!(bench.values("a"), ["zero", "one", "two"]);
 }
 
+/// The story: 50,218 small events in one batch, which took more memory than the reader allowed, passed for damage, and the advice was
+/// to look for a replica that has them whole. All had.
+#[test]
+fn what_does_not_fit_is_not_called_damaged_and_is_served_once_it_fits() {
+    let log = FlawedLog::new(1);
+    for value in ["zero", "one", "two"] {
+        log.log.append_foreign(Partition(0), Some("a".into()), Some(value.into()), Vec::new());
+    }
+    (log.flaws().damaged, log.flaws().unfit) = (Some((Partition(0), Offset(1))), true);
+    let mut bench = Bench::on(log.clone(), memory_store());
+    bench.run_until("it is seen", |bench| is_degraded(bench, 0));
+    let read = bench.read("a").expect_err("it is not known what lies behind it");
+    let ReadError::Unavailable(Unready::Degraded { detail, .. }) = &read else { panic!("{read:?}") };
+    for words in ["at or after 1", "does not fit", "raise the limit"] {
+        assert!(detail.contains(words), "{detail}");
+    }
+    assert!(!detail.contains("damaged record") && !detail.contains("replica"), "{detail}");
+    log.flaws().damaged = None;
+    bench.run_until("it is ready", |bench| bench.handle.is_ready());
+    assert_eq!(bench.values("a"), ["zero", "one", "two"]);
+}
+
 /// The story: while nobody answered, an end that held nothing was lost and others wrote there; a seek in the same time made the
 /// reader forget that it had been farther. What lay where there had been nothing was taken for known. (Found by simulation.)
 #[test]

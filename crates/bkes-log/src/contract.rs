@@ -131,6 +131,15 @@ pub enum ReadFailure {
         /// What is wrong there.
         detail: String,
     },
+    /// What the log holds there is larger, or of another kind, than the reader takes, and nothing says that it is damaged. The
+    /// partition is not read further.
+    #[error("what lies at or after position {position} cannot be taken in: {detail}")]
+    DoesNotFit {
+        /// Where reading stopped.
+        position: Position,
+        /// What does not fit, and what makes it fit.
+        detail: String,
+    },
 }
 
 /// How soon a reader gives what is new in the log.

@@ -277,15 +277,20 @@ impl Owner {
                 owned.lost_end = Some(position).filter(|end| owned.readback.has_met(*end));
                 self.context.look.wake();
             }
-            (ReadFailure::Damaged { position, detail }, Some(owned)) => {
-                owned.lost = Some(position);
-                let reason = format!(
+            (ReadFailure::Damaged { position, detail }, Some(owned)) => owned.stop_reading(
+                position,
+                format!(
                     "the log returned a damaged record at or after {position}: {detail}; it is read again and again, and served \
                      as soon as it is whole. If no replica has it whole, no event behind it can be served"
-                );
-                owned.board.degrade(reason.clone());
-                owned.damage.get_or_insert((position, reason));
-            }
+                ),
+            ),
+            (ReadFailure::DoesNotFit { position, detail }, Some(owned)) => owned.stop_reading(
+                position,
+                format!(
+                    "what the log holds at or after {position} does not fit: {detail}. Nothing is known to be damaged; it is read \
+                     again and again, and no event behind it can be served before it fits"
+                ),
+            ),
             (failure, None) => tracing::warn!("reading the log: {failure}"),
         }
     }
@@ -416,6 +421,13 @@ impl Owner {
 }
 
 impl Owned {
+    /// What lies at or after `position` cannot be read now: it is not served until it can.
+    fn stop_reading(&mut self, position: Position, reason: String) {
+        self.lost = Some(position);
+        self.board.degrade(reason.clone());
+        self.damage.get_or_insert((position, reason));
+    }
+
     /// Everything below `position` was read: damage below it is over.
     fn end_damage(&mut self, position: Position) {
         if let Some((_, reason)) = self.damage.take_if(|(at, _)| position > *at) {

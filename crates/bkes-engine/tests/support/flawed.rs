@@ -25,6 +25,8 @@ pub struct Flaws {
     pub written_meanwhile: Option<Partition>,
     /// The record at this offset fails its checksum.
     pub damaged: Option<(Partition, Offset)>,
+    /// It does not, but is more than the reader takes.
+    pub unfit: bool,
     /// The producer gives up what it could not send.
     pub expired: bool,
     /// A change of the pace begins reading anew, as on Kafka.
@@ -150,7 +152,10 @@ impl LogReader for FlawedReader {
                 ReadEvent::Record(record) if flaws.damaged == Some((record.partition, record.offset)) => {
                     let (partition, position) = (record.partition, Position(record.offset.0));
                     self.stopped.insert(partition, position);
-                    let failure = ReadFailure::Damaged { position, detail: "CRC32C check failed".into() };
+                    let failure = match flaws.unfit {
+                        false => ReadFailure::Damaged { position, detail: "CRC32C check failed".into() },
+                        true => ReadFailure::DoesNotFit { position, detail: "raise the limit".into() },
+                    };
                     out.push(ReadEvent::Failed { partition: Some(partition), failure });
                 }
                 event => out.push(event),
