@@ -54,7 +54,8 @@ fn fill(topic: &str) -> Expected {
                 400 => (Some(key.as_str()), Some(&b""[..])),
                 _ => (Some(key.as_str()), Some(value.as_bytes())),
             };
-            let record = ForeignRecord { key: key.map(str::as_bytes), value, headers, partition: None };
+            let record =
+                ForeignRecord { key: key.map(str::as_bytes), value, headers, ..ForeignRecord::default() };
             producer.send(topic, &record).expect("it is queued");
             if let Some(key) = key.filter(|key| !key.is_empty()) {
                 let event = (value.unwrap_or_default().to_vec(), value.is_none());
@@ -181,7 +182,7 @@ async fn transactions_of_others_leave_gaps_and_committed_events_only() {
             key: Some(key.as_bytes()),
             value: Some(value.as_bytes()),
             partition: Some(murmur2(key)),
-            headers: &[],
+            ..ForeignRecord::default()
         };
         producer.send(&topic, &record).expect("it is queued");
     };
@@ -300,6 +301,35 @@ async fn log_append_time_is_answered_as_it_is_read() {
     let rebuilt: Vec<i64> =
         client.retrieve("key").await.expect("there").iter().map(|record| record.timestamp).collect();
     assert_eq!(told, rebuilt);
+}
+
+/// The story: every negative timestamp passed for none, and was shown as -1 like that of a topic without timestamps.
+#[tokio::test]
+async fn records_from_before_1970_are_shown_with_their_timestamps() {
+    let (data, topic) = (TempDir::new().expect("a directory"), make_topic(1, &[]).await);
+    let producer = cluster().producer(&[]).expect("a producer");
+    // -1 is Kafka's own word for none.
+    let times = [-86_400_000, -2, -1, 1, i64::from(i32::MIN) * 1_000, 1_700_000_000_000];
+    for timestamp in times {
+        let record = ForeignRecord {
+            key: Some(b"key"),
+            value: Some(b"old"),
+            timestamp_ms: Some(timestamp),
+            ..ForeignRecord::default()
+        };
+        producer.send(&topic, &record).expect("it is queued");
+    }
+    producer.flush().expect("all are delivered");
+    let (server, mut client) = serve(data.path(), &topic).await;
+    let mut shown = async || -> Vec<i64> {
+        client.retrieve("key").await.expect("there").iter().map(|record| record.timestamp).collect()
+    };
+    assert_eq!(shown().await, times);
+    server.kill();
+    let (_server, mut client) = serve(data.path(), &topic).await;
+    let again: Vec<i64> =
+        client.retrieve("key").await.expect("there").iter().map(|record| record.timestamp).collect();
+    assert_eq!(again, times, "after a restart");
 }
 
 #[tokio::test]

@@ -90,6 +90,9 @@ impl Foreign {
     ) -> anyhow::Result<()> {
         let partition = key.map_or(0, |key| Partitioner::Murmur2.place(key.as_ref(), self.partitions).0);
         let (key, partition) = (key.map(AsRef::as_ref), Some(partition));
-        Ok(producer.send(&self.topic, &ForeignRecord { key, value, partition, headers })?)
+        Ok(producer.send(
+            &self.topic,
+            &ForeignRecord { key, value, partition, headers, ..ForeignRecord::default() },
+        )?)
     }
 }

@@ -16,6 +16,8 @@ pub struct ForeignRecord<'a> {
     pub value: Option<&'a [u8]>,
     /// Where it goes; `None` leaves it to the producer's partitioner.
     pub partition: Option<u32>,
+    /// Its time of creation in milliseconds since 1970, negative before; `None` leaves it to the producer, and so does 0.
+    pub timestamp_ms: Option<i64>,
     /// Its headers, in order, repeated names included.
     pub headers: &'a [(&'a str, Option<&'a [u8]>)],
 }
@@ -38,6 +40,7 @@ impl Producer {
         base.key = record.key;
         base.payload = record.value;
         base.partition = record.partition.map(|partition| partition as i32);
+        base.timestamp = record.timestamp_ms;
         if !record.headers.is_empty() {
             let headers = OwnedHeaders::new_with_capacity(record.headers.len());
             let insert = |headers: OwnedHeaders, (key, value): &(&str, Option<&[u8]>)| {

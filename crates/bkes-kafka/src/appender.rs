@@ -5,7 +5,7 @@ use crate::options::QUEUE_BYTES_MAX;
 use bkes_core::TimestampMs;
 use bkes_log::{AppenderState, LogAppender, NewRecord, Report, SendError, Token};
 use hashbrown::HashMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// librdkafka sends no further request of a partition while so many of its messages are under way (RD_KAFKA_IDEMP_MAX_INFLIGHT in
 /// rdkafka_int.h, compared with messages, not requests, in rdkafka_broker.c).
@@ -96,8 +96,9 @@ impl LogAppender for KafkaAppender {
     }
 }
 
-/// The record's time of creation; the topic may replace it by its own.
+/// The record's time of creation by the machine's clock, which may stand before 1970; the topic may replace it by its own.
 fn now() -> TimestampMs {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    TimestampMs(since.as_millis() as i64)
+    let ms = |since: Duration| i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    TimestampMs(since.map_or_else(|before| -ms(before.duration()), ms))
 }

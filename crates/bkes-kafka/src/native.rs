@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod fetched;
+mod headers;
 mod yielding;
 
 pub use yielding::with_yielding_threads;
@@ -13,6 +14,7 @@ pub use yielding::with_yielding_threads;
 use bkes_core::{Header, Offset, Partition, Position, TimestampMs};
 use bkes_log::{Delivery, NewRecord, ReadEvent, Report, Token, Waker};
 use bytes::Bytes;
+use fetched::Slab;
 use rdkafka_sys as sys;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
@@ -135,6 +137,9 @@ impl Client {
         sink: Arc<Sink>,
     ) -> Result<Client, String> {
         let topic = CString::new(topic).map_err(|_| "a topic's name has no zero byte".to_owned())?;
+        if !headers::are_known() {
+            return Err(format!("librdkafka {} keeps headers in another way than is known here", version()));
+        }
         let mut words: [c_char; 512] = [0; 512];
         // SAFETY: the configuration is owned here until `rd_kafka_new` takes it over; strings live through each call; the
         // sink's address stays valid because `Client` holds the Arc until after the handle is destroyed.
@@ -674,17 +679,12 @@ unsafe extern "C" fn on_delivery(
     sink: *mut c_void,
 ) {
     // SAFETY: the opaque is the sink; the message lives through the call.
-    let (sink, found, status, timestamp, kind) = unsafe {
-        let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-        let timestamp = sys::rd_kafka_message_timestamp(message, &mut kind);
-        (&*sink.cast::<Sink>(), &*message, sys::rd_kafka_message_status(message), timestamp, kind)
+    let (sink, found, status, timestamp) = unsafe {
+        let (found, timestamp) = (&*message, fetched::timestamp_of(message));
+        (&*sink.cast::<Sink>(), found, sys::rd_kafka_message_status(message), timestamp)
     };
-    let known = kind != sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && timestamp >= 0;
     let delivery = if found.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-        Delivery::Stored {
-            offset: u64::try_from(found.offset).ok().map(Offset),
-            timestamp: known.then_some(TimestampMs(timestamp)),
-        }
+        Delivery::Stored { offset: u64::try_from(found.offset).ok().map(Offset), timestamp }
     } else if status == sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED {
         Delivery::NotStored { detail: words_of(found.err) }
     } else {

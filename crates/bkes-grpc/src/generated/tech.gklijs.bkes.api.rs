@@ -260,7 +260,7 @@ pub struct StoreSuccess {
     /// The Kafka offset.
     #[prost(int64, tag = "3")]
     pub offset: i64,
-    /// The record's timestamp in milliseconds since the Unix epoch; -1 when the topic keeps none.
+    /// The record's timestamp in milliseconds since the Unix epoch, negative before it; -1 when the topic keeps none.
     #[prost(int64, tag = "4")]
     pub timestamp: i64,
     /// The order of the stored event. An Add that rests on it is made at one more. (added)
@@ -279,7 +279,8 @@ pub struct Record {
     /// The Kafka offset; -1 for a pending event. Offsets rise with the order and have gaps.
     #[prost(int64, tag = "3")]
     pub offset: i64,
-    /// The record's timestamp in milliseconds since the Unix epoch; -1 for a pending event, and where the topic keeps none.
+    /// The record's timestamp in milliseconds since the Unix epoch, negative before it; -1 for a pending event, and where the topic
+    /// keeps none.
     #[prost(int64, tag = "4")]
     pub timestamp: i64,
     /// The event's place in its aggregate. (Of an aggregate that is split over partitions: its place within the partition.)

@@ -1,17 +1,16 @@
 //! What a consumer was given: records, and what a message that carries an error means.
 
-use super::{Code, sys, text, words_of};
+use super::{Code, headers, sys, text, words_of};
 use bkes_core::{Header, Offset, Partition, Position, Record, TimestampMs};
 use bkes_log::{ReadEvent, ReadFailure};
 use bytes::Bytes;
-use std::ffi::{CStr, c_char, c_void};
-use std::ptr;
+use std::ffi::{c_char, c_void};
 
 /// Copies messages to events and destroys them. The contents of all lie in one allocation.
 ///
 /// # Safety
 ///
-/// Every pointer is a message that belongs to the caller.
+/// Every pointer is a message that belongs to the caller, and [`headers::are_known`].
 pub unsafe fn copy(messages: &[*mut sys::rd_kafka_message_t], out: &mut Vec<ReadEvent>) {
     if messages.is_empty() {
         return;
@@ -27,16 +26,12 @@ pub unsafe fn copy(messages: &[*mut sys::rd_kafka_message_t], out: &mut Vec<Read
             drafts.push(if found.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                 slab.add(found.key, found.key_len);
                 slab.add(found.payload, found.len);
-                let headers = add_headers(message, &mut slab);
-                let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-                let timestamp = sys::rd_kafka_message_timestamp(message, &mut kind);
-                let known = kind != sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
-                    && timestamp >= 0;
-                Draft::Record {
-                    partition: Partition(found.partition as u32),
-                    offset: Offset(found.offset as u64),
-                    timestamp: known.then_some(TimestampMs(timestamp)),
-                    headers,
+                let (partition, offset) = (Partition(found.partition as u32), Offset(found.offset as u64));
+                match headers::add(message, &mut slab) {
+                    Ok(headers) => {
+                        Draft::Record { partition, offset, timestamp: timestamp_of(message), headers }
+                    }
+                    Err(code) => Draft::Unreadable { partition, offset, code },
                 }
             } else {
                 Draft::Event(failure(found))
@@ -52,12 +47,33 @@ pub unsafe fn copy(messages: &[*mut sys::rd_kafka_message_t], out: &mut Vec<Read
                 let headers = (0..headers).map(header).collect();
                 Some(ReadEvent::Record(Record { partition, offset, timestamp, key, value, headers }))
             }
+            Draft::Unreadable { partition, offset, code } => {
+                let _key_and_value = (parts.next(), parts.next());
+                Some(headers_unreadable(partition, offset, code))
+            }
         }));
     }
 }
 
+/// The timestamp of a record; none where the message format has none, or the record says that it has none, which is -1. Others may
+/// be negative: they lie before 1970.
+///
+/// # Safety
+///
+/// `message` is live.
+pub unsafe fn timestamp_of(message: *const sys::rd_kafka_message_t) -> Option<TimestampMs> {
+    let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    // SAFETY: promised by the caller.
+    let timestamp = unsafe { sys::rd_kafka_message_timestamp(message, &mut kind) };
+    let is_told = kind != sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    (is_told && timestamp != NO_TIMESTAMP).then_some(TimestampMs(timestamp))
+}
+
+/// Kafka's own word for a record without a timestamp.
+const NO_TIMESTAMP: i64 = -1;
+
 /// Keys, values, names and values of headers of a fetch, one behind the other; a null has no length.
-struct Slab {
+pub struct Slab {
     bytes: Vec<u8>,
     lengths: Vec<Option<usize>>,
 }
@@ -66,7 +82,7 @@ impl Slab {
     /// # Safety
     ///
     /// `data` is null, or has `size` bytes.
-    unsafe fn add(&mut self, data: *const c_void, size: usize) {
+    pub unsafe fn add(&mut self, data: *const c_void, size: usize) {
         if !data.is_null() {
             // SAFETY: promised by the caller.
             self.bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(data.cast(), size) });
@@ -95,32 +111,29 @@ impl Parts {
 }
 
 enum Draft {
-    Record { partition: Partition, offset: Offset, timestamp: Option<TimestampMs>, headers: usize },
+    Record {
+        partition: Partition,
+        offset: Offset,
+        timestamp: Option<TimestampMs>,
+        headers: usize,
+    },
+    /// A record whose headers are not told.
+    Unreadable {
+        partition: Partition,
+        offset: Offset,
+        code: Code,
+    },
     Event(Option<ReadEvent>),
 }
 
-/// Adds name and value of each header, and says how many there are.
-///
-/// # Safety
-///
-/// `message` is live.
-unsafe fn add_headers(message: *const sys::rd_kafka_message_t, slab: &mut Slab) -> usize {
-    let mut list = ptr::null_mut();
-    // SAFETY: names and values live as long as the message, and are copied. Names end with a zero byte.
-    unsafe {
-        if sys::rd_kafka_message_headers(message, &mut list) != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return 0;
-        }
-        let (mut count, mut name, mut value, mut size) = (0, ptr::null(), ptr::null(), 0);
-        while sys::rd_kafka_header_get_all(list, count, &mut name, &mut value, &mut size)
-            == Code::RD_KAFKA_RESP_ERR_NO_ERROR
-        {
-            slab.add(name.cast(), CStr::from_ptr(name).to_bytes().len());
-            slab.add(value, size);
-            count += 1;
-        }
-        count
-    }
+/// A record is not shown without its headers, and not left out.
+fn headers_unreadable(partition: Partition, offset: Offset, code: Code) -> ReadEvent {
+    let detail = format!(
+        "the headers of the record at offset {offset} cannot be read ({}): librdkafka takes 100,000 headers of a record at most",
+        words_of(code)
+    );
+    let failure = ReadFailure::DoesNotFit { position: Position(offset.0), detail };
+    ReadEvent::Failed { partition: Some(partition), failure }
 }
 
 /// What a message that carries an error means.
