@@ -33,6 +33,7 @@
 mod api;
 mod board;
 mod handle;
+mod in_flight;
 mod limits;
 mod monitor;
 mod overlay;

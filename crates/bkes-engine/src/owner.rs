@@ -21,6 +21,7 @@ use self::readback::Readback;
 use self::turns::Turns;
 use crate::api::{AppendError, AppendRequest, Appended, Unready};
 use crate::board::{Board, PartitionBoard};
+use crate::in_flight::InFlight;
 use crate::limits::{COMMIT_BYTES_MAX, PAUSE_ANSWERS, POLL_RECORDS_MAX, RETRY_MS};
 use crate::overlay::Overlay;
 use crate::writer::WriterInbox;
@@ -176,6 +177,7 @@ pub struct Context {
     pub store: Arc<dyn Store>,
     pub board: Arc<Board>,
     pub overlay: Arc<Overlay>,
+    pub in_flight: Arc<InFlight>,
     pub writer: WriterInbox,
     pub options: crate::EngineOptions,
     pub topic: bkes_log::LogIdentity,

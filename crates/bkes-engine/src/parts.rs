@@ -107,6 +107,7 @@ pub fn assemble(
         store,
         board: Arc::new(board),
         overlay: Arc::new(Overlay::new(count)),
+        in_flight: Arc::default(),
         writer: WriterInbox::default(),
         options,
         topic: topic.clone(),

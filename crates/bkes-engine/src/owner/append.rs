@@ -25,11 +25,10 @@ impl Owner {
             Err(error) => return self.refuse(waiting, error),
         };
         if !self.owns(partition) {
-            let owners = &self.context.owners;
-            if let Err(command) = owners[super::owner_of(partition, owners)].send(Command::Append(waiting)) {
-                super::refuse_command(command, self.context.board.ended());
-            }
-            return;
+            let (overlay, in_flight) = (&self.context.overlay, &self.context.in_flight);
+            let key = &waiting.request.key;
+            let undecided = in_flight.partition_of(overlay.hash(key), key);
+            return self.wait_behind(undecided.unwrap_or(partition), waiting);
         }
         let Some(owned) = self.partitions.get_mut(&partition) else {
             let unready =
@@ -43,7 +42,21 @@ impl Owner {
         self.begin(partition, located, waiting, VecDeque::new(), now);
     }
 
-    /// Sends an append if its order is the next one; gives the queue back when nothing was put in flight.
+    /// An append waits for its turn behind the one of its key in a partition, or goes to that partition's owner.
+    fn wait_behind(&mut self, partition: Partition, waiting: Waiting) {
+        let owned = self.partitions.get_mut(&partition);
+        if let Some(owned) = owned.filter(|owned| owned.sequencer.is_busy(&waiting.request.key)) {
+            let key = waiting.request.key.clone();
+            return owned.sequencer.wait(&key, waiting);
+        }
+        let owners = &self.context.owners;
+        if let Err(command) = owners[super::owner_of(partition, owners)].send(Command::Append(waiting)) {
+            super::refuse_command(command, self.context.board.ended());
+        }
+    }
+
+    /// Sends an append if its order is the next one, and none of its key is undecided anywhere; gives the queue back when nothing
+    /// was put in flight.
     fn begin(
         &mut self,
         partition: Partition,
@@ -55,15 +68,25 @@ impl Owner {
         if waiting.to.is_closed() {
             return Some(rest);
         }
+        let key = waiting.request.key.clone();
+        let hash = self.context.overlay.hash(&key);
+        if let Err(elsewhere) = self.context.in_flight.claim(hash, &key, partition) {
+            // Since the one before it was begun, the key's place has become another one.
+            for waiting in std::iter::once(waiting).chain(rest) {
+                self.wait_behind(elsewhere, waiting);
+            }
+            return None;
+        }
         let first = match self.check(partition, &located.heads, &waiting, now) {
             Ok(first) => first,
             Err(error) => {
+                self.context.in_flight.release(hash, &key);
                 self.refuse(waiting, error);
                 return Some(rest);
             }
         };
         let Waiting { request, to, place } = waiting;
-        let (key, count) = (request.key.clone(), request.values.len() as u32);
+        let count = request.values.len() as u32;
         let (value, others) = (request.values[0].clone(), request.values[1..].to_vec());
         let kept = if planted(Bug::RestIsSent) { request.values.clone() } else { Vec::new() };
         let ticket = Ticket { request, to, _place: place };
@@ -78,6 +101,7 @@ impl Owner {
             if i == 1 {
                 let owned = self.partitions.get_mut(&partition).expect("the caller found it");
                 let (ticket, rest) = owned.sequencer.withdraw(flight);
+                self.context.in_flight.release(hash, &key);
                 drop(ticket.to.send(Err(send_error(error))));
                 return Some(rest);
             }
@@ -299,6 +323,9 @@ impl Owner {
 
     /// Answers what ended and gives the freed keys to those that waited for them.
     pub(super) fn settle(&mut self, mut ended: Ended, place: Option<Place>, now: NowMs) {
+        for (settled, _) in &ended {
+            self.context.in_flight.release(self.context.overlay.hash(&settled.key), &settled.key);
+        }
         for (settled, mut queue) in ended.drain(..) {
             let Ticket { request, to, _place } = settled.ticket;
             let last = Order(settled.first.0 + u64::from(settled.count) - 1);
