@@ -81,6 +81,8 @@ bugs! {
     FastPathAnyOffset = "fast-path-any-offset", 500;
     /// What the fast path applied is not compared when it is read.
     FastPathNotCompared = "fast-path-not-compared", 20_000;
+    /// A record where there was none when that was passed is taken for known.
+    AddedUnnoticed = "added-unnoticed", 100_000;
     /// When the store fell back, reads go on at once.
     FallBackUnnoticed = "fall-back-unnoticed", 5_000;
     /// What was applied in an older fold is committed in a newer one.

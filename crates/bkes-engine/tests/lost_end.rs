@@ -37,6 +37,15 @@ fn accepted(bench: &mut Scene, name: &str, expected: Expected) {
     poll(&mut answer).expect("it is decided").expect("it is accepted");
 }
 
+/// The same on a log that delivers when it is stepped.
+fn accepted_when_delivered(bench: &mut Scene, name: &str, expected: Expected) {
+    let mut answer = bench.append_one(name, expected);
+    bench.run(10);
+    assert!(bench.log.step());
+    bench.run(10);
+    poll(&mut answer).expect("it is decided").expect("it is accepted");
+}
+
 /// A partition that was still catching up waited for ever for a target that the log had lost.
 #[test]
 fn a_partition_that_loses_its_end_while_it_catches_up_is_served() {
@@ -80,6 +89,27 @@ fn records_where_a_gap_was_before_the_log_lost_its_end_are_applied() {
     (0..6).for_each(|_| bench.foreign(0, "b", "new"));
     bench.run(3_000);
     assert_eq!((bench.count("a"), bench.count("b")), (Ok(2), Ok(6)));
+}
+
+/// The same, and an append of this very instance landed exactly behind the gap: its fast path took it for the next record. Then it was
+/// the last record that was applied, the records where the gap had been lay below it and were taken for known, and an order was
+/// acknowledged twice. (Found by simulation, of an instance that was paused meanwhile.)
+#[test]
+fn records_where_a_gap_was_are_not_hidden_by_an_append_behind_them() {
+    let mut bench = Scene::new(Faults { delayed: 1_000, ..Faults::default() });
+    bench.run(10);
+    (0..2).for_each(|_| bench.foreign(0, "a", "old"));
+    bench.log.skip_offsets(Partition(0), 3);
+    bench.run(10);
+    let mut answer = bench.append_one("c", Expected::New);
+    poll(&mut answer);
+    bench.step_owner(0);
+    bench.log.truncate(Partition(0), Position(2));
+    (0..3).for_each(|_| bench.foreign(0, "b", "new"));
+    assert!(bench.log.step());
+    bench.run(3_000);
+    assert_eq!((bench.count("a"), bench.count("b"), bench.count("c")), (Ok(2), Ok(3), Ok(1)));
+    accepted_when_delivered(&mut bench, "b", Expected::At(Order(3)));
 }
 
 /// The same, and an append of this very instance was the first to be written behind the new end, where its fast path took it

@@ -4,12 +4,23 @@
 //! held here. What is held when a process dies is in its checkpoint as a sum, so that the next one reads from the last record
 //! that was *confirmed*, which reading has met, and notices a log that lost its end and grew again anywhere behind it.
 //!
-//! Invariant: no record is both applied and behind `confirmed` without being in `earlier` or in `ahead`.
+//! Invariant: no record is both applied and behind `confirmed` without being in `earlier` or in `ahead`. So what reading meets there,
+//! below the applied position, and is in neither, stands where nothing was when that was passed.
 
 use super::fingerprint::fingerprint;
+use bkes_core::planted::{Bug, planted};
 use bkes_core::{Offset, Position, Record};
 use bkes_storage::{Checkpoint, Fingerprint, Unread};
 use std::collections::VecDeque;
+
+/// What reading met is not what was applied: this is not the log we know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Divergence {
+    /// Instead of this record there is another one, or none.
+    Changed(Fingerprint),
+    /// There is a record where there was none.
+    Added(Offset),
+}
 
 /// One partition's records that were applied and not read.
 #[derive(Default)]
@@ -97,8 +108,8 @@ impl Readback {
         self.confirmed = Some(mark);
     }
 
-    /// Reading met this record. Fails with the record that should have been there, if it is another one.
-    pub fn met(&mut self, record: &Record) -> Result<(), Fingerprint> {
+    /// Reading met this record; what is below `position` was applied or passed. Fails if it is not what was there then.
+    pub fn met(&mut self, record: &Record, position: Position) -> Result<(), Divergence> {
         if self.again
             && let Some(confirmed) = self.confirmed
         {
@@ -107,7 +118,7 @@ impl Readback {
             }
             self.again = false;
             if fingerprint(record) != confirmed {
-                return Err(confirmed);
+                return Err(Divergence::Changed(confirmed));
             }
             return Ok(());
         }
@@ -118,7 +129,7 @@ impl Readback {
                 return Ok(());
             }
             if mark != earlier.last || earlier.left.is_some_and(|left| left != 0) {
-                return Err(earlier.last);
+                return Err(Divergence::Changed(earlier.last));
             }
             self.sum = self.sum.wrapping_sub(earlier.sum);
             self.confirmed = Some(mark);
@@ -126,19 +137,22 @@ impl Readback {
             return Ok(());
         }
         let Some(known) = self.ahead.pop_front_if(|known| known.offset <= record.offset) else {
-            return Ok(());
+            // Behind the confirmed record there was nothing but what is held here.
+            let is_added = record.offset < position.offset() && !planted(Bug::AddedUnnoticed);
+            return if is_added { Err(Divergence::Added(record.offset)) } else { Ok(()) };
         };
         self.confirm(known);
-        if known == fingerprint(record) { Ok(()) } else { Err(known) }
+        if known == fingerprint(record) { Ok(()) } else { Err(Divergence::Changed(known)) }
     }
 
     /// Reading came to the end of the log, or past what holds no records, without meeting anything below `position`. Fails with
     /// a record that should have been met.
-    pub fn ended(&self, position: Position) -> Result<(), Fingerprint> {
+    pub fn ended(&self, position: Position) -> Result<(), Divergence> {
         let again = self.confirmed.filter(|_| self.again);
         let next = again.or(self.earlier.as_ref().map(|earlier| earlier.last));
         let next = next.or(self.ahead.front().copied());
-        next.filter(|known| known.offset < position.offset()).map_or(Ok(()), Err)
+        next.filter(|known| known.offset < position.offset())
+            .map_or(Ok(()), |known| Err(Divergence::Changed(known)))
     }
 
     fn confirm(&mut self, known: Fingerprint) {
@@ -177,11 +191,11 @@ mod tests {
         checkpoint: &Checkpoint,
         log: &[Record],
         low: u64,
-    ) -> Result<(), Fingerprint> {
+    ) -> Result<(), Divergence> {
         let start = readback.begin(checkpoint.fold_start, checkpoint.position, Position(low));
         for record in log.iter().filter(|record| record.offset >= start.offset()) {
             if record.offset < checkpoint.position.offset() {
-                readback.met(record)?;
+                readback.met(record, checkpoint.position)?;
             }
         }
         readback.ended(checkpoint.position)
@@ -227,9 +241,12 @@ mod tests {
             let mut other = log.clone();
             // The record before the unread ones counts too: where the log lost more, it is another one.
             let changed = random.usize(read.saturating_sub(1)..log.len());
-            match random.bool() {
-                true => other[changed].value = None,
-                false => drop(other.remove(changed)),
+            let hole = (1..log.len())
+                .find(|index| *index >= read && log[*index].offset.0 > log[*index - 1].offset.0 + 1);
+            match (random.u8(..3), hole) {
+                (0, _) => other[changed].value = None,
+                (1, Some(hole)) => other.insert(hole, record(log[hole].offset.0 - 1, 7)),
+                _ => drop(other.remove(changed)),
             }
             assert!(read_all(&mut resumed, &checkpoint, &other, 0).is_err(), "seed {seed}");
             assert!(read_all(&mut running, &checkpoint, &other, 0).is_err(), "seed {seed}");

@@ -5,6 +5,7 @@
 
 use super::append::Place;
 use super::fingerprint::fingerprint;
+use super::readback::Divergence;
 use super::{Look, Owned, Owner, Sent};
 use crate::limits::UNCONFIRMED_MAX;
 use crate::overlay::{Count, Counted};
@@ -237,8 +238,8 @@ impl Owner {
         if !owned.is_read() {
             return;
         }
-        if let Err(known) = owned.readback.met(&record) {
-            return self.diverged(record.partition, known, Some(&record));
+        if let Err(divergence) = owned.readback.met(&record, owned.checkpoint.position) {
+            return self.diverged(record.partition, divergence, Some(&record));
         }
         let position = owned.checkpoint.position.max(most);
         if record.offset >= position.offset() || planted(Bug::AppliedAgain) {
@@ -251,8 +252,8 @@ impl Owner {
 
     fn ended(&mut self, partition: Partition, position: Position) {
         let Some(owned) = self.partitions.get_mut(&partition).filter(|owned| !owned.waits()) else { return };
-        if let Err(known) = owned.readback.ended(position) {
-            return self.diverged(partition, known, None);
+        if let Err(divergence) = owned.readback.ended(position) {
+            return self.diverged(partition, divergence, None);
         }
         if position > owned.checkpoint.position && owned.lost.is_none() {
             owned.checkpoint.position = position;
@@ -295,20 +296,23 @@ impl Owner {
         }
     }
 
-    fn diverged(&mut self, partition: Partition, known: Fingerprint, found: Option<&Record>) {
+    fn diverged(&mut self, partition: Partition, divergence: Divergence, found: Option<&Record>) {
         let found = match found {
             Some(record) => {
                 format!("offset {} with checksum {:08x}", record.offset, fingerprint(record).crc32c)
             }
             None => "nothing".into(),
         };
-        let reason = format!(
-            "the log diverged: applied offset {} with checksum {:08x}, the log has {found} there",
-            known.offset, known.crc32c
-        );
+        let (offset, known) = match divergence {
+            Divergence::Changed(Fingerprint { offset, crc32c }) => {
+                (offset, format!("applied offset {offset} with checksum {crc32c:08x}"))
+            }
+            Divergence::Added(offset) => (offset, format!("met nothing at offset {offset}")),
+        };
+        let reason = format!("the log diverged: {known}, the log has {found} there");
         let owned = self.partitions.get_mut(&partition).expect("the caller found it");
         owned.board.degrade(reason.clone());
-        owned.lost = Some(Position(known.offset.0));
+        owned.lost = Some(Position(offset.0));
         self.context.writer.rebuild(format!("partition {partition}: {reason}"));
     }
 
