@@ -19,9 +19,9 @@ struct Args {
     /// How many seeds
     #[arg(long, default_value_t = 2_000)]
     seeds: u64,
-    /// The first of them; without it they begin at 0
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// The first of them; without it they begin at a fresh one, which is printed
+    #[arg(long)]
+    seed: Option<u64>,
     /// Only this mode: safety or liveness; otherwise the seed decides
     #[arg(long)]
     mode: Option<Mode>,
@@ -63,7 +63,39 @@ struct Args {
     jobs: usize,
 }
 
+/// Fresh first seeds lie below this: short enough to be typed, and hardly ever the same twice.
+const FRESH_BELOW: u64 = 1_000_000_000_000;
+
 impl Args {
+    /// Draws the first seed from the system's randomness unless one was asked for, and says which it is.
+    fn choose_seed(&mut self) -> anyhow::Result<()> {
+        let fresh = || -> anyhow::Result<u64> {
+            let mut bytes = [0; 8];
+            getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+            Ok(u64::from_le_bytes(bytes) % FRESH_BELOW)
+        };
+        if self.seed.is_none() {
+            self.seed = Some(fresh()?);
+            println!("the first seed is {}; to repeat this run: {}", self.first_seed(), self.command());
+        }
+        Ok(())
+    }
+
+    /// The first seed of this run.
+    fn first_seed(&self) -> u64 {
+        self.seed.unwrap_or_default()
+    }
+
+    /// What runs the same seeds again.
+    fn command(&self) -> String {
+        let seed = self.first_seed();
+        match (self.teeth, &self.bug) {
+            (false, _) => format!("cargo xtask sim --seeds {} --seed {seed}", self.seeds),
+            (true, None) => format!("cargo xtask sim --teeth --seed {seed}"),
+            (true, Some(bug)) => format!("cargo xtask sim --teeth --bug {bug} --seed {seed}"),
+        }
+    }
+
     /// The plan of a seed, with what is asked for instead.
     fn plan(&self, seed: u64) -> Plan {
         let mut plan = Plan::of(seed);
@@ -84,7 +116,7 @@ impl Args {
 }
 
 fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+    let mut args = Args::parse();
     for name in &args.without {
         if !Fault::ALL.iter().any(|fault| fault.name() == name) {
             bail!("there is no fault {name}");
@@ -94,6 +126,7 @@ fn main() -> anyhow::Result<()> {
     if std::env::var_os("BKES_SIM_PANICS").is_none() {
         std::panic::set_hook(Box::new(|_| {}));
     }
+    args.choose_seed()?;
     if args.teeth {
         return bite(&args);
     }
@@ -122,27 +155,29 @@ fn run_seeds(args: &Args) -> anyhow::Result<()> {
     if let Some(seed) = failed.first() {
         report::failure(&args.plan(*seed), args.plan(*seed) == Plan::of(*seed));
     } else if args.tape {
-        report::tape(&args.plan(args.seed));
+        report::tape(&args.plan(args.first_seed()));
     }
     report::coverage(&coverage);
     let (seeds, seconds) = (args.seeds, began.elapsed().as_secs_f64());
     println!("{seeds} seeds in {seconds:.1} s: {:.0} seeds/s", seeds as f64 / seconds);
     let missing = report::missing(&coverage);
-    let is_plain = args.plan(args.seed) == Plan::of(args.seed);
+    let is_plain = args.plan(args.first_seed()) == Plan::of(args.first_seed());
     if !failed.is_empty() {
         let shown: Vec<String> = failed.iter().take(20).map(u64::to_string).collect();
-        bail!("{} of {seeds} seeds failed: {}", failed.len(), shown.join(" "));
+        let again = args.command();
+        bail!("{} of {seeds} seeds failed: {}; to repeat this run: {again}", failed.len(), shown.join(" "));
     }
     if !missing.is_empty() && is_plain && seeds >= report::SEEDS_FOR_ALL {
-        bail!("these never happened in {seeds} seeds: {}", missing.join(", "));
+        let (missing, again) = (missing.join(", "), args.command());
+        bail!("these never happened in {seeds} seeds: {missing}; to repeat this run: {again}");
     }
     Ok(())
 }
 
 /// Runs seeds on all threads; returns, of each, the seeds that `wanted` says of, and what happened.
 fn side_by_side(args: &Args, seeds: u64, wanted: impl Fn(&Run) -> bool + Sync) -> Vec<(Vec<u64>, Coverage)> {
-    let next = AtomicU64::new(args.seed);
-    let end = args.seed.saturating_add(seeds);
+    let next = AtomicU64::new(args.first_seed());
+    let end = args.first_seed().saturating_add(seeds);
     let done = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..args.jobs.max(1) {

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 /// One bug's end.
 struct Found {
     bug: Bug,
-    seed: Option<u64>,
+    /// In which of the seeds it was found, counted from 1.
+    seeds: Option<u64>,
     finding: String,
     seconds: Duration,
 }
@@ -30,30 +31,31 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .map(|f| f.bug.name())
         .collect();
     if !missed.is_empty() {
-        bail!("not found: {}", missed.join(", "));
+        bail!("not found: {}; to repeat this run: {}", missed.join(", "), args.command());
     }
     println!("{} bugs, all found", bugs.len());
     Ok(())
 }
 
 fn show(found: &Found) -> bool {
-    let Found { bug, seed, finding, seconds } = found;
-    let seeds = seed.map_or("-".to_owned(), |seed| (seed + 1).to_string());
+    let Found { bug, seeds, finding, seconds } = found;
+    let count = seeds.map_or("-".to_owned(), |seeds| seeds.to_string());
     let finding: String = finding.chars().take(110).collect();
     let finding = finding.replace('\n', " ");
     println!(
-        "{:<28} {seeds:>6} {:>6} {:>8.2}  {finding}",
+        "{:<28} {count:>6} {:>6} {:>8.2}  {finding}",
         bug.name(),
         bug.seeds_max(),
         seconds.as_secs_f64()
     );
-    seed.is_some()
+    seeds.is_some()
 }
 
 /// The first seed in which the bug shows.
 fn look_for(args: &Args, bug: Bug) -> Found {
     let began = Instant::now();
-    let (next, first) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let (next, first) = (AtomicU64::new(args.first_seed()), AtomicU64::new(u64::MAX));
+    let end = args.first_seed().saturating_add(bug.seeds_max());
     let finding = Mutex::new(String::new());
     std::thread::scope(|scope| {
         for _ in 0..args.jobs.max(1) {
@@ -61,7 +63,7 @@ fn look_for(args: &Args, bug: Bug) -> Found {
                 wake(Some(bug));
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= bug.seeds_max() || seed >= first.load(Ordering::Relaxed) {
+                    if seed >= end || seed >= first.load(Ordering::Relaxed) {
                         return;
                     }
                     let run = bkes_sim::run(&args.plan(seed), false);
@@ -82,6 +84,7 @@ fn look_for(args: &Args, bug: Bug) -> Found {
         }
     });
     let seed = Some(first.into_inner()).filter(|seed| *seed != u64::MAX);
+    let seeds = seed.map(|seed| seed - args.first_seed() + 1);
     let finding = finding.into_inner().expect("no panic under this lock");
-    Found { bug, seed, finding, seconds: began.elapsed() }
+    Found { bug, seeds, finding, seconds: began.elapsed() }
 }
