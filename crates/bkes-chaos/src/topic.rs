@@ -2,7 +2,8 @@
 
 use anyhow::{Context, bail};
 use bkes_check::LogRecord;
-use bkes_core::{Key, Offset, Partition};
+use bkes_core::marker::classify;
+use bkes_core::{Header, Offset, Partition, Record, RecordClass, TimestampMs};
 use bytes::Bytes;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -52,16 +53,27 @@ pub fn read(brokers: &str, topic: &str, partitions: u32) -> anyhow::Result<Vec<L
 }
 
 fn record(message: &BorrowedMessage<'_>) -> anyhow::Result<LogRecord> {
+    let bytes = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice);
     let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-    let marker = headers.filter(|header| header.key == "bkes").last();
-    let is_marked = marker.and_then(|header| header.value).is_some_and(|value| value.starts_with(b"1;"));
-    Ok(LogRecord {
+    let header = |header: rdkafka::message::Header<'_, &[u8]>| Header {
+        name: Bytes::copy_from_slice(header.key.as_bytes()),
+        value: bytes(header.value),
+    };
+    let record = Record {
         partition: Partition(u32::try_from(message.partition())?),
         offset: Offset(u64::try_from(message.offset())?),
-        timestamp_ms: message.timestamp().to_millis(),
-        key: message.key().and_then(|key| Key::new(Bytes::copy_from_slice(key))),
-        value: message.payload().map(Bytes::copy_from_slice),
-        foreign: !is_marked,
+        timestamp: message.timestamp().to_millis().map(TimestampMs),
+        key: bytes(message.key()),
+        value: bytes(message.payload()),
+        headers: headers.map(header).collect(),
+    };
+    Ok(LogRecord {
+        partition: record.partition,
+        offset: record.offset,
+        timestamp_ms: record.timestamp.map(|timestamp| timestamp.0),
+        key: record.aggregate(),
+        foreign: matches!(classify(&record), RecordClass::Foreign | RecordClass::Forwarded),
+        value: record.value,
     })
 }
 

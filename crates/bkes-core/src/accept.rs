@@ -3,13 +3,16 @@
 //! For a key, `next` is the number of events accepted so far in this partition. A foreign record is always accepted and takes
 //! the next order. A marked record is accepted iff the order it names equals `next`; a batch is decided at its last member,
 //! as one. Before that comes the check of sequence numbers: those of an incarnation are judged once, in rising order, so a
-//! late or repeated copy never tears, repeats or revives anything.
+//! repeated copy never tears, repeats or revives anything; and a copy that is so late that its number may have been forgotten
+//! is told by its base.
 //!
 //! The rule knows no counts: there are millions of keys, so its host looks a count up and passes it in. It keeps what is
 //! bounded: per incarnation the highest number and the unfinished batch. All limits are measured in offsets, so that two
 //! instances that read the same log forget the same things at the same record.
 
-use crate::limits::{BATCH_BYTES_MAX, BATCH_SPAN_OFFSETS, INCARNATION_SPAN_OFFSETS};
+use crate::limits::{
+    BASE_SPAN_OFFSETS, BATCH_BYTES_MAX, BATCH_SPAN_OFFSETS, INCARNATION_SPAN_OFFSETS, ORDER_MAX,
+};
 use crate::marker::{Marker, RecordClass, Stamp, classify};
 use crate::planted::{Bug, planted};
 use crate::{Incarnation, Key, Offset, Order, Position, Record};
@@ -55,8 +58,11 @@ pub enum VoidReason {
     JudgedBefore,
     /// Its batch can never become whole: a member is missing or does not fit, or the batch is too large.
     BatchBroken,
-    /// It breaks the grammar of the marker.
-    Malformed,
+    /// It came too late: it lies [`BASE_SPAN_OFFSETS`] or more above the position that its writer had applied.
+    BaseTooOld {
+        /// That position.
+        base: Position,
+    },
 }
 
 /// What the rule says of a record.
@@ -87,7 +93,7 @@ pub enum Decision {
 /// What applying a record did.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Applied {
-    /// Who numbered the record, when BKES wrote it and it can be told.
+    /// Who numbered the record, when BKES wrote it.
     pub stamp: Option<Stamp>,
     /// What it is.
     pub decision: Decision,
@@ -143,7 +149,7 @@ impl AcceptRule {
     /// Applies the next record. `next` is the next order of the record's key in this partition, `None` for a key without
     /// events there. Offsets must rise.
     pub fn apply(&mut self, record: Record, next: Option<Order>) -> Result<Applied, NewerFormat> {
-        let class = classify(&record.headers);
+        let class = classify(&record);
         self.apply_classified(record, class, next)
     }
 
@@ -163,10 +169,10 @@ impl AcceptRule {
             return Ok(Applied { stamp: None, decision: Decision::Skipped, void_records: swept, cut: false });
         }
         let mut applied = match class {
-            RecordClass::Foreign => Applied::event(next.unwrap_or(Order::FIRST), record),
+            RecordClass::Foreign | RecordClass::Forwarded => {
+                Applied::event(next.unwrap_or(Order::FIRST), record)
+            }
             RecordClass::Marked(marker) => self.apply_marked(marker, record, next),
-            RecordClass::Broken(None) => Applied::void(None, VoidReason::Malformed, 1),
-            RecordClass::Broken(Some(stamp)) => self.apply_broken(stamp, record.offset),
             RecordClass::Newer { .. } => unreachable!("returned above"),
         };
         applied.void_records += swept;
@@ -183,13 +189,18 @@ impl AcceptRule {
     }
 
     fn apply_marked(&mut self, marker: Marker, record: Record, next: Option<Order>) -> Applied {
-        let Marker { stamp, order } = marker;
+        let Marker { stamp, order, base } = marker;
         let head_missing = self.fold_start > Position::START;
         let below_fold_start = self.may_begin_below_fold_start(record.offset);
         let (state, judged) = self.judge(stamp, record.offset);
         let Judged { fresh, known, voided } = judged;
         if !fresh && !planted(Bug::JudgedTwice) {
             return Applied::void(Some(stamp), VoidReason::JudgedBefore, voided + 1);
+        }
+        if record.offset.0.saturating_sub(base.0) >= BASE_SPAN_OFFSETS && !planted(Bug::BaseIgnored) {
+            // Only now: it uses up its number, and breaks the batch it belongs to.
+            let members = state.open.take().map_or(0, |batch| batch.members.len() as u64);
+            return Applied::void(Some(stamp), VoidReason::BaseTooOld { base }, voided + members + 1);
         }
         if stamp.place.is_none() || planted(Bug::AcceptedAtFirstMember) {
             let accepted = || Decision::Accepted { order, record };
@@ -219,16 +230,6 @@ impl AcceptRule {
     /// Whether the first member of a batch that has one here may have been removed with the head of the log.
     fn may_begin_below_fold_start(&self, offset: Offset) -> bool {
         self.fold_start > Position::START && offset.0.saturating_sub(self.fold_start.0) < BATCH_SPAN_OFFSETS
-    }
-
-    /// A record whose stamp can be read and whose order cannot: it uses up its number and breaks its batch.
-    fn apply_broken(&mut self, stamp: Stamp, offset: Offset) -> Applied {
-        let (state, Judged { fresh, voided, .. }) = self.judge(stamp, offset);
-        if !fresh {
-            return Applied::void(Some(stamp), VoidReason::JudgedBefore, voided + 1);
-        }
-        let members = state.open.take().map_or(0, |batch| batch.members.len() as u64);
-        Applied::void(Some(stamp), VoidReason::Malformed, voided + members + 1)
     }
 
     /// The check of the sequence number. Besides its result: the incarnation's state, in which a batch that expired or has
@@ -328,7 +329,8 @@ impl IncarnationState {
                 (batch, fits)
             }
             None => {
-                let fits = stamp.i() == 1 && order.plus(u64::from(stamp.count())).is_some();
+                let last = order.plus(u64::from(stamp.count()) - 1);
+                let fits = stamp.i() == 1 && last.is_some_and(|last| last.0 <= ORDER_MAX);
                 (OpenBatch { key, first: order, count: stamp.count(), bytes: 0, members: Vec::new() }, fits)
             }
         };

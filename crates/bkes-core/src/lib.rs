@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accept;
+pub mod checksum;
 pub mod limits;
 pub mod marker;
 mod place;

@@ -9,5 +9,13 @@ pub const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A member this many offsets or more behind its batch's first member voids the batch.
 pub const BATCH_SPAN_OFFSETS: u64 = 100_000;
 
+/// A record this many offsets or more above its base is void. An incarnation is remembered for as long, so no copy of a record
+/// that was judged can come when its number was forgotten: the number was judged at or above the base.
+pub const BASE_SPAN_OFFSETS: u64 = INCARNATION_SPAN_OFFSETS;
+
+/// The highest order that a marker may name. The log has fewer than 2^63 offsets, and each event of an aggregate has its own,
+/// so `ORDER_MAX` as the base of a cut aggregate leaves room for every event that can follow: no order passes 2^64 - 1.
+pub const ORDER_MAX: u64 = (1 << 63) - 1;
+
 /// An incarnation is forgotten when the log is this many offsets past its last record.
 pub const INCARNATION_SPAN_OFFSETS: u64 = 1_000_000;

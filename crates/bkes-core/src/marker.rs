@@ -1,23 +1,26 @@
 //! The record marker, format 1: the two headers by which a record says "I am append `number` of incarnation X, for order n".
 //!
 //! ```text
-//! order: 17                              decimal u64, no sign, no leading zero
-//! bkes:  1;00ff00ff00ff00ff;42           format; incarnation (16 lower-case hex digits); number
-//! bkes:  1;00ff00ff00ff00ff;42;2/3       the same as member 2 of a batch of 3
+//! order: 3                                              decimal, no sign, no leading zero
+//! bkes:  1;9f86d081884c7d65;12;1200;SUM                 format; incarnation (16 lower-case hex digits); number; base; sum
+//! bkes:  1;9f86d081884c7d65;12;1200;1/2;SUM             the same as member 1 of a batch of 2
 //! ```
 //!
-//! The *last* header of a name counts. A `bkes` that begins with `1;` marks the record; if the rest then breaks the grammar
-//! the record is void, never foreign. A higher format number stops the partition. Everything else is foreign, an `order`
-//! header alone included (the original wrote one). Input is never trusted and never panics.
+//! The sum binds the marker to its record: 8 lower-case hex digits of CRC-32C over key, value, `order` and the text before
+//! the sum. Every format keeps it there. So headers that a processor carried from one record to another mark nothing:
+//! what does not fit, breaks the grammar or is there twice is *forwarded*, an event like any foreign one. An `order` header
+//! alone is foreign too (the original wrote one). Input is never trusted and never panics.
 
-use crate::limits::BATCH_EVENTS_MAX;
-use crate::{Header, Incarnation, Order};
+use crate::checksum::{PartsSum, PayloadSum};
+use crate::limits::{BATCH_EVENTS_MAX, ORDER_MAX};
+use crate::planted::{Bug, planted};
+use crate::{Header, Incarnation, Order, Position, Record};
 use bytes::Bytes;
 
 /// The name of the header that carries the expected order.
 pub const ORDER_HEADER: &[u8] = b"order";
 
-/// The name of the header that carries incarnation, number and place in a batch.
+/// The name of the header that carries incarnation, number, base, place in a batch, and the sum.
 pub const BKES_HEADER: &[u8] = b"bkes";
 
 /// The place of a member in its batch: `i` of `count`, from 1.
@@ -29,7 +32,7 @@ pub struct BatchPlace {
     pub count: u32,
 }
 
-/// Who numbered a record, and as what: enough to judge its sequence number even when the rest is broken.
+/// Who numbered a record, and as what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Stamp {
     /// The producer handle that wrote it.
@@ -62,8 +65,10 @@ impl Stamp {
 pub struct Marker {
     /// Who numbered the record.
     pub stamp: Stamp,
-    /// The order its writer expects it to take.
+    /// The order its writer expects it to take: at most [`ORDER_MAX`].
     pub order: Order,
+    /// The position of the partition that its writer had applied when it numbered the append.
+    pub base: Position,
 }
 
 /// What a record's headers say it is.
@@ -71,10 +76,10 @@ pub struct Marker {
 pub enum RecordClass {
     /// Not written by BKES: always an event.
     Foreign,
+    /// Foreign too, with a `bkes` header that is not its own: somebody carried it over from another record.
+    Forwarded,
     /// Written by BKES in format 1.
     Marked(Marker),
-    /// It claims format 1 and breaks the grammar: void. With a readable stamp it still uses up its sequence number.
-    Broken(Option<Stamp>),
     /// Written by a newer BKES: this one cannot judge it.
     Newer {
         /// The format number it carries.
@@ -83,20 +88,43 @@ pub enum RecordClass {
 }
 
 /// Reads the marker of a record.
-pub fn classify(headers: &[Header]) -> RecordClass {
-    let Some(bkes) = last_value(headers, BKES_HEADER) else { return RecordClass::Foreign };
-    let Some(semicolon) = bkes.iter().position(|byte| *byte == b';') else { return RecordClass::Foreign };
-    match decimal(&bkes[..semicolon]) {
-        Some(1) => {}
-        Some(format) if format > 1 => return RecordClass::Newer { format },
-        _ => return RecordClass::Foreign,
+pub fn classify(record: &Record) -> RecordClass {
+    let (mut bkes, mut order, mut repeated) = (None, None, false);
+    for header in &record.headers {
+        match &header.name[..] {
+            BKES_HEADER => repeated |= bkes.replace(header.value.as_deref()).is_some(),
+            ORDER_HEADER => repeated |= order.replace(header.value.as_deref()).is_some(),
+            _ => {}
+        }
     }
-    let Some(stamp) = parse_stamp(&bkes[semicolon + 1..]) else { return RecordClass::Broken(None) };
-    let order = last_value(headers, ORDER_HEADER).and_then(decimal).map(Order);
-    match order {
-        Some(order) if order.plus(1).is_some() => RecordClass::Marked(Marker { stamp, order }),
-        _ => RecordClass::Broken(Some(stamp)),
+    match bkes {
+        None => RecordClass::Foreign,
+        Some(None) => RecordClass::Forwarded,
+        // BKES writes each once: whoever added another means something of their own by it.
+        Some(Some(_)) if repeated => RecordClass::Forwarded,
+        Some(Some(bkes)) => classify_marker(record, order.flatten(), bkes).unwrap_or(RecordClass::Forwarded),
     }
+}
+
+/// `None` if the two values are not a whole marker of this record.
+fn classify_marker(record: &Record, order: Option<&[u8]>, bkes: &[u8]) -> Option<RecordClass> {
+    let (text, sum) = bkes.split_at_checked(bkes.len().checked_sub(SUM_DIGITS)?)?;
+    let (sum, body) = (lower_hex(sum)?, text.strip_suffix(b";")?);
+    let semicolon = text.iter().position(|byte| *byte == b';')?;
+    let class = match decimal(&text[..semicolon])? {
+        0 => return None,
+        1 => {
+            let (stamp, base) = parse_stamp(body.get(semicolon + 1..)?)?;
+            let order = decimal(order?).filter(|order| *order <= ORDER_MAX).map(Order)?;
+            RecordClass::Marked(Marker { stamp, order, base })
+        }
+        format => RecordClass::Newer { format },
+    };
+    let mut expected = PartsSum::over_payload(record);
+    expected.part(order);
+    expected.part(Some(text));
+    let fits = u64::from(expected.finish()) == sum;
+    (fits || planted(Bug::ForwardedJudged)).then_some(class)
 }
 
 /// Whether a header is one of the two that a marked record reserves: they are kept as a marker, not as headers.
@@ -105,31 +133,43 @@ pub fn is_reserved(header: &Header) -> bool {
 }
 
 impl Marker {
-    /// The two headers that carry this marker.
-    pub fn headers(&self) -> [Header; 2] {
-        let Stamp { incarnation, number, place } = self.stamp;
+    /// The two headers that carry this marker on the record with this key and value.
+    pub fn headers(&self, payload: PayloadSum) -> [Header; 2] {
+        let Marker { stamp: Stamp { incarnation, number, place }, order, base } = *self;
+        assert!(order.0 <= ORDER_MAX, "a record of order {order} would not be read as marked");
         // Both values lie in one allocation.
         let mut text = Vec::with_capacity(MARKER_TEXT_BYTES_MAX);
-        put_decimal(&mut text, self.order.0);
+        put_decimal(&mut text, order.0);
         let bkes = text.len();
         text.extend_from_slice(b"1;");
-        put_lower_hex_16(&mut text, incarnation.0);
+        put_lower_hex(&mut text, incarnation.0, 16);
         text.push(b';');
         put_decimal(&mut text, number);
+        text.push(b';');
+        put_decimal(&mut text, base.0);
         if let Some(BatchPlace { i, count }) = place {
             text.push(b';');
             put_decimal(&mut text, u64::from(i));
             text.push(b'/');
             put_decimal(&mut text, u64::from(count));
         }
+        text.push(b';');
+        let mut sum = PartsSum::after(payload);
+        sum.part(Some(&text[..bkes]));
+        sum.part(Some(&text[bkes..]));
+        put_lower_hex(&mut text, u64::from(sum.finish()), SUM_DIGITS);
         let text = Bytes::from(text);
         let header = |name, value| Header { name: Bytes::from_static(name), value: Some(value) };
         [header(ORDER_HEADER, text.slice(..bkes)), header(BKES_HEADER, text.slice(bkes..))]
     }
 }
 
-/// The values of both headers at their longest: 20 digits; `1;`, 16 digits, `;`, 20 digits, `;1000/1000`.
-const MARKER_TEXT_BYTES_MAX: usize = 20 + 2 + 16 + 1 + 20 + 10;
+/// The digits of the sum, which ends the value of `bkes`.
+const SUM_DIGITS: usize = 8;
+
+/// The values of both headers at their longest: 19 digits; `1;`, 16 digits, `;`, 20 digits, `;`, 20 digits, `;1000/1000`, `;`,
+/// 8 digits.
+pub const MARKER_TEXT_BYTES_MAX: usize = 19 + 2 + 16 + 1 + 20 + 1 + 20 + 10 + 1 + SUM_DIGITS;
 
 fn put_decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
@@ -145,25 +185,24 @@ fn put_decimal(out: &mut Vec<u8>, mut number: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-fn put_lower_hex_16(out: &mut Vec<u8>, number: u64) {
-    for shift in (0..64).step_by(4).rev() {
+fn put_lower_hex(out: &mut Vec<u8>, number: u64, digits: usize) {
+    for shift in (0..digits * 4).step_by(4).rev() {
         out.push(b"0123456789abcdef"[(number >> shift & 15) as usize]);
     }
 }
 
-fn last_value<'a>(headers: &'a [Header], name: &[u8]) -> Option<&'a [u8]> {
-    headers.iter().rev().find(|header| header.name == name)?.value.as_deref()
-}
-
-fn parse_stamp(text: &[u8]) -> Option<Stamp> {
+/// Incarnation, number, base and, for a member of a batch, its place.
+fn parse_stamp(text: &[u8]) -> Option<(Stamp, Position)> {
     let mut parts = text.split(|byte| *byte == b';');
-    let incarnation = Incarnation(lower_hex_16(parts.next()?)?);
+    let incarnation = parts.next().filter(|digits| digits.len() == 16)?;
+    let incarnation = Incarnation(lower_hex(incarnation)?);
     let number = decimal(parts.next()?)?;
+    let base = Position(decimal(parts.next()?)?);
     let place = match parts.next() {
         None => None,
         Some(place) => Some(parse_place(place)?),
     };
-    parts.next().is_none().then_some(Stamp { incarnation, number, place })
+    parts.next().is_none().then_some((Stamp { incarnation, number, place }, base))
 }
 
 fn parse_place(text: &[u8]) -> Option<BatchPlace> {
@@ -184,10 +223,8 @@ fn decimal(text: &[u8]) -> Option<u64> {
     })
 }
 
-fn lower_hex_16(text: &[u8]) -> Option<u64> {
-    if text.len() != 16 {
-        return None;
-    }
+/// At most 16 digits.
+fn lower_hex(text: &[u8]) -> Option<u64> {
     text.iter().try_fold(0u64, |sum, byte| {
         let digit = match byte {
             b'0'..=b'9' => byte - b'0',

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | its record (or last member) was applied and accepted | accepted |
 //! | it was applied, and its order was taken | conflict |
-//! | its batch cannot become whole; a higher number of the incarnation was applied first; the log says "not stored" | not stored |
+//! | its batch cannot become whole; it lies too far above its base; a higher number of the incarnation was applied first; the log says "not stored" | not stored |
 //! | the report is unknown, and tailing passed the high watermark read after it, or the time is over | unknown |
 //!
 //! "Not met up to the high watermark" proves nothing, so it ends in *unknown*, never in *not stored*. Freeing the key then is
@@ -32,6 +32,8 @@ pub const DOUBT_MS: u64 = 5_000;
 pub const TAIL_WAIT_MS: u64 = 15_000;
 
 const NUMBER_TAKEN: &str = "its number was judged before: another writer has the same name";
+
+const TOO_LATE: &str = "it reached the log too late: a million others were written since it was numbered";
 
 const BATCH_INCOMPLETE: &str = "its batch is incomplete in the log";
 
@@ -233,9 +235,8 @@ impl<W, T> Sequencer<W, T> {
             Decision::Undecided => None,
             Decision::Accepted { .. } | Decision::AcceptedBatch { .. } => Some(Outcome::Accepted),
             Decision::Void(VoidReason::OrderTaken { next, .. }) => Some(Outcome::Conflict { next: *next }),
-            Decision::Void(VoidReason::BatchBroken | VoidReason::Malformed) => {
-                Some(Outcome::NotStored(BATCH_INCOMPLETE.into()))
-            }
+            Decision::Void(VoidReason::BatchBroken) => Some(Outcome::NotStored(BATCH_INCOMPLETE.into())),
+            Decision::Void(VoidReason::BaseTooOld { .. }) => Some(Outcome::NotStored(TOO_LATE.into())),
         };
         while let Some((lower, _)) = self.flights.range((stamp.incarnation, 0)..id).next() {
             let lower = *lower;

@@ -99,3 +99,15 @@ fn accepting_a_batch_at_its_first_member_is_caught() {
 fn forgetting_the_undecided_batch_on_restart_is_caught() {
     caught(Bug::ForgetsOpenBatch, 1_000);
 }
+
+/// A copy that came a million offsets later was judged anew, since its incarnation was forgotten, and took its order if that was
+/// still free, although its append had been answered as not stored.
+#[test]
+fn ignoring_how_far_a_record_lies_above_its_base_is_caught() {
+    caught(Bug::IgnoresBase, 20_000);
+}
+
+#[test]
+fn believing_a_marker_on_another_record_is_caught() {
+    caught(Bug::BelievesForwarded, 1_000);
+}

@@ -80,9 +80,8 @@ pub const EVIDENCE_RECORDS: u64 = 1_000;
 /// A read of more events than this runs off the executor: 100 warm events take about 0.1 ms.
 pub const READ_INLINE_EVENTS: u64 = 100;
 
-/// What the two reserved headers of a record take at most, beside key and value: `order` and 20 digits, `bkes` and
-/// `1;` + 16 + `;` + 20 + `;1000/1000`.
-pub const MARKER_BYTES_MAX: u64 = 5 + 20 + 4 + 2 + 16 + 1 + 20 + 10;
+/// What the two reserved headers of a record take at most, beside key and value: their names, `order` and `bkes`, and their values.
+pub const MARKER_BYTES_MAX: u64 = 5 + 4 + bkes_core::marker::MARKER_TEXT_BYTES_MAX as u64;
 
 /// The bytes an event counts for beside its value in the overlay: key, map entry, bookkeeping.
 pub const EVENT_OVERHEAD_BYTES: usize = 200;

@@ -2,6 +2,7 @@
 
 mod support;
 
+use bkes_core::checksum::{PartsSum, PayloadSum};
 use bkes_core::{Header, Order, Partition, Position};
 use bkes_engine::{EngineOptions, Expected, PartitionState, ReadError};
 use bkes_log::memory::{Faults, MemoryLog};
@@ -205,7 +206,11 @@ fn what_was_applied_before_a_record_of_a_newer_format_is_compared_after_a_restar
     };
     append("a", Vec::new());
     append("a", Vec::new());
-    let newer = Header { name: Bytes::from_static(b"bkes"), value: Some(Bytes::from_static(b"2;x")) };
+    let mut sum = PartsSum::after(PayloadSum::of(Some(b"a"), Some(b"value")));
+    sum.part(None);
+    sum.part(Some(b"2;x;"));
+    let newer = format!("2;x;{:08x}", sum.finish());
+    let newer = Header { name: Bytes::from_static(b"bkes"), value: Some(newer.into()) };
     append("a", vec![newer]);
     let store = Arc::default();
     let mut bench = Scene::with(log.clone(), Arc::clone(&store), EngineOptions::default());

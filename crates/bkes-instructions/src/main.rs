@@ -29,7 +29,7 @@ const PATHS: &[Path] = &[
     Path { name: "apply-a-record", counts: (1_000, 11_000), run: rules::apply_single },
     Path { name: "apply-a-member-of-a-batch-of-10", counts: (1_000, 11_000), run: rules::apply_member },
     Path { name: "encode-a-marker", counts: (1_000, 11_000), run: rules::encode },
-    Path { name: "classify-a-record", counts: (1_000, 11_000), run: rules::classify_headers },
+    Path { name: "classify-a-record", counts: (1_000, 11_000), run: rules::classify_records },
     Path { name: "place-a-key", counts: (1_000, 11_000), run: rules::place },
     Path { name: "store-an-event", counts: (20_000, 60_000), run: store::commit },
     Path { name: "look-up-a-count-in-the-store", counts: (1_000, 5_000), run: store::heads },

@@ -1,6 +1,7 @@
 //! The pure part: what every append and every record goes through in bkes-core.
 
 use bkes_core::accept::{AcceptRule, Decision};
+use bkes_core::checksum::PayloadSum;
 use bkes_core::marker::{BatchPlace, Marker, Stamp, classify};
 use bkes_core::sequence::{Said, Sequencer};
 use bkes_core::{Incarnation, Key, Offset, Order, Partition, Partitioner, Position, Record, TimestampMs};
@@ -23,18 +24,22 @@ pub fn key(number: u64) -> Key {
 }
 
 fn marker(number: u64, place: Option<BatchPlace>, order: u64) -> Marker {
-    Marker { stamp: Stamp { incarnation: WRITER, number, place }, order: Order(order) }
+    let stamp = Stamp { incarnation: WRITER, number, place };
+    Marker { stamp, order: Order(order), base: Position(1_000_000) }
 }
 
 /// The record of an event at an offset.
 pub fn record(key: &Key, offset: u64, marker: Option<Marker>) -> Record {
+    let value = Bytes::from(vec![b'x'; VALUE_BYTES]);
+    let payload = || PayloadSum::of(Some(key.as_ref()), Some(&value));
+    let headers = marker.map(|marker| marker.headers(payload()).into()).unwrap_or_default();
     Record {
         partition: Partition(0),
         offset: Offset(offset),
         timestamp: Some(TimestampMs(1_700_000_000_000)),
         key: Some(key.bytes().clone()),
-        value: Some(Bytes::from(vec![b'x'; VALUE_BYTES])),
-        headers: marker.map(|marker| marker.headers().into()).unwrap_or_default(),
+        value: Some(value),
+        headers,
     }
 }
 
@@ -81,19 +86,22 @@ fn apply(records: Vec<Record>, count: u64, next: impl Fn(u64) -> u64) -> anyhow:
     Ok(())
 }
 
-/// The two headers of a record.
+/// The two headers of a record, and the sum over its key and value.
 pub fn encode(count: u64, _: u64) -> anyhow::Result<()> {
+    let (key, value) = (key(0), vec![b'x'; VALUE_BYTES]);
     for number in 0..count {
-        black_box(marker(1_000_000 + number, None, number).headers());
+        let payload = PayloadSum::of(Some(black_box(&key).as_ref()), Some(black_box(&value)));
+        black_box(marker(1_000_000 + number, None, number).headers(payload));
     }
     Ok(())
 }
 
 /// The two headers read back.
-pub fn classify_headers(count: u64, most: u64) -> anyhow::Result<()> {
-    let headers: Vec<_> = (0..most).map(|n| marker(1_000_000 + n, None, n).headers()).collect();
-    for headers in headers.iter().take(count as usize) {
-        black_box(classify(headers));
+pub fn classify_records(count: u64, most: u64) -> anyhow::Result<()> {
+    let of = |number: u64| record(&key(number), number, Some(marker(1_000_000 + number, None, number)));
+    let records: Vec<_> = (0..most).map(of).collect();
+    for record in records.iter().take(count as usize) {
+        black_box(classify(record));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 
 use crate::faults::Fault;
 use crate::stage::{Stage, locked};
-use bkes_core::{Partition, Position};
+use bkes_core::{Offset, Partition, Position, Record};
 use bkes_log::memory::MemoryLog;
 use bkes_log::{
     AppenderState, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, Pace, ReadEvent, Report,
@@ -224,7 +224,9 @@ impl LogAppender for LinkedAppender {
 
 /// Whether a record is a member of a batch and not its last.
 fn is_followed(record: &NewRecord) -> bool {
-    match bkes_core::marker::classify(&record.headers) {
+    let NewRecord { partition, key, value, headers } = record.clone();
+    let record = Record { partition, offset: Offset(0), timestamp: None, key, value, headers };
+    match bkes_core::marker::classify(&record) {
         bkes_core::marker::RecordClass::Marked(marker) => marker.stamp.i() < marker.stamp.count(),
         _ => false,
     }

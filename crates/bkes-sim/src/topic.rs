@@ -164,7 +164,8 @@ impl Foreigners {
         let marker = BAD[self.random.usize(..BAD.len())];
         let headers = vec![Header { name: Bytes::from_static(BKES_HEADER), value: Some(marker.into()) }];
         let value = Some(self.value());
-        world.log.append_foreign(partition, Some(key.bytes().clone()), value, headers);
+        let offset = world.log.append_foreign(partition, Some(key.bytes().clone()), value, headers);
+        self.written.insert((partition, offset));
         world.recorder.fault_said(Fault::BadMarker, || format!("{key}: {marker}"));
     }
 
@@ -230,7 +231,7 @@ fn first_count(world: &World) -> NonZeroU32 {
 
 /// The first event that is lost when everything from `end` on is: a batch that loses its last members loses all.
 fn first_lost(records: &[Record], end: Offset) -> Offset {
-    let stamp = |record: &Record| match classify(&record.headers) {
+    let stamp = |record: &Record| match classify(record) {
         RecordClass::Marked(marker) => Some((marker.stamp.incarnation, marker.stamp.number)),
         _ => None,
     };

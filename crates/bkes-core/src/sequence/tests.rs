@@ -53,11 +53,12 @@ fn at(offset: u64) -> Position {
 fn an_applied_record_ends_its_append_by_what_the_rule_said() {
     let taken = VoidReason::OrderTaken { expected: Order(3), next: Order(5) };
     let incomplete = Outcome::NotStored(BATCH_INCOMPLETE.into());
+    let too_late = Outcome::NotStored(TOO_LATE.into());
     let rows: [(Decision, Option<Outcome>); 6] = [
         (accepted(), Some(Outcome::Accepted)),
         (Decision::Void(taken), Some(Outcome::Conflict { next: Order(5) })),
-        (Decision::Void(VoidReason::BatchBroken), Some(incomplete.clone())),
-        (Decision::Void(VoidReason::Malformed), Some(incomplete)),
+        (Decision::Void(VoidReason::BatchBroken), Some(incomplete)),
+        (Decision::Void(VoidReason::BaseTooOld { base: Position(0) }), Some(too_late)),
         (Decision::Void(VoidReason::JudgedBefore), Some(Outcome::NotStored(NUMBER_TAKEN.into()))),
         (Decision::Skipped, None),
     ];

@@ -283,6 +283,35 @@ const WATERMARK: Scenario = Scenario {
     ..QUIET
 };
 
+/// A batch of which the second member is lost, a writer that goes on, and a long silence: copies of what is void come after it.
+const LATE: Scenario = Scenario {
+    keys: 2,
+    opening: &[READ_A, READ_B, append(0, 0, 1), append(0, 1, 1)],
+    once: &[Step::Hole { offsets: 1_000_000 }, READ_A, Step::Append { at: 0, view: 2, count: 1, taken: 1 }],
+    manners: &[Manner::Plain],
+    doubled: 1,
+    ..QUIET
+};
+
+/// Somebody forwards records with their headers while a batch and a single are on their way.
+const FORWARDED: Scenario = Scenario {
+    keys: 2,
+    opening: &[READ_A, READ_B, append(0, 0, 2), append(0, 1, 1)],
+    once: &[Step::Forward { record: 0, key: 0 }, Step::Forward { record: 1, key: 1 }],
+    manners: &[Manner::Fast],
+    ..QUIET
+};
+
+#[test]
+fn every_copy_after_a_long_silence_keeps_the_promises() {
+    holds(&LATE, 21_123);
+}
+
+#[test]
+fn every_place_of_a_forwarded_record_keeps_the_promises() {
+    holds(&FORWARDED, 6_475);
+}
+
 #[test]
 fn every_fate_of_a_single_and_a_batch_in_flight_at_once_keeps_the_promises() {
     holds(&TWO_KEYS, 18_164);
@@ -342,4 +371,6 @@ fn every_planted_bug_is_caught_in_a_small_world() {
     catches(&QUEUE, Bug::ChecksStaleCount);
     catches(&RACE, Bug::AcceptsFirstMember);
     catches(&CRASH, Bug::ForgetsOpenBatch);
+    catches(&LATE, Bug::IgnoresBase);
+    catches(&FORWARDED, Bug::BelievesForwarded);
 }

@@ -1,8 +1,11 @@
 //! One reader of the partition: the real accept rule, and the histories and counts its host keeps.
 
 use crate::world::{Bug, Value};
+use bkes_core::checksum::PartsSum;
+use bkes_core::marker::classify;
 use bkes_core::{
-    AcceptRule, Applied, Decision, Incarnation, IncarnationState, Key, Order, Position, Record, VoidReason,
+    AcceptRule, Applied, Decision, Incarnation, IncarnationState, Key, Marker, Order, Position, Record,
+    RecordClass, VoidReason,
 };
 use std::collections::BTreeMap;
 
@@ -60,10 +63,33 @@ impl Fold {
         checkpoint.histories.clone_from(&self.histories);
     }
 
+    /// The record, or what a reader takes it for that believes every marker.
+    fn believed(&self, record: &Record) -> Record {
+        let mut record = record.clone();
+        if self.bug == Some(Bug::BelievesForwarded) && !record.headers.is_empty() {
+            let value = |index: usize| record.headers[index].value.clone().unwrap_or_default();
+            let (order, bkes) = (value(0), value(1));
+            let text = bkes[..bkes.len() - 8].to_vec();
+            let mut sum = PartsSum::over_payload(&record);
+            sum.part(Some(&order));
+            sum.part(Some(&text));
+            record.headers[1].value =
+                Some([text, format!("{:08x}", sum.finish()).into_bytes()].concat().into());
+        }
+        record
+    }
+
     pub fn apply(&mut self, record: &Record) -> Applied {
         let key = record.aggregate().expect("every record of the model has a key");
         let next = Some(self.next(&key)).filter(|next| *next > Order::FIRST);
-        let mut applied = self.rule.apply(record.clone(), next).expect("no newer format in the model");
+        let mut applied = match classify(&self.believed(record)) {
+            RecordClass::Marked(marker) if self.bug == Some(Bug::IgnoresBase) => {
+                let class = RecordClass::Marked(Marker { base: Position(record.offset.0), ..marker });
+                self.rule.apply_classified(record.clone(), class, next)
+            }
+            class => self.rule.apply_classified(record.clone(), class, next),
+        }
+        .expect("no newer format in the model");
         self.position = record.offset.next();
         let again = applied.decision == Decision::Void(VoidReason::JudgedBefore);
         if self.bug == Some(Bug::JudgesTwice) && again {

@@ -22,9 +22,8 @@ pub struct Tally {
 pub fn run(seed: u64, bug: Option<Bug>) -> World {
     let mut rng = Rng::with_seed(seed);
     let mut world = World::new(rng.usize(1..=3), rng.usize(1..=3), bug);
-    let mut big_holes = 0;
     for _ in 0..rng.usize(20..=140) {
-        let step = draw(&mut rng, &world, &mut big_holes);
+        let step = draw(&mut rng, &world);
         world.take(step);
         if world.violation.is_some() {
             return world;
@@ -38,7 +37,7 @@ pub fn run(seed: u64, bug: Option<Bug>) -> World {
     world
 }
 
-fn draw(rng: &mut Rng, world: &World, big_holes: &mut u32) -> Step {
+fn draw(rng: &mut Rng, world: &World) -> Step {
     let (at, key) = (rng.usize(..world.instances.len()), rng.usize(..world.keys.len()));
     // Mostly in order, as an idempotent producer delivers; now and then not.
     let copy = if rng.u32(..100) < 80 { 0 } else { rng.usize(..world.wire.len().max(1)) };
@@ -73,13 +72,17 @@ fn draw(rng: &mut Rng, world: &World, big_holes: &mut u32) -> Step {
         935..955 => Step::Store { at },
         955..968 => Step::Restart { at, orderly: rng.bool(), resumed: rng.u32(..3) > 0 },
         968..973 => Step::Renew { at },
-        973..988 => Step::Foreign { key },
-        _ => {
-            // A hole of 100,000 expires a batch. Ten of them would forget an incarnation, and what that promises is weaker.
-            let big = *big_holes < 5 && rng.u32(..4) == 0;
-            *big_holes += u32::from(big);
-            Step::Hole { offsets: if big { 100_000 } else { rng.u64(1..4) } }
-        }
+        973..984 => Step::Foreign { key },
+        984..990 => Step::Forward { record: rng.usize(..world.log.len().max(1)), key },
+        // A hole of 100,000 expires a batch, one of 1,000,000 has an incarnation forgotten.
+        _ => Step::Hole {
+            offsets: match rng.u32(..12) {
+                0..2 => 100_000,
+                2 => 999_999,
+                3 => 1_000_000,
+                _ => rng.u64(1..4),
+            },
+        },
     }
 }
 

@@ -51,6 +51,9 @@ pub fn broken_promise(world: &World, cut: usize) -> Option<String> {
             return Some(format!("{:?} was shown of {}, and the history is {truth:?}", view.seen, view.key));
         }
     }
+    if let Some(lost) = world.foreign.iter().find(|value| !places.contains_key(value)) {
+        return Some(format!("{lost}, which somebody wrote without BKES, is no event: {truth:?}"));
+    }
     let mut appends = world.appends.iter();
     appends.find_map(|append| broken_for(append, truth.get(&append.key).map_or(&[][..], Vec::as_slice)))
 }

@@ -2,6 +2,7 @@
 //! their clients. It moves by [`Step`]s alone, so a list of steps is a run. A step that cannot be taken does nothing.
 
 use crate::fold::{Checkpoint, Fold, value_of};
+use bkes_core::checksum::PayloadSum;
 use bkes_core::sequence::{NowMs, Outcome, Said, Sequencer, Settled};
 use bkes_core::{BatchPlace, Incarnation, Key, Marker, Offset, Order, Partition, Position, Record, Stamp};
 use std::collections::{BTreeMap, VecDeque};
@@ -30,6 +31,10 @@ pub enum Bug {
     AcceptsFirstMember,
     /// The undecided batch is not part of the checkpoint.
     ForgetsOpenBatch,
+    /// A record is judged however far it lies above its base.
+    IgnoresBase,
+    /// A marker is believed whatever record it lies on.
+    BelievesForwarded,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,6 +141,8 @@ pub enum Step {
     Renew { at: usize },
     /// Somebody writes without BKES.
     Foreign { key: usize },
+    /// Somebody answers a record of the log, whose headers are carried along, with an event of a key.
+    Forward { record: usize, key: usize },
     /// Offsets that hold no record.
     Hole { offsets: u64 },
 }
@@ -150,6 +157,8 @@ pub struct World {
     pub appends: Vec<Append>,
     pub views: Vec<View>,
     sent: Vec<Sent>,
+    /// Events that somebody wrote without BKES.
+    pub foreign: Vec<Value>,
     /// Copies on their way to the log, by their record's place in `sent`.
     pub wire: Vec<usize>,
     now: NowMs,
@@ -176,6 +185,7 @@ impl World {
             appends: Vec::new(),
             views: Vec::new(),
             sent: Vec::new(),
+            foreign: Vec::new(),
             wire: Vec::new(),
             now: 0,
             step_ms: 1,
@@ -263,6 +273,13 @@ impl World {
             }
             Step::Foreign { key } => {
                 let record = self.record(key, Vec::new());
+                self.foreign.push(value_of(&record));
+                self.store(record);
+            }
+            Step::Forward { record, key } => {
+                let Some(headers) = self.log.get(record).map(|record| record.headers.clone()) else { return };
+                let record = self.record(key, headers);
+                self.foreign.push(value_of(&record));
                 self.store(record);
             }
             Step::Hole { offsets } => self.high += offsets,
@@ -354,7 +371,8 @@ impl World {
             return Some(rest);
         }
         let count = values.len() as u32;
-        let sequencer = &mut self.instances[at].sequencer;
+        let Instance { sequencer, fold, .. } = &mut self.instances[at];
+        let base = fold.position;
         let flight = sequencer.begin(key.clone(), first, count, id, rest);
         for (i, value) in (1..).zip(values) {
             let place = (count > 1).then_some(BatchPlace { i, count });
@@ -373,7 +391,7 @@ impl World {
                 self.settle(at, ended);
                 return None;
             }
-            let marker = Marker { stamp, order: Order(first.0 + u64::from(i) - 1) };
+            let marker = Marker { stamp, order: Order(first.0 + u64::from(i) - 1), base };
             let record = marked(&key, value, marker);
             self.wire.push(self.sent.len());
             self.sent.push(Sent { at, append: id, stamp, record, reported: false });
@@ -584,7 +602,9 @@ fn unmarked(key: &Key, value: Value) -> Record {
 }
 
 fn marked(key: &Key, value: Value, marker: Marker) -> Record {
-    Record { headers: marker.headers().to_vec(), ..unmarked(key, value) }
+    let plain = unmarked(key, value);
+    let payload = PayloadSum::of(plain.key.as_deref(), plain.value.as_deref());
+    Record { headers: marker.headers(payload).into(), ..plain }
 }
 
 /// For the trace of a failed run.

@@ -5,6 +5,8 @@ use super::gather::Located;
 use super::{Command, Ended, Owner, Sent, Ticket, Waiting};
 use crate::api::{AppendError, Appended, Expected, Unready};
 use crate::board::Placing;
+use bkes_core::checksum::PayloadSum;
+use bkes_core::limits::ORDER_MAX;
 use bkes_core::marker::{BatchPlace, Marker, Stamp};
 use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::{NowMs, Outcome, Said};
@@ -91,12 +93,13 @@ impl Owner {
         let kept = if planted(Bug::RestIsSent) { request.values.clone() } else { Vec::new() };
         let ticket = Ticket { request, to, _place: place };
         let owned = self.partitions.get_mut(&partition).expect("the caller found it");
+        let base = owned.checkpoint.position;
         let flight = owned.sequencer.begin(key.clone(), first, count, ticket, rest);
         for (index, value) in std::iter::once(value).chain(others).enumerate() {
             let i = index as u32 + 1;
             let place = (count > 1).then_some(BatchPlace { i, count });
             let stamp = Stamp { incarnation: flight.0, number: flight.1, place };
-            let marker = Marker { stamp, order: Order(first.0 + index as u64) };
+            let marker = Marker { stamp, order: Order(first.0 + index as u64), base };
             let Err(error) = self.send(partition, &key, value, marker, located) else { continue };
             if i == 1 {
                 let owned = self.partitions.get_mut(&partition).expect("the caller found it");
@@ -108,7 +111,7 @@ impl Owner {
             for (later, value) in kept.into_iter().enumerate().skip(index) {
                 let place = Some(BatchPlace { i: later as u32 + 1, count });
                 let (stamp, order) = (Stamp { place, ..stamp }, Order(first.0 + later as u64));
-                let _ = self.send(partition, &key, value, Marker { stamp, order }, located);
+                let _ = self.send(partition, &key, value, Marker { stamp, order, base }, located);
             }
             // The rest is never sent later, so the batch can never become whole.
             let mut ended = Ended::new();
@@ -131,8 +134,9 @@ impl Owner {
         marker: Marker,
         located: &Located,
     ) -> Result<(), SendError> {
-        let headers = Vec::from(marker.headers());
-        let crc32c = checksum(Some(key.as_ref()), Some(&value), &headers);
+        let payload = PayloadSum::of(Some(key.as_ref()), Some(&value));
+        let headers = Vec::from(marker.headers(payload));
+        let crc32c = checksum(payload, &headers);
         let new =
             NewRecord { partition, key: Some(key.bytes().clone()), value: Some(value.clone()), headers };
         let token = self.next_token;
@@ -184,6 +188,10 @@ impl Owner {
                 return Err(AppendError::Conflict { expected, current });
             }
         };
+        // Only the base of a cut aggregate can be so high. A record of such an order would not be read as marked.
+        if order.plus(request.values.len() as u64).is_none_or(|next| next.0 > ORDER_MAX) {
+            return Err(AppendError::Cut { partition });
+        }
         let bytes: u64 =
             request.values.iter().map(|value| (value.len() + request.key.bytes().len()) as u64).sum();
         let bytes = bytes + crate::limits::MARKER_BYTES_MAX * request.values.len() as u64;

@@ -1,60 +1,26 @@
 //! The fingerprint of a record: what tells it from another at the same offset. Its bytes are a format (docs/formats.md).
 
+use bkes_core::checksum::{PartsSum, PayloadSum};
 use bkes_core::{Header, Record};
 use bkes_storage::Fingerprint;
 
-/// Parts up to this size are gathered, since each call of the checksum costs as much as some 200 bytes do.
-const GATHERED_BYTES: usize = 256;
-
 /// Of a record as it was read.
 pub fn fingerprint(record: &Record) -> Fingerprint {
-    let crc32c = checksum(record.key.as_deref(), record.value.as_deref(), &record.headers);
+    let crc32c = add_headers(PartsSum::over_payload(record), &record.headers);
     Fingerprint { offset: record.offset, crc32c }
 }
 
-/// CRC-32C over key, value, and name and value of each header, each with its length before it.
-pub fn checksum(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header]) -> u32 {
-    let mut sum = Sum { crc: 0, gathered: [0; GATHERED_BYTES], length: 0 };
-    sum.part(key);
-    sum.part(value);
+/// CRC-32C over key, value, and name and value of each header, each with its length before it; of a record that is sent.
+pub fn checksum(payload: PayloadSum, headers: &[Header]) -> u32 {
+    add_headers(PartsSum::after(payload), headers)
+}
+
+fn add_headers(mut sum: PartsSum, headers: &[Header]) -> u32 {
     for header in headers {
         sum.part(Some(&header.name));
         sum.part(header.value.as_deref());
     }
-    sum.flush();
-    sum.crc
-}
-
-struct Sum {
-    crc: u32,
-    gathered: [u8; GATHERED_BYTES],
-    length: usize,
-}
-
-impl Sum {
-    fn part(&mut self, bytes: Option<&[u8]>) {
-        let length = bytes.map_or(u64::MAX, |bytes| bytes.len() as u64);
-        self.add(&length.to_le_bytes());
-        self.add(bytes.unwrap_or_default());
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        if self.length + bytes.len() > GATHERED_BYTES {
-            self.flush();
-        }
-        match self.gathered.get_mut(self.length..self.length + bytes.len()) {
-            Some(room) => {
-                room.copy_from_slice(bytes);
-                self.length += bytes.len();
-            }
-            None => self.crc = crc32c::crc32c_append(self.crc, bytes),
-        }
-    }
-
-    fn flush(&mut self) {
-        self.crc = crc32c::crc32c_append(self.crc, &self.gathered[..self.length]);
-        self.length = 0;
-    }
+    sum.finish()
 }
 
 #[cfg(test)]
@@ -94,6 +60,8 @@ mod tests {
             let (partition, offset) = (Partition(0), Offset(7));
             let record = Record { partition, offset, timestamp: None, key, value, headers };
             assert_eq!(fingerprint(&record), Fingerprint { offset, crc32c: plain(&record) });
+            let payload = PayloadSum::of(record.key.as_deref(), record.value.as_deref());
+            assert_eq!(checksum(payload, &record.headers), plain(&record));
         }
     }
 }

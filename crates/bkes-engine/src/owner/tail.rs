@@ -41,7 +41,7 @@ impl Owner {
         while let Some((event, counted)) = events.next() {
             match event {
                 ReadEvent::Record(record) => {
-                    let class = next_class.take().unwrap_or_else(|| classify(&record.headers));
+                    let class = next_class.take().unwrap_or_else(|| classify(&record));
                     next_class = class_behind(&record, events.peek().map(|(next, _)| next));
                     // Of all records, only one of a newer format ends the fold in the middle of what was fetched.
                     let is_followed =
@@ -444,7 +444,7 @@ impl Owned {
 fn class_behind(record: &Record, next: Option<&ReadEvent>) -> Option<RecordClass> {
     let ReadEvent::Record(next) = next? else { return None };
     let is_behind = next.partition == record.partition && next.offset > record.offset;
-    is_behind.then(|| classify(&next.headers))
+    is_behind.then(|| classify(next))
 }
 
 /// Adds what the store says of a key that the overlay does not know in this partition.
