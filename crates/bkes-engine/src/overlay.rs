@@ -5,7 +5,8 @@
 //! checkpoints that cover them; so it is sealed between two steps of its owner only, never in the middle of one.
 //!
 //! Invariants: an event enters before its writer is answered and leaves after the commit that holds it has returned; the
-//! events of one (key, partition) are gapless over the sealed and the open generation and end at its next order. Both
+//! events of one (key, partition) are gapless over the sealed and the open generation and end at its next order; the events of a
+//! batch enter under one lock, and in one generation, so that neither a reader nor a transaction has a part of them. Both
 //! generations of a lane are looked at under one lock, so that none is missed when the open one is sealed. A reader copies the
 //! overlay *first* and looks into the store *second*: the other way round it could miss an event that moved in between.
 
@@ -127,6 +128,24 @@ impl Overlay {
         let mut generations = lane.write();
         generations.in_step = true;
         generations.open.insert(hash, key, base, event);
+        lane.open_bytes.store(generations.open.bytes(), Ordering::Relaxed);
+    }
+
+    /// Adds the events of a batch, in the middle of a step: under one lock, so that nobody sees a part of them.
+    pub fn insert_batch(
+        &self,
+        owner: usize,
+        hash: u64,
+        key: &Key,
+        base: Order,
+        events: impl IntoIterator<Item = StoredEvent>,
+    ) {
+        let lane = &self.lanes[owner];
+        let mut generations = lane.write();
+        generations.in_step = true;
+        for event in events {
+            generations.open.insert(hash, key.clone(), base, event);
+        }
         lane.open_bytes.store(generations.open.bytes(), Ordering::Relaxed);
     }
 

@@ -3,6 +3,8 @@
 use super::*;
 use bkes_core::{Offset, Position};
 use bytes::Bytes;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 pub fn event(partition: u32, order: u64) -> StoredEvent {
     StoredEvent {
@@ -85,6 +87,44 @@ fn events_are_seen_at_once_and_until_their_commit() {
     assert_eq!(sealed.batch().checkpoints, [checkpoint(10)], "the last one counts");
     overlay.clear(0);
     assert_eq!((overlay.bytes(), overlay.copy(&key("a")).len()), (0, 0));
+}
+
+/// The members of a batch entered one by one, each under a lock of its own: a reader that came in between was shown a part of
+/// what is all or nothing. Here a reader comes in between, and has time to look.
+#[test]
+fn a_reader_in_the_middle_of_a_batch_sees_nothing_of_it() {
+    let overlay = Overlay::new(1);
+    insert(&overlay, "a", 0, 0..3);
+    let (key, is_done) = (key("a"), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let mut seen = None;
+        let members = (3..6).map(|order| {
+            if order == 4 {
+                let look = || {
+                    let (mut heads, hash) = (Vec::new(), overlay.hash(&key));
+                    overlay.heads(hash, &key, &mut heads);
+                    let counted = overlay.count(hash, &key, Partition(0)).head.map(|head| head.next.0);
+                    is_done.store(true, Ordering::Release);
+                    (heads[0].next.0, counted, orders(&overlay, "a"))
+                };
+                seen = Some(scope.spawn(look));
+                // It is held up until the batch is whole, so there is nothing to wait for but the time it would take.
+                for _ in 0..100 {
+                    if is_done.load(Ordering::Acquire) {
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            event(0, order)
+        });
+        overlay.insert_batch(0, overlay.hash(&key), &key, Order(0), members);
+        let seen = seen.expect("it looked").join().expect("no panic");
+        assert_eq!(seen, (6, Some(6), vec![(0, (0..6).collect())]), "all of it, or nothing: here it is whole");
+    });
+    assert!(overlay.seal(0, 0).is_none(), "no transaction has a part of a step");
+    overlay.end_step(0, [checkpoint(6)], []);
+    assert_eq!(overlay.seal(0, 0).expect("there is something").batch().events.len(), 6);
 }
 
 #[test]

@@ -413,10 +413,10 @@ impl Owner {
                 overlay.insert(self.index, hash, key, base(order), event);
             }
             Decision::AcceptedBatch { first, records } => {
-                for (index, record) in (0u32..).zip(records) {
-                    let event = stored_event(record, Order(first.0 + u64::from(index)), member(index + 1));
-                    overlay.insert(self.index, hash, key.clone(), base(first), event);
-                }
+                let events = (0u32..).zip(records).map(|(index, record)| {
+                    stored_event(record, Order(first.0 + u64::from(index)), member(index + 1))
+                });
+                overlay.insert_batch(self.index, hash, &key, base(first), events);
             }
             Decision::Skipped | Decision::Undecided | Decision::Void(_) => return,
         }
