@@ -9,7 +9,9 @@ use crate::file::Index;
 use crate::frame;
 use crate::log::{Published, Shared};
 use bkes_core::{Offset, Partition, TimestampMs};
-use bkes_log::{AppenderState, Delivery, LogAppender, NewRecord, Report, SendError, Token, Waker};
+use bkes_log::{
+    AppenderState, Delivery, LogAppender, NewRecord, QueueBound, Report, SendError, Token, Waker,
+};
 use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -196,9 +198,14 @@ impl EmbeddedAppender {
         EmbeddedAppender { shared, reports, drafts: Vec::new(), draft_bytes: 0 }
     }
 
-    fn fits(&self, queue: &Queue, records: usize, bytes: u64) -> bool {
-        queue.records.len() + self.drafts.len() + records <= QUEUE_RECORDS_MAX
-            && queue.bytes + self.draft_bytes + bytes <= QUEUE_BYTES_MAX
+    fn fits(&self, queue: &Queue, records: usize, bytes: u64) -> Result<(), QueueBound> {
+        if queue.records.len() + self.drafts.len() + records > QUEUE_RECORDS_MAX {
+            return Err(QueueBound::Records { records_max: QUEUE_RECORDS_MAX as u64 });
+        }
+        if queue.bytes + self.draft_bytes + bytes > QUEUE_BYTES_MAX {
+            return Err(QueueBound::Bytes { bytes_max: QUEUE_BYTES_MAX });
+        }
+        Ok(())
     }
 }
 
@@ -219,9 +226,7 @@ impl LogAppender for EmbeddedAppender {
         if queue.stop {
             return Err(SendError::Fatal { detail: "the log is closed".into() });
         }
-        if !self.fits(&queue, 1, bytes) {
-            return Err(SendError::Full);
-        }
+        self.fits(&queue, 1, bytes).map_err(SendError::Full)?;
         drop(queue);
         self.draft_bytes += bytes;
         self.drafts.push(Queued { record, token, reports: Arc::clone(&self.reports) });
@@ -248,7 +253,7 @@ impl LogAppender for EmbeddedAppender {
         usize::MAX
     }
 
-    fn has_room(&self, records: usize, bytes: u64) -> bool {
+    fn has_room(&self, records: usize, bytes: u64) -> Result<(), QueueBound> {
         self.fits(&self.shared.queue(), records, bytes)
     }
 

@@ -53,16 +53,37 @@ pub enum ErrorClass {
     Unknown,
 }
 
+/// What a limit counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unit {
+    /// Appends.
+    Appends,
+    /// Records.
+    Records,
+    /// Bytes.
+    Bytes,
+}
+
+impl std::fmt::Display for Unit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Unit::Appends => "appends",
+            Unit::Records => "records",
+            Unit::Bytes => "bytes",
+        })
+    }
+}
+
 /// Why the engine does not serve now.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unready {
-    /// Not every partition was read to its target yet.
-    #[error("catching up: {applied} of {target} offsets applied")]
+    /// What is asked for was not read to its target yet: the key's partition, or for a key that is not known any of them.
+    #[error("catching up: {applied} of {} offsets applied", target.map_or("an unknown number of".into(), |target| target.to_string()))]
     CatchingUp {
-        /// Offsets applied so far, over all partitions.
+        /// Offsets applied so far, over the partitions that are waited for.
         applied: u64,
-        /// Offsets to apply.
-        target: u64,
+        /// Offsets to apply; not known before the log was asked.
+        target: Option<u64>,
     },
     /// Reading falls behind the log.
     #[error("partition {partition} lags {lag_ms} ms behind the log")]
@@ -105,12 +126,14 @@ pub enum Unready {
         detail: String,
     },
     /// A queue is full.
-    #[error("overloaded: {queue} is full ({limit})")]
+    #[error("overloaded: {queue} is full (it may hold {limit} {unit})")]
     Overloaded {
         /// Which queue.
         queue: &'static str,
-        /// Its limit.
+        /// Its limit: what it may hold, whatever was asked for.
         limit: u64,
+        /// What the limit counts.
+        unit: Unit,
     },
     /// The engine is stopping.
     #[error("shutting down")]

@@ -3,6 +3,8 @@
 //! Owners write where their partitions stand, the monitor what the log says, the writer what is stored; readers, the status
 //! and the admission of appends look. Nothing here decides: the accept rule and the sequencer do.
 
+use crate::degraded::Degradation;
+use crate::writer::Shown;
 use crate::{PartitionState, PartitionStatus, Unready};
 use bkes_core::{Key, Partition, Partitioner, PartitionerEvidence, Position};
 use bkes_storage::Counters;
@@ -19,8 +21,10 @@ const NEVER: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct PartitionBoard {
     pub partition: Partition,
-    /// The next offset to apply.
+    /// The next offset to apply, in the fold of the epoch beside it.
     pub applied: AtomicU64,
+    /// The epoch of the fold that `applied` is of; `NEVER` before there is one, and while one takes over.
+    fold: AtomicU64,
     /// The end of what is committed.
     pub stored: AtomicU64,
     /// Up to where it must be applied before it is served: the proven target of the start, or what was shown before a fall-back.
@@ -37,7 +41,7 @@ pub struct PartitionBoard {
     pub stalled: AtomicBool,
     /// Whether the head of its log was cut off.
     pub cut: AtomicBool,
-    degraded: Mutex<Option<String>>,
+    degraded: Mutex<Option<Degradation>>,
     counters: Mutex<Counters>,
 }
 
@@ -46,6 +50,7 @@ impl PartitionBoard {
         PartitionBoard {
             partition,
             applied: AtomicU64::new(low.0),
+            fold: AtomicU64::new(NEVER),
             stored: AtomicU64::new(0),
             target: AtomicU64::new(target.0),
             low: AtomicU64::new(low.0),
@@ -58,6 +63,21 @@ impl PartitionBoard {
             degraded: Mutex::new(None),
             counters: Mutex::new(Counters::default()),
         }
+    }
+
+    /// A fold takes over where it begins.
+    pub fn begin_fold(&self, epoch: u64, position: Position) {
+        self.fold.store(NEVER, Ordering::SeqCst);
+        self.applied.store(position.0, Ordering::SeqCst);
+        self.fold.store(epoch, Ordering::SeqCst);
+    }
+
+    /// What is applied, and the epoch of the fold that applied it; none while one takes over.
+    pub fn applied_in(&self) -> Option<(u64, Position)> {
+        let before = self.fold.load(Ordering::SeqCst);
+        let applied = Position(self.applied.load(Ordering::SeqCst));
+        let is_one = before != NEVER && before == self.fold.load(Ordering::SeqCst);
+        is_one.then_some((before, applied))
     }
 
     /// Lets the partition be served once the fold of this epoch is applied up to its target. An owner that has not heard of
@@ -76,40 +96,67 @@ impl PartitionBoard {
         self.caught_up_in.load(Ordering::Acquire) == epoch
     }
 
-    /// Marks the partition as not served, for the first reason given.
-    pub fn degrade(&self, reason: String) {
+    /// Marks the partition as not served, unless it is so for a reason that takes as much to be mended.
+    pub fn degrade(&self, reason: Degradation) {
         let mut degraded = lock(&self.degraded);
-        if degraded.is_none() {
+        if degraded.as_ref().is_none_or(|known| known.rank() < reason.rank()) {
             tracing::error!(partition = self.partition.0, "partition degraded: {reason}");
             *degraded = Some(reason);
         }
     }
 
-    /// Marks the partition as not served, for a reason that outweighs any given before: only people can help.
-    pub fn condemn(&self, reason: String) {
+    /// Everything below `position` was read: what lay in a record below it is over. Says where the next such record is.
+    pub fn passed(&self, position: Position) -> Option<Position> {
         let mut degraded = lock(&self.degraded);
-        if degraded.as_ref() != Some(&reason) {
-            tracing::error!(partition = self.partition.0, "partition degraded: {reason}");
-            *degraded = Some(reason);
-        }
-    }
-
-    /// What it was degraded for is over; another reason stays.
-    pub fn recover(&self, reason: &str) {
-        let mut degraded = lock(&self.degraded);
-        if degraded.as_deref() == Some(reason) {
+        let stopped_at = degraded.as_ref()?.stopped_at()?;
+        if position > stopped_at {
+            let reason = degraded.take().map(|reason| reason.to_string()).unwrap_or_default();
             tracing::info!(partition = self.partition.0, "no longer degraded: {reason}");
-            *degraded = None;
+            return None;
         }
+        Some(stopped_at)
     }
 
-    /// The fold begins anew.
-    pub fn restore(&self) {
-        *lock(&self.degraded) = None;
+    /// The fold begins anew at `position`: what that mends is over. Says whether the log had lost what was applied.
+    pub fn mend(&self, shown: Shown, position: Position) -> bool {
+        let mut degraded = lock(&self.degraded);
+        let is_loss = degraded.as_ref().is_some_and(Degradation::is_loss);
+        if let Some(reason) = degraded.take_if(|reason| !reason.outlasts(shown, position)) {
+            tracing::info!(partition = self.partition.0, "no longer degraded: {reason}");
+            return is_loss;
+        }
+        false
     }
 
+    /// Why it is not served, in words.
     pub fn degraded(&self) -> Option<String> {
-        lock(&self.degraded).clone()
+        lock(&self.degraded).as_ref().map(Degradation::to_string)
+    }
+
+    /// Where the record is that reading has to come past before it is served.
+    pub fn stopped_at(&self) -> Option<Position> {
+        lock(&self.degraded).as_ref().and_then(Degradation::stopped_at)
+    }
+
+    /// Why it is not served in the fold of this epoch, if that is so.
+    pub fn unserved(&self, epoch: u64) -> Option<Unready> {
+        let partition = self.partition;
+        if let Some(detail) = self.degraded() {
+            return Some(Unready::Degraded { partition, detail });
+        }
+        (!self.is_caught_up(epoch)).then(|| {
+            let Progress { applied, target } = self.progress(epoch);
+            Unready::CatchingUp { applied, target }
+        })
+    }
+
+    /// How far the fold of this epoch has come. One that has not taken over yet has applied nothing.
+    pub fn progress(&self, epoch: u64) -> Progress {
+        let of_this = self.applied_in().filter(|(fold, _)| *fold == epoch);
+        let Some((_, applied)) = of_this else { return Progress { applied: 0, target: None } };
+        let target = self.target.load(Ordering::Acquire);
+        let target = (target != TARGET_UNKNOWN).then_some(target.max(applied.0));
+        Progress { applied: applied.0, target }
     }
 
     pub fn set_counters(&self, counters: Counters) {
@@ -148,6 +195,13 @@ impl PartitionBoard {
             since => now_ms.saturating_sub(since),
         }
     }
+}
+
+/// How much is applied, and how much is to be, as far as that is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Progress {
+    pub applied: u64,
+    pub target: Option<u64>,
 }
 
 /// How new keys are placed.
@@ -212,6 +266,11 @@ impl Board {
     pub fn add_partition(&self, partition: Arc<PartitionBoard>) {
         let mut partitions = self.partitions.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         assert_eq!(partitions.len(), partition.partition.0 as usize, "partitions are added in order");
+        let of_all =
+            |board: &Arc<PartitionBoard>| lock(&board.degraded).clone().filter(Degradation::is_of_all);
+        if let Some(reason) = partitions.iter().find_map(of_all) {
+            partition.degrade(reason);
+        }
         partitions.push(partition);
     }
 
@@ -273,17 +332,24 @@ impl Board {
             .iter()
             .filter(|p| !p.is_caught_up(epoch))
             .find_map(|p| p.degraded().map(|detail| Unready::Degraded { partition: p.partition, detail }));
-        if stuck.is_some() {
-            return stuck;
+        let progress = || Board::progress(&partitions, epoch);
+        stuck.or_else(|| Some(progress()))
+    }
+
+    /// The same where it was found so a moment ago.
+    pub fn still_catching_up(&self) -> Unready {
+        let unready = self.catching_up();
+        unready.unwrap_or_else(|| Board::progress(&self.partitions(), self.epoch.load(Ordering::Acquire)))
+    }
+
+    fn progress(partitions: &[Arc<PartitionBoard>], epoch: u64) -> Unready {
+        let (mut applied, mut target) = (0, Some(0));
+        for partition in partitions {
+            let progress = partition.progress(epoch);
+            applied += progress.applied;
+            target = target.zip(progress.target).map(|(all, one)| all + one);
         }
-        let (mut applied, mut target) = (0, 0);
-        for partition in partitions.iter() {
-            let at = partition.applied.load(Ordering::Acquire);
-            let to = partition.target.load(Ordering::Acquire);
-            applied += at;
-            target += if to == TARGET_UNKNOWN { at } else { to.max(at) };
-        }
-        Some(Unready::CatchingUp { applied, target })
+        Unready::CatchingUp { applied, target }
     }
 
     /// The partitions that the fold of this epoch was not yet applied to up to their targets.
@@ -310,6 +376,9 @@ impl Board {
         if self.stopping.load(Ordering::Acquire) {
             return Some(Unready::ShuttingDown);
         }
+        if self.partitions().iter().all(|p| p.degraded().is_some()) {
+            return self.degraded();
+        }
         if let Some(detail) = self.log_down() {
             return Some(Unready::LogDown { detail });
         }
@@ -317,10 +386,7 @@ impl Board {
             return Some(Unready::Store { detail });
         }
         if let Some(unready) = self.catching_up() {
-            return Some(self.degraded().unwrap_or(unready));
-        }
-        if self.partitions().iter().all(|p| p.degraded().is_some()) {
-            return self.degraded();
+            return Some(unready);
         }
         self.partitions().iter().find_map(|p| {
             let lag_ms = p.lag_ms(now_ms);
@@ -351,5 +417,42 @@ mod tests {
         board.behind_since_ms.store(60_001, Ordering::Release);
         board.note_caught_up(0);
         assert_eq!(board.lag_ms(60_011), 10, "what it missed since then is not forgotten");
+    }
+
+    /// While the folds begin anew, and where a partition caught up in the middle of a look, it said "0 of 0 offsets applied".
+    #[test]
+    fn catching_up_is_told_in_true_numbers_or_said_to_be_unknown() {
+        let boards = [(0, 10), (1, 20)].map(|(number, target)| {
+            Arc::new(PartitionBoard::new(Partition(number), Position(0), Position(target)))
+        });
+        let placing = Placing { partitions: NonZeroU32::MIN, partitioner: None };
+        let board = Board::new(boards.to_vec(), placing);
+        let unready = |applied, target| Unready::CatchingUp { applied, target };
+        assert_eq!(board.still_catching_up(), unready(0, None), "no fold has begun");
+        boards[0].begin_fold(0, Position(3));
+        boards[1].begin_fold(0, Position(4));
+        assert_eq!(board.catching_up(), Some(unready(7, Some(30))));
+        assert_eq!(boards[1].unserved(0), Some(unready(4, Some(20))), "of its own");
+        boards[0].begin_fold(0, Position(10));
+        boards[1].begin_fold(0, Position(20));
+        boards.iter().for_each(|board| board.note_caught_up(0));
+        assert_eq!((board.catching_up(), boards[0].unserved(0)), (None, None));
+        assert_eq!(board.still_catching_up(), unready(30, Some(30)), "it was not a moment ago");
+        board.epoch.store(1, Ordering::Release);
+        assert_eq!(board.still_catching_up(), unready(0, None), "what the folds apply anew is not known");
+    }
+
+    /// A panic was forgotten in a partition that came later.
+    #[test]
+    fn what_is_wrong_with_all_partitions_is_wrong_with_a_new_one() {
+        let new = |number| Arc::new(PartitionBoard::new(Partition(number), Position(0), Position(0)));
+        let board = Board::new(vec![new(0)], Placing { partitions: NonZeroU32::MIN, partitioner: None });
+        let panicked = Degradation::Panicked { thread: "bkes-writer".into(), message: "on purpose".into() };
+        board.partitions()[0].degrade(panicked.clone());
+        board.add_partition(new(1));
+        assert_eq!(
+            board.partition(Partition(1)).and_then(|board| board.degraded()),
+            Some(panicked.to_string())
+        );
     }
 }

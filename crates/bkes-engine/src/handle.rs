@@ -1,6 +1,9 @@
 //! The engine's face.
 
-use crate::api::{AppendError, AppendRequest, Appended, Events, ReadError, ReadRequest, Status, Unready};
+use crate::api::{
+    AppendError, AppendRequest, Appended, Events, ReadError, ReadRequest, Status, Unit, Unready,
+};
+use crate::degraded::Degradation;
 use crate::limits::{
     COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, LOOK_REST_MAX, MARKER_BYTES_MAX, PATIENCE, PAUSE,
     READ_INLINE_EVENTS, SYNC_INTERVAL_MS,
@@ -226,9 +229,8 @@ impl Engine {
         let watched = move || {
             if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
                 let said = said(&*panic);
-                for partition in board.partitions().iter() {
-                    partition.degrade(format!("thread {thread_name} panicked, restart the service: {said}"));
-                }
+                let reason = Degradation::Panicked { thread: thread_name, message: said };
+                board.partitions().iter().for_each(|partition| partition.degrade(reason.clone()));
             }
         };
         std::thread::Builder::new().name(name.into()).spawn(watched).map_err(StartError::Thread)
@@ -330,7 +332,8 @@ impl EngineHandle {
         let limit = context.options.appends_max;
         let place = Place(Arc::clone(admitted));
         if admitted.fetch_add(1, Ordering::AcqRel) >= limit {
-            let unready = Unready::Overloaded { queue: "the append queue", limit: limit as u64 };
+            let unready =
+                Unready::Overloaded { queue: "the append queue", limit: limit as u64, unit: Unit::Appends };
             return Err(AppendError::Unavailable(unready));
         }
         let owner = owner_of(context.board.placing().guess(&request.key), &context.owners);

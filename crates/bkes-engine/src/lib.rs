@@ -32,6 +32,7 @@
 
 mod api;
 mod board;
+mod degraded;
 mod handle;
 mod in_flight;
 mod limits;
@@ -46,7 +47,7 @@ mod writer;
 
 pub use api::{
     AppendError, AppendRequest, Appended, ErrorClass, Events, Expected, PartitionState, PartitionStatus,
-    ReadError, ReadRequest, Status, Unready,
+    ReadError, ReadRequest, Status, Unit, Unready,
 };
 pub use handle::{Engine, EngineHandle, EngineOptions, StartError};
 

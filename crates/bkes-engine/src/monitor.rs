@@ -6,10 +6,11 @@
 //! others are looked at whatever happens to it. The log is down when nobody answers.
 
 use crate::board::{Board, PartitionBoard, Placing, TARGET_UNKNOWN};
+use crate::degraded::Degradation;
 use crate::limits::LOOK_FAILURES_MAX;
 use crate::owner::{Command, Look, OwnerInbox, owner_of};
 use crate::start::identity_of;
-use crate::writer::{WriterInbox, another_topic};
+use crate::writer::WriterInbox;
 use bkes_core::sequence::NowMs;
 use bkes_core::{Partition, Position};
 use bkes_log::{Log, LogError, LogIdentity, Watermarks};
@@ -66,12 +67,12 @@ impl Monitor {
         let boards = self.in_order_of_asking();
         for board in &boards {
             let (asked, target) = (clock(), board.target.load(Ordering::Acquire));
-            let applied_before = Position(board.applied.load(Ordering::Acquire));
+            let applied_before = board.applied_in();
             match self.log.watermarks(board.partition) {
                 Ok(marks) => {
                     answered += 1;
                     self.silent.retain(|partition| *partition != board.partition);
-                    lower_target(board, target, marks);
+                    settle_target(board, target, marks);
                     let partition = board.partition;
                     self.note(board, Look { partition, marks, asked, applied_before }, clock());
                 }
@@ -142,8 +143,6 @@ impl Monitor {
         board.low.store(marks.low.0, Ordering::Release);
         board.stable.store(marks.stable.0, Ordering::Release);
         board.high.store(marks.high.0, Ordering::Release);
-        let unknown = TARGET_UNKNOWN;
-        let _ = board.target.compare_exchange(unknown, marks.stable.0, Ordering::AcqRel, Ordering::Acquire);
         if let Some((before, then)) = self.last[index] {
             if applied >= before.stable {
                 board.behind_since_ms.store(0, Ordering::Release);
@@ -182,7 +181,8 @@ impl Monitor {
         let found = self.log.identity()?;
         if found != self.identity {
             for board in self.board.partitions().iter() {
-                board.condemn(another_topic(&self.identity, &found));
+                let (known, found) = (self.identity.clone(), found.clone());
+                board.degrade(Degradation::AnotherTopic { known, found });
             }
         }
         Ok(())
@@ -219,11 +219,17 @@ impl Monitor {
     }
 }
 
-/// The log ends below a target that it had reached when the question was asked: a failover lost what lay in between, and
-/// waiting for it would never end.
-fn lower_target(board: &PartitionBoard, target: u64, marks: Watermarks) {
-    let lost = target != TARGET_UNKNOWN && marks.high.0 < target;
+/// What the log says of the target as it was when the question was asked; one that is younger is left alone.
+///
+/// A target that was not known is known now. Where the log ends below a target that it had reached, a failover lost what lay in
+/// between, and waiting for it would never end.
+fn settle_target(board: &PartitionBoard, target: u64, marks: Watermarks) {
     let set = |to: Position| board.target.compare_exchange(target, to.0, Ordering::AcqRel, Ordering::Acquire);
+    if target == TARGET_UNKNOWN {
+        let _ = set(marks.stable);
+        return;
+    }
+    let lost = marks.high.0 < target;
     if lost && set(marks.stable).is_ok() {
         tracing::error!(
             partition = board.partition.0,

@@ -17,6 +17,7 @@ mod turns;
 
 use self::gather::Gathered;
 use self::pacing::Pacing;
+pub use self::readback::Divergence;
 use self::readback::Readback;
 use self::turns::Turns;
 use crate::api::{AppendError, AppendRequest, Appended, Unready};
@@ -24,7 +25,7 @@ use crate::board::{Board, PartitionBoard};
 use crate::in_flight::InFlight;
 use crate::limits::{COMMIT_BYTES_MAX, PAUSE_ANSWERS, POLL_RECORDS_MAX, RETRY_MS};
 use crate::overlay::Overlay;
-use crate::writer::WriterInbox;
+use crate::writer::{Shown, WriterInbox};
 use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::{NowMs, Said, Sequencer, Settled};
 use bkes_core::{AcceptRule, Incarnation, Key, Marker, Partition, PartitionerEvidence, Position};
@@ -70,8 +71,8 @@ pub struct Look {
     pub marks: Watermarks,
     /// When the question was asked.
     pub asked: NowMs,
-    /// What was applied when it was asked: the log cannot end below it.
-    pub applied_before: Position,
+    /// What was applied when it was asked, and the epoch of the fold that applied it: the log cannot end below it.
+    pub applied_before: Option<(u64, Position)>,
 }
 
 /// What an owner is told.
@@ -87,6 +88,8 @@ pub enum Command {
     Restart {
         loaded: Arc<Loaded>,
         epoch: u64,
+        /// What that means for what was shown.
+        shown: Shown,
     },
     /// What is in flight and waits for a key.
     Pending {
@@ -199,15 +202,22 @@ struct Owned {
     readback: Readback,
     /// Records that were sent and not reported on.
     unreported: usize,
-    /// Reading ended for good until a command says otherwise.
-    lost: Option<Position>,
+    /// Reading ended for good until a look says otherwise that was asked for after this.
+    lost: Option<Lost>,
     /// Where the log ended at some moment, if that is before a record that reading had met.
     lost_end: Option<Position>,
     /// Its turn to be read has not come yet; what the reader may still give of it is from an earlier fold.
     waits: bool,
-    /// Where the log returned damaged bytes, and what was said of it; over once reading has come past it.
-    damage: Option<(Position, String)>,
+    /// The record that reading has to come past before the partition is served, as the board says it.
+    stopped_at: Option<Position>,
     dirty: bool,
+}
+
+/// Where reading ended, and when.
+#[derive(Clone, Copy, Debug)]
+struct Lost {
+    position: Position,
+    since: NowMs,
 }
 
 impl Owned {
@@ -413,7 +423,7 @@ impl Owner {
                 (incarnation, state)
             });
         let rule = AcceptRule::resume(checkpoint.fold_start, checkpoint.position, states);
-        board.applied.store(checkpoint.position.0, Ordering::Release);
+        board.begin_fold(self.epoch, checkpoint.position);
         board.stored.store(held.map_or(0, |checkpoint| checkpoint.position.0), Ordering::Release);
         board.cut.store(checkpoint.cut, Ordering::Release);
         board.set_counters(checkpoint.counters);
@@ -421,6 +431,7 @@ impl Owner {
             Some(owned) => (owned.sequencer, owned.unreported),
             None => (Sequencer::new(self.incarnation), 0),
         };
+        let stopped_at = board.stopped_at();
         let owned = Owned {
             board,
             rule,
@@ -431,7 +442,7 @@ impl Owner {
             lost: None,
             lost_end: None,
             waits: true,
-            damage: None,
+            stopped_at,
             dirty: false,
         };
         self.turns.begin();
@@ -454,7 +465,7 @@ impl Owner {
                 Command::Append(waiting) => self.gather(waiting, now),
                 Command::Marks(look) => self.looked(look),
                 Command::Add { board } => self.adopt(board, &Loaded::default()),
-                Command::Restart { loaded, epoch } => self.restart(&loaded, epoch),
+                Command::Restart { loaded, epoch, shown } => self.restart(&loaded, epoch, shown),
                 Command::Pending { key, reply } => drop(reply.send(self.pending(&key))),
                 Command::Stop { deadline } => self.begin_stop(deadline),
             }
@@ -651,7 +662,7 @@ impl Owner {
     }
 
     /// Every fold begins anew. What is in flight stays: the new fold meets it, or its time ends.
-    fn restart(&mut self, loaded: &Loaded, epoch: u64) {
+    fn restart(&mut self, loaded: &Loaded, epoch: u64, shown: Shown) {
         self.epoch = epoch;
         self.in_step = false;
         self.read_retry_at = 0;
@@ -660,9 +671,12 @@ impl Owner {
         for partition in partitions {
             let owned = &self.partitions[&partition];
             let board = Arc::clone(&owned.board);
-            board.restore();
-            // What was answered since the new beginning was decided on must be back too, before anything is served.
-            if !planted(Bug::FallBackUnnoticed) {
+            let held = loaded.checkpoints.iter().find(|(held, _)| *held == partition);
+            let low = Position(board.low.load(Ordering::Acquire));
+            let is_lost = board.mend(shown, held.map_or(low, |(_, checkpoint)| checkpoint.position));
+            // What was answered since the new beginning was decided on must be back too, before anything is served; unless the log
+            // lost it.
+            if !is_lost && !planted(Bug::FallBackUnnoticed) {
                 board.target.fetch_max(owned.checkpoint.position.0, Ordering::AcqRel);
             }
             self.adopt(board, loaded);

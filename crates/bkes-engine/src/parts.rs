@@ -10,7 +10,7 @@ use crate::overlay::Overlay;
 use crate::owner::{Command, Context, Owner, OwnerInbox, OwnerStep};
 use crate::shared::SharedOwner;
 use crate::start::{self, Checked};
-use crate::writer::{Announce, Writer, WriterInbox, WriterStep};
+use crate::writer::{Announce, Shown, Writer, WriterInbox, WriterStep};
 use bkes_core::Incarnation;
 use bkes_core::sequence::NowMs;
 use bkes_log::{Log, Waiter, wake_pair};
@@ -77,10 +77,10 @@ impl Announce for ToOwners {
         self.0.iter().for_each(OwnerInbox::wake);
     }
 
-    fn restart(&self, loaded: Arc<Loaded>, epoch: u64) {
+    fn restart(&self, loaded: Arc<Loaded>, epoch: u64, shown: Shown) {
         for owner in self.0.iter() {
             // An owner that has ended has nothing to begin anew.
-            let _ = owner.send(Command::Restart { loaded: Arc::clone(&loaded), epoch });
+            let _ = owner.send(Command::Restart { loaded: Arc::clone(&loaded), epoch, shown });
         }
     }
 }

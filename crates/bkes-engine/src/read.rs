@@ -4,7 +4,7 @@
 //! once; the other way round it could be missed.
 
 use crate::api::{Events, ReadError, ReadRequest, Unready};
-use crate::board::{Board, PartitionBoard};
+use crate::board::{Board, Progress};
 use crate::overlay::{Overlay, OverlayPart};
 use bkes_core::planted::{Bug, planted};
 use bkes_core::{Key, Order};
@@ -69,7 +69,7 @@ impl View<'_> {
 
     fn locate_in(&self, key: &Key, epoch: u64) -> Result<Located, ReadError> {
         if !epoch.is_multiple_of(2) && !planted(Bug::OvertakenReadShown) {
-            return Err(ReadError::Unavailable(self.rebuilding()));
+            return Err(ReadError::Unavailable(self.board.still_catching_up()));
         }
         // Before the copy: what catches up while we look may hold events that the copy does not have.
         let unread = self.board.catching_up();
@@ -95,14 +95,15 @@ impl View<'_> {
             return Err(ReadError::NoSuchAggregate { key: key.clone() });
         }
         for head in &located.heads {
-            let board = self.board.partition(head.partition);
-            let served =
-                |board: &PartitionBoard| board.is_caught_up(epoch) && !behind.contains(&board.partition);
-            let Some(board) = board.filter(|board| served(board)) else {
-                return Err(ReadError::Unavailable(self.rebuilding()));
+            let Some(board) = self.board.partition(head.partition) else {
+                return Err(ReadError::Unavailable(self.board.still_catching_up()));
             };
-            if let Some(detail) = board.degraded() {
-                return Err(ReadError::Unavailable(Unready::Degraded { partition: head.partition, detail }));
+            if let Some(unready) = board.unserved(epoch) {
+                return Err(ReadError::Unavailable(unready));
+            }
+            if behind.contains(&head.partition) {
+                let Progress { applied, target } = board.progress(epoch);
+                return Err(ReadError::Unavailable(Unready::CatchingUp { applied, target }));
             }
         }
         Ok(located)
@@ -195,11 +196,7 @@ impl View<'_> {
         if self.board.epoch.load(Ordering::Acquire) == epoch || planted(Bug::OvertakenReadShown) {
             return Ok(());
         }
-        Err(ReadError::Unavailable(self.rebuilding()))
-    }
-
-    fn rebuilding(&self) -> Unready {
-        self.board.catching_up().unwrap_or(Unready::CatchingUp { applied: 0, target: 0 })
+        Err(ReadError::Unavailable(self.board.still_catching_up()))
     }
 }
 

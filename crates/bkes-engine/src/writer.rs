@@ -7,6 +7,7 @@
 //! fold begins again at what it still holds.
 
 use crate::board::{Board, TARGET_UNKNOWN};
+use crate::degraded::Degradation;
 use crate::limits::{RETRY_MS, SYNC_INTERVAL_MS};
 use crate::overlay::{Generation, Overlay};
 use bkes_core::Partition;
@@ -113,12 +114,12 @@ pub trait Announce: Send {
     /// There is room in the overlay again.
     fn room(&self);
     /// Every fold begins anew, in this epoch, at what the store holds now.
-    fn restart(&self, loaded: Arc<Loaded>, epoch: u64);
+    fn restart(&self, loaded: Arc<Loaded>, epoch: u64, shown: Shown);
 }
 
 /// What a new beginning means for events that were shown already.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shown {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shown {
     /// The log still has them: nothing is served before they are back.
     MustReturn,
     /// The log is another one: the next look at it says what to reach.
@@ -161,14 +162,6 @@ pub struct Writer {
 
 /// A sealed generation and its lane; none for what is not about events.
 type Work = Option<(usize, Arc<Generation>)>;
-
-/// What is said of partitions whose topic is another one now.
-pub fn another_topic(known: &LogIdentity, found: &LogIdentity) -> String {
-    format!(
-        "topic {} is another one now (id {} became {}): stop, and start with another data directory",
-        known.topic, known.topic_id, found.topic_id
-    )
-}
 
 /// Whether the writer goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -284,7 +277,8 @@ impl Writer {
             Ok(found) if found == self.topic => true,
             Ok(found) => {
                 for board in self.board.partitions().iter() {
-                    board.condemn(another_topic(&self.topic, &found));
+                    let (known, found) = (self.topic.clone(), found.clone());
+                    board.degrade(Degradation::AnotherTopic { known, found });
                 }
                 false
             }
@@ -459,7 +453,7 @@ impl Writer {
                 }
                 self.board.set_store_down(None);
                 let epoch = self.board.epoch.fetch_add(1, Ordering::AcqRel) + 1;
-                self.announce.restart(Arc::new(loaded), epoch);
+                self.announce.restart(Arc::new(loaded), epoch, shown);
             }
             Err(error) => {
                 tracing::error!("the store cannot begin anew: {error}");
@@ -492,7 +486,7 @@ mod tests {
     impl Announce for NoOwners {
         fn room(&self) {}
 
-        fn restart(&self, _: Arc<Loaded>, _: u64) {}
+        fn restart(&self, _: Arc<Loaded>, _: u64, _: Shown) {}
     }
 
     /// A writer for two owners, and what they share with it.

@@ -2,10 +2,10 @@
 
 mod support;
 
-use bkes_core::{Key, Order, Partition};
+use bkes_core::{Key, Order, Partition, Position};
 use bkes_engine::{
     AppendError, AppendRequest, Engine, EngineOptions, ErrorClass, Expected, PartitionState, ReadError,
-    ReadRequest, Unready,
+    ReadRequest, Unit, Unready,
 };
 use bkes_log::memory::{Faults, MemoryLog};
 use bkes_storage::{
@@ -15,6 +15,7 @@ use bkes_storage::{
 use bytes::Bytes;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use support::{Answer, Bench, poll};
 
@@ -53,7 +54,7 @@ fn of_ten_thousand_appends_at_one_order_one_is_accepted_and_one_more_is_overload
     let request = AppendRequest { key, expected: Expected::New, values: vec![Bytes::from_static(b"x")] };
     let mut more: Answer = Box::pin(async move { more.append(request).await });
     let refused = poll(&mut more).expect("it is answered at once");
-    let full = Unready::Overloaded { queue: "the append queue", limit: CALLERS };
+    let full = Unready::Overloaded { queue: "the append queue", limit: CALLERS, unit: Unit::Appends };
     assert_eq!(refused, Err(AppendError::Unavailable(full)));
     while log.step() {
         bench.step_owners();
@@ -110,6 +111,16 @@ struct Mined {
     store: MemoryStore,
     /// Whether the writer steps on it, or the owner.
     in_commit: bool,
+    /// The next commit finds the store damaged.
+    is_damaged: AtomicBool,
+    resets: AtomicU64,
+}
+
+impl Mined {
+    fn new(in_commit: bool) -> Mined {
+        let (is_damaged, resets) = (AtomicBool::new(false), AtomicU64::new(0));
+        Mined { store: MemoryStore::new(), in_commit, is_damaged, resets }
+    }
 }
 
 const MINE: &[u8] = b"mine";
@@ -135,6 +146,9 @@ impl Store for Mined {
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {
         let has_mine = batch.events.iter().any(|of_key| of_key.key.as_ref() == MINE);
         assert!(!(self.in_commit && has_mine), "on purpose");
+        if self.is_damaged.swap(false, Ordering::SeqCst) {
+            return Err(StoreError::Damaged { detail: "on purpose".into() });
+        }
         self.store.commit(batch, durability)
     }
 
@@ -143,6 +157,7 @@ impl Store for Mined {
     }
 
     fn reset(&self) -> Result<(), StoreError> {
+        self.resets.fetch_add(1, Ordering::SeqCst);
         self.store.reset()
     }
 
@@ -160,7 +175,7 @@ impl Store for Mined {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thread_that_panics_degrades_every_partition_and_the_stop_still_ends() {
     for in_commit in [false, true] {
-        let (log, store) = (log(), Mined { store: MemoryStore::new(), in_commit });
+        let (log, store) = (log(), Mined::new(in_commit));
         let engine =
             Engine::start(Arc::new(log), Arc::new(store), EngineOptions::default()).expect("it starts");
         let handle = engine.handle();
@@ -194,4 +209,43 @@ async fn a_thread_that_panics_degrades_every_partition_and_the_stop_still_ends()
         let stopped = tokio::time::timeout(PATIENCE, stopping).await.expect("the stop ends");
         stopped.expect("no panic").expect("it closes");
     }
+}
+
+/// The store was damaged after a thread had panicked, every fold began anew, and with that "restart the service" was forgotten: the
+/// partitions of the owners that were left were served as if nothing had happened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_is_not_forgotten_when_the_folds_begin_anew() {
+    let log = MemoryLog::new("topic", NonZeroU32::new(2).expect("two"));
+    let store = Arc::new(Mined::new(false));
+    let options = EngineOptions { threads: 2, ..EngineOptions::default() };
+    let on: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
+    let engine = Engine::start(Arc::new(log.clone()), on, options).expect("it starts");
+    let handle = engine.handle();
+    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
+    let until = async |what: &str, is_so: &dyn Fn() -> bool| {
+        let waiting = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what}: not in time"));
+    };
+    let panicked = |partition: usize| match &handle.status().partitions[partition].state {
+        PartitionState::Degraded { reason } => reason.contains("panicked, restart the service"),
+        _ => false,
+    };
+    // The owner of partition 0 looks this key up.
+    log.append_foreign(Partition(0), Some(Bytes::from_static(MINE)), Some("value".into()), Vec::new());
+    until("the panic is seen", &|| panicked(0) && panicked(1)).await;
+    store.is_damaged.store(true, Ordering::SeqCst);
+    log.append_foreign(Partition(1), Some("a".into()), Some("value".into()), Vec::new());
+    until("the store is emptied", &|| store.resets.load(Ordering::SeqCst) == 1).await;
+    until("it is built anew", &|| handle.status().partitions[1].stored == Position(1)).await;
+    assert!(panicked(0) && panicked(1) && !handle.is_ready(), "{:?}", handle.status());
+    let stopping = tokio::task::spawn_blocking(move || engine.stop(Duration::from_millis(100)));
+    tokio::time::timeout(PATIENCE, stopping)
+        .await
+        .expect("the stop ends")
+        .expect("no panic")
+        .expect("it closes");
 }

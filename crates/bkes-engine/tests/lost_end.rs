@@ -3,14 +3,16 @@
 mod support;
 
 use bkes_core::checksum::{PartsSum, PayloadSum};
-use bkes_core::{Header, Order, Partition, Position};
-use bkes_engine::{EngineOptions, Expected, PartitionState, ReadError};
+use bkes_core::{Header, Key, Offset, Order, Partition, Position};
+use bkes_engine::{AppendRequest, EngineOptions, Expected, PartitionState, ReadError};
 use bkes_log::memory::{Faults, MemoryLog};
+use bkes_storage::{MemoryStore, Store};
 use bytes::Bytes;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use support::poll;
+use support::flawed::FlawedLog;
 use support::scene::Scene;
+use support::{Answer, Bench, poll, while_busy};
 
 /// An engine that has read `events` foreign events of key "a".
 fn bench(events: usize) -> Scene {
@@ -45,6 +47,44 @@ fn accepted_when_delivered(bench: &mut Scene, name: &str, expected: Expected) {
     assert!(bench.log.step());
     bench.run(10);
     poll(&mut answer).expect("it is decided").expect("it is accepted");
+}
+
+/// The log was asked where it ends; then it took an append, which was applied, and reading met a damaged record; then came the
+/// answer, which was of before the append. It was taken for a log that had lost its end, and the store was thrown away.
+#[test]
+fn a_look_from_before_the_last_appends_is_no_loss() {
+    let (log, store) = (FlawedLog::new(1), Arc::new(MemoryStore::new()));
+    let mut bench = Bench::ready(log.clone(), Arc::clone(&store) as Arc<dyn Store>);
+    for order in 0..3 {
+        bench.put("a", order, "value").expect("accepted");
+    }
+    bench.run(1_000);
+    let (owner, handle, now) = (Arc::clone(&bench.owners[0]), bench.handle.clone(), bench.now());
+    let meanwhile = log.clone();
+    log.flaws().let_in = Some(Box::new(move || {
+        let (key, expected) = (Key::new("a").expect("not empty"), Expected::At(Order(3)));
+        let append = AppendRequest { key, expected, values: vec![Bytes::from_static(b"late")] };
+        let mut answer: Answer = Box::pin(async move { handle.append(append).await });
+        assert!(poll(&mut answer).is_none());
+        while_busy(&owner, now);
+        poll(&mut answer).expect("it is decided").expect("it is accepted");
+        meanwhile.flaws().damaged = Some((Partition(0), Offset(4)));
+        meanwhile.log.append_foreign(Partition(0), Some("a".into()), Some("foreign".into()), Vec::new());
+        while_busy(&owner, now);
+    }));
+    bench.step_monitor();
+    bench.step_owners();
+    bench.step_writer();
+    let state = bench.handle.status().partitions[0].state.clone();
+    assert!(
+        matches!(&state, PartitionState::Degraded { reason } if reason.contains("damaged record at or after 4")),
+        "{state:?}"
+    );
+    bench.run(1_000);
+    let stored = store.load().expect("it answers").checkpoints;
+    assert_eq!(stored[0].1.position, Position(4), "the store was thrown away");
+    log.flaws().damaged = None;
+    bench.run_until("it is served again", |bench| bench.count("a") == Ok(5));
 }
 
 /// A partition that was still catching up waited for ever for a target that the log had lost.

@@ -189,7 +189,10 @@ impl std::fmt::Display for Failure {
                 write!(f, "{requests_max} requests are being worked on already")
             }
             Failure::TooManyBytes { bytes_max } => {
-                write!(f, "the requests that are being worked on hold {bytes_max} bytes already")
+                write!(
+                    f,
+                    "requests may hold {bytes_max} bytes while they are worked on, and this one does not fit beside others"
+                )
             }
             Failure::UnreadReplies { bytes } => {
                 write!(f, "too many replies are not taken yet to make one of {bytes} bytes")

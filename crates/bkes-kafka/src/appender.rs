@@ -3,7 +3,7 @@
 use crate::native::{Client, Draft};
 use crate::options::QUEUE_BYTES_MAX;
 use bkes_core::TimestampMs;
-use bkes_log::{AppenderState, LogAppender, NewRecord, Report, SendError, Token};
+use bkes_log::{AppenderState, LogAppender, NewRecord, QueueBound, Report, SendError, Token};
 use hashbrown::HashMap;
 use std::time::{Duration, SystemTime};
 
@@ -47,9 +47,7 @@ impl LogAppender for KafkaAppender {
         if let Some(detail) = self.client.sink().down() {
             return Err(SendError::Down { detail });
         }
-        if !self.has_room(1, bytes) {
-            return Err(SendError::Full);
-        }
+        self.has_room(1, bytes).map_err(SendError::Full)?;
         self.drafts.push(Draft::new(record, token, now()));
         self.open.insert(token, bytes);
         self.open_bytes += bytes;
@@ -75,8 +73,14 @@ impl LogAppender for KafkaAppender {
         UNDER_WAY_MAX
     }
 
-    fn has_room(&self, records: usize, bytes: u64) -> bool {
-        self.open.len() + records <= self.records_max && self.open_bytes + bytes <= QUEUE_BYTES_MAX
+    fn has_room(&self, records: usize, bytes: u64) -> Result<(), QueueBound> {
+        if self.open.len() + records > self.records_max {
+            return Err(QueueBound::Records { records_max: self.records_max as u64 });
+        }
+        if self.open_bytes + bytes > QUEUE_BYTES_MAX {
+            return Err(QueueBound::Bytes { bytes_max: QUEUE_BYTES_MAX });
+        }
+        Ok(())
     }
 
     fn poll(&mut self, out: &mut Vec<Report>) {

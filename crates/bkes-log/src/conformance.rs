@@ -4,8 +4,8 @@
 //! gaps, and a fresh topic may begin anywhere. It waits on the waker like an owner does, never by polling.
 
 use crate::{
-    AppenderState, Delivery, Log, LogAppender, LogError, LogReader, NewRecord, ReadEvent, ReadFailure,
-    Report, SendError, Waiter, wake_pair,
+    AppenderState, Delivery, Log, LogAppender, LogError, LogReader, NewRecord, QueueBound, ReadEvent,
+    ReadFailure, Report, SendError, Waiter, wake_pair,
 };
 use bkes_core::{Header, Offset, Partition, Position, Record};
 use bytes::Bytes;
@@ -179,7 +179,7 @@ fn every_send_has_one_report_and_partitions_keep_their_order(log: &impl Log) {
     for token in 0..COUNT {
         let record = record((token % 3) as u32, &format!("key-{}", token % 17), &token.to_string());
         while let Err(error) = writing.appender.send(record.clone(), token) {
-            assert_eq!(error, SendError::Full, "the only reason to wait");
+            assert!(matches!(error, SendError::Full(_)), "the only reason to wait: {error}");
             reports.extend(writing.reports(1));
         }
     }
@@ -256,7 +256,24 @@ fn a_record_beyond_the_limit_is_refused_with_both_sizes(log: &impl Log) {
     assert!(bytes > bytes_max && bytes_max == limit, "{bytes} of {bytes_max}, the limit is {limit}");
     let value = Some(Bytes::from(vec![0; limit as usize - "key".len()]));
     writing.append(NewRecord { value, ..record(0, "key", "") });
-    assert!(writing.appender.has_room(1, 1_000));
+    assert_eq!(writing.appender.has_room(1, 1_000), Ok(()));
+    a_full_queue_names_its_own_bound(&*writing.appender);
+}
+
+/// An error told the size of what was asked for as the limit of the queue, or 0.
+fn a_full_queue_names_its_own_bound(appender: &dyn LogAppender) {
+    let bound = |records, bytes| match appender.has_room(records, bytes) {
+        Ok(()) => None,
+        Err(QueueBound::Records { records_max: max } | QueueBound::Bytes { bytes_max: max }) => Some(max),
+    };
+    let asked = usize::MAX / 2;
+    let records = bound(asked, 0).expect("every queue has a bound");
+    assert_eq!(bound(asked - 1, 0), Some(records), "whatever is asked for");
+    assert!(records > 0 && records < asked as u64 - 1, "{records}");
+    assert_eq!(bound(records as usize, 0), None, "what it may hold fits into an empty one");
+    if let Some(bytes) = bound(1, asked as u64) {
+        assert_eq!((bound(1, asked as u64 - 1), bound(1, bytes)), (Some(bytes), None));
+    }
 }
 
 fn a_waiting_reader_is_woken_by_an_append(log: &impl Log) {

@@ -193,12 +193,29 @@ impl NewRecord {
 /// What the owner calls an append of its own, returned with the report.
 pub type Token = u64;
 
+/// The bound of a send queue that records do not fit under now: what the queue may hold, whatever was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum QueueBound {
+    /// How many records it may hold.
+    #[error("it may hold {records_max} records")]
+    Records {
+        /// The most.
+        records_max: u64,
+    },
+    /// How many bytes they may have.
+    #[error("it may hold {bytes_max} bytes")]
+    Bytes {
+        /// The most.
+        bytes_max: u64,
+    },
+}
+
 /// Why a record was not taken for sending. It is not stored and never will be.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SendError {
-    /// The bounded queue is full.
-    #[error("the send queue is full")]
-    Full,
+    /// The bounded queue has no room for it.
+    #[error("the send queue is full: {0}")]
+    Full(QueueBound),
     /// The record is larger than the log takes.
     #[error("record of {bytes} bytes exceeds the limit of {bytes_max}")]
     TooLarge {
@@ -285,8 +302,9 @@ pub trait LogAppender: Send {
     /// better gathered by the owner, who hands them over together.
     fn under_way_max(&self) -> usize;
 
-    /// How many more records, of `bytes` bytes in all, fit into the queue now: a batch asks before its first member is sent.
-    fn has_room(&self, records: usize, bytes: u64) -> bool;
+    /// Whether so many more records, of `bytes` bytes in all, fit into the queue now, or the bound that they would pass: a batch asks
+    /// before its first member is sent.
+    fn has_room(&self, records: usize, bytes: u64) -> Result<(), QueueBound>;
 
     /// Moves the reports that are there to the end of `out`, without blocking. The waker is called whenever there may be more.
     fn poll(&mut self, out: &mut Vec<Report>);

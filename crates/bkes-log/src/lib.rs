@@ -22,7 +22,7 @@ pub mod memory;
 mod waker;
 
 pub use contract::{
-    AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, Pace, ReadEvent,
-    ReadFailure, Report, SendError, Token, Watermarks,
+    AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, Pace, QueueBound,
+    ReadEvent, ReadFailure, Report, SendError, Token, Watermarks,
 };
 pub use waker::{Waiter, Waker, wake_pair};

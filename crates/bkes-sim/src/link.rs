@@ -8,8 +8,8 @@ use crate::stage::{Stage, locked};
 use bkes_core::{Offset, Partition, Position, Record};
 use bkes_log::memory::MemoryLog;
 use bkes_log::{
-    AppenderState, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, Pace, ReadEvent, Report,
-    SendError, Token, Waker, Watermarks,
+    AppenderState, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, Pace, QueueBound,
+    ReadEvent, Report, SendError, Token, Waker, Watermarks,
 };
 use fastrand::Rng;
 use std::num::NonZeroU32;
@@ -186,7 +186,7 @@ impl LogAppender for LinkedAppender {
         }
         if self.in_batch && self.link.falls(|rates| rates.stops, Fault::SendStops) {
             self.in_batch = false;
-            return Err(SendError::Full);
+            return Err(SendError::Full(QueueBound::Records { records_max: 1 }));
         }
         self.in_batch = is_followed(&record);
         self.inner.send(record, token)
@@ -200,7 +200,7 @@ impl LogAppender for LinkedAppender {
         self.inner.under_way_max()
     }
 
-    fn has_room(&self, records: usize, bytes: u64) -> bool {
+    fn has_room(&self, records: usize, bytes: u64) -> Result<(), QueueBound> {
         self.inner.has_room(records, bytes)
     }
 

@@ -120,7 +120,11 @@ fn a_reader_in_the_middle_of_a_batch_sees_nothing_of_it() {
         });
         overlay.insert_batch(0, overlay.hash(&key), &key, Order(0), members);
         let seen = seen.expect("it looked").join().expect("no panic");
-        assert_eq!(seen, (6, Some(6), vec![(0, (0..6).collect())]), "all of it, or nothing: here it is whole");
+        assert_eq!(
+            seen,
+            (6, Some(6), vec![(0, (0..6).collect())]),
+            "all of it, or nothing: here it is whole"
+        );
     });
     assert!(overlay.seal(0, 0).is_none(), "no transaction has a part of a step");
     overlay.end_step(0, [checkpoint(6)], []);

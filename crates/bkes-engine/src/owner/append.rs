@@ -3,15 +3,16 @@
 use super::fingerprint::checksum;
 use super::gather::Located;
 use super::{Command, Ended, Owner, Sent, Ticket, Waiting};
-use crate::api::{AppendError, Appended, Expected, Unready};
+use crate::api::{AppendError, Appended, Expected, Unit, Unready};
 use crate::board::Placing;
+use crate::degraded::Degradation;
 use bkes_core::checksum::PayloadSum;
 use bkes_core::limits::ORDER_MAX;
 use bkes_core::marker::{BatchPlace, Marker, Stamp};
 use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::{NowMs, Outcome, Said};
 use bkes_core::{Key, Offset, Order, Partition, TimestampMs};
-use bkes_log::{AppenderState, Delivery, NewRecord, Report, SendError, Token};
+use bkes_log::{AppenderState, Delivery, NewRecord, QueueBound, Report, SendError, Token};
 use bkes_storage::{Heads, StoreError};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -33,8 +34,8 @@ impl Owner {
             return self.wait_behind(undecided.unwrap_or(partition), waiting);
         }
         let Some(owned) = self.partitions.get_mut(&partition) else {
-            let unready =
-                self.context.board.catching_up().unwrap_or(Unready::CatchingUp { applied: 0, target: 0 });
+            // A partition that has only just come.
+            let unready = self.context.board.still_catching_up();
             return self.refuse(waiting, AppendError::Unavailable(unready));
         };
         if owned.sequencer.is_busy(&waiting.request.key) {
@@ -196,8 +197,10 @@ impl Owner {
             request.values.iter().map(|value| (value.len() + request.key.bytes().len()) as u64).sum();
         let bytes = bytes + crate::limits::MARKER_BYTES_MAX * request.values.len() as u64;
         match &self.appender {
-            Some(appender) if appender.has_room(request.values.len(), bytes) => Ok(order),
-            Some(_) => Err(AppendError::Unavailable(overloaded("the send queue", bytes))),
+            Some(appender) => match appender.has_room(request.values.len(), bytes) {
+                Ok(()) => Ok(order),
+                Err(bound) => Err(AppendError::Unavailable(queue_full(bound))),
+            },
             None => Err(AppendError::Unavailable(Unready::LogDown { detail: "no producer handle".into() })),
         }
     }
@@ -209,11 +212,8 @@ impl Owner {
         if self.stopping.is_some() {
             return Err(Unready::ShuttingDown);
         }
-        if let Some(detail) = owned.board.degraded() {
-            return Err(Unready::Degraded { partition, detail });
-        }
-        if !owned.board.is_caught_up(self.epoch) {
-            return Err(board.catching_up().unwrap_or(Unready::CatchingUp { applied: 0, target: 0 }));
+        if let Some(unready) = owned.board.unserved(self.epoch) {
+            return Err(unready);
         }
         if let Some(AppenderState::Down { detail } | AppenderState::Fatal { detail }) =
             self.appender.as_ref().map(|appender| appender.state())
@@ -234,7 +234,8 @@ impl Owner {
         }
         let limit = self.context.options.overlay_bytes_max;
         if self.context.overlay.bytes() > limit {
-            return Err(overloaded("the overlay of uncommitted events", limit as u64));
+            let (queue, limit) = ("the overlay of uncommitted events", limit as u64);
+            return Err(Unready::Overloaded { queue, limit, unit: Unit::Bytes });
         }
         Ok(())
     }
@@ -323,7 +324,7 @@ impl Owner {
             _ => None,
         };
         if let Err(diverged) = owned.sequencer.reported(stamp, said, position, now, &mut ended) {
-            owned.board.degrade(diverged.to_string());
+            owned.board.degrade(Degradation::Passed(diverged));
             self.context.writer.rebuild(format!("partition {partition}: {diverged}"));
         }
         self.settle(ended, place, now);
@@ -414,14 +415,18 @@ impl Owner {
     }
 }
 
-fn overloaded(queue: &'static str, limit: u64) -> Unready {
-    Unready::Overloaded { queue, limit }
+fn queue_full(bound: QueueBound) -> Unready {
+    let (limit, unit) = match bound {
+        QueueBound::Records { records_max } => (records_max, Unit::Records),
+        QueueBound::Bytes { bytes_max } => (bytes_max, Unit::Bytes),
+    };
+    Unready::Overloaded { queue: "the send queue", limit, unit }
 }
 
 /// Nothing was sent.
 fn send_error(error: SendError) -> AppendError {
     match error {
-        SendError::Full => AppendError::Unavailable(overloaded("the send queue", 0)),
+        SendError::Full(bound) => AppendError::Unavailable(queue_full(bound)),
         SendError::TooLarge { bytes, bytes_max } => AppendError::TooLarge { bytes, bytes_max },
         SendError::Down { detail } | SendError::Fatal { detail } => {
             AppendError::Unavailable(Unready::LogDown { detail })

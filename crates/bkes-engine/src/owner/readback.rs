@@ -22,6 +22,26 @@ pub enum Divergence {
     Added(Offset),
 }
 
+impl Divergence {
+    /// Where.
+    pub fn offset(self) -> Offset {
+        match self {
+            Divergence::Changed(Fingerprint { offset, .. }) | Divergence::Added(offset) => offset,
+        }
+    }
+}
+
+impl std::fmt::Display for Divergence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Divergence::Changed(Fingerprint { offset, crc32c }) => {
+                write!(f, "applied offset {offset} with checksum {crc32c:08x}")
+            }
+            Divergence::Added(offset) => write!(f, "met nothing at offset {offset}"),
+        }
+    }
+}
+
 /// One partition's records that were applied and not read.
 #[derive(Default)]
 pub struct Readback {

@@ -6,7 +6,8 @@
 use super::append::Place;
 use super::fingerprint::fingerprint;
 use super::readback::Divergence;
-use super::{Look, Owned, Owner, Sent};
+use super::{Look, Lost, Owned, Owner, Sent};
+use crate::degraded::Degradation;
 use crate::limits::UNCONFIRMED_MAX;
 use crate::overlay::{Count, Counted};
 use bkes_core::marker::{classify, is_reserved};
@@ -48,8 +49,8 @@ impl Owner {
                         next_class.is_some_and(|class| !matches!(class, RecordClass::Newer { .. }));
                     self.met(record, class, is_followed, counted, now);
                 }
-                ReadEvent::End { partition, position } => self.ended(partition, position),
-                ReadEvent::Failed { partition, failure } => self.read_failed(partition, failure),
+                ReadEvent::End { partition, position } => self.ended(partition, position, now),
+                ReadEvent::Failed { partition, failure } => self.read_failed(partition, failure, now),
             }
         }
     }
@@ -92,27 +93,28 @@ impl Owner {
         let Some(owned) = self.partitions.get_mut(&partition) else { return };
         owned.sequencer.probed(marks.high, asked);
         owned.board.note_caught_up(self.epoch);
-        if marks.high < applied_before && owned.lost.is_none() {
-            // A reader that stands at the new end is told nothing.
-            owned.lost = Some(owned.checkpoint.position);
-        }
-        let Some(position) = owned.lost else { return };
         let applied = owned.checkpoint.position;
+        // A reader that stands at the new end is told nothing. What counts is what this fold had applied when the log was asked: its
+        // position may have gone on since, or back to the last record that was applied, and an earlier fold's is of another log.
+        let before = applied_before.filter(|(epoch, _)| *epoch == self.epoch).map(|(_, before)| before);
+        let is_cut_off = before.is_some_and(|before| marks.high < before.min(applied));
+        let position = match owned.lost {
+            // Nothing was applied since then, but the log may have been asked before that.
+            Some(lost) if lost.since < asked => lost.position,
+            _ if is_cut_off => applied,
+            Some(_) => return self.context.look.wake(),
+            None => return,
+        };
         // What retention removed is out of range too, and not lost.
         let ended = owned.lost_end.take().filter(|end| *end >= marks.low);
-        let ended = ended.or((applied > marks.high).then_some(marks.high));
+        let ended = ended.or((is_cut_off || applied > marks.high).then_some(marks.high));
         if let Some(end) = ended {
-            let reason =
-                format!("the log ended at {end}, below the applied position {applied}: it was truncated");
+            let reason = Degradation::Truncated { end, applied };
             owned.board.degrade(reason.clone());
             owned.lost = None;
             self.context.writer.rebuild(format!("partition {partition}: {reason}"));
         } else if applied < marks.low {
-            owned.board.degrade(format!(
-                "the log begins at {}, above the applied position {applied}: retention removed events that were not read; \
-                 stop, remove the data directory and start again to serve what is left",
-                marks.low
-            ));
+            owned.board.degrade(Degradation::Removed { low: marks.low, applied });
         } else {
             // A partition that is degraded was complained of already; it is tried again and again.
             if owned.board.degraded().is_none() {
@@ -239,21 +241,21 @@ impl Owner {
             return;
         }
         if let Err(divergence) = owned.readback.met(&record, owned.checkpoint.position) {
-            return self.diverged(record.partition, divergence, Some(&record));
+            return self.diverged(record.partition, divergence, Some(&record), now);
         }
         let position = owned.checkpoint.position.max(most);
         if record.offset >= position.offset() || planted(Bug::AppliedAgain) {
-            owned.end_damage(record.offset.next());
+            owned.passed(record.offset.next());
             let mark = (!is_followed).then(|| fingerprint(&record));
             let counted = counted.map(|counted| self.as_of_now(counted));
             self.apply(Applying { record, class, mark, counted }, now, false);
         }
     }
 
-    fn ended(&mut self, partition: Partition, position: Position) {
+    fn ended(&mut self, partition: Partition, position: Position, now: NowMs) {
         let Some(owned) = self.partitions.get_mut(&partition).filter(|owned| !owned.waits()) else { return };
         if let Err(divergence) = owned.readback.ended(position) {
-            return self.diverged(partition, divergence, None);
+            return self.diverged(partition, divergence, None, now);
         }
         if position > owned.checkpoint.position && owned.lost.is_none() {
             owned.checkpoint.position = position;
@@ -261,12 +263,12 @@ impl Owner {
         }
         if owned.lost.is_none() {
             // Damage that stood at the end itself is no longer there.
-            owned.end_damage(Position(position.0 + 1));
+            owned.passed(Position(position.0 + 1));
         }
         owned.board.note_caught_up(self.epoch);
     }
 
-    fn read_failed(&mut self, partition: Option<Partition>, failure: ReadFailure) {
+    fn read_failed(&mut self, partition: Option<Partition>, failure: ReadFailure, now: NowMs) {
         let owned = partition.and_then(|partition| self.partitions.get_mut(&partition));
         if owned.as_ref().is_some_and(|owned| owned.waits()) {
             return;
@@ -274,45 +276,26 @@ impl Owner {
         match (failure, owned) {
             (ReadFailure::Unavailable { detail }, _) => tracing::debug!("reading the log: {detail}"),
             (ReadFailure::OutOfRange { position }, Some(owned)) => {
-                owned.lost = Some(position);
+                owned.lost = Some(Lost { position, since: now });
                 owned.lost_end = Some(position).filter(|end| owned.readback.has_met(*end));
                 self.context.look.wake();
             }
-            (ReadFailure::Damaged { position, detail }, Some(owned)) => owned.stop_reading(
-                position,
-                format!(
-                    "the log returned a damaged record at or after {position}: {detail}; it is read again and again, and served \
-                     as soon as it is whole. If no replica has it whole, no event behind it can be served"
-                ),
-            ),
-            (ReadFailure::DoesNotFit { position, detail }, Some(owned)) => owned.stop_reading(
-                position,
-                format!(
-                    "what the log holds at or after {position} does not fit: {detail}. Nothing is known to be damaged; it is read \
-                     again and again, and no event behind it can be served before it fits"
-                ),
-            ),
+            (ReadFailure::Damaged { position, detail }, Some(owned)) => {
+                owned.stop_reading(position, Degradation::DamagedRecord { at: position, detail }, now);
+            }
+            (ReadFailure::DoesNotFit { position, detail }, Some(owned)) => {
+                owned.stop_reading(position, Degradation::DoesNotFit { at: position, detail }, now);
+            }
             (failure, None) => tracing::warn!("reading the log: {failure}"),
         }
     }
 
-    fn diverged(&mut self, partition: Partition, divergence: Divergence, found: Option<&Record>) {
-        let found = match found {
-            Some(record) => {
-                format!("offset {} with checksum {:08x}", record.offset, fingerprint(record).crc32c)
-            }
-            None => "nothing".into(),
-        };
-        let (offset, known) = match divergence {
-            Divergence::Changed(Fingerprint { offset, crc32c }) => {
-                (offset, format!("applied offset {offset} with checksum {crc32c:08x}"))
-            }
-            Divergence::Added(offset) => (offset, format!("met nothing at offset {offset}")),
-        };
-        let reason = format!("the log diverged: {known}, the log has {found} there");
+    fn diverged(&mut self, partition: Partition, divergence: Divergence, found: Option<&Record>, now: NowMs) {
+        let Offset(at) = divergence.offset();
+        let reason = Degradation::Diverged { divergence, found: found.map(fingerprint) };
         let owned = self.partitions.get_mut(&partition).expect("the caller found it");
         owned.board.degrade(reason.clone());
-        owned.lost = Some(Position(offset.0));
+        owned.lost = Some(Lost { position: Position(at), since: now });
         self.context.writer.rebuild(format!("partition {partition}: {reason}"));
     }
 
@@ -325,8 +308,7 @@ impl Owner {
         let applied = match owned.rule.apply_classified(record, class, next) {
             Ok(applied) => applied,
             Err(newer) => {
-                owned.board.degrade(newer.to_string());
-                owned.lost = Some(Position(offset.0));
+                owned.stop_reading(Position(offset.0), Degradation::NewerFormat(newer), now);
                 return;
             }
         };
@@ -426,16 +408,16 @@ impl Owner {
 
 impl Owned {
     /// What lies at or after `position` cannot be read now: it is not served until it can.
-    fn stop_reading(&mut self, position: Position, reason: String) {
-        self.lost = Some(position);
-        self.board.degrade(reason.clone());
-        self.damage.get_or_insert((position, reason));
+    fn stop_reading(&mut self, position: Position, reason: Degradation, now: NowMs) {
+        self.lost = Some(Lost { position, since: now });
+        self.board.degrade(reason);
+        self.stopped_at = self.board.stopped_at();
     }
 
-    /// Everything below `position` was read: damage below it is over.
-    fn end_damage(&mut self, position: Position) {
-        if let Some((_, reason)) = self.damage.take_if(|(at, _)| position > *at) {
-            self.board.recover(&reason);
+    /// Everything below `position` was read: what stopped reading below it is over.
+    fn passed(&mut self, position: Position) {
+        if self.stopped_at.is_some_and(|at| position > at) {
+            self.stopped_at = self.board.passed(position);
         }
     }
 }

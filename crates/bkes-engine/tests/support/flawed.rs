@@ -3,8 +3,8 @@
 use bkes_core::{Offset, Partition, Position};
 use bkes_log::memory::MemoryLog;
 use bkes_log::{
-    AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, Pace, ReadEvent,
-    ReadFailure, Report, SendError, Token, Waker, Watermarks,
+    AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, Pace, QueueBound,
+    ReadEvent, ReadFailure, Report, SendError, Token, Waker, Watermarks,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -23,6 +23,8 @@ pub struct Flaws {
     pub deleted: bool,
     /// Others write to this partition in the middle of the next look at it, once.
     pub written_meanwhile: Option<Partition>,
+    /// Others get on in the middle of the next look at a partition, after the log was asked and before it has answered.
+    pub let_in: Option<Box<dyn FnOnce() + Send>>,
     /// The record at this offset fails its checksum.
     pub damaged: Option<(Partition, Offset)>,
     /// It does not, but is more than the reader takes.
@@ -78,6 +80,10 @@ impl Log for FlawedLog {
             return Err(LogError::Unavailable { detail: format!("partition {partition} has no leader") });
         }
         let marks = self.log.watermarks(partition)?;
+        let let_in = self.flaws().let_in.take();
+        if let Some(let_in) = let_in {
+            let_in();
+        }
         if self.flaws().written_meanwhile.take_if(|written| *written == partition).is_none() {
             return Ok(marks);
         }
@@ -196,7 +202,7 @@ impl LogAppender for FlawedAppender {
         self.inner.under_way_max()
     }
 
-    fn has_room(&self, records: usize, bytes: u64) -> bool {
+    fn has_room(&self, records: usize, bytes: u64) -> Result<(), QueueBound> {
         self.inner.has_room(records, bytes)
     }
 

@@ -2,8 +2,8 @@
 
 use super::{Fate, Faults, MemoryLog, OnTheWay};
 use crate::{
-    AppenderState, Delivery, LogAppender, LogReader, NewRecord, ReadEvent, ReadFailure, Report, SendError,
-    Token,
+    AppenderState, Delivery, LogAppender, LogReader, NewRecord, QueueBound, ReadEvent, ReadFailure, Report,
+    SendError, Token,
 };
 use bkes_core::{Offset, Partition, Position, Record};
 use std::collections::BTreeMap;
@@ -130,7 +130,7 @@ impl LogAppender for MemoryAppender {
             return Err(SendError::TooLarge { bytes, bytes_max });
         }
         if state.appenders[self.slot].open >= state.queue_max {
-            return Err(SendError::Full);
+            return Err(SendError::Full(QueueBound::Records { records_max: state.queue_max as u64 }));
         }
         assert!((record.partition.0 as usize) < state.partitions.len(), "the partition is known");
         state.appenders[self.slot].open += 1;
@@ -200,9 +200,10 @@ impl LogAppender for MemoryAppender {
         2
     }
 
-    fn has_room(&self, records: usize, _bytes: u64) -> bool {
+    fn has_room(&self, records: usize, _bytes: u64) -> Result<(), QueueBound> {
         let state = self.log.lock();
-        state.appenders[self.slot].open + records <= state.queue_max
+        let fits = state.appenders[self.slot].open + records <= state.queue_max;
+        if fits { Ok(()) } else { Err(QueueBound::Records { records_max: state.queue_max as u64 }) }
     }
 
     fn poll(&mut self, out: &mut Vec<Report>) {

@@ -1,0 +1,152 @@
+//! Why a partition is not served, and what ends that.
+//!
+//! A partition has one reason at a time: the one that takes most to be mended, in the order of the variants. A fold that begins
+//! anew ends only what it mends. Reading past its place ends what lay in a record.
+
+use crate::owner::Divergence;
+use crate::writer::Shown;
+use bkes_core::NewerFormat;
+use bkes_core::sequence::Diverged;
+use bkes_core::{Offset, Position};
+use bkes_log::LogIdentity;
+use bkes_storage::Fingerprint;
+
+/// Why a partition is not served. Its words say what to do.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Degradation {
+    /// The log returns damaged bytes. Ends when reading has come past them.
+    #[error(
+        "the log returned a damaged record at or after {at}: {detail}; it is read again and again, and served as soon as it is \
+         whole. If no replica has it whole, no event behind it can be served"
+    )]
+    DamagedRecord { at: Position, detail: String },
+    /// What the log holds does not fit into what reading may take. Ends when reading has come past it.
+    #[error(
+        "what the log holds at or after {at} does not fit: {detail}. Nothing is known to be damaged; it is read again and again, \
+         and no event behind it can be served before it fits"
+    )]
+    DoesNotFit { at: Position, detail: String },
+    /// This version cannot judge a record. Ends when reading has come past it, which takes another record in its place.
+    #[error("{0}")]
+    NewerFormat(NewerFormat),
+    /// Retention removed events that were not read. Ends with a fold that does not need them.
+    #[error(
+        "the log begins at {low}, above the applied position {applied}: retention removed events that were not read; stop, remove \
+         the data directory and start again to serve what is left"
+    )]
+    Removed { low: Position, applied: Position },
+    /// The log lost its end. Ends with the rebuild.
+    #[error("the log ended at {end}, below the applied position {applied}: it was truncated")]
+    Truncated { end: Position, applied: Position },
+    /// The log has another record than the one that was applied, or none. Ends with the rebuild.
+    #[error("the log diverged: {divergence}, the log has {} there", shown(found))]
+    Diverged { divergence: Divergence, found: Option<Fingerprint> },
+    /// A record of ours was stored where reading had passed. Ends with the rebuild.
+    #[error("{0}")]
+    Passed(Diverged),
+    /// The topic is another one under the same name. Lasts.
+    #[error(
+        "topic {} is another one now (id {} became {}): stop, and start with another data directory",
+        known.topic, known.topic_id, found.topic_id
+    )]
+    AnotherTopic { known: LogIdentity, found: LogIdentity },
+    /// A thread is gone. Lasts.
+    #[error("thread {thread} panicked, restart the service: {message}")]
+    Panicked { thread: String, message: String },
+}
+
+fn shown(found: &Option<Fingerprint>) -> String {
+    match found {
+        Some(Fingerprint { offset, crc32c }) => format!("offset {offset} with checksum {crc32c:08x}"),
+        None => "nothing".into(),
+    }
+}
+
+impl Degradation {
+    /// How much it takes to end it: a higher one is shown instead of a lower one.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Degradation::DamagedRecord { .. } | Degradation::DoesNotFit { .. } => 0,
+            Degradation::NewerFormat(_) => 1,
+            Degradation::Removed { .. } => 2,
+            Degradation::Truncated { .. } | Degradation::Diverged { .. } | Degradation::Passed(_) => 3,
+            Degradation::AnotherTopic { .. } => 4,
+            Degradation::Panicked { .. } => 5,
+        }
+    }
+
+    /// The record that reading has to come past.
+    pub fn stopped_at(&self) -> Option<Position> {
+        match self {
+            Degradation::DamagedRecord { at, .. } | Degradation::DoesNotFit { at, .. } => Some(*at),
+            Degradation::NewerFormat(NewerFormat { offset: Offset(at), .. }) => Some(Position(*at)),
+            _ => None,
+        }
+    }
+
+    /// Whether the log lost what was applied.
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Degradation::Truncated { .. } | Degradation::Diverged { .. } | Degradation::Passed(_))
+    }
+
+    /// Whether it is of all partitions, and of those that come.
+    pub fn is_of_all(&self) -> bool {
+        matches!(self, Degradation::AnotherTopic { .. } | Degradation::Panicked { .. })
+    }
+
+    /// Whether it goes on when the fold begins anew at a position.
+    pub fn outlasts(&self, shown: Shown, position: Position) -> bool {
+        match self {
+            // What lies in the log is still there, unless the log is another one: then the fold meets it or does not.
+            Degradation::DamagedRecord { .. }
+            | Degradation::DoesNotFit { .. }
+            | Degradation::NewerFormat(_) => shown == Shown::MustReturn,
+            Degradation::Removed { low, .. } => position < *low,
+            // A fold that begins anew for another reason still goes by what the log no longer has.
+            Degradation::Truncated { .. } | Degradation::Diverged { .. } | Degradation::Passed(_) => {
+                shown == Shown::MustReturn
+            }
+            Degradation::AnotherTopic { .. } | Degradation::Panicked { .. } => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One for each variant, lowest rank first.
+    fn all() -> Vec<Degradation> {
+        let topic = |id: &str| LogIdentity { cluster: "c".into(), topic: "t".into(), topic_id: id.into() };
+        let divergence = Divergence::Changed(Fingerprint { offset: Offset(4), crc32c: 7 });
+        let (low, applied) = (Position(5), Position(4));
+        vec![
+            Degradation::DamagedRecord { at: Position(4), detail: "CRC32C".into() },
+            Degradation::DoesNotFit { at: Position(4), detail: "too much at once".into() },
+            Degradation::NewerFormat(NewerFormat { offset: Offset(4), format: 2 }),
+            Degradation::Removed { low, applied },
+            Degradation::Truncated { end: Position(3), applied },
+            Degradation::Diverged { divergence, found: None },
+            Degradation::Passed(Diverged { offset: Offset(3), position: applied }),
+            Degradation::AnotherTopic { known: topic("1"), found: topic("2") },
+            Degradation::Panicked { thread: "bkes-writer".into(), message: "at the disk".into() },
+        ]
+    }
+
+    /// A new beginning of the folds, because the store had fallen back, cleared "thread panicked, restart the service".
+    #[test]
+    fn a_new_beginning_ends_only_what_it_mends() {
+        let after = |shown, position| -> Vec<bool> {
+            all().iter().map(|reason| reason.outlasts(shown, Position(position))).collect()
+        };
+        let (t, f) = (true, false);
+        assert_eq!(after(Shown::MustReturn, 4), [t, t, t, t, t, t, t, t, t], "nothing of the log is mended");
+        assert_eq!(
+            after(Shown::MustReturn, 5),
+            [t, t, t, f, t, t, t, t, t],
+            "what was removed is not needed"
+        );
+        assert_eq!(after(Shown::IsVoid, 5), [f, f, f, f, f, f, f, t, t], "the log is read as it is now");
+        assert!(all().is_sorted_by_key(Degradation::rank));
+    }
+}
