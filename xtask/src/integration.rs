@@ -5,7 +5,7 @@
 //!
 //! * `BKES_KAFKA_BROKERS`: the address of the broker;
 //! * `BKES_KAFKA_CONTROL`: a loopback address that takes one word per connection (`kill`, `stop`, `start`, `pause`,
-//!   `resume`), does it to the broker, and answers `ok` or what went wrong;
+//!   `resume`, or `set` with a property), does it to the broker, and answers `ok` or what went wrong;
 //! * `BKES_KAFKA_DATA`: the folder in which its partitions lie.
 
 use crate::kafka::{Cluster, Controlled};

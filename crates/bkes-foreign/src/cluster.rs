@@ -1,7 +1,9 @@
 //! A cluster as its administrator sees it.
 
 use crate::Producer;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -48,6 +50,17 @@ impl Cluster {
             new = new.set(name, value);
         }
         first(self.admin()?.create_topics([&new], &options()).await?)
+    }
+
+    /// Gives a topic these settings of its own, and no others.
+    pub async fn set_topic(&self, topic: &str, settings: &[(&str, &str)]) -> Result<(), KafkaError> {
+        let mut new = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        for (name, value) in settings {
+            new = new.set(name, value);
+        }
+        let results = self.admin()?.alter_configs([&new], &options()).await?;
+        let refused = results.into_iter().find_map(Result::err);
+        refused.map_or(Ok(()), |(_, code)| Err(KafkaError::AdminOp(code)))
     }
 
     /// Deletes a topic.

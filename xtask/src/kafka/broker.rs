@@ -138,6 +138,17 @@ impl Broker {
         self.await_started()
     }
 
+    /// Restarts it with one more property in place of the one that was set before; an empty one takes that away.
+    pub fn set(&mut self, property: &str) -> anyhow::Result<()> {
+        let file = self.properties();
+        let text = with_property(&fs::read_to_string(&file)?, property);
+        if self.running.is_some() {
+            self.signal(Signal::Term)?;
+        }
+        fs::write(&file, text)?;
+        self.restart()
+    }
+
     /// Starts the process and does not wait: the nodes of a cluster need each other to come up.
     pub fn launch(&mut self) -> anyhow::Result<()> {
         if self.running.is_some() {
@@ -388,9 +399,25 @@ controlled.shutdown.enable=true
     )
 }
 
+/// What stands behind it is not a part of every node.
+const SET: &str = "# set while running\n";
+
+fn with_property(text: &str, property: &str) -> String {
+    let own = text.split(SET).next().unwrap_or_default();
+    format!("{own}{SET}{property}\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_property_that_is_set_takes_the_place_of_the_one_before() {
+        let once = with_property("a=1\n", "b=2");
+        assert!(once.starts_with("a=1\n") && once.ends_with("\nb=2\n"), "{once}");
+        let twice = with_property(&once, "");
+        assert!(twice.starts_with("a=1\n") && !twice.contains("b=2"), "{twice}");
+    }
 
     #[test]
     fn ports_differ_and_cluster_ids_are_read_as_128_bits() {

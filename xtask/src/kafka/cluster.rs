@@ -59,6 +59,13 @@ impl Cluster {
         (0..PROXIED).map(|way| self.proxied.iter().map(|of_node| of_node[way]).collect()).collect()
     }
 
+    /// Restarts the first node with one more property, such as `connections.max.idle.ms=2000`, in place of the one before; an empty
+    /// one takes that away.
+    pub fn set(&mut self, property: &str) -> anyhow::Result<()> {
+        let node = self.nodes.first_mut().context("there is a node")?;
+        node.set(property)
+    }
+
     /// Does to node `number`, from 1, what a word says: `kill`, `stop`, `start`, `pause`, `resume`.
     pub fn act(&mut self, word: &str, number: usize) -> anyhow::Result<()> {
         let node = number.checked_sub(1).and_then(|place| self.nodes.get_mut(place));

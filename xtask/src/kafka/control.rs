@@ -1,5 +1,6 @@
 //! A loopback address through which a program that we started does things to our nodes: a line per connection, a word and the
-//! number of a node (1 when it is left out), answered with `ok` or with what went wrong.
+//! number of a node (1 when it is left out), answered with `ok` or with what went wrong. The word `set` takes a property of the first
+//! node instead, or none.
 
 use super::Cluster;
 use std::io::{BufRead, BufReader, Write};
@@ -41,9 +42,14 @@ impl Drop for Controlled {
 fn answer(stream: TcpStream, cluster: &Mutex<Option<Cluster>>) -> anyhow::Result<()> {
     let mut line = String::new();
     BufReader::new(&stream).read_line(&mut line)?;
-    let (word, number) = parse(&line);
     let reply = match lock(cluster).as_mut() {
-        Some(cluster) => cluster.act(word, number),
+        Some(cluster) => match line.trim().strip_prefix("set") {
+            Some(property) => cluster.set(property.trim()),
+            None => {
+                let (word, number) = parse(&line);
+                cluster.act(word, number)
+            }
+        },
         None => Err(anyhow::anyhow!("the cluster has ended")),
     };
     match reply {
