@@ -231,8 +231,8 @@ pub struct Board {
     pub appended: AtomicU64,
     pub conflicts: AtomicU64,
     pub unknown: AtomicU64,
-    log_down: Mutex<Option<String>>,
-    store_down: Mutex<Option<String>>,
+    log_down: FaultFlag,
+    store_down: FaultFlag,
     /// When the log last answered the monitor, in engine milliseconds.
     pub looked_ms: AtomicU64,
 }
@@ -249,8 +249,8 @@ impl Board {
             appended: AtomicU64::new(0),
             conflicts: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
-            log_down: Mutex::new(None),
-            store_down: Mutex::new(None),
+            log_down: FaultFlag::default(),
+            store_down: FaultFlag::default(),
             looked_ms: AtomicU64::new(0),
         }
     }
@@ -305,19 +305,19 @@ impl Board {
     }
 
     pub fn set_log_down(&self, detail: Option<String>) {
-        *lock(&self.log_down) = detail;
+        self.log_down.set(detail);
     }
 
     pub fn log_down(&self) -> Option<String> {
-        lock(&self.log_down).clone()
+        self.log_down.get()
     }
 
     pub fn set_store_down(&self, detail: Option<String>) {
-        *lock(&self.store_down) = detail;
+        self.store_down.set(detail);
     }
 
     pub fn store_down(&self) -> Option<String> {
-        lock(&self.store_down).clone()
+        self.store_down.get()
     }
 
     /// Whether a partition was not yet applied up to its target, and if it never will by itself, why. New aggregates, and saying
@@ -392,6 +392,29 @@ impl Board {
             let lag_ms = p.lag_ms(now_ms);
             (lag_ms >= ready_lag_ms).then_some(Unready::Lagging { partition: p.partition, lag_ms })
         })
+    }
+}
+
+/// What is wrong, if anything; looked at for each append, so without a lock while nothing is.
+#[derive(Debug, Default)]
+struct FaultFlag {
+    words: Mutex<Option<String>>,
+    /// Written under the lock of the words.
+    is_set: AtomicBool,
+}
+
+impl FaultFlag {
+    fn get(&self) -> Option<String> {
+        if !self.is_set.load(Ordering::Acquire) {
+            return None;
+        }
+        lock(&self.words).clone()
+    }
+
+    fn set(&self, words: Option<String>) {
+        let mut before = lock(&self.words);
+        self.is_set.store(words.is_some(), Ordering::Release);
+        *before = words;
     }
 }
 

@@ -71,6 +71,7 @@ impl Monitor {
             match self.log.watermarks(board.partition) {
                 Ok(marks) => {
                     answered += 1;
+                    self.log_answers();
                     self.silent.retain(|partition| *partition != board.partition);
                     settle_target(board, target, marks);
                     let partition = board.partition;
@@ -90,23 +91,27 @@ impl Monitor {
         let everybody_asked = !topic_answers || self.silent.len() >= boards.len();
         let nobody = answered == 0 && (everybody_asked || self.unanswered);
         self.unanswered = answered == 0;
-        let was_down = self.board.log_down().is_some();
         match failed.filter(|_| nobody) {
             Some(error) => {
-                if !was_down {
+                if self.board.log_down().is_none() {
                     tracing::warn!("the log does not answer: {error}; reads go on, appends are refused");
                 }
                 self.board.set_log_down(Some(error.to_string()));
             }
             None => {
-                if was_down {
-                    tracing::info!("the log answers again");
-                }
-                self.board.set_log_down(None);
+                self.log_answers();
                 self.board.looked_ms.store(clock(), Ordering::Release);
             }
         }
         self.place_over_new_partitions();
+    }
+
+    /// Somebody answered: appends are taken again at once, however long the rest of the look takes.
+    fn log_answers(&self) {
+        if self.board.log_down().is_some() {
+            tracing::info!("the log answers again");
+            self.board.set_log_down(None);
+        }
     }
 
     /// Those that answered last time first, the others by turns.

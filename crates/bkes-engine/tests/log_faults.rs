@@ -247,6 +247,15 @@ fn a_topic_that_is_deleted_while_running_is_named_and_its_events_stay_readable()
         "{unready:?}"
     );
     assert_eq!(bench.values("a"), ["zero"], "the store still has what the topic had");
+    // Nothing is handed to a producer that would wait for the topic until its time is over.
+    let refused = bench.put("a", 1, "one").expect_err("there is no topic");
+    assert!(
+        matches!(&refused, AppendError::Unavailable(Unready::LogDown { detail }) if detail.contains("does not exist")),
+        "{refused:?}"
+    );
+    log.flaws().deleted = false;
+    bench.step_monitor();
+    bench.put("a", 1, "one").expect("one answer is enough");
 }
 
 #[test]

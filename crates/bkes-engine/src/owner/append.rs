@@ -220,6 +220,9 @@ impl Owner {
         {
             return Err(Unready::LogDown { detail });
         }
+        if let Some(detail) = board.log_down() {
+            return Err(Unready::LogDown { detail });
+        }
         if let Some(detail) = board.store_down() {
             return Err(Unready::Store { detail });
         }
