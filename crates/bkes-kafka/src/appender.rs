@@ -2,9 +2,11 @@
 
 use crate::native::{Client, Draft};
 use crate::options::QUEUE_BYTES_MAX;
+use crate::shortage::Shortage;
 use bkes_core::TimestampMs;
 use bkes_log::{AppenderState, LogAppender, NewRecord, QueueBound, Report, SendError, Token};
 use hashbrown::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// librdkafka sends no further request of a partition while so many of its messages are under way (RD_KAFKA_IDEMP_MAX_INFLIGHT in
@@ -13,6 +15,7 @@ const UNDER_WAY_MAX: usize = 5;
 
 pub(crate) struct KafkaAppender {
     client: Client,
+    shortage: Arc<Shortage>,
     record_bytes_max: u64,
     records_max: usize,
     /// Taken and not handed over.
@@ -23,9 +26,15 @@ pub(crate) struct KafkaAppender {
 }
 
 impl KafkaAppender {
-    pub fn new(client: Client, record_bytes_max: u64, records_max: usize) -> KafkaAppender {
+    pub fn new(
+        client: Client,
+        shortage: Arc<Shortage>,
+        record_bytes_max: u64,
+        records_max: usize,
+    ) -> KafkaAppender {
         KafkaAppender {
             client,
+            shortage,
             record_bytes_max,
             records_max,
             drafts: Vec::new(),
@@ -44,7 +53,8 @@ impl LogAppender for KafkaAppender {
         if let Some(detail) = self.client.sink().fatal() {
             return Err(SendError::Fatal { detail });
         }
-        if let Some(detail) = self.client.sink().down() {
+        let down = self.client.sink().down().or_else(|| self.shortage.of(record.partition));
+        if let Some(detail) = down {
             return Err(SendError::Down { detail });
         }
         self.has_room(1, bytes).map_err(SendError::Full)?;
@@ -101,7 +111,7 @@ impl LogAppender for KafkaAppender {
 }
 
 /// The record's time of creation by the machine's clock, which may stand before 1970; the topic may replace it by its own.
-fn now() -> TimestampMs {
+pub(crate) fn now() -> TimestampMs {
     let ms = |since: Duration| i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     TimestampMs(since.map_or_else(|before| -ms(before.duration()), ms))

@@ -14,6 +14,7 @@ mod log;
 mod native;
 mod options;
 mod reader;
+mod shortage;
 mod topic;
 
 pub use log::{ConnectError, KafkaLog};

@@ -4,6 +4,7 @@ use crate::appender::KafkaAppender;
 use crate::native::{Client, Kind, Sink, with_yielding_threads};
 use crate::options::{self, KafkaOptions, RECORD_OVERHEAD_BYTES, forbidden_property};
 use crate::reader::KafkaReader;
+use crate::shortage::Shortage;
 use crate::topic::{TopicReport, report};
 use bkes_core::{Partition, Position};
 use bkes_log::{Log, LogAppender, LogError, LogIdentity, LogReader, Waker, Watermarks};
@@ -17,6 +18,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// How long to wait before a new topic is looked for again.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+/// How old the topic's settings may be: less than the time that a record has by default, so that a cause is known when it fails.
+const SETTINGS_AGE: Duration = Duration::from_secs(10);
 
 /// Why a topic cannot be used. Nothing was changed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -84,6 +88,9 @@ pub struct KafkaLog {
     uncommitted: Client,
     report: TopicReport,
     appenders: Mutex<Vec<Weak<Sink>>>,
+    shortage: Arc<Shortage>,
+    /// How many replicas in sync a write needs, as far as is known, and when that was asked for.
+    needed: Mutex<(Option<u32>, Instant)>,
 }
 
 impl KafkaLog {
@@ -114,7 +121,7 @@ impl KafkaLog {
             _ => ConnectError::Unreachable { brokers: options.brokers.clone(), detail },
         };
         let mut found = committed.partitions(2 * ANSWER).map_err(unreachable)?;
-        if let (None, Some(count)) = (found, create) {
+        if let (None, Some(count)) = (&found, create) {
             let settings =
                 [(c"retention.ms", c"-1"), (c"retention.bytes", c"-1"), (c"cleanup.policy", c"delete")];
             let topic = options.topic.clone();
@@ -130,12 +137,21 @@ impl KafkaLog {
                 wait_for_leaders(client, count, until).map_err(unreachable)?;
             }
         }
-        let Some((_, replicas)) = found else {
+        let Some(layout) = found else {
             let (topic, brokers) = (options.topic.clone(), options.brokers.clone());
             return Err(ConnectError::NoSuchTopic { topic, brokers });
         };
-        let report = report(&options, replicas, committed.topic_settings(ANSWER));
-        Ok(KafkaLog { options, committed, uncommitted, report, appenders: Mutex::default() })
+        let settings = committed.topic_settings(ANSWER);
+        let needed = Mutex::new((settings.as_ref().ok().and_then(|all| needed_in_sync(all)), Instant::now()));
+        let report = report(&options, layout.replicas, settings);
+        for (name, value) in &options.properties {
+            if let Some(reason) = options::too_small_for(report.message_bytes_max, name, value) {
+                let (name, value) = (name.clone(), value.clone());
+                return Err(ConnectError::Property { name, value, reason });
+            }
+        }
+        let (appenders, shortage) = (Mutex::default(), Arc::default());
+        Ok(KafkaLog { options, committed, uncommitted, report, appenders, shortage, needed })
     }
 
     /// What the topic's settings mean for an event store.
@@ -143,9 +159,44 @@ impl KafkaLog {
         &self.report
     }
 
+    /// A broker answered a question: appenders that could not reach any may try again.
+    fn answered(&self) {
+        let mut appenders = self.appenders.lock().unwrap_or_else(PoisonError::into_inner);
+        appenders.retain(|sink| sink.upgrade().map(|sink| sink.is_up()).is_some());
+    }
+
+    /// Runs the callbacks of the handles that are asked: without that, what librdkafka says of them would pile up, and tokens
+    /// (OAUTHBEARER) would not be renewed.
+    fn poll(&self) {
+        self.committed.poll();
+        self.uncommitted.poll();
+    }
+
+    /// How many replicas in sync a write needs now, asked for again when that is some time ago. Who asks meanwhile is told what was
+    /// known before.
+    fn needed(&self) -> Option<u32> {
+        let lock = || self.needed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = {
+            let mut needed = lock();
+            if needed.1.elapsed() < SETTINGS_AGE {
+                return needed.0;
+            }
+            needed.1 = Instant::now();
+            needed.0
+        };
+        // A question that fails says nothing about the setting.
+        let found = self.committed.topic_settings(ANSWER).map_or(known, |settings| needed_in_sync(&settings));
+        lock().0 = found;
+        found
+    }
+
     fn unavailable(detail: impl Into<String>) -> LogError {
         LogError::Unavailable { detail: detail.into() }
     }
+}
+
+fn needed_in_sync(settings: &[(String, String)]) -> Option<u32> {
+    settings.iter().find(|(name, _)| name == "min.insync.replicas")?.1.parse().ok()
 }
 
 /// Waits until every partition of a new topic answers: the topic is named before its leaders know of it.
@@ -174,7 +225,7 @@ fn no_answer((code, detail): (Code, String)) -> LogError {
 fn marks(client: &Client, partition: Partition) -> Result<(Position, Position), (Code, String)> {
     match client.watermarks(partition, ANSWER) {
         Err((Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, detail)) => match client.partitions(ANSWER) {
-            Ok(Some((count, _))) if partition.0 < count => client.watermarks(partition, ANSWER),
+            Ok(Some(layout)) if partition.0 < layout.count => client.watermarks(partition, ANSWER),
             // A handle forgets the partitions of a topic that it may not describe.
             Err(denied @ (Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, _)) => Err(denied),
             _ => Err((Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, detail)),
@@ -194,8 +245,12 @@ impl Log for KafkaLog {
     }
 
     fn partition_count(&self) -> Result<NonZeroU32, LogError> {
+        self.poll();
         let found = self.committed.partitions(ANSWER).map_err(no_answer)?;
-        let count = found.and_then(|(count, _)| NonZeroU32::new(count));
+        if let Some(layout) = &found {
+            self.shortage.note(&layout.in_sync, self.needed());
+        }
+        let count = found.and_then(|layout| NonZeroU32::new(layout.count));
         count.ok_or_else(|| LogError::NoSuchTopic { topic: self.options.topic.clone() })
     }
 
@@ -208,8 +263,7 @@ impl Log for KafkaLog {
         };
         let (low, stable) = marks(&self.committed, partition).map_err(failed)?;
         let (_, high) = marks(&self.uncommitted, partition).map_err(failed)?;
-        let mut appenders = self.appenders.lock().unwrap_or_else(PoisonError::into_inner);
-        appenders.retain(|sink| sink.upgrade().map(|sink| sink.is_up()).is_some());
+        self.answered();
         Ok(Watermarks { low, stable, high: high.max(stable) })
     }
 
@@ -218,9 +272,9 @@ impl Log for KafkaLog {
     }
 
     fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
-        let options = self.options.clone();
+        let (options, message_bytes_max) = (self.options.clone(), self.report.message_bytes_max);
         let make = move |pace| {
-            let properties = options::reader(&options, pace);
+            let properties = options::reader(&options, pace, message_bytes_max);
             let sink = Arc::new(Sink::waking(waker.clone()));
             Client::new(Kind::Consumer, &options.topic, &properties, sink)
         };
@@ -230,10 +284,12 @@ impl Log for KafkaLog {
 
     fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
         let properties = options::producer(&self.options, self.report.message_bytes_max);
-        let sink = Arc::new(Sink::waking(waker));
+        let sink = Arc::new(Sink::appending(waker, Arc::clone(&self.shortage)));
         self.appenders.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&sink));
         let make = || Client::new(Kind::Producer, &self.options.topic, &properties, sink);
         let client = with_yielding_threads(make).map_err(|detail| LogError::Failed { detail })?;
-        Ok(Box::new(KafkaAppender::new(client, self.record_bytes_max(), self.options.queue_records_max)))
+        let shortage = Arc::clone(&self.shortage);
+        let (bytes_max, records_max) = (self.record_bytes_max(), self.options.queue_records_max);
+        Ok(Box::new(KafkaAppender::new(client, shortage, bytes_max, records_max)))
     }
 }

@@ -7,15 +7,18 @@
 
 mod fetched;
 mod headers;
+mod reach;
 mod yielding;
 
 pub use yielding::with_yielding_threads;
 
+use crate::shortage::Shortage;
 use bkes_core::{Header, Offset, Partition, Position, TimestampMs};
 use bkes_log::{Delivery, NewRecord, ReadEvent, Report, Token, Waker};
 use bytes::Bytes;
 use fetched::Slab;
 use rdkafka_sys as sys;
+use reach::Reach;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,20 +31,24 @@ use sys::rd_kafka_resp_err_t as Code;
 #[derive(Default)]
 pub struct Sink {
     reports: Mutex<Vec<Report>>,
-    down: Told,
-    fatal: Told,
+    reach: Mutex<Reach>,
+    /// Whether a broker could not be reached lately; written under the lock of `reach`.
+    in_doubt: AtomicBool,
+    down: FaultFlag,
+    fatal: FaultFlag,
     waker: Option<Waker>,
+    shortage: Arc<Shortage>,
 }
 
 /// What librdkafka said is wrong, if anything; looked at for each record, so without a lock while nothing is.
 #[derive(Default)]
-struct Told {
+struct FaultFlag {
     words: Mutex<Option<String>>,
     /// Written under the lock of the words.
     is_there: AtomicBool,
 }
 
-impl Told {
+impl FaultFlag {
     fn get(&self) -> Option<String> {
         if !self.is_there.load(Ordering::Acquire) {
             return None;
@@ -61,6 +68,11 @@ impl Sink {
         Sink { waker: Some(waker), ..Sink::default() }
     }
 
+    /// Of an appender.
+    pub fn appending(waker: Waker, shortage: Arc<Shortage>) -> Sink {
+        Sink { waker: Some(waker), shortage, ..Sink::default() }
+    }
+
     pub fn down(&self) -> Option<String> {
         self.down.get()
     }
@@ -71,8 +83,24 @@ impl Sink {
 
     /// A broker answered somebody: sending makes sense again.
     pub fn is_up(&self) {
+        if !self.in_doubt.load(Ordering::Acquire) {
+            return;
+        }
+        let mut reach = lock(&self.reach);
+        reach.alive();
+        self.in_doubt.store(false, Ordering::Release);
         if self.down.set(None).is_some() {
             self.wake();
+        }
+    }
+
+    /// librdkafka reported an error that does not end the handle.
+    fn error(&self, code: Code, words: &str) {
+        let mut reach = lock(&self.reach);
+        let down = reach.error(code, words);
+        self.in_doubt.store(reach.is_in_doubt(), Ordering::Release);
+        if down.is_some() {
+            self.down.set(down);
         }
     }
 
@@ -111,6 +139,16 @@ pub struct Scratch(Vec<*mut sys::rd_kafka_message_t>);
 // SAFETY: no pointer in it is used after the call that wrote it.
 unsafe impl Send for Scratch {}
 
+/// Partitions and replicas of a topic.
+pub struct Layout {
+    /// How many partitions it has.
+    pub count: u32,
+    /// The smallest number of replicas of any of them.
+    pub replicas: u32,
+    /// Of each partition that has a leader, how many replicas are in sync with it.
+    pub in_sync: Vec<(Partition, u32)>,
+}
+
 /// One handle of librdkafka.
 pub struct Client {
     handle: *mut sys::rd_kafka_t,
@@ -120,6 +158,8 @@ pub struct Client {
     /// What the owner polls: a consumer's records, or a producer's reports.
     queue: *mut sys::rd_kafka_queue_t,
     kind: Kind,
+    /// What a batch may take of memory, as it was set.
+    receive_bytes_max: String,
     sink: Arc<Sink>,
 }
 
@@ -204,7 +244,9 @@ impl Client {
             // SAFETY: the handle is live, and the name ends with a zero byte.
             Kind::Producer => unsafe { sys::rd_kafka_topic_new(handle, topic.as_ptr(), ptr::null_mut()) },
         };
-        let client = Client { handle, topic, produced, queue, kind, sink };
+        let limit = properties.iter().rfind(|(name, _)| *name == "receive.message.max.bytes");
+        let receive_bytes_max = limit.map_or_else(|| "100000000".to_owned(), |(_, value)| value.clone());
+        let client = Client { handle, topic, produced, queue, kind, receive_bytes_max, sink };
         if kind == Kind::Producer && produced.is_null() {
             return Err(format!("topic {:?} is refused", client.topic));
         }
@@ -260,7 +302,7 @@ impl Client {
         // SAFETY: the array has room for `messages_max` pointers; what is returned is ours to destroy, which `copy` does.
         unsafe {
             let count = sys::rd_kafka_consume_batch_queue(self.queue, 0, scratch.as_mut_ptr(), messages_max);
-            fetched::copy(&scratch[..usize::try_from(count).unwrap_or(0)], out);
+            fetched::copy(&scratch[..usize::try_from(count).unwrap_or(0)], &self.receive_bytes_max, out);
         }
     }
 
@@ -320,8 +362,8 @@ impl Client {
         Ok((position(low), position(high)))
     }
 
-    /// Partitions of the topic, with the smallest number of replicas; `None` when there is no such topic.
-    pub fn partitions(&self, timeout: Duration) -> Result<Option<(u32, u32)>, (Code, String)> {
+    /// The topic's partitions and their replicas; `None` when there is no such topic.
+    pub fn partitions(&self, timeout: Duration) -> Result<Option<Layout>, (Code, String)> {
         // SAFETY: the topic handle and the metadata are ours and given back; arrays have the lengths that stand beside them.
         unsafe {
             let topic = sys::rd_kafka_topic_new(self.handle, self.topic.as_ptr(), ptr::null_mut());
@@ -340,9 +382,12 @@ impl Client {
                 match topic.err {
                     Code::RD_KAFKA_RESP_ERR_NO_ERROR => {
                         let partitions = (0..topic.partition_cnt as usize).map(|i| &*topic.partitions.add(i));
-                        let replicas =
-                            partitions.map(|partition| partition.replica_cnt as u32).min().unwrap_or(0);
-                        Ok(Some((topic.partition_cnt as u32, replicas)))
+                        let replicas = partitions.clone().map(|found| found.replica_cnt as u32).min();
+                        // Without a leader nobody knows who is in sync.
+                        let led = partitions.filter(|found| found.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR);
+                        let in_sync = led.map(|found| (Partition(found.id as u32), found.isr_cnt as u32));
+                        let (count, replicas) = (topic.partition_cnt as u32, replicas.unwrap_or(0));
+                        Ok(Some(Layout { count, replicas, in_sync: in_sync.collect() }))
                     }
                     Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => Ok(None),
                     code => failed(code),
@@ -351,7 +396,7 @@ impl Client {
                 Ok(None)
             };
             sys::rd_kafka_metadata_destroy(metadata);
-            found.map(|found| found.filter(|(count, _)| *count > 0))
+            found.map(|found| found.filter(|found| found.count > 0))
         }
     }
 
@@ -667,10 +712,39 @@ unsafe extern "C" fn on_error(
     };
     if let Some(fatal) = fatal {
         sink.fatal.set(Some(fatal));
-    } else if code == Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as c_int {
-        sink.down.set(Some(words));
+    } else if let Some(code) = code_of(code) {
+        sink.error(code, &words);
     }
     sink.wake();
+}
+
+/// Why a record was not delivered: what librdkafka says, and the cause where it is known. The broker's own words are not among it:
+/// librdkafka 2.12 frees them before it reports (`rd_kafka_message_produce_errstr` gives what lies there afterwards).
+fn not_delivered(code: Code, shortage: Option<&str>) -> String {
+    let words = words_of(code);
+    match (code, shortage) {
+        (Code::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, _) => format!(
+            "{words}: records carry the time of this machine's clock, which says {} ms since 1970, and the broker takes what is near \
+             its own clock by message.timestamp.after.max.ms and message.timestamp.before.max.ms. Set the clock that is wrong; until \
+             then a retry fails too",
+            crate::appender::now().0
+        ),
+        (_, Some(shortage)) => format!("{words}: {shortage}"),
+        (_, None) => words,
+    }
+}
+
+/// The codes that say something about the way to the brokers.
+fn code_of(number: c_int) -> Option<Code> {
+    let codes = [
+        Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
+        Code::RD_KAFKA_RESP_ERR__TRANSPORT,
+        Code::RD_KAFKA_RESP_ERR__RESOLVE,
+        Code::RD_KAFKA_RESP_ERR__TIMED_OUT,
+        Code::RD_KAFKA_RESP_ERR__SSL,
+        Code::RD_KAFKA_RESP_ERR__AUTHENTICATION,
+    ];
+    codes.into_iter().find(|code| *code as c_int == number)
 }
 
 unsafe extern "C" fn on_delivery(
@@ -684,11 +758,15 @@ unsafe extern "C" fn on_delivery(
         (&*sink.cast::<Sink>(), found, sys::rd_kafka_message_status(message), timestamp)
     };
     let delivery = if found.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+        sink.is_up();
         Delivery::Stored { offset: u64::try_from(found.offset).ok().map(Offset), timestamp }
-    } else if status == sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED {
-        Delivery::NotStored { detail: words_of(found.err) }
     } else {
-        Delivery::Unknown { detail: words_of(found.err) }
+        let shortage = sink.shortage.of(Partition(found.partition as u32));
+        let detail = not_delivered(found.err, shortage.as_deref());
+        match status {
+            sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED => Delivery::NotStored { detail },
+            _ => Delivery::Unknown { detail },
+        }
     };
     let token = found._private.addr() as Token;
     lock(&sink.reports).push(Report { partition: Partition(found.partition as u32), token, delivery });

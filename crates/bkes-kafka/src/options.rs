@@ -41,6 +41,36 @@ pub const RECORD_OVERHEAD_BYTES: u64 = 256;
 /// that for records of 200 bytes. They are 10,000 then, and what a poll takes is 2,048.
 const FETCH_QUEUE_KBYTES: &str = "2048";
 
+/// What a batch may take of memory when it is read. A topic bounds a batch as it is stored (`max.message.bytes`), that is compressed;
+/// nothing bounds what comes out of it but librdkafka's `receive.message.max.bytes`, which is taken for zstd alone: gzip, lz4 and
+/// snappy take what they need. Events compress tenfold, many small equal ones a hundredfold; a thousand times the largest batch leaves
+/// room, since where the batch does not say its size librdkafka triples its buffer until it is enough, so that only a third of the
+/// limit is certain. For the default of 1 MiB that is 1 GB: batches of 350 MB are certainly read, where librdkafka's own 100 MB is
+/// certain for 33 MB. It is a limit: what is not needed is not taken.
+const BATCH_EXPANSION_MAX: u64 = 1_000;
+
+/// librdkafka's own default, and its most.
+const RECEIVE_BYTES: (u64, u64) = (100_000_000, i32::MAX as u64);
+
+/// What an answer of a broker has beside a batch: the head of the answer, the topic's name.
+const ANSWER_OVERHEAD_BYTES: u64 = 65_536;
+
+/// `receive.message.max.bytes` for a topic that takes batches of so many bytes.
+pub fn receive_bytes_max(message_bytes_max: u64) -> u64 {
+    let (least, most) = RECEIVE_BYTES;
+    message_bytes_max.saturating_mul(BATCH_EXPANSION_MAX).clamp(least, most)
+}
+
+/// Why a user's own limit is not enough for the topic: librdkafka would close each connection on which such a batch comes, and say
+/// nothing to the one who reads.
+pub fn too_small_for(message_bytes_max: u64, name: &str, value: &str) -> Option<String> {
+    let least = message_bytes_max.saturating_add(ANSWER_OVERHEAD_BYTES).min(RECEIVE_BYTES.1);
+    let is_less = name == "receive.message.max.bytes" && value.parse().is_ok_and(|bytes: u64| bytes < least);
+    is_less.then(|| {
+        format!("the topic takes batches of {message_bytes_max} bytes (max.message.bytes); at least {least}")
+    })
+}
+
 /// At the gathering pace a broker answers a fetch when there is this much, or after this long: fifty fetches a second at most
 /// while little comes, instead of one for each record.
 const GATHERING_BYTES: &str = "1000000";
@@ -127,9 +157,10 @@ pub fn consumer(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> 
     all
 }
 
-/// The properties of a consumer that reads what was committed at this pace.
-pub fn reader(options: &KafkaOptions, pace: Pace) -> Vec<(&str, String)> {
-    let mut all = consumer(options, true);
+/// The properties of a consumer that reads what was committed at this pace, from a topic that takes batches of so many bytes.
+pub fn reader(options: &KafkaOptions, pace: Pace, message_bytes_max: u64) -> Vec<(&str, String)> {
+    let mut all = vec![("receive.message.max.bytes", receive_bytes_max(message_bytes_max).to_string())];
+    all.extend(consumer(options, true));
     if pace == Pace::Gathering {
         all.push(("fetch.wait.max.ms", GATHERING_WAIT_MS.to_owned()));
         all.push(("fetch.min.bytes", GATHERING_BYTES.to_owned()));
@@ -170,6 +201,25 @@ mod tests {
         assert_eq!(in_force("enable.idempotence"), Some("true"));
         assert_eq!(in_force("acks"), Some("all"));
         assert_eq!(in_force("message.timeout.ms"), Some("15000"));
+    }
+
+    #[test]
+    fn a_reader_takes_what_the_topic_may_hold_and_a_user_may_say_otherwise_within_reason() {
+        let mut options = KafkaOptions::new("broker:9092", "events");
+        let in_force = |options: &KafkaOptions, topic_takes| {
+            let all = reader(options, Pace::Prompt, topic_takes);
+            let found = all.iter().rfind(|(name, _)| *name == "receive.message.max.bytes");
+            found.map(|(_, value)| value.clone())
+        };
+        assert_eq!(in_force(&options, 1_048_588).as_deref(), Some("1048588000"));
+        assert_eq!(in_force(&options, 20_000).as_deref(), Some("100000000"));
+        assert_eq!(in_force(&options, 10_000_000).as_deref(), Some("2147483647"));
+        options.properties = vec![("receive.message.max.bytes".into(), "200000000".into())];
+        assert_eq!(in_force(&options, 1_048_588).as_deref(), Some("200000000"));
+        assert_eq!(too_small_for(1_048_588, "receive.message.max.bytes", "2000000"), None);
+        let refused = too_small_for(10_000_000, "receive.message.max.bytes", "10000000").expect("it is");
+        assert!(refused.contains("10065536"), "{refused}");
+        assert_eq!(too_small_for(10_000_000, "fetch.max.bytes", "1"), None);
     }
 
     #[test]

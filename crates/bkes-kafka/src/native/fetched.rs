@@ -6,12 +6,17 @@ use bkes_log::{ReadEvent, ReadFailure};
 use bytes::Bytes;
 use std::ffi::{c_char, c_void};
 
-/// Copies messages to events and destroys them. The contents of all lie in one allocation.
+/// Copies messages to events and destroys them. The contents of all lie in one allocation. `receive_bytes_max` is what the handle lets
+/// a batch take of memory.
 ///
 /// # Safety
 ///
 /// Every pointer is a message that belongs to the caller, and [`headers::are_known`].
-pub unsafe fn copy(messages: &[*mut sys::rd_kafka_message_t], out: &mut Vec<ReadEvent>) {
+pub unsafe fn copy(
+    messages: &[*mut sys::rd_kafka_message_t],
+    receive_bytes_max: &str,
+    out: &mut Vec<ReadEvent>,
+) {
     if messages.is_empty() {
         return;
     }
@@ -34,7 +39,7 @@ pub unsafe fn copy(messages: &[*mut sys::rd_kafka_message_t], out: &mut Vec<Read
                     Err(code) => Draft::Unreadable { partition, offset, code },
                 }
             } else {
-                Draft::Event(failure(found))
+                Draft::Event(failure(found, receive_bytes_max))
             });
             sys::rd_kafka_message_destroy(message);
         }
@@ -137,7 +142,7 @@ fn headers_unreadable(partition: Partition, offset: Offset, code: Code) -> ReadE
 }
 
 /// What a message that carries an error means.
-fn failure(message: &sys::rd_kafka_message_t) -> Option<ReadEvent> {
+fn failure(message: &sys::rd_kafka_message_t, receive_bytes_max: &str) -> Option<ReadEvent> {
     let partition = u32::try_from(message.partition).ok().map(Partition);
     let position = Position(u64::try_from(message.offset).unwrap_or(0));
     // SAFETY: the payload of an error message is its text, or null.
@@ -160,6 +165,9 @@ fn failure(message: &sys::rd_kafka_message_t) -> Option<ReadEvent> {
             let position = if message.offset < 0 { lost_end(&detail) } else { position };
             Some(ReadEvent::Failed { partition, failure: ReadFailure::OutOfRange { position } })
         }
+        (code, partition) if let Some(detail) = does_not_fit(code, &detail, receive_bytes_max) => {
+            Some(ReadEvent::Failed { partition, failure: ReadFailure::DoesNotFit { position, detail } })
+        }
         (Code::RD_KAFKA_RESP_ERR__BAD_MSG | Code::RD_KAFKA_RESP_ERR__BAD_COMPRESSION, partition) => {
             Some(ReadEvent::Failed { partition, failure: ReadFailure::Damaged { position, detail } })
         }
@@ -177,6 +185,38 @@ fn failure(message: &sys::rd_kafka_message_t) -> Option<ReadEvent> {
     }
 }
 
+/// Whether what was fetched is too large for this reader, or of a kind that it does not know, and what helps. librdkafka takes a checksum
+/// before it unpacks a batch, so a batch that cannot be unpacked is as it was written. zstd alone has a limit
+/// (rd_kafka_zstd_decompress in rdkafka_zstd.c), and it reports that like a broken batch; codec 4 is zstd.
+fn does_not_fit(code: Code, detail: &str, receive_bytes_max: &str) -> Option<String> {
+    let more = |cause: &str| {
+        format!(
+            "{detail}; {cause} than receive.message.max.bytes={receive_bytes_max} allows: start with \
+             -X receive.message.max.bytes=N and a larger N, up to 2147483647"
+        )
+    };
+    match code {
+        Code::RD_KAFKA_RESP_ERR__BAD_COMPRESSION if detail.contains("codec 0x4)") => {
+            let most = receive_bytes_max == "2147483647";
+            let broken = "; its checksum is right and the limit is the largest there is: it is broken as it was written, or larger";
+            Some(if most {
+                format!("{detail}{broken}")
+            } else {
+                more("its checksum is right, and it takes more memory when it is unpacked")
+            })
+        }
+        Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE => Some(more("a batch is larger")),
+        Code::RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE => {
+            Some(format!("{detail}; give this process more memory"))
+        }
+        // It would be passed over: neither damaged nor read.
+        Code::RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED => {
+            Some(format!("{detail}; this build cannot read it: zstd is a build feature"))
+        }
+        _ => None,
+    }
+}
+
 /// Where the log ended when a consumer found by the leader's epoch that what it had read was lost (rd_kafka_offset_validate in
 /// librdkafka's rdkafka_offset.c), or no position of a log if the words are others.
 fn lost_end(detail: &str) -> Position {
@@ -188,6 +228,26 @@ fn lost_end(detail: &str) -> Position {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_large_or_unknown_is_told_from_what_is_damaged() {
+        let zstd = "Decompression (codec 0x4) of message at 7 of 6900000 bytes failed: Local: Invalid compressed data";
+        let bad = Code::RD_KAFKA_RESP_ERR__BAD_COMPRESSION;
+        let said = does_not_fit(bad, zstd, "100000000").expect("it is too large");
+        assert!(said.contains(zstd) && said.contains("receive.message.max.bytes=100000000"), "{said}");
+        let most = does_not_fit(bad, zstd, "2147483647").expect("no larger limit helps");
+        assert!(most.contains("broken as it was written") && !most.contains("-X"), "{most}");
+        // The others have no limit of their own.
+        assert_eq!(does_not_fit(bad, &zstd.replace("0x4", "0x3"), "100000000"), None);
+        assert_eq!(does_not_fit(Code::RD_KAFKA_RESP_ERR__BAD_MSG, "failed CRC32C check", "1"), None);
+        for code in [
+            Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+            Code::RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE,
+            Code::RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED,
+        ] {
+            assert!(does_not_fit(code, "words", "1").is_some_and(|said| said.contains("words")), "{code:?}");
+        }
+    }
 
     #[test]
     fn where_the_log_ended_is_found_in_what_librdkafka_says() {

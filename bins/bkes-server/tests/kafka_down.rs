@@ -1,0 +1,144 @@
+//! What is down, what is not, and why Kafka takes nothing: named, and refused before it is sent; `cargo xtask integration` runs this.
+
+mod support;
+
+use bkes_grpc::api::error::{Outcome, Reason};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use support::kafka::{broker, cluster, make_topic, on_kafka, serve};
+use support::{Client, Server};
+use tempfile::TempDir;
+
+/// The broker's own setting for the time of a test.
+struct Setting;
+
+impl Setting {
+    fn new(property: &str) -> Setting {
+        broker(&format!("set {property}"));
+        Setting
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        broker("set");
+    }
+}
+
+/// The story: brokers close connections that nobody uses. librdkafka then says that all brokers are down, and appends were refused
+/// until the next look at the log had gone through all partitions: 5 of 40 on a quiet instance.
+#[tokio::test]
+async fn an_idle_connection_that_the_broker_closes_is_no_outage() {
+    let _short = Setting::new("connections.max.idle.ms=1000");
+    let (data, topic) = (TempDir::new().expect("a directory"), make_topic(1, &[]).await);
+    let (server, mut client) = serve(data.path(), &topic).await;
+    client.start("key", "0").await.expect("it is new");
+    for order in 1..=20u32 {
+        // Some come just after the connection was closed, some later.
+        tokio::time::sleep(Duration::from_millis(900 + 60 * u64::from(order))).await;
+        let stored = client.add("key", order, "x").await;
+        assert!(stored.is_ok(), "{order}: {stored:?}\n{}", server.log());
+    }
+}
+
+async fn refused_at_once(client: &mut Client, key: &str, order: u32, server: &Server) -> String {
+    let began = Instant::now();
+    let error = client.add(key, order, "x").await.expect_err("nothing takes it");
+    assert_eq!((error.reason(), error.outcome()), (Reason::LogDown, Outcome::Unavailable), "{error:?}");
+    // A record that is handed to the producer waits for as long as it may.
+    assert!(began.elapsed() < Duration::from_secs(10), "it was tried: {error:?}\n{}", server.log());
+    error.error
+}
+
+/// Appends until Kafka takes no more and it is known why; the next order.
+async fn wait_until_known(client: &mut Client, server: &Server, reason: &str) -> u32 {
+    let mut order = 1;
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        match client.add("key", order, "x").await {
+            Err(error) if error.reason() == Reason::LogDown && error.error.contains(reason) => return order,
+            Err(error) => assert_eq!(error.outcome(), Outcome::Unavailable, "{error:?}"),
+            Ok(_) => order += 1,
+        }
+        assert!(Instant::now() < until, "it is never known: {}", server.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn appends_to_a_deleted_topic_are_refused_at_once() {
+    let (data, topic) = (TempDir::new().expect("a directory"), make_topic(1, &[]).await);
+    let (server, mut client) = serve(data.path(), &topic).await;
+    client.start("key", "0").await.expect("it is new");
+    cluster().delete_topic(&topic).await.expect("it is deleted");
+    let order = wait_until_known(&mut client, &server, "").await;
+    for _ in 0..3 {
+        refused_at_once(&mut client, "key", order, &server).await;
+    }
+    assert_eq!(client.values("key").await.len(), order as usize, "reads go on");
+}
+
+/// The story: an append failed after 15 s with "message timed out", and nothing said that a replica was missing.
+#[tokio::test]
+async fn too_few_replicas_in_sync_are_named_and_refused_at_once() {
+    let (data, topic) = (TempDir::new().expect("a directory"), make_topic(2, &[]).await);
+    let (server, mut client) = serve(data.path(), &topic).await;
+    client.start("key", "0").await.expect("it is new");
+    cluster()
+        .set_topic(&topic, &[("retention.ms", "-1"), ("min.insync.replicas", "2")])
+        .await
+        .expect("it is set");
+    let order = wait_until_known(&mut client, &server, "min.insync.replicas=2").await;
+    let said = refused_at_once(&mut client, "key", order, &server).await;
+    assert!(said.contains("1 replica in sync"), "{said}");
+    server.wait_for("min.insync.replicas=2");
+    assert_eq!(client.values("key").await.len(), order as usize, "reads go on");
+    cluster()
+        .set_topic(&topic, &[("retention.ms", "-1"), ("min.insync.replicas", "1")])
+        .await
+        .expect("it is set");
+    let until = Instant::now() + Duration::from_secs(60);
+    while let Err(error) = client.add("key", order, "x").await {
+        assert_eq!(error.outcome(), Outcome::Unavailable, "{error:?}");
+        assert!(Instant::now() < until, "it does not come back: {error:?}\n{}", server.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A library that sets the clock of a process two hours ahead.
+fn clock_ahead(dir: &Path) -> std::path::PathBuf {
+    let (source, library) = (dir.join("ahead.c"), dir.join("ahead.so"));
+    let text = "#define _GNU_SOURCE\n#include <time.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n\
+                int clock_gettime(clockid_t id, struct timespec *at) {\n\
+                  int result = syscall(SYS_clock_gettime, id, at);\n\
+                  if (result == 0 && id == CLOCK_REALTIME) at->tv_sec += 7200;\n\
+                  return result;\n}\n";
+    std::fs::write(&source, text).expect("it is writable");
+    let made = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).status();
+    assert!(made.expect("cc runs").success());
+    library
+}
+
+#[tokio::test]
+async fn a_clock_two_hours_ahead_is_named_and_nothing_is_stored() {
+    let (data, topic) = (TempDir::new().expect("a directory"), make_topic(1, &[]).await);
+    let mut ahead = on_kafka(data.path(), &topic);
+    ahead.env("LD_PRELOAD", clock_ahead(data.path()));
+    let server = Server::start(ahead);
+    let mut client = server.client().await;
+    client.ready().await;
+    for _ in 0..3 {
+        let error = client.start("key", "0").await.expect_err("the broker does not take it");
+        assert_eq!((error.reason(), error.outcome()), (Reason::NotStored, Outcome::Unavailable), "{error:?}");
+        assert!(error.error.contains("message.timestamp.after.max.ms"), "{error:?}");
+        let told = error.error.split("this machine's clock, which says ").nth(1).expect("it says its time");
+        let ms: u64 = told.split(' ').next().and_then(|ms| ms.parse().ok()).expect("a number");
+        let right = std::time::UNIX_EPOCH.elapsed().expect("it is later").as_millis() as u64;
+        assert!((7_000_000..7_300_000).contains(&(ms - right)), "{error:?}");
+    }
+    assert!(client.values("key").await.is_empty());
+    server.kill();
+    let (_server, mut client) = serve(data.path(), &topic).await;
+    client.start("key", "0").await.expect("nothing was stored, and the clock is right");
+}
