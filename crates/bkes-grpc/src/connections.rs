@@ -75,11 +75,14 @@ fn router(
     reporter: HealthReporter,
     options: &ServeOptions,
 ) -> Router<Stack<ShieldLayer, Identity>> {
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTOR)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .expect("the committed descriptor is whole: a test reads it");
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTOR)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let whole = "the committed descriptor is whole: a test reads it";
+    // Tools of some years ago ask for v1alpha alone.
+    let (v1, v1alpha) = (reflection().build_v1().expect(whole), reflection().build_v1alpha().expect(whole));
     let health =
         tonic_health::pb::health_server::HealthServer::new(HealthService::from_health_reporter(reporter));
     let bkes = Following::new(Service::new(gate, options.clone()), options.reply_bytes_max);
@@ -92,6 +95,7 @@ fn router(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(ShieldLayer::new(options.requests_max.saturating_mul(ADMITTED_FACTOR)))
         .add_service(health)
-        .add_service(reflection)
+        .add_service(v1)
+        .add_service(v1alpha)
         .add_service(bkes)
 }

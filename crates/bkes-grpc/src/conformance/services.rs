@@ -8,16 +8,13 @@ use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-use tonic_reflection::pb::v1::{ServerReflectionRequest, ServiceResponse};
 
 const SERVICE: &str = "tech.gklijs.bkes.api.Bkes";
 
 pub async fn check(suite: &Suite) {
     a_ready_engine_is_healthy(suite).await;
-    the_contract_can_be_asked_for(suite).await;
+    v1::the_contract_can_be_asked_for(suite).await;
+    v1alpha::the_contract_can_be_asked_for(suite).await;
     a_message_above_the_limit_ends_the_request_only(suite).await;
 }
 
@@ -37,42 +34,60 @@ async fn a_ready_engine_is_healthy(suite: &Suite) {
     assert_eq!(unknown.expect_err("nobody has that name").code(), Code::NotFound);
 }
 
-async fn the_contract_can_be_asked_for(suite: &Suite) {
-    let mut client = ServerReflectionClient::new(suite.channel.clone());
-    let mut ask = async |request| {
-        let request = ServerReflectionRequest { host: String::new(), message_request: Some(request) };
-        let mut answers = client
-            .server_reflection_info(OneRequest(Some(request)))
-            .await
-            .expect("reflection is served")
-            .into_inner();
-        answers.message().await.expect("it answers").and_then(|answer| answer.message_response)
-    };
-    let services = match ask(MessageRequest::ListServices(String::new())).await {
-        Some(MessageResponse::ListServicesResponse(list)) => list.service,
-        other => panic!("services are listed: {other:?}"),
-    };
-    for name in [SERVICE, "grpc.health.v1.Health"] {
-        assert!(services.contains(&ServiceResponse { name: name.into() }), "{name} is listed: {services:?}");
-    }
-    match ask(MessageRequest::FileContainingSymbol(SERVICE.into())).await {
-        Some(MessageResponse::FileDescriptorResponse(files)) => {
-            assert!(!files.file_descriptor_proto.is_empty(), "the contract comes with its file");
+/// Asks for the contract in one version of the reflection service: their messages are the same, by other names.
+macro_rules! reflection {
+    ($version:ident) => {
+        mod $version {
+            use super::{SERVICE, Suite};
+            use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
+            use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
+            use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
+            use tonic_reflection::pb::$version::{ServerReflectionRequest, ServiceResponse};
+
+            pub async fn the_contract_can_be_asked_for(suite: &Suite) {
+                let mut client = ServerReflectionClient::new(suite.channel.clone());
+                let mut ask = async |request| {
+                    let message_request = Some(request);
+                    let request = ServerReflectionRequest { host: String::new(), message_request };
+                    let mut answers = client
+                        .server_reflection_info(super::One(Some(request)))
+                        .await
+                        .expect("reflection is served")
+                        .into_inner();
+                    answers.message().await.expect("it answers").and_then(|answer| answer.message_response)
+                };
+                let services = match ask(MessageRequest::ListServices(String::new())).await {
+                    Some(MessageResponse::ListServicesResponse(list)) => list.service,
+                    other => panic!("services are listed: {other:?}"),
+                };
+                for name in [SERVICE, "grpc.health.v1.Health"] {
+                    let service = ServiceResponse { name: name.into() };
+                    assert!(services.contains(&service), "{name} is listed: {services:?}");
+                }
+                match ask(MessageRequest::FileContainingSymbol(SERVICE.into())).await {
+                    Some(MessageResponse::FileDescriptorResponse(files)) => {
+                        assert!(!files.file_descriptor_proto.is_empty(), "the contract comes with its file");
+                    }
+                    other => panic!("the contract is described: {other:?}"),
+                }
+            }
         }
-        other => panic!("the contract is described: {other:?}"),
-    }
+    };
 }
 
-/// A stream of one request.
-struct OneRequest(Option<ServerReflectionRequest>);
+reflection!(v1);
+reflection!(v1alpha);
 
-impl tonic::codegen::tokio_stream::Stream for OneRequest {
-    type Item = ServerReflectionRequest;
+/// A stream of one request.
+struct One<T>(Option<T>);
+
+impl<T: Unpin> tonic::codegen::tokio_stream::Stream for One<T> {
+    type Item = T;
 
     fn poll_next(
         mut self: std::pin::Pin<&mut Self>,
         _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<ServerReflectionRequest>> {
+    ) -> std::task::Poll<Option<T>> {
         std::task::Poll::Ready(self.0.take())
     }
 }

@@ -434,7 +434,8 @@ pub mod bkes_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// The event store. The standard services grpc.health.v1.Health and grpc.reflection.v1.ServerReflection are served beside it.
+    /// The event store. The standard services grpc.health.v1.Health and grpc.reflection.v1.ServerReflection (v1alpha too) are served
+    /// beside it.
     #[derive(Debug, Clone)]
     pub struct BkesClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -618,7 +619,8 @@ pub mod bkes_server {
             request: tonic::Request<super::RetrieveRequest>,
         ) -> std::result::Result<tonic::Response<super::RetrieveReply>, tonic::Status>;
     }
-    /// The event store. The standard services grpc.health.v1.Health and grpc.reflection.v1.ServerReflection are served beside it.
+    /// The event store. The standard services grpc.health.v1.Health and grpc.reflection.v1.ServerReflection (v1alpha too) are served
+    /// beside it.
     #[derive(Debug)]
     pub struct BkesServer<T> {
         inner: Arc<T>,
