@@ -39,6 +39,7 @@ pub fn engine(settings: &Settings) -> Result<Engine, Ended> {
         ready_lag: Duration::from_millis(settings.ready_lag_ms),
         appends_max: settings.max_in_flight.get(),
         allow_cut: settings.allow_cut,
+        split_by_order_headers: settings.split_by_order_headers,
         ..EngineOptions::default()
     };
     let store = Arc::new(store);

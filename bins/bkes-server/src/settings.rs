@@ -117,6 +117,10 @@ pub struct Settings {
     #[arg(long, env = "ALLOW_CUT")]
     pub allow_cut: bool,
 
+    /// Show aggregates that are split over partitions in the order of their records' `order` headers, where that is one order
+    #[arg(long, env = "SPLIT_BY_ORDER_HEADERS")]
+    pub split_by_order_headers: bool,
+
     /// Serve nothing, only keep the store current: a restore point to copy
     #[arg(long, env = "STANDBY")]
     pub standby: bool,
@@ -189,6 +193,7 @@ impl Settings {
         line("CREATE_TOPIC", &self.create_topic.map(|count| count.to_string()).unwrap_or_default());
         line("FAIL_FAST", &self.fail_fast);
         line("ALLOW_CUT", &self.allow_cut);
+        line("SPLIT_BY_ORDER_HEADERS", &self.split_by_order_headers);
         line("STANDBY", &self.standby);
         for (name, value) in self.all_properties()? {
             let shown = if is_secret(&name) { "********" } else { &value };

@@ -366,3 +366,48 @@ async fn a_standby_leaves_a_restore_point_that_reads_only_the_rest() {
     }
     drop(server);
 }
+
+/// The original placed by CRC-32 what a Java program had placed by murmur2, so that its keys lie in two partitions; each of its records
+/// names its order.
+#[tokio::test]
+async fn keys_that_the_original_split_are_refused_or_read_in_the_order_of_their_headers() {
+    let topic = make_topic(6, &[]).await;
+    for (partitioner, orders) in [("murmur2_random", 0..3), ("consistent_random", 3..5)] {
+        let producer = cluster().producer(&[("partitioner", partitioner)]).expect("a producer");
+        for (order, n) in orders.flat_map(|order| (0..40).map(move |n| (order, n))) {
+            let (key, order) = (key_of(n), order.to_string());
+            let headers: &[(&str, Option<&[u8]>)] = &[("order", Some(order.as_bytes()))];
+            let (key, value) = (Some(key.as_bytes()), Some(order.as_bytes()));
+            producer
+                .send(&topic, &ForeignRecord { key, value, headers, partition: None })
+                .expect("it is queued");
+        }
+        producer.flush().expect("it is stored");
+    }
+    let data = TempDir::new().expect("a directory");
+    let (server, mut client) = serve(data.path(), &topic).await;
+    let mut split = 0;
+    for n in 0..40 {
+        match client.retrieve(&key_of(n)).await {
+            Ok(records) => assert_eq!(records.len(), 5, "where both hashes agree"),
+            Err(error) => {
+                assert_eq!(
+                    (error.reason(), error.outcome()),
+                    (Reason::Split, Outcome::Rejected),
+                    "{error:?}"
+                );
+                split += 1;
+            }
+        }
+    }
+    assert!((20..40).contains(&split), "five of six keys are split, as a rule: {split}");
+    server.terminate();
+    let mut merging = on_kafka(data.path(), &topic);
+    merging.env("SPLIT_BY_ORDER_HEADERS", "true");
+    let server = Server::start(merging);
+    let mut client = server.client().await;
+    client.ready().await;
+    for n in 0..40 {
+        assert_eq!(client.values(&key_of(n)).await, ["0", "1", "2", "3", "4"], "{n}");
+    }
+}

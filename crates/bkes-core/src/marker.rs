@@ -127,6 +127,20 @@ fn classify_marker(record: &Record, order: Option<&[u8]>, bkes: &[u8]) -> Option
     (fits || planted(Bug::ForwardedJudged)).then_some(class)
 }
 
+/// The order that a record without a marker names itself, in one header, as the original's do. One that carries a `bkes` header was
+/// forwarded from another record, and so was its order.
+pub fn unmarked_order(headers: &[Header]) -> Option<Order> {
+    let mut order = None;
+    for header in headers {
+        match &header.name[..] {
+            BKES_HEADER => return None,
+            ORDER_HEADER if order.replace(header.value.as_deref()).is_some() => return None,
+            _ => {}
+        }
+    }
+    order.flatten().and_then(decimal).map(Order)
+}
+
 /// Whether a header is one of the two that a marked record reserves: they are kept as a marker, not as headers.
 pub fn is_reserved(header: &Header) -> bool {
     matches!(&header.name[..], BKES_HEADER | ORDER_HEADER)

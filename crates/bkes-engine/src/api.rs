@@ -1,5 +1,6 @@
 //! What a caller of the engine says and hears: requests, answers, errors and the status. Plain data, no behaviour.
 
+use crate::split::{Layout, List, NoOrder};
 use bkes_core::{Key, Offset, Order, Partition, Position};
 use bkes_storage::{Counters, StoredEvent};
 use bytes::Bytes;
@@ -182,7 +183,10 @@ pub enum AppendError {
         bytes_max: u64,
     },
     /// The key was found in several partitions.
-    #[error("the aggregate is split over partitions {partitions:?}: it can be read but not appended to")]
+    #[error(
+        "the aggregate is split over partitions {}: it can be read but not appended to",
+        List(partitions)
+    )]
     Split {
         /// Where its events lie.
         partitions: Vec<Partition>,
@@ -266,8 +270,8 @@ pub struct Events {
     pub next: Order,
     /// Whether there are accepted events behind these.
     pub more: bool,
-    /// Whether the aggregate is split over partitions.
-    pub split: bool,
+    /// Whether they lie in one partition, and how they are shown if not.
+    pub layout: Layout,
 }
 
 /// Why a read has no answer.
@@ -282,6 +286,18 @@ pub enum ReadError {
     /// Not now.
     #[error("unavailable: {0}")]
     Unavailable(Unready),
+    /// With [`EngineOptions::split_by_order_headers`](crate::EngineOptions::split_by_order_headers): the aggregate is split over
+    /// partitions, and its headers give no order.
+    #[error(
+        "the aggregate is split over partitions {}, and its order headers are not one order: {why}",
+        List(partitions)
+    )]
+    Split {
+        /// Where its events lie.
+        partitions: Vec<Partition>,
+        /// What is wrong with the headers.
+        why: NoOrder,
+    },
     /// Stored bytes are not what was written; the store is rebuilt from the log by itself.
     #[error("the store is damaged and is being rebuilt: {detail}")]
     Damaged {

@@ -6,7 +6,7 @@ use crate::api::{
 use crate::degraded::Degradation;
 use crate::limits::{
     COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, LOOK_REST_MAX, MARKER_BYTES_MAX, PATIENCE, PAUSE,
-    READ_INLINE_EVENTS, SYNC_INTERVAL_MS,
+    READ_INLINE_EVENTS, SPLIT_READS_MAX, SYNC_INTERVAL_MS,
 };
 use crate::owner::{Command, Context, OwnerStep, Place, Waiting, owner_of, refuse_command};
 use crate::parts::{self, MonitorPart, OwnerPart, Parts, Step, Surroundings, WriterPart};
@@ -23,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Settings of an engine. `Default` gives what most want.
 #[derive(Clone, Debug)]
@@ -34,12 +34,15 @@ pub struct EngineOptions {
     pub partitioner: Option<Partitioner>,
     /// Ready means lagging less than this.
     pub ready_lag: Duration,
-    /// Most appends waiting or in flight per owner; more are refused as overloaded.
+    /// Most appends waiting or in flight, over all keys; more are refused as overloaded.
     pub appends_max: usize,
     /// Most bytes of applied events that the store has not committed yet; tailing pauses above it.
     pub overlay_bytes_max: usize,
     /// Appends to cut partitions are allowed.
     pub allow_cut: bool,
+    /// Aggregates that are split over partitions are read in the order that the `order` headers of their records give, where that is
+    /// one order, and are an error where it is not. Without it they are read partition by partition.
+    pub split_by_order_headers: bool,
     /// Reading gathers from so many appends of an owner in half a second on, while nobody else writes: it costs broker and
     /// instance far less, and the first event of another writer after that is seen up to 20 ms later.
     pub gather_from: u32,
@@ -57,6 +60,7 @@ impl Default for EngineOptions {
             appends_max: 10_000,
             overlay_bytes_max: 32 * 1024 * 1024,
             allow_cut: false,
+            split_by_order_headers: false,
             gather_from: 50,
             catch_up_records: 40_000,
         }
@@ -163,6 +167,8 @@ struct Inner {
     clock: Clock,
     admitted: Arc<AtomicUsize>,
     monitor_stop: AtomicBool,
+    /// One permit for each long read of a split aggregate that may be put in order now.
+    split_reads: Semaphore,
 }
 
 type Clock = Arc<dyn Fn() -> NowMs + Send + Sync>;
@@ -312,9 +318,14 @@ fn draw_incarnation() -> Incarnation {
 impl EngineHandle {
     pub(crate) fn new(context: Context, clock: Clock) -> EngineHandle {
         let owners = OnceLock::new();
-        let inner =
-            Inner { context, owners, clock, admitted: Arc::default(), monitor_stop: AtomicBool::new(false) };
-        EngineHandle(Arc::new(inner))
+        EngineHandle(Arc::new(Inner {
+            context,
+            owners,
+            clock,
+            admitted: Arc::default(),
+            monitor_stop: AtomicBool::new(false),
+            split_reads: Semaphore::new(SPLIT_READS_MAX),
+        }))
     }
 
     pub(crate) fn context(&self) -> &Context {
@@ -367,7 +378,16 @@ impl EngineHandle {
         } else {
             Vec::new()
         };
+        let in_order = located.is_split() && self.0.context.options.split_by_order_headers;
+        // To put a split aggregate in order all of it is looked at.
         let wanted = located.events().saturating_sub(request.from.0).min(request.events_max as u64);
+        let wanted = if in_order { located.events() } else { wanted };
+        let turn = (in_order && wanted > READ_INLINE_EVENTS).then(|| self.0.split_reads.acquire());
+        let _turn = match turn {
+            // It is never closed.
+            Some(turn) => turn.await.ok(),
+            None => None,
+        };
         let at_once = at_once && wanted <= READ_INLINE_EVENTS;
         let events = self.look(at_once, move |view| view.read(&request, located)).await?;
         let pending = if events.more { Vec::new() } else { pending };
@@ -433,7 +453,12 @@ impl EngineHandle {
 
     fn view(&self) -> View<'_> {
         let context = &self.0.context;
-        View { board: &context.board, overlay: &context.overlay, store: &*context.store }
+        View {
+            board: &context.board,
+            overlay: &context.overlay,
+            store: &*context.store,
+            split_by_order_headers: context.options.split_by_order_headers,
+        }
     }
 
     async fn pending(&self, request: &ReadRequest) -> Vec<bytes::Bytes> {

@@ -42,6 +42,7 @@ mod owner;
 pub mod parts;
 mod read;
 mod shared;
+mod split;
 mod start;
 mod writer;
 
@@ -50,6 +51,7 @@ pub use api::{
     ReadError, ReadRequest, Status, Unit, Unready,
 };
 pub use handle::{Engine, EngineHandle, EngineOptions, StartError};
+pub use split::{Layout, NoOrder};
 
 // Words of the store that the face speaks, so that its callers need not know the store.
 pub use bkes_storage::{Counters, StoredEvent};

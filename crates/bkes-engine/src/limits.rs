@@ -80,6 +80,19 @@ pub const EVIDENCE_RECORDS: u64 = 1_000;
 /// A read of more events than this runs off the executor: 100 warm events take about 0.1 ms.
 pub const READ_INLINE_EVENTS: u64 = 100;
 
+/// Events of a split aggregate that are put in the order of their headers: their places take 2.4 MB while a read lasts, and reading
+/// all of them some 0.2 s.
+pub const SPLIT_EVENTS_MAX: u64 = 100_000;
+
+/// Events that are read together to look at their headers.
+pub const SPLIT_PART_EVENTS: usize = 1_000;
+
+/// Their bytes: the last one may pass it.
+pub const SPLIT_PART_BYTES: usize = 1024 * 1024;
+
+/// Reads of split aggregates with more than [`READ_INLINE_EVENTS`] that are put in order at once: 8 of 3.4 MB. More wait.
+pub const SPLIT_READS_MAX: usize = 8;
+
 /// What the two reserved headers of a record take at most, beside key and value: their names, `order` and `bkes`, and their values.
 pub const MARKER_BYTES_MAX: u64 = 5 + 4 + bkes_core::marker::MARKER_TEXT_BYTES_MAX as u64;
 

@@ -6,6 +6,7 @@
 use crate::api::{Events, ReadError, ReadRequest, Unready};
 use crate::board::{Board, Progress};
 use crate::overlay::{Overlay, OverlayPart};
+use crate::split::Layout;
 use bkes_core::planted::{Bug, planted};
 use bkes_core::{Key, Order};
 use bkes_storage::{Head, Heads, ReadPart, Store, StoreError, StoredEvent};
@@ -41,20 +42,27 @@ pub struct View<'a> {
     pub board: &'a Board,
     pub overlay: &'a Overlay,
     pub store: &'a dyn Store,
+    /// Split aggregates are shown in the order of their headers.
+    pub split_by_order_headers: bool,
 }
 
 /// An aggregate located for a read: the overlay's part copied, the store's heads known.
 pub struct Located {
     overlay: Vec<OverlayPart>,
     stored: Vec<Head>,
-    heads: Vec<Head>,
-    epoch: u64,
+    pub(crate) heads: Vec<Head>,
+    pub(crate) epoch: u64,
 }
 
 impl Located {
     /// How many events the aggregate has.
     pub fn events(&self) -> u64 {
         self.heads.iter().map(|head| head.next.0 - head.base.0).sum()
+    }
+
+    /// Whether they lie in several partitions.
+    pub fn is_split(&self) -> bool {
+        self.heads.len() > 1
     }
 }
 
@@ -118,6 +126,9 @@ impl View<'_> {
     }
 
     fn read_in(&self, request: &ReadRequest, located: Located) -> Result<Events, ReadError> {
+        if self.split_by_order_headers && located.is_split() {
+            return self.read_by_order_headers(request, &located);
+        }
         let base = located.heads.first().map_or(Order::FIRST, |head| head.base);
         let end = Order(base.0 + located.events());
         let mut budget = Budget { events: request.events_max, bytes: request.bytes_max };
@@ -141,10 +152,15 @@ impl View<'_> {
         }
         let first = request.from.0.max(base.0);
         let more = first + (events.len() as u64) < end.0;
-        Ok(Events { events, pending: Vec::new(), next: end, more, split: located.heads.len() > 1 })
+        let layout = match &located.heads[..] {
+            [] | [_] => Layout::OnePartition,
+            parts => Layout::PartByPart(parts.iter().map(|head| head.partition).collect()),
+        };
+        Ok(Events { events, pending: Vec::new(), next: end, more, layout })
     }
 
-    fn read_part(
+    /// Reads events of one part from `from` on, as many as the budget has room for; it is at least one if there is one.
+    pub(crate) fn read_part(
         &self,
         key: &Key,
         head: Head,
@@ -224,13 +240,13 @@ pub fn with_pending(
     events
 }
 
-struct Budget {
-    events: usize,
-    bytes: usize,
+pub(crate) struct Budget {
+    pub events: usize,
+    pub bytes: usize,
 }
 
 impl Budget {
-    fn is_left(&self) -> bool {
+    pub fn is_left(&self) -> bool {
         self.events > 0 && self.bytes > 0
     }
 
@@ -251,7 +267,7 @@ fn parts(heads: Heads) -> Vec<Head> {
 }
 
 /// The store holds fewer events than it said: it must not be shown as if that were all.
-fn short(key: &Key, order: Order, epoch: u64) -> ReadError {
+pub(crate) fn short(key: &Key, order: Order, epoch: u64) -> ReadError {
     ReadError::Damaged { detail: format!("order {order} of key {key} is missing"), epoch }
 }
 

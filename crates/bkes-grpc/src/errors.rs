@@ -1,7 +1,7 @@
 //! Everything that can go wrong, in the wire's words: one match, without a wildcard.
 
 use crate::api::{Error, error::Outcome, error::Reason, error::Type};
-use bkes_core::Order;
+use bkes_core::{Order, Partition};
 use bkes_engine::{AppendError, ReadError, Unready};
 
 /// Why a request has no success to report.
@@ -21,6 +21,8 @@ pub enum Failure {
     TooManyBytes { bytes_max: usize },
     /// Too much was answered that is not taken yet.
     UnreadReplies { bytes: u64 },
+    /// The aggregate lies in several partitions, and everything of it was asked for, in order.
+    Split { partitions: Vec<Partition> },
     /// There is no engine yet.
     NotOpen,
     /// The engine's answer to an append.
@@ -96,6 +98,11 @@ impl Failure {
                 unavailable(Reason::Overloaded, "read the replies that wait for you, then try again")
             }
             Failure::NotOpen => unavailable(Reason::CatchingUp, "the server is starting: try again"),
+            Failure::Split { .. } => refused(
+                Reason::Split,
+                "read it partition by partition, with from_order and limit; or have a server show it in the order of its headers \
+                 (--split-by-order-headers)",
+            ),
             Failure::Append(error) => match error {
                 AppendError::Conflict { .. } => {
                     conflict(Reason::Conflict, "read the aggregate and decide again")
@@ -127,6 +134,10 @@ impl Failure {
                 ReadError::NoSuchAggregate { .. } => {
                     user(Reason::NoSuchAggregate, "there are no events with this key")
                 }
+                ReadError::Split { .. } => refused(
+                    Reason::Split,
+                    "a server without --split-by-order-headers shows it partition by partition",
+                ),
                 ReadError::Unavailable(unready) => not_now(unready),
                 ReadError::Damaged { .. } => {
                     unavailable(Reason::StoreUnavailable, "the store is rebuilt: try again")
@@ -197,6 +208,14 @@ impl std::fmt::Display for Failure {
             Failure::UnreadReplies { bytes } => {
                 write!(f, "too many replies are not taken yet to make one of {bytes} bytes")
             }
+            Failure::Split { partitions } => {
+                let named: Vec<String> = partitions.iter().map(ToString::to_string).collect();
+                let named = named.join(", ");
+                write!(
+                    f,
+                    "the aggregate is split over partitions {named}: its events have no order over all of them"
+                )
+            }
             Failure::NotOpen => f.write_str("the server is starting"),
             Failure::Append(error) => error.fmt(f),
             Failure::Read(error) => error.fmt(f),
@@ -207,7 +226,7 @@ impl std::fmt::Display for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bkes_core::{Key, Partition};
+    use bkes_core::Key;
 
     fn wire(error: AppendError) -> (Type, Reason, Outcome) {
         let wire = Failure::Append(error).to_wire();

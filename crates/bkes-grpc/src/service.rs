@@ -12,7 +12,7 @@ use crate::replies::Room;
 use crate::requests::Retrieval;
 use crate::{answers, requests};
 use bkes_core::Order;
-use bkes_engine::{AppendRequest, EngineHandle, ReadRequest};
+use bkes_engine::{AppendRequest, EngineHandle, Layout, ReadRequest};
 use prost::Message;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Response, Status};
@@ -75,6 +75,10 @@ impl Service {
         let events_max = page.map_or(usize::MAX, |page| page.events_max).min(limit / RECORD_BYTES_MIN + 1);
         let read = ReadRequest { key, from, events_max, bytes_max: limit, include_pending };
         let found = engine.read(read).await.map_err(Failure::Read)?;
+        let whole = page.is_none();
+        if let (true, Layout::PartByPart(partitions)) = (whole, &found.layout) {
+            return Err(Failure::Split { partitions: partitions.clone() });
+        }
         let _room = self.weigh(found.events.iter().map(|event| event.value.len()).sum())?;
         let mut bytes = REPLY_ENVELOPE_BYTES;
         let mut records = Vec::with_capacity(found.events.len());
@@ -90,7 +94,6 @@ impl Service {
             }
             records.push(record);
         }
-        let whole = page.is_none();
         if (whole && more) || (records.is_empty() && too_large.is_some()) {
             let bytes = too_large.unwrap_or(bytes) as u64;
             return Err(Failure::ReplyTooLarge { bytes, bytes_max: limit as u64 });
@@ -108,10 +111,11 @@ impl Service {
                 records.push(record);
             }
         }
-        let start = if found.split { from } else { first };
+        let start = if found.layout.is_split() { from } else { first };
         let continue_from = more.then(|| start.0 + records.len() as u64);
         let next_order = (!more).then_some(found.next.0);
-        Ok((StoredRecords { records, more, next_order, continue_from, split: found.split }, bytes))
+        let split = found.layout.is_split();
+        Ok((StoredRecords { records, more, next_order, continue_from, split }, bytes))
     }
 }
 

@@ -343,6 +343,7 @@ fn read_name(answer: &Result<Events, ReadError>) -> &'static str {
         Ok(_) => "read: events",
         Err(ReadError::NoSuchAggregate { .. }) => "read: no such aggregate",
         Err(ReadError::Unavailable(_)) => "read: unavailable",
+        Err(ReadError::Split { .. }) => "read: split",
         Err(ReadError::Damaged { .. }) => "read: damaged",
         Err(ReadError::Store { .. }) => "read: store failed",
     }

@@ -158,8 +158,10 @@ pub mod error {
         /// Start, but the aggregate has events: its next order is `current_order`. The writer of the first event gets this too
         /// when it repeats a Start that had succeeded.
         AlreadyExists = 11,
-        /// The key was found in several partitions, because writers placed it differently. All its events can be read; nothing
-        /// can be appended, since no order holds across partitions.
+        /// The key was found in several partitions, because writers placed it differently. Nothing can be appended, since no order
+        /// holds across partitions. A Retrieve without paging fields is refused for the same cause; with them it reads partition by
+        /// partition. A server that was told to goes by the records' `order` headers where they are one order, and reads without
+        /// paging fields too; where they are none it refuses every Retrieve of that key.
         Split = 20,
         /// The head of the partition was removed from the topic after BKES had written to it, so that another instance may hold a
         /// different history. What is left can be read; nothing can be appended unless the server is told to allow it.
@@ -182,7 +184,7 @@ pub mod error {
         ShuttingDown = 37,
         /// The record did not get into the topic, and that is proven.
         NotStored = 38,
-        /// A standby instance: it keeps its store current and serves neither reads nor appends.
+        /// A standby instance: it keeps its store current and serves neither reads nor appends. Ask another instance.
         Standby = 39,
         /// Kafka gave no answer in time. The record may be in the topic already, may still get there, or may be lost.
         OutcomeUnknown = 50,
@@ -283,7 +285,7 @@ pub struct Record {
     /// keeps none.
     #[prost(int64, tag = "4")]
     pub timestamp: i64,
-    /// The event's place in its aggregate. (Of an aggregate that is split over partitions: its place within the partition.)
+    /// The event's place in its aggregate. (Of one that is read partition by partition: its place within the partition.)
     /// For a pending event: the place it will have if it is accepted. (added)
     #[prost(uint64, optional, tag = "5")]
     pub order: ::core::option::Option<u64>,
@@ -311,8 +313,8 @@ pub struct StoredRecords {
     /// Where the next part begins; set when `more` is. (added)
     #[prost(uint64, optional, tag = "4")]
     pub continue_from: ::core::option::Option<u64>,
-    /// The aggregate is split over partitions (reason SPLIT): its events come partition by partition, lowest first, and cannot
-    /// be appended to. (added)
+    /// The aggregate is split over partitions (reason SPLIT) and cannot be appended to. Its events come partition by partition,
+    /// lowest first, and that is no order; or, from a server that was told to, in the order of their `order` headers. (added)
     #[prost(bool, tag = "5")]
     pub split: bool,
 }
@@ -391,7 +393,7 @@ pub struct RetrieveRequest {
     #[prost(bytes = "bytes", tag = "1")]
     pub key: ::prost::bytes::Bytes,
     /// Paging: the first event wanted, by its order; 0 when left out. At or behind the end of the aggregate the reply has no
-    /// records. (Of a split aggregate: its index over all partitions.) (added)
+    /// records. (Of one that is read partition by partition: its index over all partitions.) (added)
     #[prost(uint64, optional, tag = "2")]
     pub from_order: ::core::option::Option<u64>,
     /// Paging: the most events to return, at least 1; as many as fit when left out. Pending ones do not count. (added)
