@@ -16,10 +16,11 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin bkes \
- && install -d -o bkes -g bkes -m 0750 /data
+ && install -d -o bkes -g bkes -m 0750 /data /opt/data
 COPY --from=builder /out/bkes-server /usr/local/bin/bkes-server
 
-# A volume made from this image takes over the owner of /data, so that the user below can write to it.
+# A volume made from this image takes over the owner of /data, so that the user below can write to it. The original's compose files
+# mount theirs at /opt/data; one that the original wrote to belongs to root, and the server says how it is given to this user.
 VOLUME ["/data"]
 USER bkes
 

@@ -1,4 +1,5 @@
-# The settings of bkes-server as environment variables, each with its default unless it is set already. To be sourced:
+# The settings of bkes-server that have a default, as environment variables: each gets its default unless it is set already.
+# To be sourced:
 #
 #     . ./defaults.sh && cargo run --release --bin bkes-server
 #
@@ -14,6 +15,8 @@ export API_PORT="${API_PORT:-50030}"
 export CACHE_MIB="${CACHE_MIB:-64}"
 export MESSAGE_TIMEOUT_MS="${MESSAGE_TIMEOUT_MS:-15000}"
 export MAX_IN_FLIGHT="${MAX_IN_FLIGHT:-10000}"
+export MAX_REQUESTS="${MAX_REQUESTS:-4096}"
+export MAX_CONNECTIONS="${MAX_CONNECTIONS:-10000}"
 export PARTITIONER="${PARTITIONER:-auto}"
 export REPLY_LIMIT="${REPLY_LIMIT:-4194304}"
 export READY_LAG_MS="${READY_LAG_MS:-10000}"

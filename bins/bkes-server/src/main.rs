@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod data_path;
 mod exit;
 mod kafka;
 mod open;
@@ -14,16 +15,14 @@ use crate::settings::Settings;
 use crate::stop::Stop;
 use bkes_engine::Engine;
 use bkes_grpc::{Drained, Gate, ServeOptions, check_health, run};
-use clap::Parser;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let settings = Settings::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let settings = Settings::of_this_process();
+    tracing_subscriber::fmt().with_env_filter(log_filter()).with_writer(std::io::stderr).init();
     match start(&settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(ended) => {
@@ -31,6 +30,12 @@ fn main() -> ExitCode {
             ended.code()
         }
     }
+}
+
+/// What is logged: `RUST_LOG`, or `info` where that says nothing that can be read.
+fn log_filter() -> EnvFilter {
+    let asked = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|asked| !asked.is_empty());
+    asked.and_then(|asked| EnvFilter::try_new(asked).ok()).unwrap_or_else(|| EnvFilter::new("info"))
 }
 
 fn start(settings: &Settings) -> Result<(), Ended> {
@@ -72,18 +77,18 @@ async fn serve(settings: &Settings) -> Result<(), Ended> {
     let gate = Gate::new();
     let grace = Duration::from_millis(settings.shutdown_ms);
     // The port is taken first, so that a mistake shows at once; calls are answered "starting" until the gate opens.
-    let interface = if settings.standby { None } else { Some(listen(settings).await?) };
-    let interface = interface.map(|listener| {
-        let options = ServeOptions {
-            reply_bytes_max: settings.reply_limit as usize,
-            requests_max: settings.max_requests.get(),
-            connections_max: settings.max_connections.get(),
-            drain: grace / 2,
-            ..ServeOptions::default()
-        };
-        let (gate, stop) = (gate.clone(), stop.clone());
-        tokio::spawn(async move { run(listener, gate, options, stop.asked()).await })
-    });
+    let listener = listen(settings).await?;
+    let options = ServeOptions {
+        reply_bytes_max: settings.reply_limit as usize,
+        requests_max: settings.max_requests.get(),
+        connections_max: settings.max_connections.get(),
+        drain: grace / 2,
+        standby: settings.standby,
+        ..ServeOptions::default()
+    };
+    let (interface_gate, interface_stop) = (gate.clone(), stop.clone());
+    let interface =
+        tokio::spawn(async move { run(listener, interface_gate, options, interface_stop.asked()).await });
     let engine = open_engine(settings, &stop).await?;
     let Some(engine) = engine else { return Ok(()) };
     gate.open(engine.handle());
@@ -91,13 +96,11 @@ async fn serve(settings: &Settings) -> Result<(), Ended> {
     stop.asked().await;
     showing.abort();
     let began = Instant::now();
-    if let Some(interface) = interface {
-        match interface.await {
-            Ok(Ok(Drained::Whole)) => {}
-            Ok(Ok(Drained::Cut)) => tracing::warn!("some connections did not end in time and are cut"),
-            Ok(Err(error)) => tracing::error!("serving failed: {error}"),
-            Err(error) => tracing::error!("serving failed: {error}"),
-        }
+    match interface.await {
+        Ok(Ok(Drained::Whole)) => {}
+        Ok(Ok(Drained::Cut)) => tracing::warn!("some connections did not end in time and are cut"),
+        Ok(Err(error)) => tracing::error!("serving failed: {error}"),
+        Err(error) => tracing::error!("serving failed: {error}"),
     }
     let left = grace.saturating_sub(began.elapsed());
     let stopped = tokio::task::spawn_blocking(move || engine.stop(left)).await;
@@ -117,7 +120,11 @@ async fn listen(settings: &Settings) -> Result<TcpListener, Ended> {
         )
     })?;
     let bound = listener.local_addr().map_err(|error| Ended::new(Reason::Address, error))?;
-    tracing::info!("serving on {bound}");
+    if settings.standby {
+        tracing::info!("standby: only health is served on {bound}");
+    } else {
+        tracing::info!("serving on {bound}");
+    }
     Ok(listener)
 }
 

@@ -1,34 +1,42 @@
 //! Opening what the server stands on: the log, the store, and the engine over both.
 
+use crate::data_path;
 use crate::exit::{Ended, Reason};
 use crate::settings::{Placement, Settings};
 use bkes_core::Partitioner;
-use bkes_embedded::{EmbeddedLog, EmbeddedOptions};
+use bkes_embedded::{EmbeddedLog, EmbeddedOptions, OpenError as LogOpenError};
 use bkes_engine::{Engine, EngineOptions, StartError};
 use bkes_kafka::with_yielding_threads;
 use bkes_log::{Log, LogError};
 use bkes_storage::{OpenError, Opened, RedbOptions, RedbStore, Store};
+use std::fmt::Display;
+use std::io;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Opens everything; blocks while the log is asked.
 pub fn engine(settings: &Settings) -> Result<Engine, Ended> {
     leave_the_original_alone(settings);
-    let log: Arc<dyn Log> = match &settings.kafka_brokers {
-        Some(brokers) => crate::kafka::connect(settings, brokers)?,
-        None => Arc::new(embedded(settings)?),
-    };
     let directory = settings.folder().join("store");
     let cache_bytes = settings.cache_mib as usize * 1024 * 1024;
     let opened = RedbStore::open(&RedbOptions { directory, cache_bytes });
-    let Opened { store, set_aside } = opened.map_err(|error: OpenError| Ended::new(Reason::Data, error))?;
+    let Opened { store, set_aside } = opened.map_err(|error| match &error {
+        OpenError::Unusable { path, source } => unusable(settings, &error, path, source),
+        _ => Ended::new(Reason::Data, error),
+    })?;
     if let Some(aside) = set_aside {
         tracing::warn!(
             "the store was damaged: set aside as {}, and built anew from the log",
             aside.display()
         );
     }
+    // After the store: a data directory that cannot be used shows at once, not only when a broker answers.
+    let log: Arc<dyn Log> = match &settings.kafka_brokers {
+        Some(brokers) => crate::kafka::connect(settings, brokers)?,
+        None => Arc::new(embedded(settings)?),
+    };
     let options = EngineOptions {
         threads: settings.max_consumer_threads.get(),
         partitioner: match settings.partitioner {
@@ -66,7 +74,18 @@ fn embedded(settings: &Settings) -> Result<EmbeddedLog, Ended> {
         partitions: settings.create_topic.unwrap_or(NonZeroU32::MIN),
         ..EmbeddedOptions::new(directory)
     };
-    EmbeddedLog::open(&options).map_err(|error| Ended::new(Reason::Data, error))
+    EmbeddedLog::open(&options).map_err(|error| match &error {
+        LogOpenError::Unusable { path, source } => unusable(settings, &error, path, source),
+        _ => Ended::new(Reason::Data, error),
+    })
+}
+
+/// A file or directory that the system does not let us use, with what is known of the cause and the cure.
+fn unusable(settings: &Settings, error: &impl Display, path: &Path, source: &io::Error) -> Ended {
+    match data_path::advice(&settings.data_path, path, source) {
+        Some(advice) => Ended::new(Reason::Data, format!("{error}: {advice}")),
+        None => Ended::new(Reason::Data, error),
+    }
 }
 
 /// The original kept its files right in the data path; they are not ours.

@@ -1,6 +1,9 @@
 //! The settings: flags over environment variables over defaults. The names of the original's variables keep working.
+//!
+//! A variable without content is not set: compose files write `NAME=` for one that the deployment leaves out.
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::builder::{BoolishValueParser, NonEmptyStringValueParser, Resettable};
+use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -38,11 +41,11 @@ pub struct Settings {
     pub data_path: PathBuf,
 
     /// The Kafka brokers to begin with, host:port, separated by commas. Without it the embedded log is used
-    #[arg(long, env = "KAFKA_BROKERS")]
+    #[arg(long, env = "KAFKA_BROKERS", value_parser = NonEmptyStringValueParser::new())]
     pub kafka_brokers: Option<String>,
 
     /// The topic
-    #[arg(long, env = "KAFKA_TOPIC", default_value = "events")]
+    #[arg(long, env = "KAFKA_TOPIC", default_value = "events", value_parser = NonEmptyStringValueParser::new())]
     pub kafka_topic: String,
 
     /// Most threads that apply records and send appends, each for a group of partitions
@@ -102,7 +105,7 @@ pub struct Settings {
     pub kafka_properties: String,
 
     /// Refuse a topic that removes events, instead of warning
-    #[arg(long, env = "STRICT_TOPIC")]
+    #[arg(long, env = "STRICT_TOPIC", value_parser = BoolishValueParser::new())]
     pub strict_topic: bool,
 
     /// Make a missing topic, with this many partitions (and of a new embedded log)
@@ -110,19 +113,19 @@ pub struct Settings {
     pub create_topic: Option<NonZeroU32>,
 
     /// End at once when no broker answers at start, instead of waiting for one
-    #[arg(long, env = "FAIL_FAST")]
+    #[arg(long, env = "FAIL_FAST", value_parser = BoolishValueParser::new())]
     pub fail_fast: bool,
 
     /// Allow appends to partitions whose head was removed after BKES had written to them
-    #[arg(long, env = "ALLOW_CUT")]
+    #[arg(long, env = "ALLOW_CUT", value_parser = BoolishValueParser::new())]
     pub allow_cut: bool,
 
     /// Show aggregates that are split over partitions in the order of their records' `order` headers, where that is one order
-    #[arg(long, env = "SPLIT_BY_ORDER_HEADERS")]
+    #[arg(long, env = "SPLIT_BY_ORDER_HEADERS", value_parser = BoolishValueParser::new())]
     pub split_by_order_headers: bool,
 
-    /// Serve nothing, only keep the store current: a restore point to copy
-    #[arg(long, env = "STANDBY")]
+    /// Answer no calls but health, only keep the store current: a restore point to copy
+    #[arg(long, env = "STANDBY", value_parser = BoolishValueParser::new())]
     pub standby: bool,
 
     /// Ask a running server on this address and port whether it is ready, and exit
@@ -147,7 +150,28 @@ fn property(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+/// The command, with the environment of this process.
+fn command() -> Command {
+    Settings::command().mut_args(ignore_empty_variable)
+}
+
+/// Takes the variable away from an argument for which it has no content. `--help` goes on naming it.
+fn ignore_empty_variable(arg: Arg) -> Arg {
+    let Some(name) = arg.get_env().map(ToOwned::to_owned) else { return arg };
+    if std::env::var_os(&name).is_none_or(|value| !value.is_empty()) {
+        return arg;
+    }
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    arg.env(Resettable::Reset).help(format!("{help} [env: {}=]", name.display()))
+}
+
 impl Settings {
+    /// The settings of this process; ends it when they are wrong, or when help was asked for.
+    pub fn of_this_process() -> Settings {
+        let matches = command().get_matches();
+        Settings::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// Every property to pass to librdkafka, those of the environment first.
     pub fn all_properties(&self) -> Result<Vec<(String, String)>, String> {
         let listed = self.kafka_properties.split(';').filter(|text| !text.trim().is_empty()).map(property);

@@ -2,9 +2,14 @@
 
 mod support;
 
-use bkes_grpc::api::error::{Reason, Type};
+use bkes_grpc::api::error::{Outcome, Reason, Type};
+use std::collections::BTreeMap;
+use std::fs;
 use std::net::TcpStream;
-use std::process::Stdio;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+
+use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::{Server, command};
 use tempfile::TempDir;
@@ -113,6 +118,151 @@ fn a_port_in_use_and_a_directory_that_cannot_be_used_are_named() {
     let (code, said) = refused(command(&file));
     assert_eq!(code, Some(4), "{said}");
     assert!(said.contains("cannot use"), "{said}");
+}
+
+/// The image's user met a volume that belonged to another one, and all it said was "permission denied", again and again.
+#[test]
+fn a_directory_of_another_user_is_refused_with_its_owner_the_user_and_the_cure() {
+    let directory = TempDir::new().expect("a directory");
+    let program = directory.path().join("bkes-server");
+    fs::copy(env!("CARGO_BIN_EXE_bkes-server"), &program).expect("a copy that every user can reach");
+    let data = directory.path().join("data");
+    fs::create_dir(&data).expect("a directory");
+    for path in [directory.path(), &program, &data] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o555)).expect("it is ours");
+    }
+    let owner = fs::metadata(&data).expect("it is there");
+    // Root may write everywhere: the server runs as nobody then.
+    let user = if owner.uid() == 0 { (65_534, 65_534) } else { (owner.uid(), owner.gid()) };
+    for brokers in [None, Some("127.0.0.1:1")] {
+        let mut server = Command::new(&program);
+        server.env_clear().env("DATA_PATH", &data).env("API_PORT", "0");
+        if owner.uid() == 0 {
+            server.uid(user.0).gid(user.1);
+        }
+        if let Some(brokers) = brokers {
+            server.env("KAFKA_BROKERS", brokers);
+        }
+        let (code, said) = refused(server);
+        assert_eq!(code, Some(4), "{brokers:?}: {said}");
+        for part in [
+            "Permission denied".to_owned(),
+            format!("{} belongs to uid {}, gid {}", data.display(), owner.uid(), owner.gid()),
+            format!("runs as uid {}, gid {}", user.0, user.1),
+            format!("chown -R {}:{} {}", user.0, user.1, data.display()),
+            "--data-path (DATA_PATH)".to_owned(),
+        ] {
+            assert!(said.contains(&part), "{brokers:?}: {part:?} is missing: {said}");
+        }
+    }
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+}
+
+/// What `bkes-server --print-config` shows with these variables.
+fn config(variables: &[(&str, &str)]) -> String {
+    let mut print = Command::new(env!("CARGO_BIN_EXE_bkes-server"));
+    print.env_clear().envs(variables.iter().copied()).arg("--print-config");
+    let output = print.output().expect("it runs");
+    assert!(output.status.success(), "{variables:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The variables of the command, as its help names them, each with the default that the help shows.
+fn variables() -> BTreeMap<String, Option<String>> {
+    let output = Command::new(env!("CARGO_BIN_EXE_bkes-server")).env_clear().arg("--help").output();
+    let help = String::from_utf8(output.expect("it runs").stdout).expect("text");
+    let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let named = words.split("[env: ").skip(1).map(|rest| {
+        let name = rest.split(['=', ']']).next().expect("a name").to_owned();
+        let default = rest.split("[default: ").next().map_or(0, str::len);
+        let is_own = rest.find("--").is_none_or(|next_flag| default < next_flag);
+        let default = rest.get(default + "[default: ".len()..).filter(|_| is_own);
+        (name, default.and_then(|rest| rest.split(']').next()).map(str::to_owned))
+    });
+    named.collect()
+}
+
+/// Compose files write `NAME=` for a variable that the deployment leaves out. An empty list of brokers was one of no brokers, an
+/// empty port no number, an empty switch no truth.
+#[test]
+fn a_variable_without_content_is_not_set() {
+    let (variables, usual) = (variables(), config(&[]));
+    for name in ["DATA_PATH", "KAFKA_BROKERS", "KAFKA_TOPIC", "MAX_CONSUMER_THREADS", "API_PORT"] {
+        assert!(variables.contains_key(name), "the original's {name} is there: {variables:?}");
+    }
+    assert!(variables.len() >= 20, "{variables:?}");
+    for name in variables.keys() {
+        assert_eq!(config(&[(name, "")]), usual, "{name}");
+    }
+    let all: Vec<(&str, &str)> = variables.keys().map(|name| (name.as_str(), "")).collect();
+    assert_eq!(config(&all), usual, "all at once");
+    let mut help = Command::new(env!("CARGO_BIN_EXE_bkes-server"));
+    let shown = help.env_clear().envs(all.iter().copied()).arg("--help").output().expect("it runs").stdout;
+    let shown = String::from_utf8(shown).expect("text").split_whitespace().collect::<Vec<_>>().join(" ");
+    for name in variables.keys() {
+        assert!(shown.contains(&format!("[env: {name}=]")), "the help goes on naming {name}: {shown}");
+    }
+}
+
+#[test]
+fn an_empty_rust_log_logs_what_none_does() {
+    let data = TempDir::new().expect("a directory");
+    let mut command = command(data.path());
+    command.env("RUST_LOG", "");
+    Server::start(command).wait_for("ready:");
+}
+
+/// `defaults.sh` left out two variables and said that it had them all.
+#[test]
+fn the_file_of_defaults_says_what_the_command_says() {
+    let file =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../defaults.sh")).expect("it is there");
+    let exports = file.lines().filter_map(|line| line.strip_prefix("export "));
+    let in_file: BTreeMap<&str, &str> = exports
+        .map(|line| {
+            let (name, value) = line.split_once('=').expect("an assignment");
+            let value =
+                value.strip_prefix(&format!("\"${{{name}:-")).and_then(|rest| rest.strip_suffix("}\""));
+            (name, value.expect("a default for where there is none"))
+        })
+        .collect();
+    for (name, default) in variables() {
+        let default = default.filter(|default| default != "\"\"");
+        assert_eq!(in_file.get(&*name).copied(), default.as_deref(), "{name}");
+    }
+    assert_eq!(in_file.get("RUST_LOG"), Some(&"info"));
+}
+
+fn health(server: &Server, health: &mut Command) -> Option<i32> {
+    let port = server.address.rsplit(':').next().expect("a port");
+    health.env("API_PORT", port).arg("--health");
+    health.stderr(Stdio::null()).status().expect("it runs").code()
+}
+
+/// The image asks its own port whether all is well, and a standby did not listen there: it was restarted for ever.
+#[tokio::test]
+async fn a_standby_says_that_it_is_healthy_and_serves_no_calls() {
+    let data = TempDir::new().expect("a directory");
+    let mut standby = command(data.path());
+    standby.env("STANDBY", "true");
+    let server = Server::start_standby(standby);
+    server.wait_for("ready:");
+    let mut client = server.client().await;
+    for error in [
+        client.start("book", "bought").await.expect_err("it is a standby"),
+        client.add("book", 1, "rented").await.expect_err("it is a standby"),
+        client.retrieve("book").await.expect_err("it is a standby"),
+    ] {
+        let said = (error.r#type(), error.reason(), error.outcome());
+        assert_eq!(said, (Type::Server, Reason::Standby, Outcome::Unavailable), "{error:?}");
+    }
+    // The health service looks at the engine now and then.
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while health(&server, &mut command(data.path())) != Some(0) {
+        assert!(std::time::Instant::now() < until, "{}", server.log());
+    }
+    let (status, _) = server.terminate();
+    assert!(status.success(), "{status}");
 }
 
 #[test]

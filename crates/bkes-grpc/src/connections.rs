@@ -7,7 +7,7 @@ use crate::accept::{Phase, accept, reaches};
 use crate::api::DESCRIPTOR;
 use crate::following::Following;
 use crate::gate::Gate;
-use crate::health;
+use crate::health::{self, Watched};
 use crate::limits::{
     ADMITTED_FACTOR, CONNECTION_WINDOW_BYTES, CUT_WAIT, HEADERS_BYTES_MAX, KEEPALIVE_INTERVAL,
     KEEPALIVE_TIMEOUT, STREAM_WINDOW_BYTES, STREAMS_MAX, ServeOptions,
@@ -43,21 +43,22 @@ pub async fn run(
     options: ServeOptions,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Drained, tonic::transport::Error> {
-    let reporter = health::reporter(&gate).await;
+    let watched = Watched { gate: gate.clone(), standby: options.standby };
+    let reporter = health::reporter(&watched).await;
     let (phase, phases) = watch::channel(Phase::Serving);
     let (to, taken) = mpsc::channel(1);
     let incoming = ReceiverStream::new(taken).map(Ok::<_, std::io::Error>);
     let stopping = reaches(phases.clone(), Phase::Stopping);
-    let router = router(gate.clone(), reporter.clone(), &options);
+    let router = router(gate, reporter.clone(), &options);
     let mut serving = pin!(router.serve_with_incoming_shutdown(incoming, stopping));
     tokio::select! {
         ended = serving.as_mut() => return ended.map(|()| Drained::Whole),
         never = accept(listener, options.connections_max, Replies::new(&options), phases, to) => match never {},
-        never = health::follow(&gate, &reporter) => match never {},
+        never = health::follow(&watched, &reporter) => match never {},
         () = shutdown => {}
     }
     phase.send_replace(Phase::Stopping);
-    health::stop(reporter).await;
+    health::stop(&watched, reporter).await;
     if let Ok(ended) = timeout(options.drain, serving.as_mut()).await {
         return ended.map(|()| Drained::Whole);
     }

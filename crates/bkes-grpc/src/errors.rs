@@ -25,6 +25,8 @@ pub enum Failure {
     Split { partitions: Vec<Partition> },
     /// There is no engine yet.
     NotOpen,
+    /// The instance serves no calls.
+    Standby,
     /// The engine's answer to an append.
     Append(AppendError),
     /// The engine's answer to a read.
@@ -103,6 +105,7 @@ impl Failure {
                 "read it partition by partition, with from_order and limit; or have a server show it in the order of its headers \
                  (--split-by-order-headers)",
             ),
+            Failure::Standby => unavailable(Reason::Standby, "ask an instance that serves"),
             Failure::Append(error) => match error {
                 AppendError::Conflict { .. } => {
                     conflict(Reason::Conflict, "read the aggregate and decide again")
@@ -217,6 +220,9 @@ impl std::fmt::Display for Failure {
                 )
             }
             Failure::NotOpen => f.write_str("the server is starting"),
+            Failure::Standby => {
+                f.write_str("this instance is a standby: it keeps its store current and serves no calls")
+            }
             Failure::Append(error) => error.fmt(f),
             Failure::Read(error) => error.fmt(f),
         }

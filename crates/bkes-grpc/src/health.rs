@@ -12,40 +12,47 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::server::HealthReporter;
 
+/// What health speaks of.
+#[derive(Clone)]
+pub struct Watched {
+    pub gate: Gate,
+    /// A standby is well when its store is current, but its calls are not served.
+    pub standby: bool,
+}
+
 /// A reporter that tells the truth from its first moment. (A new one of the library says that all is well.)
-pub async fn reporter(gate: &Gate) -> HealthReporter {
+pub async fn reporter(watched: &Watched) -> HealthReporter {
     let reporter = HealthReporter::new();
-    say(&reporter, gate.is_ready()).await;
+    say(&reporter, watched, watched.gate.is_ready()).await;
     reporter
 }
 
 /// Keeps a reporter at what the engine says, for ever.
-pub async fn follow(gate: &Gate, reporter: &HealthReporter) -> Infallible {
+pub async fn follow(watched: &Watched, reporter: &HealthReporter) -> Infallible {
     let mut said = None;
     loop {
-        let ready = gate.is_ready();
+        let ready = watched.gate.is_ready();
         if said != Some(ready) {
             said = Some(ready);
-            say(reporter, ready).await;
+            say(reporter, watched, ready).await;
         }
         tokio::time::sleep(HEALTH_INTERVAL).await;
     }
 }
 
 /// The server stops: whoever watches is told, and the watching ends, so that its connection can close.
-pub async fn stop(mut reporter: HealthReporter) {
-    say(&reporter, false).await;
+pub async fn stop(watched: &Watched, mut reporter: HealthReporter) {
+    say(&reporter, watched, false).await;
     for service in ["", SERVICE_NAME] {
         reporter.clear_service_status(service).await;
     }
 }
 
 /// For the server as a whole, and for the service by name.
-async fn say(reporter: &HealthReporter, ready: bool) {
-    let status = if ready { Status::Serving } else { Status::NotServing };
-    for service in ["", SERVICE_NAME] {
-        reporter.set_service_status(service, status).await;
-    }
+async fn say(reporter: &HealthReporter, watched: &Watched, ready: bool) {
+    let status = |serving| if serving { Status::Serving } else { Status::NotServing };
+    reporter.set_service_status("", status(ready)).await;
+    reporter.set_service_status(SERVICE_NAME, status(ready && !watched.standby)).await;
 }
 
 /// Why a server did not say that it is ready.
@@ -101,11 +108,27 @@ mod tests {
     /// The library's reporter began with SERVING, and a probe that was quick got to hear it from a server without an engine.
     #[tokio::test]
     async fn the_first_thing_said_is_true() {
-        let service = HealthService::from_health_reporter(reporter(&Gate::new()).await);
+        let watched = Watched { gate: Gate::new(), standby: false };
+        let service = HealthService::from_health_reporter(reporter(&watched).await);
         for name in ["", SERVICE_NAME] {
             let request = HealthCheckRequest { service: name.into() };
             let answer = service.check(tonic::Request::new(request)).await.expect("it is known");
             assert_eq!(answer.into_inner().status(), ServingStatus::NotServing, "{name:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_standby_that_is_current_is_well_and_its_service_is_not_serving() {
+        for (standby, of_service) in [(false, ServingStatus::Serving), (true, ServingStatus::NotServing)] {
+            let watched = Watched { gate: Gate::new(), standby };
+            let reporter = reporter(&watched).await;
+            say(&reporter, &watched, true).await;
+            let service = HealthService::from_health_reporter(reporter);
+            for (name, status) in [("", ServingStatus::Serving), (SERVICE_NAME, of_service)] {
+                let request = HealthCheckRequest { service: name.into() };
+                let answer = service.check(tonic::Request::new(request)).await.expect("it is known");
+                assert_eq!(answer.into_inner().status(), status, "standby {standby}, {name:?}");
+            }
         }
     }
 }

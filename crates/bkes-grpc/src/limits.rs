@@ -30,6 +30,8 @@ pub struct ServeOptions {
     pub replies_bytes_max: usize,
     /// How long requests may take to end, and connections to close, when the server stops.
     pub drain: Duration,
+    /// A standby: calls are answered "standby", and the health of the server as a whole says whether its store is current.
+    pub standby: bool,
 }
 
 impl Default for ServeOptions {
@@ -43,6 +45,7 @@ impl Default for ServeOptions {
             connection_replies_bytes_max: 128 * 1024 * 1024,
             replies_bytes_max: 1024 * 1024 * 1024,
             drain: Duration::from_secs(10),
+            standby: false,
         }
     }
 }

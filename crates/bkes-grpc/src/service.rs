@@ -52,6 +52,9 @@ impl Service {
     }
 
     fn enter(&self) -> Result<(SemaphorePermit<'_>, &EngineHandle), Failure> {
+        if self.options.standby {
+            return Err(Failure::Standby);
+        }
         let requests_max = self.options.requests_max;
         let permit = self.working.try_acquire().map_err(|_| Failure::TooManyRequests { requests_max })?;
         Ok((permit, self.gate.engine().ok_or(Failure::NotOpen)?))

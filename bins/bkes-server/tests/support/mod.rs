@@ -34,9 +34,18 @@ pub fn command(data: &Path) -> Command {
 impl Server {
     /// Starts a server and waits for the line that names its port.
     pub fn start(command: Command) -> Server {
+        Server::start_that_says(command, "serving on ")
+    }
+
+    /// Starts a standby and waits for the line that names its port.
+    pub fn start_standby(command: Command) -> Server {
+        Server::start_that_says(command, "standby: only health is served on ")
+    }
+
+    fn start_that_says(command: Command, words: &str) -> Server {
         let mut server = Server::start_silent(command);
-        let line = server.wait_for("serving on ");
-        server.address = line.split("serving on ").nth(1).expect("just found").trim().to_owned();
+        let line = server.wait_for(words);
+        server.address = line.split(words).nth(1).expect("just found").trim().to_owned();
         server
     }
 
