@@ -181,6 +181,21 @@ fn a_file_of_an_older_or_newer_format_is_refused_and_left_as_it_is() {
     }
 }
 
+/// The page of formats named two numbers for one format.
+#[test]
+fn the_page_of_formats_names_the_format_that_is_written() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/formats.md"));
+    let page = page.expect("the page is there");
+    let format = schema::FORMAT;
+    for sentence in [
+        format!("the store is format {format}."),
+        format!("## Store file, format {format}\n"),
+        format!("* `format`: u64, little-endian: {format}."),
+    ] {
+        assert!(page.contains(&sentence), "{sentence:?} is missing");
+    }
+}
+
 /// Events of many keys in turn: each key's lie far apart, so that every row is reached along the chain and from a mark.
 #[test]
 fn every_page_of_a_long_scattered_aggregate_is_right() {
