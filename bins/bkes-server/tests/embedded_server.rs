@@ -233,6 +233,23 @@ fn the_file_of_defaults_says_what_the_command_says() {
     assert_eq!(in_file.get("RUST_LOG"), Some(&"info"));
 }
 
+/// The table of `docs/operating.md` has every variable, and its default.
+#[test]
+fn the_page_of_settings_says_what_the_command_says() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md");
+    let page = fs::read_to_string(page).expect("it is there");
+    let rows: BTreeMap<&str, &str> = page
+        .lines()
+        .map(|line| line.split('|').map(|cell| cell.trim().trim_matches('`')).collect::<Vec<_>>())
+        .filter_map(|cells| cells.get(2).copied().zip(cells.get(3).copied()))
+        .collect();
+    for (name, default) in variables() {
+        let default = default.filter(|default| default != "\"\"");
+        assert_eq!(rows.get(&*name).copied(), Some(default.as_deref().unwrap_or_default()), "{name}");
+    }
+    assert_eq!(rows.get("RUST_LOG"), Some(&"info"));
+}
+
 fn health(server: &Server, health: &mut Command) -> Option<i32> {
     let port = server.address.rsplit(':').next().expect("a port");
     health.env("API_PORT", port).arg("--health");
