@@ -105,6 +105,17 @@ pub struct Applied {
     pub cut: bool,
 }
 
+/// A record that names an order above the next one: its writer knew events that were not applied here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AboveNext {
+    /// Who wrote it.
+    pub incarnation: Incarnation,
+    /// The order it names, for a batch that of the first member.
+    pub expected: Order,
+    /// The aggregate's next order.
+    pub next: Order,
+}
+
 /// A record written by a newer BKES, which this one cannot judge: the partition stops before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("record at offset {offset} was written by a newer BKES (marker format {format}): upgrade")]
@@ -179,6 +190,22 @@ impl AcceptRule {
         Ok(applied)
     }
 
+    /// Whether a marked record names an order above `next`, which no correct writer does that knew no more than what was applied here;
+    /// with `next` as [`apply`](Self::apply) takes it. A member of a batch does if its batch does. What was judged before says nothing.
+    pub fn above_next(&self, marker: Marker, offset: Offset, next: Option<Order>) -> Option<AboveNext> {
+        let Marker { stamp, order, base } = marker;
+        let next = next.unwrap_or(Order::FIRST);
+        let expected = Order(order.0.checked_sub(u64::from(stamp.i() - 1))?);
+        // One whose writer had applied more than lies before it rests on a lost end of the log, or on another log.
+        if expected <= next || base > Position(offset.0) || offset.0 - base.0 >= BASE_SPAN_OFFSETS {
+            return None;
+        }
+        let state = self.incarnations.get(&stamp.incarnation);
+        let state = state.filter(|state| !state.is_forgotten(offset));
+        let is_fresh = state.is_none_or(|state| state.is_fresh(stamp, offset));
+        is_fresh.then_some(AboveNext { incarnation: stamp.incarnation, expected, next })
+    }
+
     /// The incarnations that changed since the last call, each with its state, `None` when it was forgotten.
     pub fn take_changes(&mut self) -> Vec<(Incarnation, Option<IncarnationState>)> {
         let changed = std::mem::take(&mut self.changed);
@@ -244,13 +271,12 @@ impl AcceptRule {
         });
         // Expiry comes first, as if it had been swept just now: when the sweep really came must not be seen.
         let mut stale = state.open.take_if(|batch| batch.spans_too_far(offset));
-        if offset.0.saturating_sub(state.last_offset.0) >= INCARNATION_SPAN_OFFSETS {
+        if state.is_forgotten(offset) {
             known = false;
             *state = new();
         }
         state.last_offset = offset;
-        let seen = state.open.as_ref().map_or(u32::MAX, |batch| batch.members.len() as u32);
-        let fresh = !known || stamp.number > state.top || (stamp.number == state.top && stamp.i() > seen);
+        let fresh = !known || state.is_fresh(stamp, offset);
         if fresh && stamp.number > state.top {
             stale = stale.or(state.open.take());
             state.top = stamp.number;
@@ -294,11 +320,11 @@ impl AcceptRule {
                 voided += batch.members.len() as u64;
                 changed.insert(*incarnation);
             }
-            let keep = offset.0.saturating_sub(state.last_offset.0) < INCARNATION_SPAN_OFFSETS;
-            if !keep {
+            let is_forgotten = state.is_forgotten(offset);
+            if is_forgotten {
                 changed.insert(*incarnation);
             }
-            keep
+            !is_forgotten
         });
         voided
     }
@@ -320,6 +346,18 @@ enum Joined {
 }
 
 impl IncarnationState {
+    /// Whether the log is so far past its last record that it is forgotten.
+    fn is_forgotten(&self, offset: Offset) -> bool {
+        offset.0.saturating_sub(self.last_offset.0) >= INCARNATION_SPAN_OFFSETS
+    }
+
+    /// Whether a record's number was not judged before, be it as a member of the open batch.
+    fn is_fresh(&self, stamp: Stamp, offset: Offset) -> bool {
+        let open = self.open.as_ref().filter(|batch| !batch.spans_too_far(offset));
+        let is_new = |batch: &OpenBatch| stamp.i() > batch.members.len() as u32;
+        stamp.number > self.top || (stamp.number == self.top && open.is_some_and(is_new))
+    }
+
     /// Adds a member to the batch of its number, or breaks the batch.
     fn join(&mut self, stamp: Stamp, order: Order, key: Key, record: Record) -> Joined {
         let bytes = record.payload_bytes();

@@ -17,7 +17,9 @@ pub mod planted;
 pub mod sequence;
 mod words;
 
-pub use accept::{AcceptRule, Applied, Decision, IncarnationState, NewerFormat, OpenBatch, VoidReason};
+pub use accept::{
+    AboveNext, AcceptRule, Applied, Decision, IncarnationState, NewerFormat, OpenBatch, VoidReason,
+};
 pub use marker::{BatchPlace, Marker, RecordClass, Stamp};
 pub use place::{Partitioner, PartitionerEvidence};
 pub use words::{Header, Incarnation, Key, Offset, Order, Partition, Position, Record, TimestampMs};

@@ -87,6 +87,8 @@ bugs! {
     FastPathNotCompared = "fast-path-not-compared", 20_000;
     /// A record where there was none when that was passed is taken for known.
     AddedUnnoticed = "added-unnoticed", 100_000;
+    /// A record above the next order is void at once, also where this fold missed what came before it.
+    AboveIsVoid = "above-is-void", 100_000;
     /// When the store fell back, reads go on at once.
     FallBackUnnoticed = "fall-back-unnoticed", 5_000;
     /// What was applied in an older fold is committed in a newer one.

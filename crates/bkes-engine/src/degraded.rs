@@ -5,9 +5,8 @@
 
 use crate::owner::Divergence;
 use crate::writer::Shown;
-use bkes_core::NewerFormat;
 use bkes_core::sequence::Diverged;
-use bkes_core::{Offset, Position};
+use bkes_core::{AboveNext, NewerFormat, Offset, Position};
 use bkes_log::LogIdentity;
 use bkes_storage::Fingerprint;
 
@@ -44,6 +43,19 @@ pub enum Degradation {
     /// A record of ours was stored where reading had passed. Ends with the rebuild.
     #[error("{0}")]
     Passed(Diverged),
+    /// Somebody rests on events that this fold does not know. Ends with the rebuild.
+    #[error(
+        "the record at offset {offset} rests on {} events of its aggregate, and {} were applied here: the log is read again from its \
+         beginning", above.expected, above.next
+    )]
+    Missed { offset: Offset, above: AboveNext },
+    /// The same, and the log no longer has what the rebuild would need. Ends with a fold that does not need it.
+    #[error(
+        "the record at offset {offset} rests on {} events of its aggregate, and {} were applied here: this store or the log is not \
+         whole, and the log begins at {low} now, so that it cannot tell; stop, remove the data directory and start again to serve \
+         what is left", above.expected, above.next
+    )]
+    MissedAndRemoved { offset: Offset, above: AboveNext, low: Position },
     /// The topic is another one under the same name. Lasts.
     #[error(
         "topic {} is another one now (id {} became {}): stop, and start with another data directory",
@@ -63,13 +75,19 @@ fn shown(found: &Option<Fingerprint>) -> String {
 }
 
 impl Degradation {
+    const LOSS: u8 = 3;
+
     /// How much it takes to end it: a higher one is shown instead of a lower one.
     pub fn rank(&self) -> u8 {
         match self {
             Degradation::DamagedRecord { .. } | Degradation::DoesNotFit { .. } => 0,
             Degradation::NewerFormat(_) => 1,
             Degradation::Removed { .. } => 2,
-            Degradation::Truncated { .. } | Degradation::Diverged { .. } | Degradation::Passed(_) => 3,
+            Degradation::Truncated { .. }
+            | Degradation::Diverged { .. }
+            | Degradation::Passed(_)
+            | Degradation::Missed { .. }
+            | Degradation::MissedAndRemoved { .. } => Degradation::LOSS,
             Degradation::AnotherTopic { .. } => 4,
             Degradation::Panicked { .. } => 5,
         }
@@ -84,9 +102,9 @@ impl Degradation {
         }
     }
 
-    /// Whether the log lost what was applied.
+    /// Whether the log lost what was applied, or may have.
     pub fn is_loss(&self) -> bool {
-        matches!(self, Degradation::Truncated { .. } | Degradation::Diverged { .. } | Degradation::Passed(_))
+        self.rank() == Degradation::LOSS
     }
 
     /// Whether it is of all partitions, and of those that come.
@@ -103,9 +121,11 @@ impl Degradation {
             | Degradation::NewerFormat(_) => shown == Shown::MustReturn,
             Degradation::Removed { low, .. } => position < *low,
             // A fold that begins anew for another reason still goes by what the log no longer has.
-            Degradation::Truncated { .. } | Degradation::Diverged { .. } | Degradation::Passed(_) => {
-                shown == Shown::MustReturn
-            }
+            Degradation::Truncated { .. }
+            | Degradation::Diverged { .. }
+            | Degradation::Passed(_)
+            | Degradation::Missed { .. }
+            | Degradation::MissedAndRemoved { .. } => shown == Shown::MustReturn,
             Degradation::AnotherTopic { .. } | Degradation::Panicked { .. } => true,
         }
     }
@@ -114,12 +134,14 @@ impl Degradation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bkes_core::{Incarnation, Order};
 
     /// One for each variant, lowest rank first.
     fn all() -> Vec<Degradation> {
         let topic = |id: &str| LogIdentity { cluster: "c".into(), topic: "t".into(), topic_id: id.into() };
         let divergence = Divergence::Changed(Fingerprint { offset: Offset(4), crc32c: 7 });
         let (low, applied) = (Position(5), Position(4));
+        let above = AboveNext { incarnation: Incarnation(1), expected: Order(2), next: Order(1) };
         vec![
             Degradation::DamagedRecord { at: Position(4), detail: "CRC32C".into() },
             Degradation::DoesNotFit { at: Position(4), detail: "too much at once".into() },
@@ -128,6 +150,8 @@ mod tests {
             Degradation::Truncated { end: Position(3), applied },
             Degradation::Diverged { divergence, found: None },
             Degradation::Passed(Diverged { offset: Offset(3), position: applied }),
+            Degradation::Missed { offset: Offset(4), above },
+            Degradation::MissedAndRemoved { offset: Offset(4), above, low },
             Degradation::AnotherTopic { known: topic("1"), found: topic("2") },
             Degradation::Panicked { thread: "bkes-writer".into(), message: "at the disk".into() },
         ]
@@ -140,13 +164,17 @@ mod tests {
             all().iter().map(|reason| reason.outlasts(shown, Position(position))).collect()
         };
         let (t, f) = (true, false);
-        assert_eq!(after(Shown::MustReturn, 4), [t, t, t, t, t, t, t, t, t], "nothing of the log is mended");
+        assert_eq!(after(Shown::MustReturn, 4), [true; 11], "nothing of the log is mended");
         assert_eq!(
             after(Shown::MustReturn, 5),
-            [t, t, t, f, t, t, t, t, t],
+            [t, t, t, f, t, t, t, t, t, t, t],
             "what was removed is not needed"
         );
-        assert_eq!(after(Shown::IsVoid, 5), [f, f, f, f, f, f, f, t, t], "the log is read as it is now");
+        assert_eq!(
+            after(Shown::IsVoid, 5),
+            [f, f, f, f, f, f, f, f, f, t, t],
+            "the log is read as it is now"
+        );
         assert!(all().is_sorted_by_key(Degradation::rank));
     }
 }

@@ -98,3 +98,12 @@ pub const MARKER_BYTES_MAX: u64 = 5 + 4 + bkes_core::marker::MARKER_TEXT_BYTES_M
 
 /// The bytes an event counts for beside its value in the overlay: key, map entry, bookkeeping.
 pub const EVENT_OVERHEAD_BYTES: usize = 200;
+
+/// Rebuilds of a partition in one process, one after the other, for records above the next order that turn out to be void. One happens
+/// for each writer that rested on a lost end of the log, and there are as many of those as instances; a topic that is copied into
+/// another one may have any number, and each rebuild reads the whole partition.
+pub const VAIN_REBUILDS_MAX: u32 = 8;
+
+/// Names of writers that rested on what is not in the log, kept for a partition: 8 bytes each, 16 KiB in all. When there are more, their
+/// records cost rebuilds, which are bounded as well.
+pub const UNFOUNDED_MAX: usize = 1_000;

@@ -11,12 +11,14 @@ mod append;
 mod fingerprint;
 mod gather;
 mod pacing;
+mod premises;
 mod readback;
 mod tail;
 mod turns;
 
 use self::gather::Gathered;
 use self::pacing::Pacing;
+use self::premises::Premises;
 pub use self::readback::Divergence;
 use self::readback::Readback;
 use self::turns::Turns;
@@ -200,6 +202,8 @@ struct Owned {
     checkpoint: Checkpoint,
     /// What was applied and not read.
     readback: Readback,
+    /// What records above the next order say of this fold.
+    premises: Premises,
     /// Records that were sent and not reported on.
     unreported: usize,
     /// Reading ended for good until a look says otherwise that was asked for after this.
@@ -427,10 +431,11 @@ impl Owner {
         board.stored.store(held.map_or(0, |checkpoint| checkpoint.position.0), Ordering::Release);
         board.cut.store(checkpoint.cut, Ordering::Release);
         board.set_counters(checkpoint.counters);
-        let (sequencer, unreported) = match self.partitions.remove(&partition) {
-            Some(owned) => (owned.sequencer, owned.unreported),
-            None => (Sequencer::new(self.incarnation), 0),
+        let (sequencer, unreported, mut premises) = match self.partitions.remove(&partition) {
+            Some(owned) => (owned.sequencer, owned.unreported, owned.premises),
+            None => (Sequencer::new(self.incarnation), 0, Premises::default()),
         };
+        premises.begin(held.is_none());
         let stopped_at = board.stopped_at();
         let owned = Owned {
             board,
@@ -438,6 +443,7 @@ impl Owner {
             sequencer,
             checkpoint,
             readback: Readback::resume(&checkpoint),
+            premises,
             unreported,
             lost: None,
             lost_end: None,
@@ -667,9 +673,13 @@ impl Owner {
         self.in_step = false;
         self.read_retry_at = 0;
         self.context.overlay.restart(self.index, epoch);
+        // What was numbered so far may rest on what the new folds do not find: others tell it by its name.
+        let given_up = std::mem::replace(&mut self.incarnation, (self.context.draw)());
         let partitions: Vec<Partition> = self.partitions.keys().copied().collect();
         for partition in partitions {
-            let owned = &self.partitions[&partition];
+            let owned = self.partitions.get_mut(&partition).expect("its key was just read");
+            owned.sequencer.renew(self.incarnation);
+            owned.premises.gave_up(given_up);
             let board = Arc::clone(&owned.board);
             let held = loaded.checkpoints.iter().find(|(held, _)| *held == partition);
             let low = Position(board.low.load(Ordering::Acquire));

@@ -26,7 +26,7 @@ struct Queue {
     applied: bool,
     /// Whether that is worth a commit at once.
     is_much: bool,
-    rebuild: Option<String>,
+    rebuild: Option<(u64, String)>,
     damaged: Option<(u64, String)>,
     unreadable: Option<String>,
     identity: Option<StoreIdentity>,
@@ -57,9 +57,13 @@ impl WriterInbox {
         }
     }
 
-    /// The log is not the one that was read: throw the store away and begin anew.
-    pub fn rebuild(&self, reason: String) {
-        self.lock().rebuild.get_or_insert(reason);
+    /// The log is not the one that a fold of this epoch read: throw the store away and begin anew.
+    pub fn rebuild(&self, epoch: u64, reason: String) {
+        let mut queue = self.lock();
+        if queue.rebuild.as_ref().is_none_or(|(asked_in, _)| *asked_in < epoch) {
+            queue.rebuild = Some((epoch, reason));
+        }
+        drop(queue);
         self.0.1.notify_one();
     }
 
@@ -156,6 +160,8 @@ pub struct Writer {
     /// Why the store is to be thrown away, once the log says that it is still the one we read.
     rebuild: Option<String>,
     rebuild_at: NowMs,
+    /// The epoch in which the folds began with an empty store: what was said of the store by an older one is settled.
+    emptied_in: u64,
     unsynced: bool,
     synced_at: NowMs,
 }
@@ -200,6 +206,7 @@ impl Writer {
             retry_at: 0,
             rebuild: None,
             rebuild_at: 0,
+            emptied_in: 0,
             unsynced: false,
             synced_at: 0,
         }
@@ -212,6 +219,7 @@ impl Writer {
             let Queue { rebuild, damaged, unreadable, identity, stop, .. } = &mut *queue;
             (rebuild.take(), damaged.take(), unreadable.take(), identity.take(), *stop)
         };
+        let rebuild = rebuild.filter(|(epoch, _)| *epoch >= self.emptied_in).map(|(_, reason)| reason);
         self.rebuild = self.rebuild.take().or(rebuild);
         if let Some(reason) = self.rebuild.take_if(|_| now >= self.rebuild_at) {
             if !self.is_same_topic(&reason, now) {
@@ -420,6 +428,7 @@ impl Writer {
         if self.board.epoch.load(Ordering::Acquire).is_multiple_of(2) {
             self.board.epoch.fetch_add(1, Ordering::AcqRel);
         }
+        let is_empty = matches!(beginning, Beginning::Empty(_));
         let (shown, loaded) = match beginning {
             Beginning::Empty(shown) => {
                 self.reset_due = Some(shown);
@@ -453,6 +462,10 @@ impl Writer {
                 }
                 self.board.set_store_down(None);
                 let epoch = self.board.epoch.fetch_add(1, Ordering::AcqRel) + 1;
+                if is_empty && shown == Shown::IsVoid {
+                    self.emptied_in = epoch;
+                    self.rebuild = None;
+                }
                 self.announce.restart(Arc::new(loaded), epoch, shown);
             }
             Err(error) => {

@@ -696,6 +696,43 @@ fn any_log() -> impl Strategy<Value = Vec<Record>> {
     })
 }
 
+/// What the rule says before it decides.
+fn above_next(rule: &AcceptRule, record: &Record, next: Option<Order>) -> Option<AboveNext> {
+    let RecordClass::Marked(marker) = classify(record) else { return None };
+    record.aggregate().and_then(|_| rule.above_next(marker, record.offset, next))
+}
+
+/// Nobody who knew no more than what was applied names an order above the next one; for a batch every member tells.
+#[test]
+fn an_order_above_the_next_one_is_told_before_it_is_decided() {
+    let mut rule = AcceptRule::new(Position::START);
+    let table = [
+        (0, "A1@0", None, None),
+        (1, "A2@1", Some(1), None),
+        (2, "A3@4", Some(2), Some((4, 2))),
+        (3, "A3@4", Some(2), None),
+        (4, "B1@2:1/3", Some(2), None),
+        (5, "B1@3:2/3", Some(2), None),
+        (6, "C1@3:1/2", Some(2), Some((3, 2))),
+        (7, "C1@4:2/2", Some(2), Some((3, 2))),
+        (8, "D1@7", None, Some((7, 0))),
+        (9, "E1@0:2/2", Some(2), None),
+        // Whoever had applied more than lies before the record rests on what is not in this log; and a base that is too old is void.
+        (10, "F1@3^11", Some(2), None),
+        (10, "F1@3^10", Some(2), Some((3, 2))),
+        (1_000_011, "G1@3^11", Some(2), None),
+        (1_000_011, "G1@3^12", Some(2), Some((3, 2))),
+    ];
+    for (offset, cell, next, expected) in table {
+        let (record, next) = (row(offset, Some("k"), cell), next.map(Order));
+        let above = above_next(&rule, &record, next).map(|above| (above.expected.0, above.next.0));
+        assert_eq!(above, expected, "{offset} {cell}");
+        if offset < 10 {
+            rule.apply(record, next).expect("format 1");
+        }
+    }
+}
+
 /// What a host keeps beside the rule: the counts it looks up.
 #[derive(Default)]
 struct Host {
@@ -707,9 +744,21 @@ impl Host {
     fn apply(&mut self, rule: &mut AcceptRule, record: &Record) -> (Option<Stamp>, Decision, bool) {
         let key = record.key.clone().unwrap_or_default();
         let next = self.counts.get(&key).map(|count| Order(*count));
+        let above = above_next(rule, record, next);
         let Applied { stamp, decision, void_records, cut } =
             rule.apply(record.clone(), next).expect("format 1");
         self.void_records += void_records;
+        match &decision {
+            Decision::Void(VoidReason::OrderTaken { expected, next }) => {
+                let RecordClass::Marked(marker) = classify(record) else { panic!("{record:?}") };
+                let is_told = expected > next && marker.base <= Position(record.offset.0);
+                let named = above.map(|above| (above.expected, above.next));
+                assert_eq!(named, is_told.then_some((*expected, *next)), "{record:?}");
+            }
+            Decision::Void(VoidReason::JudgedBefore) | Decision::Skipped => assert_eq!(above, None),
+            Decision::Accepted { .. } | Decision::AcceptedBatch { .. } if !cut => assert_eq!(above, None),
+            _ => {}
+        }
         let (first, count) = match &decision {
             Decision::Accepted { order, .. } => (*order, 1),
             Decision::AcceptedBatch { first, records } => (*first, records.len() as u64),

@@ -328,7 +328,7 @@ impl Owner {
         };
         if let Err(diverged) = owned.sequencer.reported(stamp, said, position, now, &mut ended) {
             owned.board.degrade(Degradation::Passed(diverged));
-            self.context.writer.rebuild(format!("partition {partition}: {diverged}"));
+            self.context.writer.rebuild(self.epoch, format!("partition {partition}: {diverged}"));
         }
         self.settle(ended, place, now);
     }

@@ -5,6 +5,7 @@
 
 use super::append::Place;
 use super::fingerprint::fingerprint;
+use super::premises::JudgedAbove;
 use super::readback::Divergence;
 use super::{Look, Lost, Owned, Owner, Sent};
 use crate::degraded::Degradation;
@@ -112,7 +113,7 @@ impl Owner {
             let reason = Degradation::Truncated { end, applied };
             owned.board.degrade(reason.clone());
             owned.lost = None;
-            self.context.writer.rebuild(format!("partition {partition}: {reason}"));
+            self.context.writer.rebuild(self.epoch, format!("partition {partition}: {reason}"));
         } else if applied < marks.low {
             owned.board.degrade(Degradation::Removed { low: marks.low, applied });
         } else {
@@ -248,6 +249,9 @@ impl Owner {
             owned.passed(record.offset.next());
             let mark = (!is_followed).then(|| fingerprint(&record));
             let counted = counted.map(|counted| self.as_of_now(counted));
+            if self.doubts(&record, class, counted.as_ref(), now) {
+                return;
+            }
             self.apply(Applying { record, class, mark, counted }, now, false);
         }
     }
@@ -296,7 +300,36 @@ impl Owner {
         let owned = self.partitions.get_mut(&partition).expect("the caller found it");
         owned.board.degrade(reason.clone());
         owned.lost = Some(Lost { position: Position(at), since: now });
-        self.context.writer.rebuild(format!("partition {partition}: {reason}"));
+        self.context.writer.rebuild(self.epoch, format!("partition {partition}: {reason}"));
+    }
+
+    /// Whether nothing is decided on a record because its writer knew events that this fold does not: the partition is read again from
+    /// the beginning, and what comes of that decides.
+    fn doubts(&mut self, record: &Record, class: RecordClass, counted: Option<&Counted>, now: NowMs) -> bool {
+        let (RecordClass::Marked(marker), Some(counted)) = (class, counted) else { return false };
+        let (partition, offset) = (record.partition, record.offset);
+        let owned = self.partitions.get_mut(&partition).expect("the caller found it");
+        let next = counted.count.head.map(|head| head.next);
+        let Some(above) = owned.rule.above_next(marker, offset, next) else { return false };
+        // Where the head of the log is gone, it may have held them.
+        let is_explained = owned.checkpoint.cut;
+        let is_caught_up = owned.board.is_caught_up(self.epoch);
+        if is_explained
+            || owned.premises.judge(above.incarnation, offset, is_caught_up) == JudgedAbove::Decide
+        {
+            return false;
+        }
+        owned.lost = Some(Lost { position: Position(offset.0), since: now });
+        let low = Position(owned.board.low.load(Ordering::Acquire));
+        if low > owned.checkpoint.fold_start {
+            // A rebuild would lose what only this store still has.
+            owned.board.degrade(Degradation::MissedAndRemoved { offset, above, low });
+            return true;
+        }
+        let reason = Degradation::Missed { offset, above };
+        owned.board.degrade(reason.clone());
+        self.context.writer.rebuild(self.epoch, format!("partition {partition}: {reason}"));
+        true
     }
 
     /// Runs the rule on the next record and does what follows from it.
