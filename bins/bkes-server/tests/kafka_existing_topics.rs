@@ -379,7 +379,7 @@ async fn keys_that_the_original_split_are_refused_or_read_in_the_order_of_their_
             let headers: &[(&str, Option<&[u8]>)] = &[("order", Some(order.as_bytes()))];
             let (key, value) = (Some(key.as_bytes()), Some(order.as_bytes()));
             producer
-                .send(&topic, &ForeignRecord { key, value, headers, partition: None })
+                .send(&topic, &ForeignRecord { key, value, headers, ..ForeignRecord::default() })
                 .expect("it is queued");
         }
         producer.flush().expect("it is stored");
