@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 pub struct Reach {
     /// Brokers to which a try failed since the last sign of life, by host and port.
     failed: BTreeSet<String>,
-    /// How many brokers librdkafka knew when no connection was left.
+    /// How many brokers librdkafka knew when no connection was left, if that was since then too: it may know more later.
     brokers: Option<usize>,
 }
 
@@ -42,11 +42,12 @@ impl Reach {
     /// A broker answered: what was tried before counts for nothing.
     pub fn alive(&mut self) {
         self.failed.clear();
+        self.brokers = None;
     }
 
-    /// Whether a try failed since the last sign of life.
+    /// Whether anything is held against the brokers since the last sign of life.
     pub fn is_in_doubt(&self) -> bool {
-        !self.failed.is_empty()
+        !self.failed.is_empty() || self.brokers.is_some()
     }
 }
 
@@ -114,7 +115,10 @@ mod tests {
         assert!(down.contains("a:1") && down.contains("b:1"), "{down}");
         reach.alive();
         assert!(!reach.is_in_doubt());
-        assert_eq!(reach.error(REFUSED_BY_A.0, REFUSED_BY_A.1), None);
+        for (code, words) in [REFUSED_BY_A, UNKNOWN_B] {
+            assert_eq!(reach.error(code, words), None, "a third one may have answered");
+        }
         assert!(reach.is_in_doubt());
+        assert!(reach.error(ALL_DOWN.0, ALL_DOWN.1).is_some());
     }
 }
