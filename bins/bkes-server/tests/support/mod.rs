@@ -116,6 +116,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the server said:\n{}", self.log());
+        }
         drop(self.child.kill());
         drop(self.child.wait());
     }
