@@ -1,34 +1,27 @@
-//! The file: its head, how it is opened, and what is found in it.
+//! Opening: the log is found or made, walked, and put into the state that the writer goes on from.
 //!
-//! ```text
-//! "BKESLOG\x01" | u32 partitions | 16 bytes topic id | u16 length, topic name | u32 CRC-32C of all before | frames ...
-//! ```
+//! What a reader is shown must survive a power cut, and what is read when the file is opened may not be on disk yet: the
+//! process that wrote it may have been killed before its sync returned, or the sync may have failed, after which the system
+//! shows bytes that it will never write. All groups but the last were synced before a later one was written. So the last one
+//! is written again, the same bytes in the same place, and synced before anything is shown.
 
-use crate::frame::{self, Broken};
-use bkes_core::{Offset, Partition};
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use crate::disk::{Claim, Disk, DiskFile};
+use crate::header::{FileHeader, HEADER_BYTES_MAX};
+use crate::index::Index;
+use crate::walk::{self, Proof, Rest, Walked};
+use std::io::{self, ErrorKind};
 use std::num::NonZeroU32;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The name of the file in its directory.
 pub const FILE: &str = "events.log";
 
-/// Magic and format number.
-const MAGIC: &[u8; 8] = b"BKESLOG\x01";
-
-/// How far apart the places are that the index knows.
-const INDEX_BYTES: u64 = 64 * 1024;
-
-/// How much is read at a time when the file is opened.
-const SCAN_BYTES: usize = 4 * 1024 * 1024;
-
-/// The most that can lie behind the last group that was synced: one group, see the writer. More is damage.
-pub const TAIL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// The name that it has until its header is synced.
+const FRESH: &str = "events.log.new";
 
 /// Why a log cannot be opened. It is never changed by a refusal.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// Another process uses it.
     #[error("another process uses the log {}: stop it, or choose another data directory", path.display())]
@@ -44,7 +37,7 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
-    /// The head is not one this version reads.
+    /// The header is not one this version reads.
     #[error("{} is not a log of this version: its first bytes are {found:?}", path.display())]
     NotALog {
         /// The file.
@@ -62,202 +55,93 @@ pub enum OpenError {
         /// The topic asked for.
         asked: String,
     },
-    /// A record is damaged, and there are good ones behind it. The log is the only truth, so nothing is cut or skipped.
-    #[error("the log {} is damaged at byte {position}, before good records at byte {good}: restore it from a copy", path.display())]
+    /// Bytes that had been synced do not read. The log is the only truth, so nothing is cut or skipped.
+    #[error("the log {} is damaged at byte {position} ({proof}): restore it from a copy", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where the damage begins.
+        /// Where the group begins that does not read.
         position: u64,
-        /// Where the next good record lies.
-        good: u64,
+        /// What shows that this is no write that was torn.
+        proof: Proof,
     },
 }
 
-/// What the head says.
-#[derive(Clone, Debug)]
-pub struct Head {
-    pub partitions: NonZeroU32,
-    pub topic_id: [u8; 16],
-    pub topic: String,
-}
-
-/// Sparse places of a partition's records in the file, ascending.
-#[derive(Clone, Debug, Default)]
-pub struct Index {
-    places: Vec<(Offset, u64)>,
-    next: u64,
-}
-
-impl Index {
-    /// The offset of the partition's next record.
-    pub fn next(&self) -> Offset {
-        Offset(self.next)
-    }
-
-    /// Notes that the record lies at `position`, if the last noted place is far enough away.
-    pub fn note(&mut self, offset: Offset, position: u64) {
-        self.next = offset.0 + 1;
-        if self.places.last().is_none_or(|(_, last)| position >= last + INDEX_BYTES) {
-            self.places.push((offset, position));
-        }
-    }
-
-    /// A position at or before that of the record at `offset`; `None` when there are no records yet.
-    pub fn locate(&self, offset: Offset) -> Option<u64> {
-        let after = self.places.partition_point(|(at, _)| *at <= offset);
-        self.places.get(after.saturating_sub(1)).map(|(_, position)| *position)
-    }
-}
-
-/// An opened file: locked, checked, its torn tail cut.
+/// An opened file: locked, checked, its torn tail cut, everything in it synced.
 pub struct Opened {
-    pub file: File,
-    pub head: Head,
-    /// Where the first frame lies.
+    pub file: Box<dyn DiskFile>,
+    pub claim: Claim,
+    pub header: FileHeader,
+    /// Where the first group lies.
     pub start: u64,
-    /// Behind the last frame.
+    /// Behind the last group.
     pub end: u64,
+    /// Whether there is nothing, or a seal, at the end.
+    pub sealed: bool,
     pub index: Vec<Index>,
 }
 
 /// Opens the file, or makes it.
-pub fn open(directory: &Path, topic: &str, partitions: NonZeroU32) -> Result<Opened, OpenError> {
-    let path = directory.join(FILE);
-    let unusable = |source| OpenError::Unusable { path: path.clone(), source };
-    fs::create_dir_all(directory)
-        .map_err(|source| OpenError::Unusable { path: directory.to_owned(), source })?;
-    let lock = File::options().create(true).truncate(false).write(true).open(directory.join("lock"));
-    let lock = lock.map_err(unusable)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(OpenError::Locked { path }),
-        Err(TryLockError::Error(source)) => return Err(unusable(source)),
-    }
-    if !path.try_exists().map_err(unusable)? {
-        create(directory, &path, topic, partitions).map_err(unusable)?;
-    }
-    let file = File::options().read(true).write(true).open(&path).map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(OpenError::Locked { path }),
-        Err(TryLockError::Error(source)) => return Err(unusable(source)),
-    }
-    let size = file.metadata().map_err(unusable)?.len();
-    let mut front = vec![0; size.min(1024 + u64::from(u16::MAX)) as usize];
-    file.read_exact_at(&mut front, 0).map_err(unusable)?;
-    let (head, start) = get_head(&front).ok_or_else(|| {
-        let found = front[..front.len().min(16)].to_vec();
-        OpenError::NotALog { path: path.clone(), found }
-    })?;
-    if head.topic != topic {
-        return Err(OpenError::OtherTopic { path, found: head.topic, asked: topic.to_owned() });
-    }
-    let mut index = vec![Index::default(); head.partitions.get() as usize];
-    let end = scan(&file, start, size, &mut index).map_err(unusable)?;
-    if end < size {
-        if let Some(good) = good_frame_after(&file, end, size, head.partitions).map_err(unusable)? {
-            return Err(OpenError::Damaged { path, position: end, good });
-        }
-        tracing::warn!(
-            "{}: a torn tail of {} bytes is cut; nothing in it was acknowledged",
-            path.display(),
-            size - end
-        );
-        file.set_len(end).and_then(|()| file.sync_all()).map_err(unusable)?;
-    }
-    Ok(Opened { file, head, start, end, index })
-}
-
-/// Makes a file with a head; it is there whole or not at all.
-fn create(directory: &Path, path: &Path, topic: &str, partitions: NonZeroU32) -> io::Result<()> {
-    let mut topic_id = [0; 16];
-    getrandom::fill(&mut topic_id).map_err(io::Error::other)?;
-    let Ok(length) = u16::try_from(topic.len()) else {
-        return Err(io::Error::other(format!("a topic name of {} bytes is too long", topic.len())));
+pub fn open(disk: &dyn Disk, topic: &str, partitions: NonZeroU32) -> Result<Opened, OpenError> {
+    let path = disk.path(FILE);
+    let unusable = |source: io::Error| match source.kind() {
+        ErrorKind::WouldBlock => OpenError::Locked { path: path.clone() },
+        _ => OpenError::Unusable { path: path.clone(), source },
     };
-    let mut head = MAGIC.to_vec();
-    head.extend_from_slice(&partitions.get().to_le_bytes());
-    head.extend_from_slice(&topic_id);
-    head.extend_from_slice(&length.to_le_bytes());
-    head.extend_from_slice(topic.as_bytes());
-    head.extend_from_slice(&crc32c::crc32c(&head).to_le_bytes());
-    let fresh = directory.join("events.log.new");
-    let mut file = File::create(&fresh)?;
-    file.write_all(&head)?;
+    let claim = disk.claim().map_err(unusable)?;
+    let file = match disk.open(FILE).map_err(unusable)? {
+        Some(file) => file,
+        None => create(disk, topic, partitions).map_err(unusable)?,
+    };
+    let size = file.length().map_err(unusable)?;
+    let mut front = vec![0; size.min(HEADER_BYTES_MAX) as usize];
+    file.read_exact_at(&mut front, 0).map_err(unusable)?;
+    let Some((header, start)) = FileHeader::get(&front) else {
+        front.truncate(16);
+        return Err(OpenError::NotALog { path, found: front });
+    };
+    if header.topic != topic {
+        return Err(OpenError::OtherTopic { path, found: header.topic, asked: topic.to_owned() });
+    }
+    let partitions = header.partitions.get() as usize;
+    let walked = walk::walk(&*file, header.mark, (start, size), partitions).map_err(unusable)?;
+    if let Rest::Damaged(proof) = walked.rest {
+        return Err(OpenError::Damaged { path, position: walked.end, proof });
+    }
+    settle(&*file, &walked, size).and_then(|()| disk.sync_names()).map_err(unusable)?;
+    if walked.rest == Rest::Torn {
+        tracing::warn!(
+            "{}: {} bytes of a group that was not written to its end were cut off; none of its records was acknowledged",
+            path.display(),
+            size - walked.end
+        );
+    }
+    let sealed = walked.last.is_none_or(|last| last.records == 0);
+    let Walked { end, index, .. } = walked;
+    Ok(Opened { file, claim, header, start, end, sealed, index })
+}
+
+/// Makes a file with a header; it is there whole or not at all.
+fn create(disk: &dyn Disk, topic: &str, partitions: NonZeroU32) -> io::Result<Box<dyn DiskFile>> {
+    let header = FileHeader::draw(topic, partitions)?.to_bytes()?;
+    let file = disk.create(FRESH)?;
+    file.write_all_at(&header, 0)?;
     file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    File::open(directory)?.sync_all()
+    disk.rename(FRESH, FILE)?;
+    Ok(file)
 }
 
-fn get_head(front: &[u8]) -> Option<(Head, u64)> {
-    let rest = front.strip_prefix(MAGIC)?;
-    let partitions = NonZeroU32::new(u32::from_le_bytes(rest.get(..4)?.try_into().ok()?))?;
-    let topic_id = rest.get(4..20)?.try_into().ok()?;
-    let length = usize::from(u16::from_le_bytes(rest.get(20..22)?.try_into().ok()?));
-    let topic = String::from_utf8(rest.get(22..22 + length)?.to_vec()).ok()?;
-    let end = MAGIC.len() + 22 + length;
-    let crc = u32::from_le_bytes(front.get(end..end + 4)?.try_into().ok()?);
-    (crc == crc32c::crc32c(&front[..end])).then_some((Head { partitions, topic_id, topic }, end as u64 + 4))
-}
-
-/// Walks the frames; the end of the last good one.
-fn scan(file: &File, start: u64, size: u64, index: &mut [Index]) -> io::Result<u64> {
-    let (mut position, mut chunk, mut at) = (start, Vec::new(), 0);
-    loop {
-        let frame = &chunk[at..];
-        match frame::check(frame) {
-            Ok(length) => {
-                let (partition, offset) = frame::place(frame);
-                match index.get_mut(partition.0 as usize) {
-                    Some(index) if index.next() == offset => index.note(offset, position),
-                    // A good checksum at a wrong place: not written by us here.
-                    _ => return Ok(position),
-                }
-                at += length;
-                position += length as u64;
-            }
-            Err(Broken::Garbled) => return Ok(position),
-            Err(Broken::Short) => {
-                let wanted = frame::length(frame).unwrap_or(0).max(SCAN_BYTES) as u64;
-                let available = (size - position).min(wanted) as usize;
-                if available <= frame.len() {
-                    return Ok(position);
-                }
-                chunk.resize(available, 0);
-                file.read_exact_at(&mut chunk, position)?;
-                at = 0;
-            }
-        }
+/// Makes lasting what was found, and cuts off what does not count.
+fn settle(file: &dyn DiskFile, walked: &Walked, size: u64) -> io::Result<()> {
+    if let Some(last) = &walked.last {
+        let mut group = vec![0; (last.end() - last.position) as usize];
+        file.read_exact_at(&mut group, last.position)?;
+        file.write_all_at(&group, last.position)?;
     }
-}
-
-/// Whether a good frame lies anywhere behind a bad place: then it is damage and not a torn tail.
-fn good_frame_after(
-    file: &File,
-    position: u64,
-    size: u64,
-    partitions: NonZeroU32,
-) -> io::Result<Option<u64>> {
-    let mut tail = vec![0; (size - position).min(TAIL_BYTES_MAX) as usize];
-    file.read_exact_at(&mut tail, position)?;
-    let good = (1..tail.len()).find(|at| {
-        let bytes = &tail[*at..];
-        // Most places are ruled out by the partition alone, before the checksum is computed.
-        let plausible = bytes.len() >= 12
-            && u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]) < partitions.get();
-        plausible && frame::check(bytes).is_ok()
-    });
-    match good {
-        Some(at) => Ok(Some(position + at as u64)),
-        None if size - position > TAIL_BYTES_MAX => Ok(Some(position + TAIL_BYTES_MAX)),
-        None => Ok(None),
+    if walked.end < size {
+        file.set_length(walked.end)?;
     }
-}
-
-/// The index of a partition that exists.
-pub fn of(index: &[Index], partition: Partition) -> Option<&Index> {
-    index.get(partition.0 as usize)
+    file.sync_all()
 }
 
 #[cfg(test)]

@@ -70,6 +70,13 @@ pub fn fits(record: &NewRecord) -> bool {
     small(record.headers.len()) && record.headers.iter().all(|header| small(header.name.len()))
 }
 
+/// The bytes that the record's frame has.
+pub fn bytes_of(record: &NewRecord) -> u64 {
+    let of = |bytes: &Option<Bytes>| 4 + bytes.as_ref().map_or(0, Bytes::len);
+    let headers: usize = record.headers.iter().map(|header| 2 + header.name.len() + of(&header.value)).sum();
+    (HEAD_BYTES + 4 + 8 + 8 + of(&record.key) + of(&record.value) + 2 + headers) as u64
+}
+
 /// The whole length of the frame at the front of `bytes`, when its checksum holds.
 pub fn check(bytes: &[u8]) -> Result<usize, Broken> {
     let head = bytes.get(..HEAD_BYTES).ok_or(Broken::Short)?;

@@ -1,14 +1,19 @@
-//! The log's handle and what its threads share.
+//! The log's handle: opens the file, starts the writer, and gives out readers and appenders.
 
-use crate::file::{self, Head, Index, OpenError};
+use crate::appender::EmbeddedAppender;
+use crate::disk::Directory;
+use crate::file::{self, OpenError};
+use crate::header::FileHeader;
+use crate::index;
+use crate::limits::RECORD_BYTES_MAX;
 use crate::reader::EmbeddedReader;
-use crate::writer::{self, EmbeddedAppender, Queue};
+use crate::shared::Shared;
+use crate::writer::Writer;
 use bkes_core::{Partition, Position};
 use bkes_log::{Log, LogAppender, LogError, LogIdentity, LogReader, Waker, Watermarks};
-use std::fs::File;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 /// Where the log lies, and what a new one is like.
@@ -20,7 +25,7 @@ pub struct EmbeddedOptions {
     pub topic: String,
     /// The partitions of a new log; an existing one keeps its own.
     pub partitions: NonZeroU32,
-    /// The largest key + value + headers of one record, in bytes.
+    /// The largest key + value + headers of one record, in bytes; at most 32 MiB.
     pub record_bytes_max: u64,
 }
 
@@ -36,37 +41,6 @@ impl EmbeddedOptions {
     }
 }
 
-/// What is synced, and so may be read.
-pub(crate) struct Published {
-    pub end: u64,
-    pub index: Vec<Index>,
-}
-
-pub(crate) struct Shared {
-    pub file: File,
-    pub head: Head,
-    pub start: u64,
-    pub record_bytes_max: u64,
-    pub published: RwLock<Published>,
-    pub queue: Mutex<Queue>,
-    pub queued: Condvar,
-    pub readers: Mutex<Vec<Waker>>,
-}
-
-impl Shared {
-    pub fn published(&self) -> RwLockReadGuard<'_, Published> {
-        self.published.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn wake_readers(&self) {
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Waker::wake);
-    }
-}
-
 /// A durable log in one local file. Dropping the last of log, readers and appenders ends its writer thread, after what is
 /// queued is written.
 pub struct EmbeddedLog {
@@ -77,22 +51,14 @@ pub struct EmbeddedLog {
 impl EmbeddedLog {
     /// Opens the log, or makes it. A torn tail is cut; damage elsewhere is refused.
     pub fn open(options: &EmbeddedOptions) -> Result<EmbeddedLog, OpenError> {
-        let opened = file::open(&options.directory, &options.topic, options.partitions)?;
-        let file::Opened { file, head, start, end, index } = opened;
-        let shared = Arc::new(Shared {
-            file,
-            head,
-            start,
-            record_bytes_max: options.record_bytes_max,
-            published: RwLock::new(Published { end, index }),
-            queue: Mutex::default(),
-            queued: Condvar::new(),
-            readers: Mutex::default(),
-        });
-        let of_thread = Arc::clone(&shared);
+        let disk = Directory(options.directory.clone());
+        let opened = file::open(&disk, &options.topic, options.partitions)?;
+        let sealed = opened.sealed;
+        let shared = Arc::new(Shared::new(opened, options.record_bytes_max.min(RECORD_BYTES_MAX)));
+        let writer = Writer::new(Arc::clone(&shared), sealed);
         let thread = std::thread::Builder::new()
             .name("bkes-log-writer".into())
-            .spawn(move || writer::run(&of_thread))
+            .spawn(move || writer.run())
             .map_err(|source| OpenError::Unusable { path: options.directory.clone(), source })?;
         Ok(EmbeddedLog { shared, thread: Some(thread) })
     }
@@ -110,18 +76,18 @@ impl Drop for EmbeddedLog {
 
 impl Log for EmbeddedLog {
     fn identity(&self) -> Result<LogIdentity, LogError> {
-        let Head { topic, topic_id, .. } = &self.shared.head;
+        let FileHeader { topic, topic_id, .. } = &self.shared.header;
         let topic_id = topic_id.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(LogIdentity { cluster: "embedded".into(), topic: topic.clone(), topic_id })
     }
 
     fn partition_count(&self) -> Result<NonZeroU32, LogError> {
-        Ok(self.shared.head.partitions)
+        Ok(self.shared.header.partitions)
     }
 
     fn watermarks(&self, partition: Partition) -> Result<Watermarks, LogError> {
         let published = self.shared.published();
-        let index = file::of(&published.index, partition).ok_or(LogError::NoSuchPartition { partition })?;
+        let index = index::of(&published.index, partition).ok_or(LogError::NoSuchPartition { partition })?;
         let high = Position(index.next().0);
         Ok(Watermarks { low: Position::START, stable: high, high })
     }
@@ -131,7 +97,7 @@ impl Log for EmbeddedLog {
     }
 
     fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
-        self.shared.readers.lock().unwrap_or_else(PoisonError::into_inner).push(waker);
+        self.shared.add_reader(waker);
         Ok(Box::new(EmbeddedReader::new(Arc::clone(&self.shared))))
     }
 

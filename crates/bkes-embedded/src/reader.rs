@@ -3,18 +3,16 @@
 //! Invariant: everything of an assigned partition below its place was given out, and the walk stands at or before the first
 //! record that was not. Only what is synced is read.
 
-use crate::file;
 use crate::frame::{self, HEAD_BYTES};
-use crate::log::Shared;
+use crate::group::{self, HEADER_BYTES};
+use crate::index;
+use crate::limits::READ_BYTES;
+use crate::shared::Shared;
 use bkes_core::{Offset, Partition, Position};
 use bkes_log::{LogReader, ReadEvent, ReadFailure};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-
-/// How much is read at a time: large enough that system calls do not count, small enough for many readers.
-const CHUNK_BYTES: u64 = 1024 * 1024;
 
 struct Place {
     next: Offset,
@@ -22,7 +20,7 @@ struct Place {
     failed: bool,
 }
 
-pub(crate) struct EmbeddedReader {
+pub struct EmbeddedReader {
     shared: Arc<Shared>,
     places: BTreeMap<Partition, Place>,
     /// Where the walk stands in the file, and what was read from there.
@@ -37,28 +35,50 @@ impl EmbeddedReader {
 
     /// The next frame before `end`, checked; `None` at the end. A record that was synced and no longer reads is damage.
     fn next_frame(&mut self, end: u64) -> Result<Option<Bytes>, String> {
-        if self.at >= end {
-            return Ok(None);
-        }
-        loop {
-            let whole = frame::length(&self.chunk).filter(|length| *length <= self.chunk.len());
-            if let Some(length) = whole {
+        while self.at < end {
+            let is_header = group::begins(&self.chunk);
+            let wanted = match frame::length(&self.chunk) {
+                Some(_) if is_header => HEADER_BYTES,
+                Some(length) => length,
+                None => HEAD_BYTES,
+            };
+            if wanted > self.chunk.len() {
+                self.read(wanted as u64, end)?;
+            } else if is_header {
+                self.check_header()?;
+            } else {
                 frame::check(&self.chunk).map_err(|broken| format!("{broken:?} at byte {}", self.at))?;
-                self.at += length as u64;
-                return Ok(Some(self.chunk.split_to(length)));
+                self.at += wanted as u64;
+                return Ok(Some(self.chunk.split_to(wanted)));
             }
-            let wanted = frame::length(&self.chunk).unwrap_or(HEAD_BYTES) as u64;
-            let available = end - self.at;
-            if wanted > available {
-                return Err(format!(
-                    "a record of {wanted} bytes at byte {} where {available} are left",
-                    self.at
-                ));
-            }
-            let mut chunk = vec![0; available.min(wanted.max(CHUNK_BYTES)) as usize];
-            self.shared.file.read_exact_at(&mut chunk, self.at).map_err(|error| error.to_string())?;
-            self.chunk = Bytes::from(chunk);
         }
+        Ok(None)
+    }
+
+    /// Reads on from where the walk stands.
+    fn read(&mut self, wanted: u64, end: u64) -> Result<(), String> {
+        let available = end - self.at;
+        if wanted > available {
+            return Err(format!(
+                "{wanted} bytes are expected at byte {} where {available} are left",
+                self.at
+            ));
+        }
+        let mut chunk = vec![0; available.min(wanted.max(READ_BYTES)) as usize];
+        self.shared.file.read_exact_at(&mut chunk, self.at).map_err(|error| error.to_string())?;
+        self.chunk = Bytes::from(chunk);
+        Ok(())
+    }
+
+    /// Passes the header of a group.
+    fn check_header(&mut self) -> Result<(), String> {
+        match group::get(&self.chunk, self.shared.header.mark) {
+            Some(header) if header.position == self.at => {}
+            _ => return Err(format!("no group at byte {}", self.at)),
+        }
+        self.at += HEADER_BYTES as u64;
+        drop(self.chunk.split_to(HEADER_BYTES));
+        Ok(())
     }
 
     fn seek(&mut self, position: u64) {
@@ -70,7 +90,7 @@ impl EmbeddedReader {
 impl LogReader for EmbeddedReader {
     fn assign(&mut self, partition: Partition, from: Position) {
         let published = self.shared.published();
-        let index = file::of(&published.index, partition);
+        let index = index::of(&published.index, partition);
         let failed = index.is_none_or(|index| from.offset() > index.next());
         let start = index.and_then(|index| index.locate(from.offset())).unwrap_or(published.end);
         drop(published);
@@ -93,7 +113,7 @@ impl LogReader for EmbeddedReader {
         let ends: Vec<(Partition, Offset)> = self
             .places
             .keys()
-            .filter_map(|partition| Some((*partition, file::of(&published.index, *partition)?.next())))
+            .filter_map(|partition| Some((*partition, index::of(&published.index, *partition)?.next())))
             .collect();
         drop(published);
         while out.len() < limit {
@@ -130,6 +150,8 @@ impl LogReader for EmbeddedReader {
 impl EmbeddedReader {
     /// The file no longer reads as it was written: no partition goes on.
     fn fail(&mut self, detail: String, out: &mut Vec<ReadEvent>) {
+        // What was read is not kept: the next attempt asks the disk.
+        self.seek(self.at);
         for (partition, place) in self.places.iter_mut().filter(|(_, place)| !place.failed) {
             place.failed = true;
             place.told_end = true;

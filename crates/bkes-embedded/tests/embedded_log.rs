@@ -7,6 +7,7 @@ use bkes_log::{Log, conformance};
 use std::fs;
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use support::{append, open, read};
 use tempfile::TempDir;
 
@@ -45,6 +46,15 @@ fn everything_is_there_after_closing_and_opening_and_the_identity_stays() {
     assert_ne!(open(other.path()).identity(), identity, "each log has an identity of its own");
 }
 
+/// Bytes of the header of a group, and so of a seal, which is what a log that was closed ends with.
+const SEAL_BYTES: usize = 36;
+
+/// What the records of these tests take, of one digit each: the frame, the key, the digit.
+const RECORD_BYTES: usize = 38 + 3 + 1;
+
+/// The header of the file: the topic's name, `events`, has six bytes.
+const HEADER_BYTES: usize = 8 + 4 + 16 + 8 + 2 + 6 + 4;
+
 #[test]
 fn a_torn_tail_is_cut_wherever_it_was_torn() {
     let directory = TempDir::new().expect("a directory");
@@ -55,27 +65,30 @@ fn a_torn_tail_is_cut_wherever_it_was_torn() {
     let whole = fs::read(&file).expect("it is read");
     append(&open(directory.path()), 3, 1, |_| {});
     let more = fs::read(&file).expect("it is read");
-    for length in whole.len()..more.len() {
-        for garbage in [&b""[..], &[0xee; 20]] {
-            fs::write(&file, [&more[..length], garbage].concat()).expect("it is written");
+    for length in whole.len()..more.len() - SEAL_BYTES {
+        let end = more.len() - SEAL_BYTES;
+        let hole: Vec<u8> = more[length..end].iter().take(20).map(|byte| !byte).collect();
+        let behind = &more[length + hole.len()..end];
+        for torn in [[&more[..length], b""].concat(), [&more[..length], &hole, behind].concat()] {
+            fs::write(&file, torn).expect("it is written");
             let log = open(directory.path());
-            assert_eq!(read(&log), [0, 1, 2], "cut at {length}");
+            assert_eq!(read(&log), [0, 1, 2], "torn at {length}");
             append(&log, 3, 1, |_| {});
-            assert_eq!(read(&log), [0, 1, 2, 3], "cut at {length}");
+            assert_eq!(read(&log), [0, 1, 2, 3], "torn at {length}");
         }
     }
 }
 
 #[test]
-fn damage_before_good_records_refuses_to_open_and_names_the_place() {
+fn damage_before_later_groups_refuses_to_open_and_names_the_place() {
     let directory = TempDir::new().expect("a directory");
     let log = open(directory.path());
     append(&log, 0, 20, |_| {});
     drop(log);
     let file = directory.path().join("events.log");
     let good = fs::read(&file).expect("it is read");
-    let record = (good.len() - 39) / 20;
-    for at in 40..good.len() - 2 * record {
+    // The last group too: it was sealed when the log was closed.
+    for at in HEADER_BYTES..good.len() - SEAL_BYTES {
         let mut bad = good.clone();
         bad[at] ^= 4;
         fs::write(&file, &bad).expect("it is written");
@@ -85,6 +98,36 @@ fn damage_before_good_records_refuses_to_open_and_names_the_place() {
     }
     fs::write(&file, &good).expect("it is written");
     assert_eq!(read(&open(directory.path())).len(), 20);
+}
+
+#[test]
+fn a_log_that_nothing_is_appended_to_is_sealed_once() {
+    let directory = TempDir::new().expect("a directory");
+    let log = open(directory.path());
+    let length = || fs::metadata(directory.path().join("events.log")).expect("it is there").len() as usize;
+    append(&log, 0, 1, |_| {});
+    let group = SEAL_BYTES + RECORD_BYTES;
+    let until = Instant::now() + Duration::from_secs(60);
+    while length() < HEADER_BYTES + group + SEAL_BYTES {
+        assert!(Instant::now() < until, "it is not sealed");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(length(), HEADER_BYTES + group + SEAL_BYTES);
+    append(&log, 1, 1, |_| {});
+    drop(log);
+    assert_eq!(length(), HEADER_BYTES + 2 * (group + SEAL_BYTES));
+    drop(open(directory.path()));
+    assert_eq!(length(), HEADER_BYTES + 2 * (group + SEAL_BYTES), "opening and closing adds nothing");
+    assert_eq!(read(&open(directory.path())), [0, 1]);
+}
+
+/// A log in directories that are made with it, and whose names must be made lasting with it.
+#[test]
+fn a_log_is_made_in_directories_that_are_not_there() {
+    let directory = TempDir::new().expect("a directory");
+    let deep = directory.path().join("one/two/three");
+    append(&open(&deep), 0, 2, |_| {});
+    assert_eq!(read(&open(&deep)), [0, 1]);
 }
 
 #[test]

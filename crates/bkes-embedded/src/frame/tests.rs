@@ -44,6 +44,7 @@ fn any_bytes_are_a_frame_that_was_written_or_broken() {
         let mut frame = Vec::new();
         put(&mut frame, &record, offset, timestamp);
         assert!(fits(&record));
+        assert_eq!(bytes_of(&record), frame.len() as u64, "seed {seed}");
         let written = frame.clone();
         for _ in 0..random.usize(..4) {
             let at = random.usize(..=frame.len());
