@@ -283,14 +283,20 @@ fn run_writer(mut writer: WriterPart, clock: &dyn Fn() -> NowMs) {
         match writer.step(clock()) {
             // Whatever was applied meanwhile would be a transaction of its own.
             Step::Busy => writer.gather(COMMIT_GATHER),
-            Step::Idle(_) => {
-                if writer.wait(Duration::from_millis(SYNC_INTERVAL_MS)) {
+            Step::Idle(until) => {
+                if writer.wait(writer_rest(until, clock())) {
                     writer.gather(COMMIT_GATHER);
                 }
             }
             Step::Stopped => return,
         }
     }
+}
+
+/// How long the writer rests when nothing comes: until what it has to do by itself is due, a failed write for one.
+fn writer_rest(until: Option<NowMs>, now: NowMs) -> Duration {
+    let rest_ms = until.map_or(SYNC_INTERVAL_MS, |until| until.saturating_sub(now));
+    Duration::from_millis(rest_ms.min(SYNC_INTERVAL_MS))
 }
 
 fn run_monitor(mut monitor: MonitorPart, handle: &EngineHandle) {
@@ -513,5 +519,12 @@ mod tests {
         let rests = [0, 100, 1_000, 30_000].map(|ms| rest_behind(Duration::from_millis(ms)).as_millis());
         assert_eq!(rests, [1_000, 1_000, 5_000, 10_000]);
         assert_eq!(rest_behind(Duration::MAX), LOOK_REST_MAX);
+    }
+
+    #[test]
+    fn the_writer_rests_until_something_is_due_and_never_longer_than_a_sync() {
+        let rests =
+            [None, Some(1_500), Some(400), Some(90_000)].map(|until| writer_rest(until, 500).as_millis());
+        assert_eq!(rests, [10_000, 1_000, 0, 10_000]);
     }
 }

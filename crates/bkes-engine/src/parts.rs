@@ -191,7 +191,7 @@ impl WriterPart {
     pub fn step(&mut self, now: NowMs) -> Step {
         match self.writer.step(now) {
             WriterStep::Busy => Step::Busy,
-            WriterStep::Idle => Step::Idle(None),
+            WriterStep::Idle(until) => Step::Idle(until),
             WriterStep::Stopped => Step::Stopped,
         }
     }

@@ -174,8 +174,8 @@ type Work = Option<(usize, Arc<Generation>)>;
 pub enum WriterStep {
     /// There may be more to do.
     Busy,
-    /// Nothing to do now.
-    Idle,
+    /// Nothing to do before something comes, or before then.
+    Idle(Option<NowMs>),
     /// Everything pushed is committed and the writer was told to stop.
     Stopped,
 }
@@ -251,7 +251,7 @@ impl Writer {
             if now < self.retry_at {
                 // It would keep the writer from resting.
                 self.inbox.lock().is_much = false;
-                return WriterStep::Idle;
+                return WriterStep::Idle(Some(self.retry_at));
             }
             self.retry(now);
             return WriterStep::Busy;
@@ -270,12 +270,19 @@ impl Writer {
                 self.commit(None, Durability::Immediate, now);
                 return WriterStep::Busy;
             }
-            return if stop { WriterStep::Stopped } else { WriterStep::Idle };
+            return if stop { WriterStep::Stopped } else { WriterStep::Idle(self.due()) };
         };
         let due = now >= self.synced_at + SYNC_INTERVAL_MS;
         let durability = if due { Durability::Immediate } else { Durability::Eventual };
         self.commit(Some(work), durability, now);
         WriterStep::Busy
+    }
+
+    /// When something is to be done although nothing comes.
+    fn due(&self) -> Option<NowMs> {
+        let rebuild = self.rebuild.is_some().then_some(self.rebuild_at);
+        let sync = self.unsynced.then_some(self.synced_at + SYNC_INTERVAL_MS);
+        rebuild.into_iter().chain(sync).min()
     }
 
     /// A topic that was created again is no reason to throw away what is left of the old one: that is for people to decide.
@@ -504,8 +511,10 @@ mod tests {
 
     /// A writer for two owners, and what they share with it.
     fn writer() -> (Writer, Arc<Overlay>) {
-        let log = Arc::new(MemoryLog::new("topic", NonZeroU32::new(2).expect("two")));
-        let store = Arc::new(MemoryStore::new());
+        writer_on(Arc::new(MemoryLog::new("topic", NonZeroU32::new(2).expect("two"))), Arc::default())
+    }
+
+    fn writer_on(log: Arc<MemoryLog>, store: Arc<MemoryStore>) -> (Writer, Arc<Overlay>) {
         let Checked { board, topic, identity, .. } =
             start::check(&*log, &*store, &EngineOptions::default()).expect("they belong together");
         let (overlay, inbox) = (Arc::new(Overlay::new(2)), WriterInbox::default());
@@ -541,7 +550,7 @@ mod tests {
         assert!(writer.inbox.lock().is_much, "it would rest until others have much too");
         assert_eq!(writer.step(2), WriterStep::Busy);
         assert_eq!(stored(&writer, 1), COMMIT_GATHER_EVENTS as u64);
-        assert_eq!(writer.step(3), WriterStep::Idle);
+        assert!(matches!(writer.step(3), WriterStep::Idle(_)));
         assert!(!writer.inbox.lock().is_much, "it would never rest again");
     }
 
@@ -552,5 +561,42 @@ mod tests {
         apply(&writer, &overlay, 1, 1);
         assert_eq!(writer.step(1), WriterStep::Busy);
         assert!(!writer.inbox.lock().is_much);
+    }
+
+    /// On an instance to which nothing came the writer rested for ten seconds after a failed write, as if there were nothing to
+    /// do, and the store was reopened only then: appends were refused nine seconds longer than they had to be.
+    #[test]
+    fn after_a_failed_write_the_writer_rests_until_the_next_try_and_no_longer() {
+        let log = Arc::new(MemoryLog::new("topic", NonZeroU32::new(2).expect("two")));
+        let store = Arc::new(MemoryStore::new());
+        let (mut writer, overlay) = writer_on(log, Arc::clone(&store));
+        apply(&writer, &overlay, 0, 1);
+        store.fail_writes(Some("no space left"));
+        assert_eq!(writer.step(5), WriterStep::Busy);
+        assert_eq!(writer.step(6), WriterStep::Idle(Some(5 + RETRY_MS)));
+        assert_eq!(writer.step(5 + RETRY_MS), WriterStep::Busy, "it is tried again");
+        assert_eq!(writer.step(6 + RETRY_MS), WriterStep::Idle(Some(5 + 2 * RETRY_MS)));
+        store.fail_writes(None);
+        assert_eq!(writer.step(5 + 2 * RETRY_MS), WriterStep::Busy);
+        assert_eq!(stored(&writer, 0), 1);
+        assert_eq!(writer.board.store_down(), None);
+        assert_eq!(writer.step(6 + 2 * RETRY_MS), WriterStep::Idle(None), "all is done and synced");
+    }
+
+    /// The same held for a store that is to be rebuilt while the log does not answer, and for what was not yet synced.
+    #[test]
+    fn the_writer_rests_until_what_it_has_to_do_by_itself() {
+        let log = Arc::new(MemoryLog::new("topic", NonZeroU32::new(2).expect("two")));
+        let (mut writer, overlay) = writer_on(Arc::clone(&log), Arc::default());
+        apply(&writer, &overlay, 0, 1);
+        assert_eq!(writer.step(7), WriterStep::Busy);
+        assert_eq!(writer.step(8), WriterStep::Idle(Some(SYNC_INTERVAL_MS)));
+        log.go_down("away");
+        writer.inbox.rebuild("it diverged".into());
+        assert_eq!(writer.step(9), WriterStep::Busy);
+        assert_eq!(writer.step(10), WriterStep::Idle(Some(9 + RETRY_MS)));
+        log.come_up();
+        assert_eq!(writer.step(9 + RETRY_MS), WriterStep::Busy);
+        assert_eq!(writer.board.epoch.load(Ordering::Acquire), 2, "it began anew");
     }
 }
