@@ -118,6 +118,21 @@ fn a_flipped_bit_in_the_last_group_is_found_once_it_is_sealed() {
     }
 }
 
+/// A group behind it was only begun when the one before was synced, although the power failed before its header was whole.
+#[test]
+fn a_flipped_bit_before_a_torn_group_is_damage() {
+    let (good, begins) = log_of(&some_groups(&mut Rng::with_seed(9), 3));
+    for at in begins[1] + HEADER_BYTES..begins[2] {
+        for torn in [1, HEADER_BYTES - 1, HEADER_BYTES, good.len() - begins[2]] {
+            let mut bytes = good[..begins[2] + torn].to_vec();
+            bytes[at] ^= 2;
+            bytes[begins[2]..].fill(0);
+            let proof = Proof::BytesBehind { position: begins[2] as u64 };
+            assert_eq!(refusal(&bytes), (begins[1] as u64, proof), "byte {at}, {torn} bytes behind");
+        }
+    }
+}
+
 #[test]
 fn bytes_that_came_between_or_went_are_damage() {
     let random = &mut Rng::with_seed(4);
