@@ -1,8 +1,7 @@
 //! The appending half: takes records into the queue and gives out what became of them.
 
 use crate::frame;
-use crate::limits::{QUEUE_BYTES_MAX, RECORD_OVERHEAD_BYTES};
-use crate::queue::{Queued, Reports, WriteState, report};
+use crate::queue::{Queued, Reports, Size, WriteState, report};
 use crate::shared::Shared;
 use bkes_log::{
     AppenderState, Delivery, LogAppender, NewRecord, QueueBound, Report, SendError, Token, Waker,
@@ -30,8 +29,7 @@ impl LogAppender for EmbeddedAppender {
         if bytes > bytes_max || !frame::fits(&record) {
             return Err(SendError::TooLarge { bytes, bytes_max });
         }
-        let bytes = frame::bytes_of(&record);
-        assert!(bytes <= QUEUE_BYTES_MAX, "a record of the largest size fits into the queue");
+        let size = Size::of(&record);
         assert!(record.partition.0 < self.shared.header.partitions.get(), "the partition is known");
         let mut queue = self.shared.queue();
         if let Some(detail) = queue.state.trouble() {
@@ -40,10 +38,10 @@ impl LogAppender for EmbeddedAppender {
         if queue.stop {
             return Err(SendError::Fatal { detail: "the log is closed".into() });
         }
-        queue.fits(1, bytes).map_err(SendError::Full)?;
-        queue.take(bytes);
+        queue.fits(size).map_err(SendError::Full)?;
+        queue.take(size);
         drop(queue);
-        self.drafts.push(Queued { record, bytes, token, reports: Arc::clone(&self.reports) });
+        self.drafts.push(Queued { record, size, token, reports: Arc::clone(&self.reports) });
         Ok(())
     }
 
@@ -68,7 +66,7 @@ impl LogAppender for EmbeddedAppender {
     }
 
     fn has_room(&self, records: usize, bytes: u64) -> Result<(), QueueBound> {
-        self.shared.queue().fits(records, bytes + RECORD_OVERHEAD_BYTES * records as u64)
+        self.shared.queue().fits(Size::of_ordinary(records, bytes))
     }
 
     fn poll(&mut self, out: &mut Vec<Report>) {

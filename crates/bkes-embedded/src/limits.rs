@@ -4,24 +4,24 @@ use crate::group;
 use std::time::Duration;
 
 /// Records that may be taken and not yet written, over all appenders. A group of so many is a thousand times what one sync
-/// needs to stop being the cost.
+/// needs to stop being the cost. One whose frame has more than [`RECORD_OVERHEAD_BYTES`] counts as several.
 pub const QUEUE_RECORDS_MAX: usize = 100_000;
 
-/// Bytes that may be taken and not yet written, over all appenders, as they will lie in the file: 100,000 records of 200 bytes
-/// with 150 bytes of key, headers and frame are 35 MB, and one record of the largest size always fits.
-pub const QUEUE_BYTES_MAX: u64 = 48 * 1024 * 1024;
+/// Bytes of records, as the contract counts them, that may be taken and not yet written, over all appenders: 100,000 records of
+/// 200 bytes with 100 bytes of key and headers are 30 MB.
+pub const QUEUE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-/// The largest record that a log can be set to take, as the contract counts it: two thirds of the queue, so that its frame and
-/// all headers that fit into a frame (65,535 with 6 bytes of lengths each) fit beside it.
-pub const RECORD_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// The largest record that a log can be set to take, as the contract counts it: what always fits into an empty queue.
+pub const RECORD_BYTES_MAX: u64 = QUEUE_BYTES_MAX;
 
-/// What a record takes in the file beside key, value and headers, as far as can be said before it is there: 38 bytes of its
-/// frame, and 6 for each of fifteen headers.
+/// What a record takes in the file beside what the contract counts, and still counts as one: 38 bytes of its frame, and 6 for
+/// each of fifteen headers. With 65,535 headers, the most that a frame has, it counts as 3,073.
 pub const RECORD_OVERHEAD_BYTES: u64 = 128;
 
-/// The most bytes of one group, its header included: a group is what is queued. More than this behind the last whole group
-/// cannot be what a power cut left of one write.
-pub const GROUP_BYTES_MAX: u64 = QUEUE_BYTES_MAX + group::HEADER_BYTES as u64;
+/// The most bytes of one group, its header included: a group is what is queued, 32 MiB and 12.8 MB. More than this behind the
+/// last whole group cannot be what a power cut left of one write.
+pub const GROUP_BYTES_MAX: u64 =
+    group::HEADER_BYTES as u64 + QUEUE_BYTES_MAX + QUEUE_RECORDS_MAX as u64 * RECORD_OVERHEAD_BYTES;
 
 /// How far apart the places are that the index knows: 16 bytes for each 64 KiB, so 256 KiB of memory for each GiB of log.
 pub const INDEX_BYTES: u64 = 64 * 1024;

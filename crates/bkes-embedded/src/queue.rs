@@ -1,6 +1,7 @@
 //! What waits to be written, and the reports of what became of it.
 
-use crate::limits::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX};
+use crate::frame;
+use crate::limits::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX, RECORD_OVERHEAD_BYTES};
 use bkes_log::{Delivery, NewRecord, QueueBound, Report, Token, Waker};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,10 +12,33 @@ pub type Reports = Arc<(Mutex<Vec<Report>>, Waker)>;
 /// A record that was taken.
 pub struct Queued {
     pub record: NewRecord,
-    /// What it takes in the file.
-    pub bytes: u64,
+    /// What of the queue it takes.
+    pub size: Size,
     pub token: Token,
     pub reports: Reports,
+}
+
+/// What of the queue records take.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Size {
+    /// How many they count as.
+    records: usize,
+    /// Their bytes, as the contract counts them.
+    bytes: u64,
+}
+
+impl Size {
+    /// That of one record.
+    pub fn of(record: &NewRecord) -> Size {
+        let bytes = record.bytes();
+        let overhead = frame::bytes_of(record) - bytes;
+        Size { records: overhead.div_ceil(RECORD_OVERHEAD_BYTES) as usize, bytes }
+    }
+
+    /// That of records of which only this is known.
+    pub fn of_ordinary(records: usize, bytes: u64) -> Size {
+        Size { records, bytes }
+    }
 }
 
 /// Whether writing works.
@@ -43,8 +67,7 @@ impl WriteState {
 pub struct Queue {
     records: VecDeque<Queued>,
     /// Taken by appenders and not yet by the writer, handed over or not.
-    taken_records: usize,
-    taken_bytes: u64,
+    taken: Size,
     pub stop: bool,
     pub state: WriteState,
     appenders: Vec<Weak<(Mutex<Vec<Report>>, Waker)>>,
@@ -52,26 +75,28 @@ pub struct Queue {
 
 impl Queue {
     /// Whether so much more may be taken, or the bound that it would pass.
-    pub fn fits(&self, records: usize, bytes: u64) -> Result<(), QueueBound> {
-        if self.taken_records + records > QUEUE_RECORDS_MAX {
+    pub fn fits(&self, size: Size) -> Result<(), QueueBound> {
+        if self.taken.records.saturating_add(size.records) > QUEUE_RECORDS_MAX {
             return Err(QueueBound::Records { records_max: QUEUE_RECORDS_MAX as u64 });
         }
-        if self.taken_bytes + bytes > QUEUE_BYTES_MAX {
+        if self.taken.bytes.saturating_add(size.bytes) > QUEUE_BYTES_MAX {
             return Err(QueueBound::Bytes { bytes_max: QUEUE_BYTES_MAX });
         }
         Ok(())
     }
 
     /// Counts a record that an appender took.
-    pub fn take(&mut self, bytes: u64) {
-        self.taken_records += 1;
-        self.taken_bytes += bytes;
+    pub fn take(&mut self, size: Size) {
+        self.taken.records += size.records;
+        self.taken.bytes += size.bytes;
     }
 
     /// Counts records no more.
     fn release(&mut self, records: &[Queued]) {
-        self.taken_records -= records.len();
-        self.taken_bytes -= records.iter().map(|queued| queued.bytes).sum::<u64>();
+        for Queued { size, .. } in records {
+            self.taken.records -= size.records;
+            self.taken.bytes -= size.bytes;
+        }
     }
 
     /// Hands over what was taken.

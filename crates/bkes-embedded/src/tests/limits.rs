@@ -34,20 +34,19 @@ fn the_queue_is_bounded_over_all_appenders() {
     let header = Header { name: Bytes::new(), value: None };
     let wide = NewRecord { headers: vec![header; usize::from(u16::MAX)], ..empty() };
     let large = NewRecord { value: Some(Bytes::from(vec![1; 1 << 20])), ..empty() };
-    let (of_mine, of_other) = (fill(&mut rig.appender, &wide, 200), fill(&mut other, &large, 200));
-    assert!(of_mine > 100 && of_other == 0, "{of_mine} and {of_other}: what one took the other has not");
-    assert_eq!(other.has_room(1, 1 << 20), Err(QueueBound::Bytes { bytes_max: QUEUE_BYTES_MAX }));
+    let of_mine = fill(&mut rig.appender, &wide, 200);
+    assert_eq!(of_mine, QUEUE_RECORDS_MAX / 3_073);
+    let few = QueueBound::Records { records_max: QUEUE_RECORDS_MAX as u64 };
+    assert_eq!(other.has_room(3_073, 0), Err(few), "what one took the other has not");
     drop(rig.appender);
-    assert_eq!(
-        other.has_room(1, 1 << 20),
-        Ok(()),
-        "what an appender took and never handed over is free when it is gone"
-    );
-    assert_eq!(fill(&mut other, &large, 200), (QUEUE_BYTES_MAX >> 20) as usize - 1);
+    assert_eq!(other.has_room(3_073, 0), Ok(()), "what was never handed over is free with its appender");
+    assert_eq!(fill(&mut other, &large, 200) as u64, QUEUE_BYTES_MAX >> 20);
+    assert_eq!(other.has_room(1, 1), Err(QueueBound::Bytes { bytes_max: QUEUE_BYTES_MAX }));
+    assert_eq!(fill(&mut other, &wide, 200), (QUEUE_RECORDS_MAX - 32) / 3_073);
     other.flush();
     rig.writer.write();
     let written = disk.bytes(file::FILE).expect("it is there").len() as u64 - rig.shared.start;
-    assert!(written <= GROUP_BYTES_MAX && written > QUEUE_BYTES_MAX - (2 << 20), "{written}");
+    assert!(written <= GROUP_BYTES_MAX && written > GROUP_BYTES_MAX - (1 << 20), "{written}");
     assert_eq!(
         fill(&mut other, &empty(), QUEUE_RECORDS_MAX),
         QUEUE_RECORDS_MAX,
@@ -56,7 +55,7 @@ fn the_queue_is_bounded_over_all_appenders() {
     other.flush();
     rig.writer.write();
     let found = Rig::open(&disk.platter().restart()).expect("it opens").read().expect("it reads");
-    assert_eq!(found[0].len(), QUEUE_RECORDS_MAX + (QUEUE_BYTES_MAX >> 20) as usize - 1);
+    assert_eq!(found[0].len(), 32 + of_mine + QUEUE_RECORDS_MAX);
 }
 
 /// An append of several records is asked for before its first is sent, by what the contract counts: then all of them fit.
