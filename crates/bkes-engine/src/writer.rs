@@ -592,7 +592,7 @@ mod tests {
         assert_eq!(writer.step(7), WriterStep::Busy);
         assert_eq!(writer.step(8), WriterStep::Idle(Some(SYNC_INTERVAL_MS)));
         log.go_down("away");
-        writer.inbox.rebuild("it diverged".into());
+        writer.inbox.rebuild(0, "it diverged".into());
         assert_eq!(writer.step(9), WriterStep::Busy);
         assert_eq!(writer.step(10), WriterStep::Idle(Some(9 + RETRY_MS)));
         log.come_up();
