@@ -232,7 +232,9 @@ impl Owned {
     fn reading_start(&mut self) -> Position {
         let low = Position(self.board.low.load(Ordering::Acquire));
         let checkpoint = &mut self.checkpoint;
-        checkpoint.position = checkpoint.behind_last().max(low).min(checkpoint.position);
+        let start = checkpoint.behind_last().max(low).min(checkpoint.position);
+        self.dirty |= start != checkpoint.position;
+        checkpoint.position = start;
         self.readback.begin(checkpoint.fold_start, checkpoint.position, low)
     }
 }

@@ -220,6 +220,24 @@ fn a_lost_end_that_held_nothing_is_no_loss() {
     accepted(&mut bench, "a", Expected::At(Order(3)));
 }
 
+/// The same while the instance was down, and there was no record at all: it said to have applied what the log no longer had, for as long
+/// as nobody wrote. (Found by simulation.)
+#[test]
+fn a_lost_end_that_held_nothing_is_no_loss_at_a_start() {
+    let mut bench = Scene::new(Faults::default());
+    bench.run(10);
+    bench.log.skip_offsets(Partition(0), 2);
+    bench.run(3_000);
+    assert_eq!(bench.handle.status().partitions[0].stored, Position(2));
+    let (log, store) = (bench.log.clone(), Arc::clone(&bench.store));
+    drop(bench);
+    log.truncate(Partition(0), Position(0));
+    let mut bench = Scene::with(log, store, EngineOptions::default());
+    bench.run(3_000);
+    assert_eq!(bench.handle.status().partitions[0].applied, Position(0));
+    accepted(&mut bench, "a", Expected::New);
+}
+
 /// An append was acknowledged, and its record was lost before this instance had read it back: the reader stood exactly at the
 /// new end and was told nothing, and the event was shown until the next record came, if ever.
 #[test]

@@ -127,8 +127,6 @@ impl Owner {
             owned.lost = None;
             // The log may have lost its end and grown again: the last record that was read tells.
             let start = owned.reading_start();
-            // It may stand before what was said to be applied: only what held nothing was lost.
-            owned.dirty = true;
             if !owned.waits {
                 self.reader.assign(partition, start);
             }
