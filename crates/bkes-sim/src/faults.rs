@@ -66,6 +66,14 @@ faults! {
     LinkCut = "link-cut",
     /// A question to the log fails.
     QuestionFails = "question-fails",
+    /// The answer to a question comes late: what it says was true before others appended.
+    OldLook = "old-look",
+    /// Reading says that the log does not answer, and goes on.
+    ReadUnavailable = "read-unavailable",
+    /// Reading meets a record that is damaged, or does not fit, and is whole when it is read again.
+    ReadDamaged = "read-damaged",
+    /// Reading says that its position is out of range, and nothing is lost.
+    ReadOutOfRange = "read-out-of-range",
     /// Records are handed over in small portions, or not now.
     ReadSlow = "read-slow",
     /// Reading gathers, because all that comes is the instance's own.
@@ -104,6 +112,8 @@ faults! {
     DiskFull = "disk-full",
     /// A look-up in the store fails.
     ReadFails = "read-fails",
+    /// A reader cannot get events from the store.
+    ShowFails = "show-fails",
     /// Stored bytes are not what was written.
     Damaged = "damaged",
     /// The store's file is torn when it is opened.

@@ -266,7 +266,7 @@ impl Instance {
         self.machine.heal();
         if let Some(life) = &mut self.life {
             life.link.heal();
-            life.store.read_fails.store(0, Ordering::Relaxed);
+            life.store.heal();
             life.store.kill_in_write.store(false, Ordering::Relaxed);
             life.due.iter_mut().for_each(|(_, due)| *due = Due::Now);
         }
@@ -328,6 +328,10 @@ fn rates(plan: &Plan, random: &mut Rng) -> Rates {
     let mut rate = |fault, most| if plan.may(fault) { random.u32(0..=most) } else { 0 };
     Rates {
         question: rate(Fault::QuestionFails, 300),
+        old: rate(Fault::OldLook, 300),
+        unavailable: rate(Fault::ReadUnavailable, 100),
+        damaged: rate(Fault::ReadDamaged, 40),
+        out_of_range: rate(Fault::ReadOutOfRange, 40),
         slow: rate(Fault::ReadSlow, 700),
         held: rate(Fault::ReportHeld, 500),
         stops: rate(Fault::SendStops, 200),

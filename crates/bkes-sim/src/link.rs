@@ -1,5 +1,5 @@
-//! What lies between a process and the log: questions that fail, a link that is cut, reports that come late, records handed
-//! over in small portions.
+//! What lies between a process and the log: questions that fail or are answered late, reading that fails, a link that is cut, reports
+//! that come late, records handed over in small portions.
 //!
 //! The log itself, and what happens to records in it and on their way to it, is the memory log of bkes-log.
 
@@ -9,9 +9,10 @@ use bkes_core::{Offset, Partition, Position, Record};
 use bkes_log::memory::MemoryLog;
 use bkes_log::{
     AppenderState, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, Pace, QueueBound,
-    ReadEvent, Report, SendError, Token, Waker, Watermarks,
+    ReadEvent, ReadFailure, Report, SendError, Token, Waker, Watermarks,
 };
 use fastrand::Rng;
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,11 +20,22 @@ use std::sync::{Arc, Mutex};
 /// About as often a reader that gathers has nothing before it has something.
 const GATHERED_POLLS: usize = 20;
 
+/// So much may happen at most before an answer comes that is late.
+const LATE_STEPS_MAX: usize = 20;
+
 /// How likely each trouble is, in 1,000.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rates {
     /// A question fails.
     pub question: u32,
+    /// An answer comes late.
+    pub old: u32,
+    /// Reading says that the log does not answer.
+    pub unavailable: u32,
+    /// Reading ends before a record that is said to be damaged, or not to fit.
+    pub damaged: u32,
+    /// Reading ends before a record whose position is said to be out of range.
+    pub out_of_range: u32,
     /// Nothing is handed over now, or little.
     pub slow: u32,
     /// Reports are held back.
@@ -86,6 +98,14 @@ impl Link {
         locked(&self.trouble).random.usize(..=most)
     }
 
+    /// While an answer is on its way, records reach the log and owners get on.
+    fn answer_late(&self) {
+        for _ in 0..self.few(LATE_STEPS_MAX) {
+            self.log.step();
+            self.stage.meanwhile(1);
+        }
+    }
+
     fn ask<T>(&self, question: impl FnOnce(&MemoryLog) -> Result<T, LogError>) -> Result<T, LogError> {
         if self.is_away() {
             return Err(LogError::Unavailable { detail: "the link is cut".into() });
@@ -114,6 +134,9 @@ impl Log for LinkedLog {
         self.0.stage.interlude();
         let marks = self.0.ask(|log| log.watermarks(partition));
         self.0.stage.interlude();
+        if self.0.falls(|rates| rates.old, Fault::OldLook) {
+            self.0.answer_late();
+        }
         marks
     }
 
@@ -123,7 +146,8 @@ impl Log for LinkedLog {
 
     fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
         let inner = self.0.log.reader(waker.clone())?;
-        Ok(Box::new(LinkedReader { link: Arc::clone(&self.0), inner, waker, pace: Pace::Prompt }))
+        let (link, ended) = (Arc::clone(&self.0), BTreeSet::new());
+        Ok(Box::new(LinkedReader { link, inner, waker, pace: Pace::Prompt, ended }))
     }
 
     fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
@@ -137,10 +161,54 @@ struct LinkedReader {
     inner: Box<dyn LogReader>,
     waker: Waker,
     pace: Pace,
+    /// Partitions that are not read further until they are assigned again.
+    ended: BTreeSet<Partition>,
+}
+
+impl LinkedReader {
+    fn poll_inner(&mut self, records_max: usize, out: &mut Vec<ReadEvent>) {
+        let mut events = Vec::new();
+        self.inner.poll(records_max, &mut events);
+        for event in events {
+            let (partition, failure) = match &event {
+                ReadEvent::Failed { .. } => {
+                    out.push(event);
+                    continue;
+                }
+                ReadEvent::End { partition, .. } => (*partition, None),
+                ReadEvent::Record(Record { partition, offset, .. }) => {
+                    let is_read = !self.ended.contains(partition);
+                    (*partition, is_read.then(|| self.failure(Position(offset.0))).flatten())
+                }
+            };
+            match failure {
+                Some(failure) => {
+                    self.ended.insert(partition);
+                    out.push(ReadEvent::Failed { partition: Some(partition), failure });
+                }
+                None if self.ended.contains(&partition) => {}
+                None => out.push(event),
+            }
+        }
+    }
+
+    /// What reading meets instead of the record at `position`.
+    fn failure(&self, position: Position) -> Option<ReadFailure> {
+        if self.link.falls(|rates| rates.damaged, Fault::ReadDamaged) {
+            let detail = "the bytes on their way".into();
+            return Some(match self.link.few(1) {
+                0 => ReadFailure::Damaged { position, detail },
+                _ => ReadFailure::DoesNotFit { position, detail },
+            });
+        }
+        let is_out = self.link.falls(|rates| rates.out_of_range, Fault::ReadOutOfRange);
+        is_out.then_some(ReadFailure::OutOfRange { position })
+    }
 }
 
 impl LogReader for LinkedReader {
     fn assign(&mut self, partition: Partition, from: Position) {
+        self.ended.remove(&partition);
         self.inner.assign(partition, from);
     }
 
@@ -160,12 +228,17 @@ impl LogReader for LinkedReader {
         if self.pace == Pace::Gathering && self.link.few(GATHERED_POLLS) > 0 {
             return self.waker.wake();
         }
+        if self.link.falls(|rates| rates.unavailable, Fault::ReadUnavailable) {
+            let failure = ReadFailure::Unavailable { detail: "the leader is away".into() };
+            out.push(ReadEvent::Failed { partition: None, failure });
+            return self.waker.wake();
+        }
         if !self.link.falls(|rates| rates.slow, Fault::ReadSlow) {
-            return self.inner.poll(records_max, out);
+            return self.poll_inner(records_max, out);
         }
         let few = self.link.few(3);
         if few > 0 {
-            self.inner.poll(records_max.min(few), out);
+            self.poll_inner(records_max.min(few), out);
         }
         self.waker.wake();
     }

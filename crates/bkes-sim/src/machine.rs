@@ -124,6 +124,8 @@ pub struct MachineStore {
     random: Mutex<Rng>,
     /// How likely a look-up fails, in 1,000.
     pub read_fails: AtomicU32,
+    /// How likely a reader cannot get events, in 1,000.
+    pub show_fails: AtomicU32,
     /// The next commit is the last thing the process does; whether before or after it takes effect.
     pub kill_in_write: AtomicBool,
     /// Something was committed and is not lasting.
@@ -138,6 +140,7 @@ impl MachineStore {
             stage,
             random: Mutex::new(random),
             read_fails: AtomicU32::new(0),
+            show_fails: AtomicU32::new(0),
             kill_in_write: AtomicBool::new(false),
             unsynced: AtomicBool::new(false),
         }
@@ -147,10 +150,16 @@ impl MachineStore {
         self.stage.dead.load(Ordering::Relaxed)
     }
 
-    fn readable(&self) -> Result<(), StoreError> {
-        let rate = self.read_fails.load(Ordering::Relaxed);
+    /// Reading works again.
+    pub fn heal(&self) {
+        self.read_fails.store(0, Ordering::Relaxed);
+        self.show_fails.store(0, Ordering::Relaxed);
+    }
+
+    fn readable(&self, rate: &AtomicU32, fault: Fault) -> Result<(), StoreError> {
+        let rate = rate.load(Ordering::Relaxed);
         if self.is_dead() || (rate > 0 && locked(&self.random).u32(..1_000) < rate) {
-            self.stage.recorder.fault(Fault::ReadFails);
+            self.stage.recorder.fault(fault);
             return Err(StoreError::ReadFailed { detail: "an I/O error".into() });
         }
         Ok(())
@@ -176,7 +185,7 @@ impl Store for MachineStore {
 
     fn heads(&self, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), StoreError> {
         self.stage.interlude();
-        self.readable()?;
+        self.readable(&self.read_fails, Fault::ReadFails)?;
         let heads = self.inner.heads(keys, out);
         self.stage.interlude();
         heads
@@ -184,7 +193,7 @@ impl Store for MachineStore {
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
         self.stage.interlude();
-        self.readable()?;
+        self.readable(&self.show_fails, Fault::ShowFails)?;
         let read = self.inner.read(part, out);
         self.stage.interlude();
         read

@@ -189,6 +189,16 @@ impl Stage {
         self.depth.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Owners get on while an answer is on its way.
+    pub fn meanwhile(&self, steps: usize) {
+        let cast = locked(&self.cast).clone();
+        let Some(cast) = cast else { return };
+        for _ in 0..steps {
+            let index = locked(&self.random).usize(..cast.owners.len());
+            self.step(Actor::Owner(index));
+        }
+    }
+
     fn cast(&self) -> Arc<Cast> {
         locked(&self.cast).clone().expect("the parts are on the stage")
     }

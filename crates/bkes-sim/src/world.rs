@@ -149,7 +149,7 @@ impl Simulation {
                 instance.disk_until = 0;
                 instance.machine.heal();
                 if let Some(life) = &instance.life {
-                    life.store.read_fails.store(0, Ordering::Relaxed);
+                    life.store.heal();
                 }
                 self.world.recorder.say(|| format!("   the disk of i{} works again", instance.id.0));
             }
@@ -347,6 +347,11 @@ impl Simulation {
                     life.store.read_fails.store(self.random.u32(50..500), Ordering::Relaxed);
                 }
             }
+            Fault::ShowFails => {
+                if let Some(life) = &instance.life {
+                    life.store.show_fails.store(self.random.u32(50..500), Ordering::Relaxed);
+                }
+            }
             Fault::Damaged => return instance.machine.damage(&mut self.random),
             Fault::Torn => {
                 instance.kill(world);
@@ -387,6 +392,10 @@ fn is_event(fault: Fault) -> bool {
             | Fault::ReportHeld
             | Fault::SendStops
             | Fault::QuestionFails
+            | Fault::OldLook
+            | Fault::ReadUnavailable
+            | Fault::ReadDamaged
+            | Fault::ReadOutOfRange
             | Fault::ReadSlow
             | Fault::Interleaved
             | Fault::Unsynced
