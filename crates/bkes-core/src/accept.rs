@@ -10,9 +10,10 @@
 //! bounded: per incarnation the highest number and the unfinished batch. All limits are measured in offsets, so that two
 //! instances that read the same log forget the same things at the same record.
 
-use crate::limits::{
-    BASE_SPAN_OFFSETS, BATCH_BYTES_MAX, BATCH_SPAN_OFFSETS, INCARNATION_SPAN_OFFSETS, ORDER_MAX,
-};
+mod open;
+
+use self::open::{Joined, Member, OpenBatches};
+use crate::limits::{BASE_SPAN_OFFSETS, BATCH_SPAN_OFFSETS, INCARNATION_SPAN_OFFSETS};
 use crate::marker::{Marker, RecordClass, Stamp, classify};
 use crate::planted::{Bug, planted};
 use crate::{Incarnation, Key, Offset, Order, Position, Record};
@@ -97,8 +98,7 @@ pub struct Applied {
     pub stamp: Option<Stamp>,
     /// What it is.
     pub decision: Decision,
-    /// Records that became void with this one: itself, or members of a batch that can no longer be whole. When members of
-    /// an expired batch are counted depends on where the fold was resumed; that they are void does not.
+    /// Records that became void with this one: itself, or members of batches that can no longer be whole.
     pub void_records: u64,
     /// The record shows that the head of the log was removed after BKES had written to it: it names an order above the
     /// next one, or it is from the middle of a batch that may have begun below the fold's start.
@@ -132,6 +132,7 @@ pub struct AcceptRule {
     /// Where the fold began: above the first offset, the head of an aggregate may be missing.
     fold_start: Position,
     incarnations: BTreeMap<Incarnation, IncarnationState>,
+    open: OpenBatches,
     changed: BTreeSet<Incarnation>,
     /// Expired state is swept out when the log enters another span of this number.
     span: u64,
@@ -149,9 +150,11 @@ impl AcceptRule {
         position: Position,
         incarnations: impl IntoIterator<Item = (Incarnation, IncarnationState)>,
     ) -> AcceptRule {
+        let incarnations: BTreeMap<Incarnation, IncarnationState> = incarnations.into_iter().collect();
         AcceptRule {
             fold_start,
-            incarnations: incarnations.into_iter().collect(),
+            open: OpenBatches::of(incarnations.iter()),
+            incarnations,
             changed: BTreeSet::new(),
             span: position.0 / BATCH_SPAN_OFFSETS,
         }
@@ -175,9 +178,15 @@ impl AcceptRule {
             // Before anything changes, and whatever its key is: what a newer format means by it cannot be known here.
             return Err(NewerFormat { offset: record.offset, format });
         }
-        let swept = self.sweep(record.offset);
+        let expired = self.expire(record.offset);
+        self.sweep(record.offset);
         if record.key.as_ref().is_none_or(|key| key.is_empty()) {
-            return Ok(Applied { stamp: None, decision: Decision::Skipped, void_records: swept, cut: false });
+            return Ok(Applied {
+                stamp: None,
+                decision: Decision::Skipped,
+                void_records: expired,
+                cut: false,
+            });
         }
         let mut applied = match class {
             RecordClass::Foreign | RecordClass::Forwarded => {
@@ -186,7 +195,7 @@ impl AcceptRule {
             RecordClass::Marked(marker) => self.apply_marked(marker, record, next),
             RecordClass::Newer { .. } => unreachable!("returned above"),
         };
-        applied.void_records += swept;
+        applied.void_records += expired;
         Ok(applied)
     }
 
@@ -219,14 +228,14 @@ impl AcceptRule {
         let Marker { stamp, order, base } = marker;
         let head_missing = self.fold_start > Position::START;
         let below_fold_start = self.may_begin_below_fold_start(record.offset);
-        let (state, judged) = self.judge(stamp, record.offset);
+        let (state, open, judged) = self.judge(stamp, record.offset);
         let Judged { fresh, known, voided } = judged;
         if !fresh && !planted(Bug::JudgedTwice) {
             return Applied::void(Some(stamp), VoidReason::JudgedBefore, voided + 1);
         }
         if record.offset.0.saturating_sub(base.0) >= BASE_SPAN_OFFSETS && !planted(Bug::BaseIgnored) {
             // Only now: it uses up its number, and breaks the batch it belongs to.
-            let members = state.open.take().map_or(0, |batch| batch.members.len() as u64);
+            let members = open.close(state).map_or(0, |batch| batch.members.len() as u64);
             return Applied::void(Some(stamp), VoidReason::BaseTooOld { base }, voided + members + 1);
         }
         if stamp.place.is_none() || planted(Bug::AcceptedAtFirstMember) {
@@ -234,13 +243,8 @@ impl AcceptRule {
             return Self::decide(head_missing, stamp, order, next, (1, accepted), voided);
         }
         let key = record.aggregate().expect("a record without a key was skipped");
-        match state.join(stamp, order, key, record) {
-            Joined::Waits => Applied {
-                stamp: Some(stamp),
-                decision: Decision::Undecided,
-                void_records: voided,
-                cut: false,
-            },
+        match state.join(Member { stamp, order, key, record }, open) {
+            Joined::Waits => self.bound_open(stamp, voided),
             Joined::Broken { members } => Applied {
                 cut: below_fold_start && !known && stamp.i() > 1,
                 ..Applied::void(Some(stamp), VoidReason::BatchBroken, voided + members)
@@ -259,30 +263,52 @@ impl AcceptRule {
         self.fold_start > Position::START && offset.0.saturating_sub(self.fold_start.0) < BATCH_SPAN_OFFSETS
     }
 
-    /// The check of the sequence number. Besides its result: the incarnation's state, in which a batch that expired or has
-    /// a lower number has been voided.
-    fn judge(&mut self, stamp: Stamp, offset: Offset) -> (&mut IncarnationState, Judged) {
-        self.changed.insert(stamp.incarnation);
+    /// The check of the sequence number. Besides its result: the incarnation's state, in which a batch that has a lower number
+    /// has been voided, and all open batches.
+    fn judge(&mut self, stamp: Stamp, offset: Offset) -> (&mut IncarnationState, &mut OpenBatches, Judged) {
+        let AcceptRule { incarnations, open, changed, .. } = self;
+        changed.insert(stamp.incarnation);
         let new = || IncarnationState { top: stamp.number, last_offset: offset, open: None };
         let mut known = true;
-        let state = self.incarnations.entry(stamp.incarnation).or_insert_with(|| {
+        let state = incarnations.entry(stamp.incarnation).or_insert_with(|| {
             known = false;
             new()
         });
-        // Expiry comes first, as if it had been swept just now: when the sweep really came must not be seen.
-        let mut stale = state.open.take_if(|batch| batch.spans_too_far(offset));
+        // As if it had been swept just now: when the sweep really came must not be seen. Its batch expired long before.
         if state.is_forgotten(offset) {
             known = false;
             *state = new();
         }
         state.last_offset = offset;
         let fresh = !known || state.is_fresh(stamp, offset);
+        let mut voided = 0;
         if fresh && stamp.number > state.top {
-            stale = stale.or(state.open.take());
+            voided = open.close(state).map_or(0, |batch| batch.members.len() as u64);
             state.top = stamp.number;
         }
-        let voided = stale.map_or(0, |batch| batch.members.len() as u64);
-        (state, Judged { fresh, known, voided })
+        (state, open, Judged { fresh, known, voided })
+    }
+
+    /// A member waits for the rest of its batch, unless there are too many of those: then the oldest are void.
+    fn bound_open(&mut self, stamp: Stamp, voided: u64) -> Applied {
+        let waits = Decision::Undecided;
+        let mut applied = Applied { stamp: Some(stamp), decision: waits, void_records: voided, cut: false };
+        while self.open.too_many()
+            && let Some(oldest) = self.open.oldest()
+        {
+            applied.void_records += self.void_open(oldest);
+            if oldest == stamp.incarnation {
+                applied.decision = Decision::Void(VoidReason::BatchBroken);
+            }
+        }
+        applied
+    }
+
+    /// Voids the batch that an incarnation has open. Says how many members it had.
+    fn void_open(&mut self, incarnation: Incarnation) -> u64 {
+        self.changed.insert(incarnation);
+        let state = self.incarnations.get_mut(&incarnation).expect("who has a batch open is known");
+        self.open.close(state).map_or(0, |batch| batch.members.len() as u64)
     }
 
     fn decide(
@@ -305,28 +331,31 @@ impl AcceptRule {
         Applied { stamp, decision: accepted(), void_records: voided, cut: base }
     }
 
-    /// Forgets what has expired, each time the log enters another span: nothing that is swept could be seen again, since
-    /// `judge` measures the same limits exactly. Says how many members of batches became void.
-    fn sweep(&mut self, offset: Offset) -> u64 {
+    /// Voids the batches that began too far below this record. Says how many members they had.
+    fn expire(&mut self, offset: Offset) -> u64 {
+        let mut voided = 0;
+        while let Some(incarnation) = self.open.expired(offset) {
+            voided += self.void_open(incarnation);
+        }
+        voided
+    }
+
+    /// Forgets the incarnations that have expired, each time the log enters another span: nothing that is swept could be seen
+    /// again, since `judge` measures the same limit exactly.
+    fn sweep(&mut self, offset: Offset) {
         let span = offset.0 / BATCH_SPAN_OFFSETS;
         if span == self.span {
-            return 0;
+            return;
         }
         self.span = span;
-        let (changed, mut voided) = (&mut self.changed, 0);
+        let changed = &mut self.changed;
         self.incarnations.retain(|incarnation, state| {
-            let expired = |batch: &mut OpenBatch| batch.spans_too_far(offset);
-            if let Some(batch) = state.open.take_if(expired) {
-                voided += batch.members.len() as u64;
-                changed.insert(*incarnation);
-            }
             let is_forgotten = state.is_forgotten(offset);
             if is_forgotten {
                 changed.insert(*incarnation);
             }
             !is_forgotten
         });
-        voided
     }
 }
 
@@ -337,12 +366,6 @@ struct Judged {
     known: bool,
     /// Members of an unfinished batch that this voided.
     voided: u64,
-}
-
-enum Joined {
-    Waits,
-    Whole(OpenBatch),
-    Broken { members: u64 },
 }
 
 impl IncarnationState {
@@ -356,51 +379,6 @@ impl IncarnationState {
         let open = self.open.as_ref().filter(|batch| !batch.spans_too_far(offset));
         let is_new = |batch: &OpenBatch| stamp.i() > batch.members.len() as u32;
         stamp.number > self.top || (stamp.number == self.top && open.is_some_and(is_new))
-    }
-
-    /// Adds a member to the batch of its number, or breaks the batch.
-    fn join(&mut self, stamp: Stamp, order: Order, key: Key, record: Record) -> Joined {
-        let bytes = record.payload_bytes();
-        let (mut batch, fits) = match self.open.take() {
-            Some(batch) => {
-                let fits = batch.expects(stamp, order, &key);
-                (batch, fits)
-            }
-            None => {
-                let last = order.plus(u64::from(stamp.count()) - 1);
-                let fits = stamp.i() == 1 && last.is_some_and(|last| last.0 <= ORDER_MAX);
-                (OpenBatch { key, first: order, count: stamp.count(), bytes: 0, members: Vec::new() }, fits)
-            }
-        };
-        batch.bytes += bytes;
-        batch.members.push(record);
-        if !fits || batch.bytes > BATCH_BYTES_MAX {
-            return Joined::Broken { members: batch.members.len() as u64 };
-        }
-        let skipped = planted(Bug::SkippedPlaceJoins) && stamp.i() == batch.count;
-        if batch.members.len() as u32 == batch.count || skipped {
-            return Joined::Whole(batch);
-        }
-        self.open = Some(batch);
-        Joined::Waits
-    }
-}
-
-impl OpenBatch {
-    fn expects(&self, stamp: Stamp, order: Order, key: &Key) -> bool {
-        let seen = self.members.len() as u32;
-        if planted(Bug::SkippedPlaceJoins) {
-            return stamp.count() == self.count && *key == self.key;
-        }
-        stamp.i() == seen + 1
-            && stamp.count() == self.count
-            && Some(order) == self.first.plus(u64::from(seen))
-            && *key == self.key
-    }
-
-    fn spans_too_far(&self, offset: Offset) -> bool {
-        let first = self.members.first().expect("an open batch has a member").offset;
-        offset.0.saturating_sub(first.0) >= BATCH_SPAN_OFFSETS
     }
 }
 

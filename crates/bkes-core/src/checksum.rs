@@ -55,28 +55,30 @@ impl PartsSum {
 
     /// Adds a part.
     pub fn part(&mut self, bytes: Option<&[u8]>) {
-        let length = bytes.map_or(u64::MAX, |bytes| bytes.len() as u64);
-        self.add(&length.to_le_bytes());
-        self.add(bytes.unwrap_or_default());
+        let length = bytes.map_or(u64::MAX, |bytes| bytes.len() as u64).to_le_bytes();
+        let bytes = bytes.unwrap_or_default();
+        let end = self.length + length.len() + bytes.len();
+        if let Some(room) = self.gathered.get_mut(self.length..end) {
+            let (first, rest) = room.split_at_mut(length.len());
+            first.copy_from_slice(&length);
+            rest.copy_from_slice(bytes);
+            self.length = end;
+            return;
+        }
+        self.flush();
+        self.crc = crc32c::crc32c_append(self.crc, &length);
+        if bytes.len() > GATHERED_BYTES {
+            self.crc = crc32c::crc32c_append(self.crc, bytes);
+        } else {
+            self.gathered[..bytes.len()].copy_from_slice(bytes);
+            self.length = bytes.len();
+        }
     }
 
     /// The sum over all parts.
     pub fn finish(mut self) -> u32 {
         self.flush();
         self.crc
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        if self.length + bytes.len() > GATHERED_BYTES {
-            self.flush();
-        }
-        match self.gathered.get_mut(self.length..self.length + bytes.len()) {
-            Some(room) => {
-                room.copy_from_slice(bytes);
-                self.length += bytes.len();
-            }
-            None => self.crc = crc32c::crc32c_append(self.crc, bytes),
-        }
     }
 
     fn flush(&mut self) {

@@ -9,6 +9,17 @@ pub const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A member this many offsets or more behind its batch's first member voids the batch.
 pub const BATCH_SPAN_OFFSETS: u64 = 100_000;
 
+/// Most open batches of a partition; above it the oldest is void. Each producer handle has one at most, so they are as many as
+/// there are instances that are in the middle of one, and handles that died there within [`BATCH_SPAN_OFFSETS`].
+pub const OPEN_BATCHES_MAX: usize = 1_000;
+
+/// What a member of an open batch counts for beside its key, value and headers: what it takes in memory without them.
+pub const OPEN_MEMBER_BYTES: u64 = 256;
+
+/// Most bytes of all open batches of a partition; above it the oldest is void. Four of the largest are open at once: 65 MiB in memory
+/// and in the checkpoint, where 100,000 half batches of 1 MB were 100 GB.
+pub const OPEN_BYTES_MAX: u64 = 4 * (BATCH_BYTES_MAX as u64 + BATCH_EVENTS_MAX as u64 * OPEN_MEMBER_BYTES);
+
 /// A record this many offsets or more above its base is void. An incarnation is remembered for as long, so no copy of a record
 /// that was judged can come when its number was forgotten: the number was judged at or above the base.
 pub const BASE_SPAN_OFFSETS: u64 = INCARNATION_SPAN_OFFSETS;

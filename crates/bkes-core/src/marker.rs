@@ -109,16 +109,18 @@ pub fn classify(record: &Record) -> RecordClass {
 /// `None` if the two values are not a whole marker of this record.
 fn classify_marker(record: &Record, order: Option<&[u8]>, bkes: &[u8]) -> Option<RecordClass> {
     let (text, sum) = bkes.split_at_checked(bkes.len().checked_sub(SUM_DIGITS)?)?;
-    let (sum, body) = (lower_hex(sum)?, text.strip_suffix(b";")?);
-    let semicolon = text.iter().position(|byte| *byte == b';')?;
-    let class = match decimal(&text[..semicolon])? {
+    let sum = Text(sum).lower_hex(SUM_DIGITS)?;
+    let mut rest = Text(text.strip_suffix(b";")?);
+    let class = match rest.decimal()? {
         0 => return None,
         1 => {
-            let (stamp, base) = parse_stamp(body.get(semicolon + 1..)?)?;
-            let order = decimal(order?).filter(|order| *order <= ORDER_MAX).map(Order)?;
+            rest.skip(b';')?;
+            let (stamp, base) = rest.stamp()?;
+            let order = Text(order?).only_decimal().filter(|order| *order <= ORDER_MAX).map(Order)?;
             RecordClass::Marked(Marker { stamp, order, base })
         }
-        format => RecordClass::Newer { format },
+        format if matches!(rest.0, [] | [b';', ..]) => RecordClass::Newer { format },
+        _ => return None,
     };
     let mut expected = PartsSum::over_payload(record);
     expected.part(order);
@@ -138,7 +140,7 @@ pub fn unmarked_order(headers: &[Header]) -> Option<Order> {
             _ => {}
         }
     }
-    order.flatten().and_then(decimal).map(Order)
+    order.flatten().and_then(|order| Text(order).only_decimal()).map(Order)
 }
 
 /// Whether a header is one of the two that a marked record reserves: they are kept as a marker, not as headers.
@@ -205,48 +207,73 @@ fn put_lower_hex(out: &mut Vec<u8>, number: u64, digits: usize) {
     }
 }
 
-/// Incarnation, number, base and, for a member of a batch, its place.
-fn parse_stamp(text: &[u8]) -> Option<(Stamp, Position)> {
-    let mut parts = text.split(|byte| *byte == b';');
-    let incarnation = parts.next().filter(|digits| digits.len() == 16)?;
-    let incarnation = Incarnation(lower_hex(incarnation)?);
-    let number = decimal(parts.next()?)?;
-    let base = Position(decimal(parts.next()?)?);
-    let place = match parts.next() {
-        None => None,
-        Some(place) => Some(parse_place(place)?),
-    };
-    parts.next().is_none().then_some((Stamp { incarnation, number, place }, base))
-}
+/// What is left to be read of a value.
+struct Text<'a>(&'a [u8]);
 
-fn parse_place(text: &[u8]) -> Option<BatchPlace> {
-    let slash = text.iter().position(|byte| *byte == b'/')?;
-    let i = u32::try_from(decimal(&text[..slash])?).ok()?;
-    let count = u32::try_from(decimal(&text[slash + 1..])?).ok()?;
-    ((2..=BATCH_EVENTS_MAX).contains(&count) && (1..=count).contains(&i)).then_some(BatchPlace { i, count })
-}
-
-/// A u64 in decimal without sign, blank or leading zero.
-fn decimal(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || (text.len() > 1 && text[0] == b'0') {
-        return None;
+impl Text<'_> {
+    /// Incarnation, number, base and, for a member of a batch, its place: to the end.
+    fn stamp(&mut self) -> Option<(Stamp, Position)> {
+        let incarnation = Incarnation(self.lower_hex(16)?);
+        self.skip(b';')?;
+        let number = self.decimal()?;
+        self.skip(b';')?;
+        let base = Position(self.decimal()?);
+        let place = if self.0.is_empty() { None } else { Some(self.place()?) };
+        Some((Stamp { incarnation, number, place }, base))
     }
-    text.iter().try_fold(0u64, |sum, byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        sum.checked_mul(10)?.checked_add(digit)
-    })
-}
 
-/// At most 16 digits.
-fn lower_hex(text: &[u8]) -> Option<u64> {
-    text.iter().try_fold(0u64, |sum, byte| {
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            _ => return None,
-        };
-        Some(sum << 4 | u64::from(digit))
-    })
+    fn place(&mut self) -> Option<BatchPlace> {
+        self.skip(b';')?;
+        let i = u32::try_from(self.decimal()?).ok()?;
+        self.skip(b'/')?;
+        let count = u32::try_from(self.only_decimal()?).ok()?;
+        ((2..=BATCH_EVENTS_MAX).contains(&count) && (1..=count).contains(&i))
+            .then_some(BatchPlace { i, count })
+    }
+
+    fn skip(&mut self, byte: u8) -> Option<()> {
+        self.0 = self.0.strip_prefix(&[byte])?;
+        Some(())
+    }
+
+    /// The digits that come next: a u64 without a leading zero.
+    fn decimal(&mut self) -> Option<u64> {
+        let (mut value, mut digits) = (0u64, 0);
+        while let Some(digit) =
+            self.0.get(digits).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10)
+        {
+            // Nineteen digits always fit.
+            value = match digits {
+                0..19 => value * 10 + u64::from(digit),
+                _ => value.checked_mul(10)?.checked_add(u64::from(digit))?,
+            };
+            digits += 1;
+        }
+        let leading_zero = digits > 1 && self.0[0] == b'0';
+        self.0 = &self.0[digits..];
+        (digits > 0 && !leading_zero).then_some(value)
+    }
+
+    /// The same, and nothing else is left.
+    fn only_decimal(&mut self) -> Option<u64> {
+        self.decimal().filter(|_| self.0.is_empty())
+    }
+
+    /// So many digits, 16 at most.
+    fn lower_hex(&mut self, digits: usize) -> Option<u64> {
+        let (text, rest) = self.0.split_at_checked(digits)?;
+        let mut value = 0;
+        for byte in text {
+            let digit = match byte {
+                b'0'..=b'9' => byte - b'0',
+                b'a'..=b'f' => byte - b'a' + 10,
+                _ => return None,
+            };
+            value = value << 4 | u64::from(digit);
+        }
+        self.0 = rest;
+        Some(value)
+    }
 }
 
 #[cfg(test)]

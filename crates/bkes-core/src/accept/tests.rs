@@ -14,7 +14,9 @@
 
 use super::*;
 use crate::checksum::{PartsSum, PayloadSum};
-use crate::limits::BATCH_EVENTS_MAX;
+use crate::limits::{
+    BATCH_BYTES_MAX, BATCH_EVENTS_MAX, OPEN_BATCHES_MAX, OPEN_BYTES_MAX, OPEN_MEMBER_BYTES, ORDER_MAX,
+};
 use crate::{BatchPlace, Header, Partition};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -463,6 +465,65 @@ fn the_member_that_passes_16_mib_breaks_the_batch() {
     assert_eq!(batch(2, |i| if i == 1 { BATCH_BYTES_MAX - key } else { 0 })[0], "undecided");
 }
 
+/// A batch alone was bounded, and all of them together were not: 100,000 half batches of 1 MB were kept in memory and checkpoint.
+#[test]
+fn above_the_most_open_batches_the_oldest_is_void() {
+    let mut rule = AcceptRule::new(Position::START);
+    let member = |incarnation: u64, i, offset| {
+        let stamp = stamp(incarnation, 1, Some((i, 2)));
+        let key = format!("key {incarnation}");
+        let marker = Marker { stamp, order: Order(u64::from(i) - 1), base: Position(offset) };
+        marked(record(offset, Some(&key), vec![]), marker)
+    };
+    // Not in the order of their names.
+    let name = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let most = OPEN_BATCHES_MAX as u64;
+    for number in 0..most {
+        assert_eq!(describe(rule.apply(member(name(number), 1, number), None)), "undecided");
+    }
+    drop(rule.take_changes());
+    assert_eq!(describe(rule.apply(member(name(most), 1, most), None)), "undecided void=1");
+    let changed: Vec<_> =
+        rule.take_changes().into_iter().map(|(name, state)| (name, state.and_then(|s| s.open))).collect();
+    assert!(changed.contains(&(Incarnation(name(0)), None)), "the oldest is void, and kept so");
+    assert_eq!(changed.len(), 2);
+    assert_eq!(describe(rule.apply(member(name(0), 2, most + 1), None)), "judged void=1");
+    assert_eq!(describe(rule.apply(member(name(1), 2, most + 2), None)), "batch:0+2");
+    // One has ended, so there is room for one.
+    assert_eq!(describe(rule.apply(member(name(most + 1), 1, most + 3), None)), "undecided");
+    assert_eq!(describe(rule.apply(member(name(most + 2), 1, most + 4), None)), "undecided void=1");
+}
+
+#[test]
+fn above_the_most_bytes_of_open_batches_the_oldest_is_void() {
+    // Headers that somebody added count too, and those of the marker do not.
+    let member = |incarnation: u64, i: u32, bytes: u64| {
+        let offset = incarnation * 10 + u64::from(i);
+        let added = Bytes::from(vec![b'x'; bytes as usize - "k".len() - "added".len()]);
+        let plain = Record { value: None, ..record(offset, Some("k"), vec![]) };
+        let (stamp, order) = (stamp(incarnation, 1, Some((i, 3))), Order(u64::from(i) - 1));
+        let mut record = marked(plain, Marker { stamp, order, base: Position(0) });
+        record.headers.push(Header { name: "added".into(), value: Some(added) });
+        record
+    };
+    let third = OPEN_BYTES_MAX / 3 - OPEN_MEMBER_BYTES;
+    let mut rule = AcceptRule::new(Position::START);
+    for incarnation in 1..=3 {
+        assert_eq!(describe(rule.apply(member(incarnation, 1, third), None)), "undecided");
+    }
+    let resumed =
+        |rule: &AcceptRule| AcceptRule::resume(Position::START, Position(40), rule.incarnations.clone());
+    for mut rule in [resumed(&rule), rule] {
+        // The second began before the third, and is grown further; then it is the oldest itself.
+        assert_eq!(describe(rule.apply(member(3, 2, 10), None)), "undecided void=1");
+        assert_eq!(describe(rule.apply(member(4, 1, third - 10 - OPEN_MEMBER_BYTES), None)), "undecided");
+        assert_eq!(describe(rule.apply(member(2, 2, 1_000), None)), "broken void=2");
+        assert_eq!(describe(rule.apply(member(2, 3, 1_000), None)), "judged void=1");
+        assert_eq!(describe(rule.apply(member(1, 2, 1_000), None)), "judged void=1");
+        assert_eq!(describe(rule.apply(member(3, 3, 10), None)), "batch:0+3");
+    }
+}
+
 #[test]
 fn a_single_event_may_be_larger_than_a_batch() {
     let value = Some(Bytes::from(vec![0; BATCH_BYTES_MAX + 1]));
@@ -523,7 +584,7 @@ fn a_member_100_000_offsets_behind_the_first_is_void_with_its_batch() {
     );
     // A copy and a higher number find it expired too.
     for (row, decision) in
-        [("k A1@0:1/3", "judged void=2"), ("k A2@0", "accepted:0 void=1"), ("- foreign", "skipped")]
+        [("k A1@0:1/3", "judged void=2"), ("k A2@0", "accepted:0 void=1"), ("- foreign", "skipped void=1")]
     {
         check(&format!(
             "    500 k A1@0:1/3 - undecided
@@ -617,6 +678,7 @@ fn a_log_that_was_cut_takes_the_first_order_it_meets_as_base() {
 fn the_limits_of_format_1_are_these() {
     assert_eq!((BATCH_EVENTS_MAX, BATCH_BYTES_MAX), (1_000, 16_777_216));
     assert_eq!((BATCH_SPAN_OFFSETS, INCARNATION_SPAN_OFFSETS), (100_000, 1_000_000));
+    assert_eq!((OPEN_BATCHES_MAX, OPEN_BYTES_MAX, OPEN_MEMBER_BYTES), (1_000, 68_132_864, 256));
     assert_eq!((BASE_SPAN_OFFSETS, ORDER_MAX), (1_000_000, 9_223_372_036_854_775_807));
 }
 
@@ -781,10 +843,15 @@ proptest! {
     #[test]
     fn a_resumed_rule_decides_as_the_one_that_was_never_stopped(
         log in any_log(), stops in prop::collection::vec(any::<Option<bool>>(), 40), fold_start in 0u64..2,
+        limits in (1usize..3, 1u64..6),
     ) {
         let fold_start = Position(fold_start);
-        let (mut whole, mut whole_host) = (AcceptRule::new(fold_start), Host::default());
-        let (mut parts, mut parts_host) = (AcceptRule::new(fold_start), Host::default());
+        let limited = |mut rule: AcceptRule| {
+            (rule.open.batches_max, rule.open.bytes_max) = (limits.0, limits.1 * OPEN_MEMBER_BYTES);
+            rule
+        };
+        let (mut whole, mut whole_host) = (limited(AcceptRule::new(fold_start)), Host::default());
+        let (mut parts, mut parts_host) = (limited(AcceptRule::new(fold_start)), Host::default());
         let mut kept: BTreeMap<Incarnation, IncarnationState> = BTreeMap::new();
         for (index, (record, stop)) in log.iter().zip(stops).enumerate() {
             let said = whole_host.apply(&mut whole, record);
@@ -798,7 +865,9 @@ proptest! {
             }
             // A checkpoint may lie anywhere up to the next record: offsets have gaps.
             let next = log.get(index + 1).filter(|_| at_next).map(|next| Position(next.offset.0));
-            parts = AcceptRule::resume(fold_start, next.unwrap_or(record.offset.next()), kept.clone());
+            let position = next.unwrap_or(record.offset.next());
+            parts = limited(AcceptRule::resume(fold_start, position, kept.clone()));
+            prop_assert_eq!(&parts.open, &whole.open);
         }
         let last = epilogue(&log);
         whole_host.apply(&mut whole, &last);
