@@ -8,6 +8,7 @@
 //! the overlay has the event; nothing is sent for a partition that is not caught up, is degraded, or cannot be decided.
 
 mod append;
+mod counting;
 mod fingerprint;
 mod gather;
 mod pacing;
@@ -16,6 +17,7 @@ mod readback;
 mod tail;
 mod turns;
 
+use self::counting::Strangers;
 use self::gather::Gathered;
 use self::pacing::Pacing;
 use self::premises::Premises;
@@ -214,6 +216,7 @@ struct Owned {
     waits: bool,
     /// The record that reading has to come past before the partition is served, as the board says it.
     stopped_at: Option<Position>,
+    strangers: Strangers,
     dirty: bool,
 }
 
@@ -420,6 +423,12 @@ impl Owner {
         let held =
             loaded.checkpoints.iter().find(|(p, _)| *p == partition).map(|(_, checkpoint)| *checkpoint);
         let fresh = Checkpoint { position: low, fold_start: low, ..Checkpoint::default() };
+        if held.is_none() && low > Position::START {
+            tracing::warn!(
+                partition = partition.0,
+                "the partition begins at offset {low}: what came before was removed. Aggregates that began there are cut off;                  where that shows, appends are refused"
+            );
+        }
         let checkpoint = held.unwrap_or(fresh);
         let states = loaded.incarnations.iter().filter(|(p, _, _)| *p == partition);
         let states = states.map(|(_, incarnation, state)| (*incarnation, state.clone()));
@@ -451,6 +460,7 @@ impl Owner {
             lost_end: None,
             waits: true,
             stopped_at,
+            strangers: Strangers::default(),
             dirty: false,
         };
         self.turns.begin();

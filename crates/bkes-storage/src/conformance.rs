@@ -210,7 +210,7 @@ fn undecided_batches_come_back_and_are_forgotten<B: Bench>(bench: &mut B) {
         fingerprint: Some(Fingerprint { offset: Offset(10), crc32c: u32::MAX }),
         unread: Some(Unread { behind: Some(Fingerprint { offset: Offset(9), crc32c: 1 }), sum: u64::MAX }),
         cut: true,
-        counters: Counters { events: 1, void: 2, foreign: 3, split: 4, skipped: u64::MAX },
+        counters: Counters { events: 1, void: 2, foreign: 3, forwarded: 2, split: 4, skipped: u64::MAX },
     };
     let (one, two) = (Incarnation(1), Incarnation(u64::MAX));
     let batch = StoreBatch {

@@ -79,6 +79,8 @@ pub struct Counters {
     pub void: u64,
     /// Accepted events that BKES did not write.
     pub foreign: u64,
+    /// Those of them that carried a marker of another record.
+    pub forwarded: u64,
     /// Aggregates found in another partition too when they first appeared in this one.
     pub split: u64,
     /// Records with a null or an empty key.

@@ -4,6 +4,7 @@
 //! one we know.
 
 use super::append::Place;
+use super::counting::Counting;
 use super::fingerprint::fingerprint;
 use super::premises::JudgedAbove;
 use super::readback::Divergence;
@@ -355,8 +356,6 @@ impl Owner {
         }
         let is_ours = applied.stamp.is_some_and(|stamp| stamp.incarnation == self.incarnation);
         self.pacing.applied(is_ours);
-        let counters = &mut owned.checkpoint.counters;
-        counters.void += applied.void_records;
         if applied.cut && !owned.checkpoint.cut {
             owned.checkpoint.cut = true;
             owned.board.cut.store(true, Ordering::Release);
@@ -366,22 +365,13 @@ impl Owner {
                  are refused"
             );
         }
-        let records = match &applied.decision {
-            Decision::Skipped => {
-                counters.skipped += 1;
-                0
-            }
-            Decision::Accepted { .. } => 1,
-            Decision::AcceptedBatch { records, .. } => records.len() as u64,
-            Decision::Undecided | Decision::Void(_) => 0,
-        };
+        let split =
+            counted.as_ref().filter(|counted| counted.count.elsewhere && counted.count.head.is_none());
+        let split = split.map(|counted| &counted.key);
+        let events = owned.count(&Counting { partition, offset, class, applied: &applied, split });
         let mut kept = None;
-        if records > 0 {
+        if events > 0 {
             let counted = counted.expect("an event has a key");
-            let count = counted.count;
-            counters.events += records;
-            counters.foreign += if applied.stamp.is_none() { records } else { 0 };
-            counters.split += u64::from(count.elsewhere && count.head.is_none());
             if applied.stamp.is_none() && self.context.board.wants_evidence() {
                 let placing = self.context.board.placing();
                 self.evidence.add(

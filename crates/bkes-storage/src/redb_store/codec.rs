@@ -361,8 +361,10 @@ pub fn put_checkpoint(partition: Partition, checkpoint: &Checkpoint) -> Vec<u8> 
         put_number(&mut out, sum);
     }
     put_fingerprint(behind, &mut out);
-    let Counters { events, void, foreign, split, skipped } = counters;
-    [events, void, foreign, split, skipped].into_iter().for_each(|count| put_number(&mut out, count));
+    let Counters { events, void, foreign, forwarded, split, skipped } = counters;
+    [events, void, foreign, forwarded, split, skipped]
+        .into_iter()
+        .for_each(|count| put_number(&mut out, count));
     seal(&partition.0.to_le_bytes(), &mut out);
     out
 }
@@ -384,8 +386,14 @@ pub fn get_checkpoint(partition: Partition, row: &[u8]) -> Decoded<Checkpoint> {
     let behind = has(8).then(|| get_fingerprint(&mut cursor)).transpose()?;
     let unread = sum.map(|sum| Unread { behind, sum });
     let mut count = || cursor.number();
-    let counters =
-        Counters { events: count()?, void: count()?, foreign: count()?, split: count()?, skipped: count()? };
+    let counters = Counters {
+        events: count()?,
+        void: count()?,
+        foreign: count()?,
+        forwarded: count()?,
+        split: count()?,
+        skipped: count()?,
+    };
     cursor.end()?;
     Ok(Checkpoint { position, fold_start, fingerprint, unread, cut: has(1), counters })
 }

@@ -198,6 +198,7 @@ fn a_checkpoints_row_is_what_was_written_or_garbled() {
                 events: edge(random),
                 void: edge(random),
                 foreign: edge(random),
+                forwarded: edge(random),
                 split: edge(random),
                 skipped: edge(random),
             },
