@@ -1,7 +1,10 @@
 //! Producers that know nothing of BKES: plain ones, and transactions that commit or abort.
 
 use crate::load::Keys;
-use bkes_core::{Key, Partition, Partitioner};
+use bkes_core::checksum::PayloadSum;
+use bkes_core::{
+    BatchPlace, Header, Incarnation, Key, Marker, Order, Partition, Partitioner, Position, Stamp,
+};
 use bkes_foreign::{Cluster, ForeignRecord, Producer};
 use fastrand::Rng;
 use std::num::NonZeroU32;
@@ -75,6 +78,15 @@ impl Foreign {
                 1 => self.send(producer, None, Some(value.as_bytes()), &[])?,
                 2 => self.send(producer, Some(&key), Some(value.as_bytes()), &[("order", Some(b"3"))])?,
                 3 => self.send(producer, Some(&key), Some(value.as_bytes()), &[("bkes", Some(b"1;x"))])?,
+                4 => {
+                    let marker = marker_of_another(random);
+                    let headers = [("order", &marker[0]), ("bkes", &marker[1]), ("order", &marker[0])];
+                    let headers = headers.map(|(name, value)| (name, value.value.as_deref()));
+                    // As it was forwarded, or with an order of the forwarder's own before or after it.
+                    let from = random.usize(..2);
+                    let until = random.usize(2..4);
+                    self.send(producer, Some(&key), Some(value.as_bytes()), &headers[from..until])?;
+                }
                 _ => self.send(producer, Some(&key), Some(value.as_bytes()), &[])?,
             }
         }
@@ -95,4 +107,13 @@ impl Foreign {
             &ForeignRecord { key, value, partition, headers, ..ForeignRecord::default() },
         )?)
     }
+}
+
+/// The two headers of a record of BKES that is another one than theirs: a processor carried them along.
+fn marker_of_another(random: &mut Rng) -> [Header; 2] {
+    let count = 2;
+    let place = random.bool().then_some(BatchPlace { i: random.u32(1..=count), count });
+    let stamp = Stamp { incarnation: Incarnation(random.u64(..)), number: random.u64(1..100), place };
+    let marker = Marker { stamp, order: Order(random.u64(..20)), base: Position(random.u64(..1_000)) };
+    marker.headers(PayloadSum::of(Some(b"the key it answers"), Some(b"the value it answers")))
 }

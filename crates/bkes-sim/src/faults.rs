@@ -92,6 +92,10 @@ faults! {
     Stalled = "stalled",
     /// Somebody copies a record as it is.
     Copied = "copied",
+    /// Somebody answers a record with an event and forwards its headers.
+    Forwarded = "forwarded",
+    /// A million offsets that hold nothing: what is known of incarnations is forgotten.
+    Silence = "silence",
     /// A record with a marker that breaks the grammar.
     BadMarker = "bad-marker",
     /// A record without a key, or without a value.

@@ -3,6 +3,7 @@
 use crate::faults::Fault;
 use crate::instance::World;
 use bkes_check::{Excuses, LogRecord, Truncation};
+use bkes_core::limits::BASE_SPAN_OFFSETS;
 use bkes_core::marker::{BKES_HEADER, ORDER_HEADER, RecordClass, classify};
 use bkes_core::{Header, Key, Offset, Partition, Partitioner, Position, Record};
 use bkes_log::Log;
@@ -44,6 +45,12 @@ impl Foreigners {
             Fault::Foreign | Fault::Misplaced => self.write(fault, world),
             Fault::Committed | Fault::Aborted | Fault::Stalled => self.transact(fault, world),
             Fault::Copied => self.copy(world),
+            Fault::Forwarded => self.forward(world),
+            Fault::Silence => {
+                let partition = self.partition(world);
+                world.log.skip_offsets(partition, BASE_SPAN_OFFSETS - self.random.u64(..3));
+                world.recorder.fault_said(fault, || format!("in {partition}"));
+            }
             Fault::BadMarker => self.write_bad_marker(world),
             Fault::Empty => self.write_empty(world),
             Fault::Control => {
@@ -157,8 +164,47 @@ impl Foreigners {
         world.recorder.fault_said(Fault::Copied, || format!("{partition}/{offset} to {copy}"));
     }
 
+    /// A processor that answers an event of ours with another one, and carries its headers along as Kafka Streams does: of the same
+    /// key or another, now and then with an `order` of its own, often in the middle of a batch.
+    fn forward(&mut self, world: &World) {
+        let from = self.partition(world);
+        let records = world.log.records(from);
+        let at = if self.random.bool() {
+            records.len().saturating_sub(1)
+        } else {
+            self.random.usize(..records.len().max(1))
+        };
+        let Some(Record { key, mut headers, offset: of, .. }) = records.get(at).cloned() else { return };
+        let same = key.and_then(Key::new).filter(|_| self.random.bool());
+        let key = match same {
+            Some(key) => key,
+            None => self.key(world),
+        };
+        let value = (self.random.u32(..10) > 0).then(|| self.value());
+        if self.random.u32(..3) == 0 {
+            let own = Header {
+                name: Bytes::from_static(ORDER_HEADER),
+                value: Some(self.random.u32(..9).to_string().into()),
+            };
+            headers.insert(if self.random.bool() { 0 } else { headers.len() }, own);
+        }
+        let partition = self.place(Fault::Foreign, &key, world);
+        let offset = world.log.append_foreign(partition, Some(key.bytes().clone()), value.clone(), headers);
+        self.written.insert((partition, offset));
+        let said = || format!("{from}/{of} to {key} {value:?} at {partition}/{offset}");
+        world.recorder.fault_said(Fault::Forwarded, said);
+    }
+
     fn write_bad_marker(&mut self, world: &World) {
-        const BAD: &[&str] = &["1;", "1;0;1", "1;00000000000000aa;x", "1;00000000000000aa;1;2/1", "1;;;"];
+        const BAD: &[&str] = &[
+            "1;",
+            "1;0;1",
+            "1;00000000000000aa;x",
+            "1;00000000000000aa;1;1;00000000",
+            "2;x",
+            "2;x;00000000",
+            ";;;",
+        ];
         let key = self.key(world);
         let partition = self.place(Fault::Foreign, &key, world);
         let marker = BAD[self.random.usize(..BAD.len())];
