@@ -102,6 +102,7 @@ async fn serve(settings: &Settings) -> Result<(), Ended> {
         Ok(Err(error)) => tracing::error!("serving failed: {error}"),
         Err(error) => tracing::error!("serving failed: {error}"),
     }
+    progress::counts(&engine.handle().status());
     let left = grace.saturating_sub(began.elapsed());
     let stopped = tokio::task::spawn_blocking(move || engine.stop(left)).await;
     stopped

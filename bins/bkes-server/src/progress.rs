@@ -42,6 +42,23 @@ pub async fn show(engine: EngineHandle) {
         end.events,
         end.applied.saturating_sub(start.applied)
     );
+    counts(&engine.status());
+}
+
+/// Says what the records of all partitions were, for those who wonder why some are no events.
+pub fn counts(status: &Status) {
+    let of =
+        |count: fn(&bkes_engine::PartitionStatus) -> u64| status.partitions.iter().map(count).sum::<u64>();
+    tracing::info!(
+        "of all records so far {} were events, {} of them not written by BKES ({} of those with forwarded headers), {} void, {} \
+         skipped; {} keys are split",
+        of(|p| p.counters.events),
+        of(|p| p.counters.foreign),
+        of(|p| p.counters.forwarded),
+        of(|p| p.counters.void),
+        of(|p| p.counters.skipped),
+        of(|p| p.counters.split)
+    );
 }
 
 async fn bar(engine: &EngineHandle, start: &Mark) {
