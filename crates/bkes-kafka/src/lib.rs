@@ -22,6 +22,10 @@ pub use native::with_yielding_threads;
 pub use options::{KafkaOptions, forbidden_property};
 pub use topic::{Finding, Severity, TopicReport};
 
+/// What the linker of a program must be told on Linux (`cargo::rustc-link-arg` in its build script), so that a record that fails its
+/// checksum stops its partition and not the process: librdkafka 2.12 has an assertion in the way.
+pub const LINK_ARGUMENT: &str = "-Wl,--wrap=rd_slice_narrow_copy_relative";
+
 /// The version of librdkafka.
 pub fn librdkafka_version() -> String {
     native::version()

@@ -8,6 +8,7 @@
 mod fetched;
 mod headers;
 mod reach;
+mod slices;
 mod yielding;
 
 pub use yielding::with_yielding_threads;
