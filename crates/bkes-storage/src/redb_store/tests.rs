@@ -188,7 +188,7 @@ fn the_page_of_formats_names_the_format_that_is_written() {
     let page = page.expect("the page is there");
     let format = schema::FORMAT;
     for sentence in [
-        format!("the store is format {format}."),
+        format!("the store format {format}."),
         format!("## Store file, format {format}\n"),
         format!("* `format`: u64, little-endian: {format}."),
     ] {
