@@ -1,7 +1,7 @@
 //! The topic: questions about it, and its halves.
 
 use crate::appender::KafkaAppender;
-use crate::native::{Client, Kind, Sink, with_yielding_threads};
+use crate::native::{Client, Kind, Mark, Sink, with_yielding_threads};
 use crate::options::{self, KafkaOptions, RECORD_OVERHEAD_BYTES, forbidden_property};
 use crate::reader::KafkaReader;
 use crate::shortage::Shortage;
@@ -9,12 +9,17 @@ use crate::topic::{TopicReport, report};
 use bkes_core::{Partition, Position};
 use bkes_log::{Log, LogAppender, LogError, LogIdentity, LogReader, Waker, Watermarks};
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// How long one question may take.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long a question follows leaders that move. Electing one takes less; one that is missing longer must not hold up the answers of
+/// others.
+const MOVING: Duration = Duration::from_secs(1);
 
 /// How long to wait before a new topic is looked for again.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
@@ -190,6 +195,14 @@ impl KafkaLog {
         found
     }
 
+    /// What the brokers say of the ends of partitions; where nobody could be asked, that of each.
+    fn ends(&self, partitions: &[Partition], timeout: Duration) -> BTreeMap<Partition, Mark> {
+        self.committed.stable_ends(partitions, timeout).unwrap_or_else(|detail| {
+            let failed = (Code::RD_KAFKA_RESP_ERR__TIMED_OUT, detail);
+            partitions.iter().map(|partition| (*partition, Err(failed.clone()))).collect()
+        })
+    }
+
     fn unavailable(detail: impl Into<String>) -> LogError {
         LogError::Unavailable { detail: detail.into() }
     }
@@ -218,6 +231,29 @@ fn no_answer((code, detail): (Code, String)) -> LogError {
         Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => LogError::Denied { detail },
         _ => LogError::Unavailable { detail },
     }
+}
+
+/// A partition of which a question was refused, or not answered.
+fn no_mark(partition: Partition, (code, detail): (Code, String)) -> LogError {
+    match code {
+        Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => {
+            LogError::NoSuchPartition { partition }
+        }
+        _ => no_answer((code, detail)),
+    }
+}
+
+/// Whether a broker that is not, or not yet, the leader was asked: asking again in a moment makes sense. So it does of a partition that
+/// a handle does not know: it looks for new ones then.
+fn has_moved(end: &Mark) -> bool {
+    let moved = [
+        Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+        Code::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH,
+        Code::RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH,
+        Code::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE,
+    ];
+    end.as_ref().is_err_and(|(code, _)| moved.contains(code))
 }
 
 /// What a handle says of a partition. One that is not known to it may be new: a handle looks for new partitions by itself only
@@ -255,16 +291,39 @@ impl Log for KafkaLog {
     }
 
     fn watermarks(&self, partition: Partition) -> Result<Watermarks, LogError> {
-        let failed = |(code, detail): (Code, String)| match code {
-            Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => {
-                LogError::NoSuchPartition { partition }
-            }
-            _ => no_answer((code, detail)),
-        };
+        let failed = |failed| no_mark(partition, failed);
         let (low, stable) = marks(&self.committed, partition).map_err(failed)?;
         let (_, high) = marks(&self.uncommitted, partition).map_err(failed)?;
         self.answered();
         Ok(Watermarks { low, stable, high: high.max(stable) })
+    }
+
+    fn stable_ends(&self, partitions: &[Partition]) -> Vec<Result<Position, LogError>> {
+        if partitions.is_empty() {
+            return Vec::new();
+        }
+        let until = Instant::now() + MOVING;
+        let mut found = self.ends(partitions, ANSWER);
+        // A leader that has just moved is asked at its new place.
+        loop {
+            let moved: Vec<Partition> =
+                found.iter().filter(|(_, end)| has_moved(end)).map(|(partition, _)| *partition).collect();
+            let left = until.saturating_duration_since(Instant::now());
+            if moved.is_empty() || left <= BETWEEN_LOOKS {
+                break;
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+            found.extend(self.ends(&moved, left));
+        }
+        if found.values().any(Result::is_ok) {
+            self.answered();
+        }
+        let end = |partition: &Partition| match found.get(partition) {
+            Some(Ok(end)) => Ok(*end),
+            Some(Err(failed)) => Err(no_mark(*partition, failed.clone())),
+            None => Err(Self::unavailable("it was left out of the answer")),
+        };
+        partitions.iter().map(end).collect()
     }
 
     fn record_bytes_max(&self) -> u64 {

@@ -5,12 +5,14 @@
 
 #![allow(unsafe_code)]
 
+mod ends;
 mod fetched;
 mod headers;
 mod reach;
 mod slices;
 mod yielding;
 
+pub use ends::Mark;
 pub use yielding::with_yielding_threads;
 
 use crate::shortage::Shortage;

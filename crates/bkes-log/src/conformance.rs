@@ -28,6 +28,7 @@ pub fn check<L: Log>(mut fresh: impl FnMut(NonZeroU32) -> L) {
     positions_outside_the_log_are_told(&fresh(one));
     a_record_beyond_the_limit_is_refused_with_both_sizes(&fresh(one));
     a_waiting_reader_is_woken_by_an_append(&fresh(one));
+    stable_ends_lie_above_what_was_reported_before(&fresh(three));
 }
 
 struct Writing {
@@ -285,4 +286,24 @@ fn a_waiting_reader_is_woken_by_an_append(log: &impl Log) {
         let offset = Writing::new(log).append(record(0, "key", "value"));
         assert_eq!(waiting.join().expect("the reader does not panic")[0].offset, offset);
     });
+}
+
+fn stable_ends_lie_above_what_was_reported_before(log: &impl Log) {
+    let all = [2, 0, 1].map(Partition);
+    let mut writing = Writing::new(log);
+    for round in 0..20 {
+        let offset = writing.append(record(round % 3, "key", &round.to_string()));
+        let ends = log.stable_ends(&all);
+        let marks = all.map(|partition| log.watermarks(partition).map(|marks| marks.stable));
+        assert_eq!(ends, marks, "nobody else writes");
+        let place = all.iter().position(|partition| partition.0 == round % 3).expect("it is one of them");
+        assert!(ends[place].as_ref().is_ok_and(|end| *end >= offset.next()), "{ends:?} after {offset}");
+    }
+    let ends = log.stable_ends(&[Partition(1), Partition(3), Partition(0)]);
+    assert_eq!(ends[1], Err(LogError::NoSuchPartition { partition: Partition(3) }));
+    assert!(
+        ends.len() == 3 && ends[0].is_ok() && ends[2].is_ok(),
+        "one that is missing hides no other: {ends:?}"
+    );
+    assert_eq!(log.stable_ends(&[]), []);
 }

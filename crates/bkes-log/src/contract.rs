@@ -64,8 +64,8 @@ pub enum LogError {
 
 /// A partitioned log: a topic.
 ///
-/// Its questions may block, for a bounded time (10 s), and are asked by the engine's monitor thread and at start, never by
-/// an owner thread. A failure is an error, never an empty answer.
+/// Its questions may block, for a bounded time (10 s), and are asked by the engine's monitor and verifier threads and at start,
+/// never by an owner thread. A failure is an error, never an empty answer.
 pub trait Log: Send + Sync + 'static {
     /// Which log this is, as of now: a topic that was created again answers with another `topic_id`.
     fn identity(&self) -> Result<LogIdentity, LogError>;
@@ -75,6 +75,14 @@ pub trait Log: Send + Sync + 'static {
 
     /// The marks of one partition now.
     fn watermarks(&self, partition: Partition) -> Result<Watermarks, LogError>;
+
+    /// The stable ends of these partitions, one answer for each, in their order; one that fails says nothing of the others.
+    ///
+    /// The question begins after the call: whatever anybody had been told is stored, or had read, before the call lies below
+    /// the answer. A log that can be asked for many partitions at once does that here.
+    fn stable_ends(&self, partitions: &[Partition]) -> Vec<Result<Position, LogError>> {
+        partitions.iter().map(|partition| self.watermarks(*partition).map(|marks| marks.stable)).collect()
+    }
 
     /// The largest key + value + headers of one record that the log takes, in bytes.
     fn record_bytes_max(&self) -> u64;
