@@ -175,6 +175,9 @@ fn stored(success: &StoreSuccess) -> AppendOutcome {
 
 fn refused(error: &Error) -> AppendOutcome {
     match error.outcome() {
+        Outcome::Rejected if error.reason() == Reason::NoSuchAggregate => {
+            AppendOutcome::Rejected { current: Some(Order::FIRST) }
+        }
         Outcome::Rejected => AppendOutcome::Rejected { current: error.current_order.map(Order) },
         Outcome::Unavailable => AppendOutcome::Unavailable,
         Outcome::Unknown | Outcome::Unspecified => AppendOutcome::Unknown,

@@ -153,6 +153,7 @@ fn refusal(error: &AppendError) -> String {
             ErrorClass::Rejected,
             AppendError::Conflict { current, .. } | AppendError::AlreadyExists { current },
         ) => format!("rejected {current}"),
+        (ErrorClass::Rejected, AppendError::NoSuchAggregate { .. }) => "rejected 0".to_owned(),
         (ErrorClass::Rejected, _) => "rejected".to_owned(),
         (ErrorClass::Unavailable, _) => {
             // A finding is of little use without the reason.

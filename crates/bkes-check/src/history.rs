@@ -146,7 +146,7 @@ pub enum AppendOutcome {
     },
     /// Not stored, for good.
     Rejected {
-        /// The aggregate's next order, where it was told.
+        /// The aggregate's next order, where it was told; 0 of one that does not exist.
         current: Option<Order>,
     },
     /// Not stored; a retry is safe.

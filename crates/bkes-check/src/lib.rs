@@ -2,7 +2,7 @@
 //!
 //! A run, simulated or real, leaves a [`History`]: every call with its begin, its end and its answer; the records that the
 //! log holds at the end; and the content of every instance, of a resumed one and of one rebuilt from nothing. [`check`] says
-//! what in it breaks one of the nine promises of [`Promise`], with the evidence.
+//! what in it breaks one of the ten promises of [`Promise`], with the evidence.
 //!
 //! Every event of a checked load carries a value that no other has: by it the event is traced from the call to the log, to
 //! every content and into every read.
@@ -20,6 +20,7 @@ mod appends;
 mod contents;
 mod index;
 mod reads;
+mod refusals;
 
 pub use history::{
     AppendCall, AppendOutcome, Call, CallId, ClientId, Content, ContentOf, Event, Excuses, Expecting,
@@ -33,6 +34,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     let index = index::Index::new(history, &mut found);
     appends::check(&index, &mut found);
     reads::check(&index, &mut found);
+    refusals::check(&index, &mut found);
     contents::check(&index, &mut found);
     found
 }

@@ -5,7 +5,7 @@ use bkes_core::{Key, Offset, Order, Partition};
 use bytes::Bytes;
 use std::fmt;
 
-/// The nine promises, by the numbers that documents use, and what a history must be for them to be checked at all.
+/// The ten promises, by the numbers that documents use, and what a history must be for them to be checked at all.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Promise {
     /// The history can be checked: values are unique, and there is a content to compare with.
@@ -28,6 +28,8 @@ pub enum Promise {
     ReadsAcknowledged = 8,
     /// All instances, a resumed one, a rebuilt one and the log agree.
     AllAgree = 9,
+    /// Nothing is denied that any instance had acknowledged or shown before.
+    RefusalsTrue = 10,
 }
 
 /// A broken promise.
@@ -80,6 +82,8 @@ pub enum Violation {
     EventNotInLog { key: Key, event: Event, found: Option<Bytes> },
     /// A foreign record of the log is not an event.
     ForeignMissing { key: Key, partition: Partition, offset: Offset },
+    /// A refusal said that a key has no events from an order on, after a call to any instance had been told of them.
+    KnownDenied { call: CallId, key: Key, next: Order, earlier: CallId, known: u64 },
 }
 
 impl Violation {
@@ -106,6 +110,7 @@ impl Violation {
             Violation::ContentsDiffer { .. }
             | Violation::EventNotInLog { .. }
             | Violation::ForeignMissing { .. } => Promise::AllAgree,
+            Violation::KnownDenied { .. } => Promise::RefusalsTrue,
         }
     }
 }
@@ -188,6 +193,12 @@ impl fmt::Display for Violation {
             }
             Violation::ForeignMissing { key, partition, offset } => {
                 write!(f, "{key}: the foreign record at {partition}/{offset} is no event")
+            }
+            Violation::KnownDenied { call, key, next, earlier, known } => {
+                write!(
+                    f,
+                    "{key}: {call} was told that order {next} is the next one, after {earlier} had been told of {known} events"
+                )
             }
         }
     }

@@ -322,7 +322,11 @@ fn a_read_that_goes_back_is_caught() {
         }
     };
     finds("by one event", &[ReadsOneHistory], goes_back(2, 82, None));
-    finds("to nothing", &[ReadsOneHistory], goes_back(0, 90, Some(ReadOutcome::NoSuchAggregate)));
+    finds(
+        "to nothing",
+        &[ReadsOneHistory, Promise::RefusalsTrue],
+        goes_back(0, 90, Some(ReadOutcome::NoSuchAggregate)),
+    );
     finds("it shows as much", &[], goes_back(3, 82, None));
     finds("it overlaps the earlier one", &[], goes_back(2, 81, None));
     finds("it ends at its limit", &[], |history| {
@@ -339,7 +343,7 @@ fn a_read_that_goes_back_is_caught() {
 fn a_read_that_misses_an_acknowledged_event_is_caught() {
     use Promise::ReadsAcknowledged;
     finds("the last one", &[ReadsAcknowledged], |history| drop(shown(history, 20).pop()));
-    finds("no such aggregate", &[ReadsAcknowledged], |history| {
+    finds("no such aggregate", &[ReadsAcknowledged, Promise::RefusalsTrue], |history| {
         read(history, 2).outcome = ReadOutcome::NoSuchAggregate;
     });
     finds("an empty page at what it takes for the end", &[ReadsAcknowledged], |history| {
@@ -357,6 +361,61 @@ fn a_read_that_misses_an_acknowledged_event_is_caught() {
         shown(history, 20).pop();
         history.calls[19].end = Some(history.calls[20].begin);
     });
+}
+
+#[test]
+fn a_refusal_that_is_not_true_on_every_instance_is_caught() {
+    use Promise::RefusalsTrue;
+    // After everything else: "a" has 7 events, "b" 3; call 19 was acknowledged the last of a.
+    let refused = |name: &'static str, asked: u64, current: u64, begin: u64| {
+        move |history: &mut History| {
+            let mut call = history.calls[7].clone();
+            (call.key, call.instance, call.begin, call.end) =
+                (key(name), InstanceId(9), begin, Some(begin + 1));
+            let Operation::Append(append) = &mut call.operation else { panic!() };
+            append.expected = Expecting::At(Order(asked));
+            append.values = vec![bytes("denied")];
+            append.outcome = AppendOutcome::Rejected { current: Some(Order(current)) };
+            history.calls.push(call);
+        }
+    };
+    let unread = |name: &'static str, begin: u64| {
+        move |history: &mut History| {
+            let mut call = history.calls[0].clone();
+            (call.key, call.instance, call.begin, call.end) =
+                (key(name), InstanceId(9), begin, Some(begin + 1));
+            history.calls.push(call);
+        }
+    };
+    finds("an acknowledged aggregate is denied by another instance", &[RefusalsTrue], unread("a", 90));
+    finds("one that another instance had shown is denied", &[RefusalsTrue], |history| {
+        // Nobody was acknowledged b: only the read of call 17 shows it.
+        append(history, 4).outcome = AppendOutcome::Unanswered;
+        unread("b", 90)(history);
+    });
+    finds(
+        "an append to an acknowledged aggregate is told that there is none",
+        &[RefusalsTrue],
+        refused("a", 1, 0, 90),
+    );
+    finds("a conflict denies the last acknowledged event", &[RefusalsTrue], refused("a", 7, 6, 90));
+    finds("a conflict denies what was only shown", &[RefusalsTrue], |history| {
+        append(history, 19).outcome = AppendOutcome::Unanswered;
+        refused("a", 7, 6, 90)(history);
+    });
+    finds("the order asked for is really above", &[], refused("a", 9, 7, 90));
+    finds("a conflict from below says what was so a moment ago", &[], refused("a", 1, 6, 90));
+    finds("it began before the event was acknowledged", &[], |history| {
+        let end = history.calls[19].end.expect("it was answered");
+        refused("a", 7, 6, end)(history);
+    });
+    finds("there is no such aggregate", &[], unread("c", 90));
+    let mut history = right();
+    refused("a", 7, 6, 90)(&mut history);
+    let texts: Vec<String> = check(&history).iter().map(Violation::to_string).collect();
+    let expected =
+        "(10) a: call 21 was told that order 6 is the next one, after call 19 had been told of 7 events";
+    assert_eq!(texts, [expected]);
 }
 
 #[test]

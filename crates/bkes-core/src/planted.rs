@@ -107,6 +107,8 @@ bugs! {
     RecordsSkippedOnError = "records-skipped-on-error", 500;
     /// What the reader still gives of an earlier fold is applied while a partition waits for its turn.
     TurnNotAwaited = "turn-not-awaited", 5_000;
+    /// An aggregate is denied by what this instance has read, whatever others were told.
+    RefusedFromOwnState = "refused-from-own-state", 500;
 }
 
 /// Whether this bug is awake: never, but in test builds.

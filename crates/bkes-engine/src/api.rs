@@ -59,6 +59,8 @@ pub enum ErrorClass {
 pub enum Unit {
     /// Appends.
     Appends,
+    /// Calls.
+    Calls,
     /// Records.
     Records,
     /// Bytes.
@@ -69,6 +71,7 @@ impl std::fmt::Display for Unit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Unit::Appends => "appends",
+            Unit::Calls => "calls",
             Unit::Records => "records",
             Unit::Bytes => "bytes",
         })
@@ -124,6 +127,13 @@ pub enum Unready {
     #[error("the store is unavailable: {detail}")]
     Store {
         /// What went wrong.
+        detail: String,
+    },
+    /// The aggregate is not there, or not as far, as far as this instance has read; whether another one has been told otherwise could
+    /// not be found out. It is neither yes nor no.
+    #[error("what the aggregate is could not be verified: {detail}")]
+    Unverified {
+        /// What the log did not tell, or what was not applied in time.
         detail: String,
     },
     /// A queue is full.

@@ -4,6 +4,7 @@
 //! and the admission of appends look. Nothing here decides: the accept rule and the sequencer do.
 
 use crate::degraded::Degradation;
+use crate::verifier::Awaited;
 use crate::writer::Shown;
 use crate::{PartitionState, PartitionStatus, Unready};
 use bkes_core::{Key, Partition, Partitioner, PartitionerEvidence, Position};
@@ -33,6 +34,8 @@ pub struct PartitionBoard {
     pub low: AtomicU64,
     pub stable: AtomicU64,
     pub high: AtomicU64,
+    /// Up to where somebody waits for it to be applied: reading is prompt below.
+    pub awaited_end: AtomicU64,
     /// Since when something is known to be unread, in engine milliseconds; 0 when nothing is. Catching up begins it anew.
     pub behind_since_ms: AtomicU64,
     /// The epoch of the fold that was applied up to its target; `NEVER` before.
@@ -56,6 +59,7 @@ impl PartitionBoard {
             low: AtomicU64::new(low.0),
             stable: AtomicU64::new(target.0),
             high: AtomicU64::new(target.0),
+            awaited_end: AtomicU64::new(0),
             behind_since_ms: AtomicU64::new(0),
             caught_up_in: AtomicU64::new(NEVER),
             stalled: AtomicBool::new(false),
@@ -223,6 +227,8 @@ impl Placing {
 pub struct Board {
     partitions: RwLock<Vec<Arc<PartitionBoard>>>,
     placing: Mutex<Placing>,
+    /// Those who wait for something to be applied.
+    pub awaited: Awaited,
     evidence: Mutex<PartitionerEvidence>,
     evidence_wanted: AtomicBool,
     /// Rises by one when a fold begins anew and by one when that is announced: odd while reads must not be answered.
@@ -242,6 +248,7 @@ impl Board {
         Board {
             partitions: RwLock::new(partitions),
             placing: Mutex::new(placing),
+            awaited: Awaited::default(),
             evidence: Mutex::default(),
             evidence_wanted: AtomicBool::new(placing.partitioner.is_none()),
             epoch: AtomicU64::new(0),
@@ -263,15 +270,21 @@ impl Board {
         self.partitions().get(partition.0 as usize).cloned()
     }
 
-    pub fn add_partition(&self, partition: Arc<PartitionBoard>) {
+    /// Adds the next partition; says whether it was not there yet.
+    pub fn add_partition(&self, partition: Arc<PartitionBoard>) -> bool {
         let mut partitions = self.partitions.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        assert_eq!(partitions.len(), partition.partition.0 as usize, "partitions are added in order");
+        let number = partition.partition.0 as usize;
+        assert!(number <= partitions.len(), "partitions are added in order");
+        if number < partitions.len() {
+            return false;
+        }
         let of_all =
             |board: &Arc<PartitionBoard>| lock(&board.degraded).clone().filter(Degradation::is_of_all);
         if let Some(reason) = partitions.iter().find_map(of_all) {
             partition.degrade(reason);
         }
         partitions.push(partition);
+        true
     }
 
     pub fn placing(&self) -> Placing {

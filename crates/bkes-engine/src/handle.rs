@@ -6,12 +6,15 @@ use crate::api::{
 use crate::degraded::Degradation;
 use crate::limits::{
     COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, LOOK_REST_MAX, MARKER_BYTES_MAX, PATIENCE, PAUSE,
-    READ_INLINE_EVENTS, SPLIT_READS_MAX, SYNC_INTERVAL_MS,
+    PLACING_REST, READ_INLINE_EVENTS, SPLIT_READS_MAX, SYNC_INTERVAL_MS,
 };
-use crate::owner::{Command, Context, OwnerStep, Place, Waiting, owner_of, refuse_command};
-use crate::parts::{self, MonitorPart, OwnerPart, Parts, Step, Surroundings, WriterPart};
+use crate::owner::{
+    Command, Context, OwnerStep, Place, Refusal, Unverified, Waiting, owner_of, refuse_command,
+};
+use crate::parts::{self, MonitorPart, OwnerPart, Parts, Step, Surroundings, VerifierPart, WriterPart};
 use crate::read::View;
 use crate::shared::{Rest, SharedOwner, said};
+use crate::verifier::Scope;
 use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::NowMs;
@@ -49,6 +52,9 @@ pub struct EngineOptions {
     /// Partitions are caught up one after another: the next one is begun when less than so many records are left of those before.
     /// The default is what one transaction of the store holds.
     pub catch_up_records: u64,
+    /// How long new partitions of the topic rest, once they were seen and read, before keys are placed in them. Every other instance must
+    /// have seen them by then.
+    pub placing_rest: Duration,
 }
 
 impl Default for EngineOptions {
@@ -63,6 +69,7 @@ impl Default for EngineOptions {
             split_by_order_headers: false,
             gather_from: 50,
             catch_up_records: 40_000,
+            placing_rest: PLACING_REST,
         }
     }
 }
@@ -186,7 +193,8 @@ impl Engine {
         // Begins at 1, so that 0 can mean "never" on the board.
         let clock: Clock = Arc::new(move || began.elapsed().as_millis() as NowMs + 1);
         let surroundings = Surroundings { clock: Arc::clone(&clock), draw: Arc::new(draw_incarnation) };
-        let Parts { handle, owners, writer, monitor } = parts::assemble(log, store, options, surroundings)?;
+        let Parts { handle, owners, writer, monitor, verifier } =
+            parts::assemble(log, store, options, surroundings)?;
         let mut engine = Engine { handle, threads: Vec::new(), writer_thread: None };
         let mut shared = Vec::with_capacity(owners.len());
         for (index, (owner, waiter)) in owners.into_iter().map(OwnerPart::share).enumerate() {
@@ -196,7 +204,10 @@ impl Engine {
             engine.threads.push(engine.spawn(&format!("bkes-owner-{index}"), run)?);
         }
         let _ = engine.handle.0.owners.set(shared);
+        let verifier_clock = Arc::clone(&clock);
         engine.writer_thread = Some(engine.spawn("bkes-writer", move || run_writer(writer, &*clock))?);
+        let run = move || run_verifier(verifier, &*verifier_clock);
+        engine.threads.push(engine.spawn("bkes-verifier", run)?);
         let handle = engine.handle.clone();
         engine.threads.push(engine.spawn("bkes-monitor", move || run_monitor(monitor, &handle))?);
         Ok(engine)
@@ -299,6 +310,19 @@ fn writer_rest(until: Option<NowMs>, now: NowMs) -> Duration {
     Duration::from_millis(rest_ms.min(SYNC_INTERVAL_MS))
 }
 
+fn run_verifier(mut verifier: VerifierPart, clock: &dyn Fn() -> NowMs) {
+    loop {
+        match verifier.step(clock()) {
+            Step::Busy => {}
+            Step::Idle(until) => {
+                let timeout = until.map(|until| Duration::from_millis(until.saturating_sub(clock()).max(1)));
+                verifier.wait(timeout);
+            }
+            Step::Stopped => return,
+        }
+    }
+}
+
 fn run_monitor(mut monitor: MonitorPart, handle: &EngineHandle) {
     while !handle.0.monitor_stop.load(Ordering::Acquire) {
         let began = Instant::now();
@@ -340,8 +364,31 @@ impl EngineHandle {
 
     /// Appends and waits until the log has decided. Dropping the future before the append was sent withdraws it; a sent one
     /// runs to its end.
+    ///
+    /// That there is no such aggregate, or that the order asked for is above the next one, is said only of what the log holds: what
+    /// another instance may have been told meanwhile is read first. An append that is refused for what was read before that is tried
+    /// once more.
     pub async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
         self.check_size(&request)?;
+        let place = self.admit()?;
+        let (request, place, scope) = match self.push(request, place, false).await {
+            Ok(appended) => return Ok(appended),
+            Err(Refusal::Final(error)) => return Err(error),
+            Err(Refusal::Unverified(unverified)) => {
+                let Unverified { request, place, scope } = *unverified;
+                (request, place, scope)
+            }
+        };
+        self.verify(scope).await.map_err(AppendError::Unavailable)?;
+        match self.push(request, place, true).await {
+            Ok(appended) => Ok(appended),
+            Err(Refusal::Final(error)) => Err(error),
+            Err(Refusal::Unverified(_)) => unreachable!("what is verified is not asked again"),
+        }
+    }
+
+    /// A place among the appends, kept to the end of one.
+    fn admit(&self) -> Result<Place, AppendError> {
         let Inner { context, admitted, .. } = &*self.0;
         if context.board.stopping.load(Ordering::Acquire) {
             return Err(AppendError::Unavailable(Unready::ShuttingDown));
@@ -353,16 +400,37 @@ impl EngineHandle {
                 Unready::Overloaded { queue: "the append queue", limit: limit as u64, unit: Unit::Appends };
             return Err(AppendError::Unavailable(unready));
         }
+        Ok(place)
+    }
+
+    /// Gives an append to its owner and waits for the answer; whether its refusal is verified.
+    async fn push(
+        &self,
+        request: AppendRequest,
+        place: Place,
+        is_verified: bool,
+    ) -> Result<Appended, Refusal> {
+        let context = &self.0.context;
         let owner = owner_of(context.board.placing().guess(&request.key), &context.owners);
         let (to, answer) = oneshot::channel();
-        match context.owners[owner].push(Command::Append(Waiting { request, to, place })) {
+        match context.owners[owner].push(Command::Append(Waiting { request, to, place, is_verified })) {
             Ok(()) => self.serve(owner),
             Err(command) => refuse_command(command, context.board.ended()),
         }
         answer.await.unwrap_or_else(|_| {
             let detail = "the engine stopped before the append was decided".into();
-            Err(AppendError::Unknown { detail })
+            Err(Refusal::Final(AppendError::Unknown { detail }))
         })
+    }
+
+    /// Has everything in `scope` applied that the log holds now: after that, what is not there was not there when this began.
+    async fn verify(&self, scope: Scope) -> Result<(), Unready> {
+        let Inner { context, clock, .. } = &*self.0;
+        if let Some(detail) = context.board.log_down() {
+            return Err(Unready::Unverified { detail });
+        }
+        let answer = context.verifier.ask(scope, clock())?;
+        answer.await.unwrap_or_else(|_| Err(context.board.ended()))
     }
 
     /// Has an owner take what was pushed: here, or by its thread.
@@ -373,11 +441,18 @@ impl EngineHandle {
         }
     }
 
-    /// Reads events. Short reads run on the spot; long ones, and all while the store's disk has readers wait, off the executor.
+    /// Reads events. That there is no such aggregate is said only after a look at the log that began after the call: another instance
+    /// may have begun it. Short reads run on the spot; long ones, and all while the store's disk has readers wait, off the executor.
     pub async fn read(&self, request: ReadRequest) -> Result<Events, ReadError> {
         let at_once = !self.0.context.store.reads_may_wait();
         let key = request.key.clone();
-        let located = self.look(at_once, move |view| view.locate(&key)).await?;
+        let located = match self.look(at_once, move |view| view.locate(&key)).await {
+            Err(ReadError::NoSuchAggregate { key }) if !planted(Bug::RefusedFromOwnState) => {
+                self.verify(Scope::All).await.map_err(ReadError::Unavailable)?;
+                self.look(at_once, move |view| view.locate(&key)).await?
+            }
+            located => located?,
+        };
         let (partition, next) = (Partition(0), located.events());
         let pending = if request.include_pending || planted(Bug::PendingShown) {
             self.pending(&request).await

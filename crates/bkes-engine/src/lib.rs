@@ -44,6 +44,8 @@ mod read;
 mod shared;
 mod split;
 mod start;
+mod topic_growth;
+mod verifier;
 mod writer;
 
 pub use api::{

@@ -71,8 +71,21 @@ pub const LOOK_REST_MAX: Duration = Duration::from_secs(10);
 /// asked later in the look waits for it; two, so that those without a leader do not hide one that just lost its own.
 pub const LOOK_FAILURES_MAX: usize = 2;
 
+/// How long a refusal may take to be verified, the question to the log and the applying together. A question takes a round trip, and what
+/// it tells is usually applied already. A partition that is applied no faster than this is in trouble, and callers of v1 have their
+/// own limits below it.
+pub const VERIFY_MS_MAX: u64 = 10_000;
+
+/// Callers that may wait for the next question: as many as appends may be admitted. One of them takes some 100 bytes.
+pub const VERIFY_WAITING_MAX: usize = 10_000;
+
 /// How long after a failure a store is reopened, a producer handle made, or a partition read again.
 pub const RETRY_MS: u64 = 1_000;
+
+/// How long new partitions rest, once they were seen and read, before keys are placed in them. Every other instance must have seen them by
+/// then, or it would begin a key elsewhere: a monitor looks again after 10 s at most, behind a look of at most 20 s (two failed
+/// questions), and reads what little a new partition holds in a moment; the rest is for clocks and for instances that pause.
+pub const PLACING_REST: Duration = Duration::from_secs(60);
 
 /// Foreign records that are enough to tell the partitioner.
 pub const EVIDENCE_RECORDS: u64 = 1_000;

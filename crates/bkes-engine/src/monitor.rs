@@ -10,6 +10,7 @@ use crate::degraded::Degradation;
 use crate::limits::LOOK_FAILURES_MAX;
 use crate::owner::{Command, Look, OwnerInbox, owner_of};
 use crate::start::identity_of;
+use crate::topic_growth::take_in;
 use crate::writer::WriterInbox;
 use bkes_core::sequence::NowMs;
 use bkes_core::{Partition, Position};
@@ -17,6 +18,7 @@ use bkes_log::{Log, LogError, LogIdentity, Watermarks};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// The monitor's state; a thread, or a simulator, steps it.
 pub struct Monitor {
@@ -32,6 +34,10 @@ pub struct Monitor {
     /// Whether no partition answered in the last look.
     unanswered: bool,
     low_warned: bool,
+    /// How long new partitions rest before keys are placed in them.
+    placing_rest_ms: NowMs,
+    /// How many partitions were read, and since when they rest.
+    resting: Option<(u32, NowMs)>,
 }
 
 impl Monitor {
@@ -41,6 +47,7 @@ impl Monitor {
         owners: Arc<Vec<OwnerInbox>>,
         writer: WriterInbox,
         identity: LogIdentity,
+        placing_rest: Duration,
     ) -> Monitor {
         Monitor {
             log,
@@ -52,6 +59,8 @@ impl Monitor {
             silent: VecDeque::new(),
             unanswered: false,
             low_warned: false,
+            placing_rest_ms: placing_rest.as_millis() as NowMs,
+            resting: None,
         }
     }
 
@@ -103,7 +112,7 @@ impl Monitor {
                 self.board.looked_ms.store(clock(), Ordering::Release);
             }
         }
-        self.place_over_new_partitions();
+        self.place_over_new_partitions(clock());
     }
 
     /// Somebody answered: appends are taken again at once, however long the rest of the look takes.
@@ -193,34 +202,32 @@ impl Monitor {
         Ok(())
     }
 
-    /// Takes new partitions in: they are read to their end before keys are placed in them.
+    /// Takes new partitions in.
     fn check_partitions(&mut self) -> Result<(), LogError> {
         let count = self.log.partition_count()?;
-        let known = self.board.partitions().len() as u32;
-        for number in known..count.get() {
-            let partition = Partition(number);
-            let marks = self.log.watermarks(partition)?;
-            tracing::warn!(
-                "the topic grew: partition {partition} is read before keys are placed in it. Other writers that already use \
-                 it may have split keys"
-            );
-            let board = Arc::new(PartitionBoard::new(partition, marks.low, marks.stable));
-            self.board.add_partition(Arc::clone(&board));
-            let _ = self.owner_of(partition).send(Command::Add { board });
-        }
-        Ok(())
+        take_in(&*self.log, &self.board, &self.owners, count)
     }
 
-    fn place_over_new_partitions(&self) {
+    /// Places keys over new partitions once they were read, and others had the time to see and read them too.
+    fn place_over_new_partitions(&mut self, now: NowMs) {
         let count = self.board.partitions().len() as u32;
         let placing = self.board.placing();
-        if placing.partitions.get() < count && self.board.catching_up().is_none() {
-            let partitions = placing.partitions.saturating_add(count - placing.partitions.get());
-            let placing = Placing { partitions, ..placing };
-            self.board.set_placing(placing);
-            self.writer.set_identity(identity_of(&self.identity, placing));
-            tracing::info!("keys are placed over {partitions} partitions now");
+        if placing.partitions.get() >= count || self.board.catching_up().is_some() {
+            self.resting = None;
+            return;
         }
+        let (of, since) = *self.resting.get_or_insert((count, now));
+        if of != count {
+            self.resting = Some((count, now));
+        }
+        if of != count || now < since + self.placing_rest_ms {
+            return;
+        }
+        let partitions = placing.partitions.saturating_add(count - placing.partitions.get());
+        let placing = Placing { partitions, ..placing };
+        self.board.set_placing(placing);
+        self.writer.set_identity(identity_of(&self.identity, placing));
+        tracing::info!("keys are placed over {partitions} partitions now");
     }
 }
 

@@ -29,6 +29,7 @@ use crate::board::{Board, PartitionBoard};
 use crate::in_flight::InFlight;
 use crate::limits::{COMMIT_BYTES_MAX, PAUSE_ANSWERS, POLL_RECORDS_MAX, RETRY_MS};
 use crate::overlay::Overlay;
+use crate::verifier::{Scope, VerifierInbox};
 use crate::writer::{Shown, WriterInbox};
 use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::{NowMs, Said, Sequencer, Settled};
@@ -43,13 +44,36 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 /// The sending half of an answer.
-pub type ReplySender = oneshot::Sender<Result<Appended, AppendError>>;
+pub type ReplySender = oneshot::Sender<Result<Appended, Refusal>>;
+
+/// Why an append was not carried out.
+pub enum Refusal {
+    /// This is the answer.
+    Final(AppendError),
+    /// It is the answer only if the log holds no more than is applied here. Nothing was sent.
+    Unverified(Box<Unverified>),
+}
+
+/// An append given back, to be tried again when everything in `scope` is applied.
+pub struct Unverified {
+    pub request: AppendRequest,
+    pub place: Place,
+    pub scope: Scope,
+}
+
+impl From<AppendError> for Refusal {
+    fn from(error: AppendError) -> Refusal {
+        Refusal::Final(error)
+    }
+}
 
 /// An append that waits for its turn or came in.
 pub struct Waiting {
     pub request: AppendRequest,
     pub to: ReplySender,
     pub place: Place,
+    /// Everything is applied that its refusal could rest on.
+    pub is_verified: bool,
 }
 
 /// A place among the admitted appends, given back when dropped.
@@ -168,7 +192,7 @@ impl OwnerInbox {
 /// Answers an append that no owner will ever take: nothing of it was sent.
 pub fn refuse_command(command: Command, why: Unready) {
     if let Command::Append(waiting) = command {
-        drop(waiting.to.send(Err(AppendError::Unavailable(why))));
+        drop(waiting.to.send(Err(AppendError::Unavailable(why).into())));
     }
 }
 
@@ -194,6 +218,8 @@ pub struct Context {
     pub draw: Arc<dyn Fn() -> Incarnation + Send + Sync>,
     /// Asks the monitor to look now.
     pub look: Waker,
+    /// Has refusals verified.
+    pub verifier: VerifierInbox,
 }
 
 /// A partition in its owner's hands.
@@ -282,7 +308,7 @@ pub struct Owner {
     /// Room for what ends; empty between uses.
     ended: Ended,
     /// Answers to appends that were sent and decided, not given yet.
-    answers: Vec<(ReplySender, Result<Appended, AppendError>)>,
+    answers: Vec<(ReplySender, Result<Appended, Refusal>)>,
     /// They were many: what is due is sent at the beginning of the next step.
     pauses: bool,
     events: Vec<ReadEvent>,
@@ -532,7 +558,10 @@ impl Owner {
     /// Whether something waits for reading.
     fn is_reading_urgent(&self) -> bool {
         let waits = |owned: &Owned| {
-            !owned.board.is_caught_up(self.epoch) || owned.sequencer.in_doubt() || owned.lost.is_some()
+            !owned.board.is_caught_up(self.epoch)
+                || owned.sequencer.in_doubt()
+                || owned.lost.is_some()
+                || owned.checkpoint.position.0 < owned.board.awaited_end.load(Ordering::Relaxed)
         };
         self.partitions.values().any(waits)
     }
@@ -627,6 +656,7 @@ impl Owner {
             let is_much = self.context.overlay.end_step(self.index, checkpoints, incarnations);
             self.context.writer.applied(is_much || self.is_overlay_full());
         }
+        self.context.board.awaited.settle();
     }
 
     fn after_step(&mut self, now: NowMs, busy: bool) -> OwnerStep {
@@ -674,7 +704,7 @@ impl Owner {
         self.stopping = Some(deadline);
         for owned in self.partitions.values_mut() {
             for waiting in owned.sequencer.take_waiting() {
-                drop(waiting.to.send(Err(AppendError::Unavailable(Unready::ShuttingDown))));
+                drop(waiting.to.send(Err(AppendError::Unavailable(Unready::ShuttingDown).into())));
             }
         }
     }
@@ -693,6 +723,7 @@ impl Owner {
             owned.sequencer.renew(self.incarnation);
             owned.premises.gave_up(given_up);
             let board = Arc::clone(&owned.board);
+            board.awaited_end.store(0, Ordering::Relaxed);
             let held = loaded.checkpoints.iter().find(|(held, _)| *held == partition);
             let low = Position(board.low.load(Ordering::Acquire));
             let is_lost = board.mend(shown, held.map_or(low, |(_, checkpoint)| checkpoint.position));

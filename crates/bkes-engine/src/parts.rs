@@ -1,4 +1,4 @@
-//! An engine in its parts, for whoever drives them: owners, writer and monitor as state machines, and the handle.
+//! An engine in its parts, for whoever drives them: owners, writer, monitor and verifier as state machines, and the handle.
 //!
 //! [`assemble`] is the one place where they are wired together. [`Engine`](crate::Engine) gives each a thread; a simulator
 //! steps them one after the other, in any order, and decides what time it is and what names producer handles get. Nothing in
@@ -10,6 +10,7 @@ use crate::overlay::Overlay;
 use crate::owner::{Command, Context, Owner, OwnerInbox, OwnerStep};
 use crate::shared::SharedOwner;
 use crate::start::{self, Checked};
+use crate::verifier::{Verifier, VerifierInbox, VerifierStep};
 use crate::writer::{Announce, Shown, Writer, WriterInbox, WriterStep};
 use bkes_core::Incarnation;
 use bkes_core::sequence::NowMs;
@@ -38,6 +39,8 @@ pub struct Parts {
     pub writer: WriterPart,
     /// Looks at the log.
     pub monitor: MonitorPart,
+    /// Asks the log before something is denied.
+    pub verifier: VerifierPart,
 }
 
 /// What a part wants after a step.
@@ -68,6 +71,12 @@ pub struct MonitorPart {
     monitor: Monitor,
     waiter: Waiter,
     clock: Arc<dyn Fn() -> NowMs + Send + Sync>,
+}
+
+/// The verifier and the place where it waits.
+pub struct VerifierPart {
+    verifier: Verifier,
+    waiter: Waiter,
 }
 
 struct ToOwners(Arc<Vec<OwnerInbox>>);
@@ -101,6 +110,7 @@ pub fn assemble(
         })
         .unzip();
     let (look, look_waiter) = wake_pair();
+    let (verify, verify_waiter) = wake_pair();
     let Surroundings { clock, draw } = surroundings;
     let context = Context {
         log,
@@ -114,6 +124,7 @@ pub fn assemble(
         owners: Arc::new(owners),
         draw,
         look,
+        verifier: VerifierInbox::new(verify),
     };
     let writer = Writer::new(
         Arc::clone(&context.store),
@@ -134,11 +145,19 @@ pub fn assemble(
         Arc::clone(&context.owners),
         context.writer.clone(),
         topic,
+        context.options.placing_rest,
+    );
+    let verifier = Verifier::new(
+        Arc::clone(&context.log),
+        Arc::clone(&context.board),
+        Arc::clone(&context.owners),
+        context.verifier.clone(),
     );
     Ok(Parts {
         owners,
         writer: WriterPart { writer, inbox: context.writer.clone() },
         monitor: MonitorPart { monitor, waiter: look_waiter, clock: Arc::clone(&clock) },
+        verifier: VerifierPart { verifier, waiter: verify_waiter },
         handle: EngineHandle::new(context, clock),
     })
 }
@@ -152,6 +171,7 @@ pub fn begin_stop(handle: &EngineHandle, deadline: NowMs) {
         // One that has ended already stands still.
         let _ = owner.send(Command::Stop { deadline });
     }
+    context.verifier.wake();
 }
 
 /// Lets the writer end once everything pushed is committed. The store is closed after that.
@@ -204,6 +224,27 @@ impl WriterPart {
     /// Sleeps for `time`, or until what there is is worth a commit.
     pub(crate) fn gather(&self, time: Duration) {
         self.inbox.gather(time);
+    }
+}
+
+impl VerifierPart {
+    /// Asks what is to be asked, and answers those whose time is over at `now`.
+    pub fn step(&mut self, now: NowMs) -> Step {
+        match self.verifier.step(now) {
+            VerifierStep::Busy => Step::Busy,
+            VerifierStep::Idle(until) => Step::Idle(until),
+            VerifierStep::Stopped => Step::Stopped,
+        }
+    }
+
+    /// Whether it was woken since the last look.
+    pub fn take_wake(&mut self) -> bool {
+        self.waiter.take()
+    }
+
+    /// Sleeps until woken, or at most `timeout`.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) {
+        self.waiter.wait(timeout);
     }
 }
 

@@ -56,6 +56,8 @@ fn check_once(log: &dyn Log, store: &dyn Store, options: &EngineOptions) -> Resu
                 "the topic grew from {} to {count} partitions: see the operating guide on split keys",
                 stored.partitions
             );
+            // They are placed in when every instance had the time to see them.
+            placing.partitions = stored.partitions;
         }
         placing.partitioner = match (stored.partitioner, options.partitioner) {
             (Some(stored), Some(asked)) if stored != asked => {

@@ -11,6 +11,7 @@ use bkes_log::memory::{Faults, MemoryLog};
 use bkes_storage::{MemoryStore, Store};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 use support::flawed::FlawedLog;
 use support::{Bench, poll};
 
@@ -353,7 +354,9 @@ fn a_wall_clock_that_goes_back_changes_timestamps_and_no_order() {
 #[test]
 fn a_batch_that_failed_is_not_forgotten_when_partitions_are_added_meanwhile() {
     let (log, store) = (one_partition(), memory_store());
-    let mut bench = Bench::ready(log.clone(), store.clone());
+    let options = EngineOptions { placing_rest: Duration::ZERO, ..EngineOptions::default() };
+    let mut bench = Bench::with(log.clone(), store.clone(), options);
+    bench.run_until("it is ready", |bench| bench.handle.is_ready());
     let foreign = |key: &'static str, value: &'static str| {
         log.append_foreign(Partition(0), Some(key.into()), Some(value.into()), Vec::new())
     };

@@ -173,14 +173,15 @@ fn a_new_beginning_that_failed_is_begun_again() {
     comes_back_from(&[Wound::ReadIsDamaged, Wound::IdentityIsDamaged]);
 }
 
-/// The same at start, where the topic had grown and the store was to keep that: the server ended with "the store is damaged" each
+/// The same at start, where the store was to keep how keys are placed: the server ended with "the store is damaged" each
 /// time it was started. (Found by simulation: a flipped bit in a page that only writing needs.)
 #[test]
 fn a_store_that_is_damaged_for_writing_when_the_engine_starts_is_emptied() {
     let log = MemoryLog::new("topic", NonZeroU32::MIN);
     let store = Arc::new(Wounded::default());
     drop(filled(&log, &store));
-    log.add_partitions(2);
+    let identity = store.load().expect("loads").identity.expect("it is bound");
+    store.set_identity(&StoreIdentity { partitioner: None, ..identity }).expect("written");
     store.wound(&[Wound::IdentityIsDamaged]);
     let bench = Bench::ready(log, store.clone());
     assert!(store.is_whole(), "the store was written");

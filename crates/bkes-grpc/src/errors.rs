@@ -183,6 +183,9 @@ fn not_now(unready: &Unready) -> Words {
         Unready::Store { .. } => {
             unavailable(Reason::StoreUnavailable, "it recovers when there is space: try again")
         }
+        Unready::Unverified { .. } => {
+            unavailable(Reason::Unverified, "another instance may know better: try again, or there")
+        }
         Unready::Overloaded { .. } => unavailable(Reason::Overloaded, "wait, then try again"),
         Unready::ShuttingDown => unavailable(Reason::ShuttingDown, "try again, or another instance"),
     }

@@ -31,6 +31,7 @@ const RETRIED: &[&str] = &[
     "degraded",
     "shutting down",
     "lagging",
+    "unverified",
     "log down",
     "stalled",
     "store down",
@@ -159,8 +160,7 @@ impl Simulation {
         for index in 0..self.instances.len() {
             let mut last = Client::careful(ClientId(LAST.0 + index as u32), self.random.fork());
             for key in self.world.keys.clone() {
-                let Some(handle) = self.handle(index) else { continue };
-                let events = everything(&handle, &key).unwrap_or_default();
+                let events = self.everything(index, &key).unwrap_or_default();
                 // Callers read one page only.
                 if (events.len() as u64) < crate::recorder::PAGE {
                     self.append_one(&mut last, index, &key);
@@ -176,15 +176,12 @@ impl Simulation {
         let (call, told) = loop {
             let Some(handle) = self.handle(index) else { return };
             last.read(&self.world, id, &handle, key);
-            last.poll(&self.world);
+            if self.answer(last) == Polled::Waits {
+                return self.findings.push(Finding::NoAnswer { instance: id });
+            }
+            let Some(handle) = self.handle(index) else { return };
             last.append_known(&self.world, id, &handle, key);
-            let mut answer = last.poll(&self.world);
-            self.live_until(|simulation| {
-                if answer == Polled::Waits {
-                    answer = last.poll(&simulation.world);
-                }
-                answer != Polled::Waits
-            });
+            let answer = self.answer(last);
             let Polled::Appended { call, .. } = answer else {
                 return self.findings.push(Finding::NoAnswer { instance: id });
             };
@@ -194,13 +191,25 @@ impl Simulation {
             }
             self.rest();
         };
-        let events = self.handle(index).and_then(|handle| everything(&handle, key).ok()).unwrap_or_default();
+        let events = self.everything(index, key).unwrap_or_default();
         let is_split = events.windows(2).any(|pair| pair[0].partition != pair[1].partition);
         let expected = if is_split { "split" } else { "accepted" };
         let may_fail = told == "cut" && self.world.plan.topic == Topic::Forgets;
         if told != expected && !may_fail {
             self.findings.push(Finding::AppendFails { call, key: key.clone(), told });
         }
+    }
+
+    /// Lives until a caller has its answer, or the time is over.
+    fn answer(&mut self, caller: &mut Client) -> Polled {
+        let mut answer = caller.poll(&self.world);
+        self.live_until(|simulation| {
+            if answer == Polled::Waits {
+                answer = caller.poll(&simulation.world);
+            }
+            answer != Polled::Waits
+        });
+        answer
     }
 
     fn handle(&self, index: usize) -> Option<EngineHandle> {
@@ -260,16 +269,44 @@ impl Simulation {
         }
     }
 
-    fn read_keys(&self, index: usize) -> Result<BTreeMap<Key, Vec<Event>>, String> {
-        let handle = self.handle(index).ok_or("it is down")?;
+    fn read_keys(&mut self, index: usize) -> Result<BTreeMap<Key, Vec<Event>>, String> {
         let mut keys = BTreeMap::new();
-        for key in &self.world.keys {
-            let events = everything(&handle, key)?;
+        for key in self.world.keys.clone() {
+            let events = self.everything(index, &key)?;
             if !events.is_empty() {
-                keys.insert(key.clone(), events);
+                keys.insert(key, events);
             }
         }
         Ok(keys)
+    }
+
+    /// Every event of a key, page by page. A read that waits has the instance go on.
+    fn everything(&mut self, index: usize, key: &Key) -> Result<Vec<Event>, String> {
+        let handle = self.handle(index).ok_or("it is down")?;
+        let mut events: Vec<Event> = Vec::new();
+        loop {
+            // In a cut partition, orders begin above 0.
+            let base = events.first().map_or(0, |event| event.order.0);
+            let mut read = pin!(handle.read(page(key, Order(base + events.len() as u64))));
+            let mut rounds = 0..10;
+            let answer = loop {
+                match read.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(answer) => break answer,
+                    Poll::Pending if rounds.next().is_some() => self.instances[index].settle(&self.world),
+                    Poll::Pending => return Err("a short read waits".into()),
+                }
+            };
+            match answer {
+                Ok(shown) => {
+                    events.extend(shown.events.iter().map(event));
+                    if !shown.more {
+                        return Ok(events);
+                    }
+                }
+                Err(bkes_engine::ReadError::NoSuchAggregate { .. }) => return Ok(events),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
     }
 
     /// With one instance, and nothing that doubles or delays records beyond a report, there are no void records.
@@ -279,27 +316,6 @@ impl Simulation {
         let void: u64 = handle.status().partitions.iter().map(|partition| partition.counters.void).sum();
         if void > 0 {
             self.findings.push(Finding::VoidRecords { void });
-        }
-    }
-}
-
-/// Every event of a key, page by page.
-fn everything(handle: &EngineHandle, key: &Key) -> Result<Vec<Event>, String> {
-    let mut events: Vec<Event> = Vec::new();
-    loop {
-        // In a cut partition, orders begin above 0.
-        let base = events.first().map_or(0, |event| event.order.0);
-        let read = pin!(handle.read(page(key, Order(base + events.len() as u64))));
-        match read.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(shown)) => {
-                events.extend(shown.events.iter().map(event));
-                if !shown.more {
-                    return Ok(events);
-                }
-            }
-            Poll::Ready(Err(bkes_engine::ReadError::NoSuchAggregate { .. })) => return Ok(events),
-            Poll::Ready(Err(error)) => return Err(error.to_string()),
-            Poll::Pending => return Err("a short read waits".into()),
         }
     }
 }

@@ -53,6 +53,7 @@ impl<'h> Excused<'h> {
             | Violation::ReadDiffers { key, .. }
             | Violation::ContentsDiffer { key, .. }
             | Violation::ReadBadPage { key, .. }
+            | Violation::KnownDenied { key, .. }
             | Violation::StoredAtAnotherOrder { key, .. } => self.removed.contains(key),
             Violation::OffsetsGoBack { key, event, .. } => {
                 let lost = &self.history.excuses.truncations;

@@ -16,6 +16,7 @@ use bkes_storage::Store;
 use fastrand::Rng;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// How long a graceful stop may take.
 const GRACE_MS: u64 = 2_000;
@@ -158,7 +159,8 @@ impl Instance {
         }
         let parts = assembled?;
         stage.enter(parts);
-        let actors = (0..stage.owners()).map(Actor::Owner).chain([Actor::Writer, Actor::Monitor]);
+        let actors =
+            (0..stage.owners()).map(Actor::Owner).chain([Actor::Writer, Actor::Monitor, Actor::Verifier]);
         let due = actors.map(|actor| (actor, Due::Now)).collect();
         world.recorder.say(|| format!("   i{} starts", self.id.0));
         self.life = Some(Life { started_at, stage, store, link, stopping: None, due });
@@ -225,7 +227,7 @@ impl Instance {
                 }
             }
             Actor::Writer => stopping.writer = true,
-            Actor::Monitor => {}
+            Actor::Monitor | Actor::Verifier => {}
         }
         if stopping.writer {
             // What fails to close is what a crash leaves.
@@ -278,7 +280,7 @@ impl Stopping {
         match actor {
             Actor::Owner(index) => self.owners.contains(&index),
             Actor::Writer => self.writer,
-            Actor::Monitor => false,
+            Actor::Monitor | Actor::Verifier => false,
         }
     }
 }
@@ -300,8 +302,8 @@ impl Life {
             // The threads look again after a second, and the writer gathers for 10 ms once there is work.
             (Actor::Monitor, _) => Due::At(now + 1_000),
             (Actor::Writer, _) => Due::At(now + 10),
-            (Actor::Owner(_), Step::Idle(Some(at))) => Due::At(at),
-            (Actor::Owner(_), Step::Idle(None)) => Due::Woken,
+            (Actor::Owner(_) | Actor::Verifier, Step::Idle(Some(at))) => Due::At(at),
+            (Actor::Owner(_) | Actor::Verifier, Step::Idle(None)) => Due::Woken,
         };
         if let Some((_, due)) = self.due.iter_mut().find(|(of, _)| *of == actor) {
             *due = next;
@@ -317,6 +319,7 @@ fn options(plan: &Plan) -> EngineOptions {
         options.appends_max = random.usize(2..6);
     }
     options.gather_from = if plan.may(Fault::ReadGathered) { random.u32(1..4) } else { u32::MAX };
+    options.placing_rest = Duration::from_millis([0, 200, 2_000, 60_000][random.usize(..4)]);
     options.catch_up_records = [1, 3, 10, u64::MAX][random.usize(..4)];
     if plan.may(Fault::OverlayFull) {
         options.overlay_bytes_max = random.usize(1_000..6_000);

@@ -54,7 +54,7 @@ pub struct Run {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "each variant is documented, and its fields say what they are")]
 pub enum Finding {
-    /// One of the nine promises is broken.
+    /// One of the ten promises is broken.
     Broken(Violation),
     /// The engine panicked.
     Panicked(String),

@@ -278,6 +278,7 @@ fn outcome(answer: &Result<Appended, AppendError>) -> AppendOutcome {
         Err(AppendError::Conflict { current, .. } | AppendError::AlreadyExists { current }) => {
             AppendOutcome::Rejected { current: Some(*current) }
         }
+        Err(AppendError::NoSuchAggregate { .. }) => AppendOutcome::Rejected { current: Some(Order::FIRST) },
         Err(error) => match error.class() {
             bkes_engine::ErrorClass::Rejected => AppendOutcome::Rejected { current: None },
             bkes_engine::ErrorClass::Unavailable => AppendOutcome::Unavailable,
@@ -303,6 +304,7 @@ pub const ANSWERS: &[&str] = &[
     "degraded",
     "store down",
     "overloaded",
+    "unverified",
     "shutting down",
     "not stored",
     "unknown",
@@ -332,6 +334,7 @@ fn answer_name(answer: &Result<Appended, AppendError>) -> &'static str {
             Unready::Stalled { .. } => "stalled",
             Unready::Degraded { .. } => "degraded",
             Unready::Store { .. } => "store down",
+            Unready::Unverified { .. } => "unverified",
             Unready::Overloaded { .. } => "overloaded",
             Unready::ShuttingDown => "shutting down",
         },

@@ -10,7 +10,7 @@ use bkes_check::InstanceId;
 use bkes_core::Key;
 use bkes_core::sequence::NowMs;
 use bkes_engine::EngineHandle;
-use bkes_engine::parts::{MonitorPart, OwnerPart, Parts, Step, WriterPart};
+use bkes_engine::parts::{MonitorPart, OwnerPart, Parts, Step, VerifierPart, WriterPart};
 use fastrand::Rng;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -40,6 +40,7 @@ struct Cast {
     owners: Vec<Mutex<OwnerPart>>,
     writer: Mutex<WriterPart>,
     monitor: Mutex<MonitorPart>,
+    verifier: Mutex<VerifierPart>,
 }
 
 /// The clock of one process: that of the world, which began earlier and may be behind.
@@ -77,6 +78,8 @@ pub enum Actor {
     Writer,
     /// The monitor.
     Monitor,
+    /// The verifier.
+    Verifier,
 }
 
 impl Stage {
@@ -104,9 +107,10 @@ impl Stage {
 
     /// The parts come in.
     pub fn enter(&self, parts: Parts) {
-        let Parts { handle, owners, writer, monitor } = parts;
+        let Parts { handle, owners, writer, monitor, verifier } = parts;
         let owners = owners.into_iter().map(Mutex::new).collect();
-        let cast = Cast { handle, owners, writer: Mutex::new(writer), monitor: Mutex::new(monitor) };
+        let (writer, monitor, verifier) = (Mutex::new(writer), Mutex::new(monitor), Mutex::new(verifier));
+        let cast = Cast { handle, owners, writer, monitor, verifier };
         *locked(&self.cast) = Some(Arc::new(cast));
     }
 
@@ -150,6 +154,10 @@ impl Stage {
                 monitor.step();
                 Step::Idle(None)
             }),
+            Actor::Verifier => entered(&cast.verifier).map_or(Step::Busy, |mut verifier| {
+                verifier.take_wake();
+                verifier.step(now)
+            }),
         }
     }
 
@@ -159,6 +167,7 @@ impl Stage {
         match actor {
             Actor::Owner(index) => entered(&cast.owners[index]).is_some_and(|mut owner| owner.take_wake()),
             Actor::Monitor => entered(&cast.monitor).is_some_and(|mut monitor| monitor.take_wake()),
+            Actor::Verifier => entered(&cast.verifier).is_some_and(|mut verifier| verifier.take_wake()),
             Actor::Writer => true,
         }
     }
@@ -175,7 +184,7 @@ impl Stage {
             if random.u32(..1_000) >= self.interleaved {
                 return;
             }
-            (random.u32(..10), random.usize(..cast.owners.len()), random.usize(..self.keys.len()))
+            (random.u32(..11), random.usize(..cast.owners.len()), random.usize(..self.keys.len()))
         };
         self.depth.fetch_add(1, Ordering::Relaxed);
         self.recorder.fault(Fault::Interleaved);
@@ -184,6 +193,7 @@ impl Stage {
             1..3 => drop(self.step(Actor::Owner(index))),
             3..6 => drop(self.step(Actor::Writer)),
             6 => drop(self.step(Actor::Monitor)),
+            10 => drop(self.step(Actor::Verifier)),
             _ => self.recorder.read_at_once(self.instance, &cast.handle, &self.keys[key]),
         }
         self.depth.fetch_sub(1, Ordering::Relaxed);

@@ -185,10 +185,11 @@ impl Simulation {
             return;
         }
         let owners = instance.life.as_ref().map_or(1, |life| life.stage.owners());
-        let actor = match self.random.u32(..10) {
+        let actor = match self.random.u32(..12) {
             0..7 => Actor::Owner(self.random.usize(..owners)),
             7..9 => Actor::Writer,
-            _ => Actor::Monitor,
+            9 => Actor::Monitor,
+            _ => Actor::Verifier,
         };
         instance.step(actor, &self.world);
     }

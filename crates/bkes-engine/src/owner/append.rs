@@ -2,10 +2,11 @@
 
 use super::fingerprint::checksum;
 use super::gather::Located;
-use super::{Command, Ended, Owner, Sent, Ticket, Waiting};
+use super::{Command, Ended, Owner, Refusal, Sent, Ticket, Unverified, Waiting};
 use crate::api::{AppendError, Appended, Expected, Unit, Unready};
 use crate::board::Placing;
 use crate::degraded::Degradation;
+use crate::verifier::Scope;
 use bkes_core::checksum::PayloadSum;
 use bkes_core::limits::ORDER_MAX;
 use bkes_core::marker::{BatchPlace, Marker, Stamp};
@@ -84,11 +85,11 @@ impl Owner {
             Ok(first) => first,
             Err(error) => {
                 self.context.in_flight.release(hash, &key);
-                self.refuse(waiting, error);
+                self.refuse_or_verify(partition, waiting, error);
                 return Some(rest);
             }
         };
-        let Waiting { request, to, place } = waiting;
+        let Waiting { request, to, place, is_verified: _ } = waiting;
         let count = request.values.len() as u32;
         let (value, others) = (request.values[0].clone(), request.values[1..].to_vec());
         let kept = if planted(Bug::RestIsSent) { request.values.clone() } else { Vec::new() };
@@ -106,7 +107,7 @@ impl Owner {
                 let owned = self.partitions.get_mut(&partition).expect("the caller found it");
                 let (ticket, rest) = owned.sequencer.withdraw(flight);
                 self.context.in_flight.release(hash, &key);
-                drop(ticket.to.send(Err(send_error(error))));
+                drop(ticket.to.send(Err(send_error(error).into())));
                 return Some(rest);
             }
             for (later, value) in kept.into_iter().enumerate().skip(index) {
@@ -363,7 +364,7 @@ impl Owner {
                     Err(AppendError::Unknown { detail })
                 }
             };
-            self.answers.push((to, answer));
+            self.answers.push((to, answer.map_err(Refusal::Final)));
             while let Some(mut waiting) = queue.pop_front() {
                 if planted(Bug::PredecessorsFailure) && failed {
                     let error = AppendError::Conflict { expected: settled.first, current: Order(last.0 + 1) };
@@ -400,11 +401,29 @@ impl Owner {
         }
     }
 
+    /// Refuses an append that was not sent. What the log may hold beyond what is applied here decides some refusals: those are verified
+    /// first. That an aggregate exists, or is further than asked for, stays true whatever the log holds.
+    fn refuse_or_verify(&self, partition: Partition, waiting: Waiting, error: AppendError) {
+        let scope = match &error {
+            AppendError::NoSuchAggregate { .. } => Some(Scope::All),
+            AppendError::Conflict { expected, current } if expected > current => Some(Scope::One(partition)),
+            _ => None,
+        };
+        match scope.filter(|_| !waiting.is_verified && !planted(Bug::RefusedFromOwnState)) {
+            Some(scope) => {
+                let Waiting { request, to, place, is_verified: _ } = waiting;
+                let unverified = Unverified { request, place, scope };
+                drop(to.send(Err(Refusal::Unverified(Box::new(unverified)))));
+            }
+            None => self.refuse(waiting, error),
+        }
+    }
+
     pub(super) fn refuse(&self, waiting: Waiting, error: AppendError) {
         if matches!(error, AppendError::Conflict { .. } | AppendError::AlreadyExists { .. }) {
             self.context.board.conflicts.fetch_add(1, Ordering::Relaxed);
         }
-        drop(waiting.to.send(Err(error)));
+        drop(waiting.to.send(Err(error.into())));
     }
 
     /// A store that cannot be asked: nothing was sent, so the append is unavailable.

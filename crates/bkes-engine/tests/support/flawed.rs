@@ -33,6 +33,12 @@ pub struct Flaws {
     pub expired: bool,
     /// A change of the pace begins reading anew, as on Kafka.
     pub paced: bool,
+    /// The pace that the reader was told last.
+    pub pace: Option<Pace>,
+    /// Which stable ends were asked for, question by question.
+    pub asked: Vec<Vec<Partition>>,
+    /// Happens in the middle of the next question for stable ends, behind its answer.
+    pub in_question: Option<Box<dyn FnOnce() + Send>>,
 }
 
 #[derive(Clone)]
@@ -93,6 +99,17 @@ impl Log for FlawedLog {
         Ok(Watermarks { high: self.log.watermarks(partition)?.high, ..marks })
     }
 
+    fn stable_ends(&self, partitions: &[Partition]) -> Vec<Result<Position, LogError>> {
+        self.flaws().asked.push(partitions.to_vec());
+        let ends = partitions.iter().map(|partition| self.watermarks(*partition).map(|marks| marks.stable));
+        let ends = ends.collect();
+        let meanwhile = self.flaws().in_question.take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
+        ends
+    }
+
     fn record_bytes_max(&self) -> u64 {
         self.log.record_bytes_max()
     }
@@ -135,6 +152,7 @@ impl LogReader for FlawedReader {
     }
 
     fn set_pace(&mut self, pace: Pace) -> bool {
+        self.log.flaws().pace = Some(pace);
         std::mem::replace(&mut self.pace, pace) != pace && self.log.flaws().paced
     }
 

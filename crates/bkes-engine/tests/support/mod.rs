@@ -7,7 +7,9 @@ pub mod scene;
 
 use bkes_core::sequence::NowMs;
 use bkes_core::{Incarnation, Key, Order};
-use bkes_engine::parts::{MonitorPart, OwnerPart, Parts, Step, Surroundings, WriterPart, assemble};
+use bkes_engine::parts::{
+    MonitorPart, OwnerPart, Parts, Step, Surroundings, VerifierPart, WriterPart, assemble,
+};
 use bkes_engine::{
     AppendError, AppendRequest, Appended, EngineHandle, EngineOptions, Events, Expected, ReadError,
     ReadRequest,
@@ -15,7 +17,7 @@ use bkes_engine::{
 use bkes_log::Log;
 use bkes_storage::Store;
 use bytes::Bytes;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -30,8 +32,11 @@ pub struct Bench {
     pub owners: Vec<Arc<Mutex<OwnerPart>>>,
     pub writer: WriterPart,
     pub monitor: MonitorPart,
+    pub verifier: Mutex<VerifierPart>,
     now: Arc<AtomicU64>,
 }
+
+pub type Reading = Pin<Box<dyn Future<Output = Result<Events, ReadError>>>>;
 
 pub type Answer = Pin<Box<dyn Future<Output = Result<Appended, AppendError>>>>;
 
@@ -64,9 +69,9 @@ impl Bench {
         let clock = Arc::new(move || time.load(Ordering::Relaxed));
         let surroundings = Surroundings { clock, draw: Arc::new(draw) };
         let parts = assemble(Arc::new(log), store, options, surroundings).expect("the engine is assembled");
-        let Parts { handle, owners, writer, monitor } = parts;
+        let Parts { handle, owners, writer, monitor, verifier } = parts;
         let owners = owners.into_iter().map(|owner| Arc::new(Mutex::new(owner))).collect();
-        Bench { handle, owners, writer, monitor, now }
+        Bench { handle, owners, writer, monitor, verifier: Mutex::new(verifier), now }
     }
 
     /// One that has caught up.
@@ -100,6 +105,16 @@ impl Bench {
         while self.writer.step(now) == Step::Busy {}
     }
 
+    /// Has the owners look at appends, and at nothing else.
+    pub fn accept(&self) {
+        self.owners.iter().for_each(|owner| owner.lock().expect("no panic").accept(self.now()));
+    }
+
+    /// Steps the verifier until it has nothing to do.
+    pub fn step_verifier(&self) {
+        while self.verifier.lock().expect("no panic").step(self.now()) == Step::Busy {}
+    }
+
     pub fn step_monitor(&mut self) {
         self.monitor.step();
     }
@@ -110,6 +125,7 @@ impl Bench {
             self.jump(1);
             self.step_owners();
             self.step_writer();
+            self.step_verifier();
             if self.now().is_multiple_of(100) || self.monitor.take_wake() {
                 self.step_monitor();
             }
@@ -156,10 +172,22 @@ impl Bench {
         found.expect("just found")
     }
 
+    /// What a read of everything is answered. It waits for nobody but the verifier, and owners that apply what that asks for.
     pub fn read(&self, name: &str) -> Result<Events, ReadError> {
+        let mut read = self.begin_read(name);
+        if let Some(answer) = poll(&mut read) {
+            return answer;
+        }
+        self.step_verifier();
+        self.owners.iter().for_each(|owner| while_busy(owner, self.now()));
+        poll(&mut read).expect("everything it waits for is done")
+    }
+
+    /// A read of everything.
+    pub fn begin_read(&self, name: &str) -> Reading {
         let key = Key::new(name.to_owned()).expect("not empty");
-        let read = pin!(self.handle.read(ReadRequest::all(key)));
-        poll(&mut { read }).expect("short reads do not wait")
+        let handle = self.handle.clone();
+        Box::pin(async move { handle.read(ReadRequest::all(key)).await })
     }
 
     /// How many events a read shows.

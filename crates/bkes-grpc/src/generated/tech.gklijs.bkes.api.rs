@@ -186,6 +186,9 @@ pub mod error {
         NotStored = 38,
         /// A standby instance: it keeps its store current and serves neither reads nor appends. Ask another instance.
         Standby = 39,
+        /// There is no such aggregate, or it is not as far as the request says, as far as this instance has read; whether another one
+        /// was told otherwise could not be found out, since Kafka did not answer or is not read up to its answer in time.
+        Unverified = 40,
         /// Kafka gave no answer in time. The record may be in the topic already, may still get there, or may be lost.
         OutcomeUnknown = 50,
         /// Stored numbers do not fit the fields of this contract. This does not happen with Kafka.
@@ -218,6 +221,7 @@ pub mod error {
                 Self::ShuttingDown => "SHUTTING_DOWN",
                 Self::NotStored => "NOT_STORED",
                 Self::Standby => "STANDBY",
+                Self::Unverified => "UNVERIFIED",
                 Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
                 Self::NotRepresentable => "NOT_REPRESENTABLE",
             }
@@ -245,6 +249,7 @@ pub mod error {
                 "SHUTTING_DOWN" => Some(Self::ShuttingDown),
                 "NOT_STORED" => Some(Self::NotStored),
                 "STANDBY" => Some(Self::Standby),
+                "UNVERIFIED" => Some(Self::Unverified),
                 "OUTCOME_UNKNOWN" => Some(Self::OutcomeUnknown),
                 "NOT_REPRESENTABLE" => Some(Self::NotRepresentable),
                 _ => None,
