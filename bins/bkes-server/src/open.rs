@@ -40,10 +40,12 @@ pub fn engine(settings: &Settings) -> Result<Engine, Ended> {
     let options = EngineOptions {
         threads: settings.max_consumer_threads.get(),
         partitioner: match settings.partitioner {
-            Placement::Auto => None,
+            Placement::Auto | Placement::ExistingOnly => None,
             Placement::Murmur2 => Some(Partitioner::Murmur2),
             Placement::Crc32 => Some(Partitioner::Crc32),
+            Placement::Fnv1a => Some(Partitioner::Fnv1a),
         },
+        existing_only: settings.partitioner == Placement::ExistingOnly,
         ready_lag: Duration::from_millis(settings.ready_lag_ms),
         appends_max: settings.max_in_flight.get(),
         allow_cut: settings.allow_cut,

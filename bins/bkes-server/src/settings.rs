@@ -30,6 +30,10 @@ pub enum Placement {
     Murmur2,
     /// As librdkafka does by default.
     Crc32,
+    /// As Go's sarama does by default.
+    Fnv1a,
+    /// No new keys are started; existing ones are served.
+    ExistingOnly,
 }
 
 /// The event store beside your Kafka: optimistic concurrency per aggregate, and all events of one aggregate at once.
@@ -209,7 +213,8 @@ impl Settings {
         line("MAX_IN_FLIGHT", &self.max_in_flight);
         line("MAX_REQUESTS", &self.max_requests);
         line("MAX_CONNECTIONS", &self.max_connections);
-        line("PARTITIONER", &format!("{:?}", self.partitioner).to_lowercase());
+        let partitioner = self.partitioner.to_possible_value();
+        line("PARTITIONER", &partitioner.as_ref().map_or("", |value| value.get_name()));
         line("REPLY_LIMIT", &self.reply_limit);
         line("READY_LAG_MS", &self.ready_lag_ms);
         line("SHUTDOWN_MS", &self.shutdown_ms);

@@ -9,6 +9,7 @@
 
 pub mod accept;
 pub mod checksum;
+pub mod evidence;
 pub mod limits;
 pub mod marker;
 mod place;
@@ -21,5 +22,5 @@ pub use accept::{
     AboveNext, AcceptRule, Applied, Decision, IncarnationState, NewerFormat, OpenBatch, VoidReason,
 };
 pub use marker::{BatchPlace, Marker, RecordClass, Stamp};
-pub use place::{Partitioner, PartitionerEvidence};
+pub use place::Partitioner;
 pub use words::{Header, Incarnation, Key, Offset, Order, Partition, Position, Record, TimestampMs};

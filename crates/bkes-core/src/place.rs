@@ -1,9 +1,9 @@
 //! Placing keys: which partition the first event of an aggregate goes to.
 //!
-//! Kafka's clients disagree: Java hashes with murmur2, librdkafka by default with CRC-32. One partitioner must be used by
-//! everyone who writes to a topic, so `auto` looks at the foreign records of an existing topic and takes the hash they fit.
+//! Kafka's clients disagree: Java hashes with murmur2, librdkafka by default with CRC-32, Go's sarama with FNV-1a. One partitioner
+//! must be used by everyone who writes to a topic, so `auto` takes the one that the keys of an existing topic tell ([`crate::evidence`]).
 
-use crate::{Key, Partition};
+use crate::Partition;
 use std::fmt;
 use std::num::NonZeroU32;
 
@@ -14,15 +14,31 @@ pub enum Partitioner {
     Murmur2,
     /// librdkafka's default, `consistent_random`.
     Crc32,
+    /// The default of Go's sarama, `NewHashPartitioner`; librdkafka's `fnv1a_random`.
+    Fnv1a,
 }
 
 impl Partitioner {
     /// The partition of `key` among `count`.
     pub fn place(self, key: &[u8], count: NonZeroU32) -> Partition {
-        let hash = match self {
+        self.fold(self.hash(key), count)
+    }
+
+    /// All of them, the one first that a topic without keys gets.
+    pub const ALL: [Partitioner; 3] = [Partitioner::Murmur2, Partitioner::Crc32, Partitioner::Fnv1a];
+
+    /// The hash of a key, of which a partition is the remainder.
+    pub(crate) fn hash(self, key: &[u8]) -> u32 {
+        match self {
             Partitioner::Murmur2 => murmur2(key) & 0x7fff_ffff,
             Partitioner::Crc32 => crc32(key),
-        };
+            // The remainder of a signed number without its sign is that of the number without its sign.
+            Partitioner::Fnv1a => (fnv1a(key) as i32).unsigned_abs(),
+        }
+    }
+
+    /// The partition of a hash among `count`.
+    pub(crate) fn fold(self, hash: u32, count: NonZeroU32) -> Partition {
         Partition(hash % count.get())
     }
 }
@@ -32,38 +48,8 @@ impl fmt::Display for Partitioner {
         f.write_str(match self {
             Partitioner::Murmur2 => "murmur2",
             Partitioner::Crc32 => "crc32",
+            Partitioner::Fnv1a => "fnv1a",
         })
-    }
-}
-
-/// What the foreign records seen so far say about the partitioner their writers use.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct PartitionerEvidence {
-    /// Records looked at.
-    pub records: u64,
-    /// Those that lie where murmur2 puts them.
-    pub murmur2: u64,
-    /// Those that lie where CRC-32 puts them.
-    pub crc32: u64,
-}
-
-impl PartitionerEvidence {
-    /// Takes one foreign record into account.
-    pub fn add(&mut self, key: &Key, partition: Partition, count: NonZeroU32) {
-        self.records += 1;
-        self.murmur2 += u64::from(Partitioner::Murmur2.place(key.as_ref(), count) == partition);
-        self.crc32 += u64::from(Partitioner::Crc32.place(key.as_ref(), count) == partition);
-    }
-
-    /// The one partitioner that every record fits: murmur2 when there are none or with one partition, `None` when they fit
-    /// neither, or both.
-    pub fn verdict(&self, count: NonZeroU32) -> Option<Partitioner> {
-        match (self.murmur2 == self.records, self.crc32 == self.records) {
-            _ if self.records == 0 || count.get() == 1 => Some(Partitioner::Murmur2),
-            (true, false) => Some(Partitioner::Murmur2),
-            (false, true) => Some(Partitioner::Crc32),
-            _ => None,
-        }
     }
 }
 
@@ -86,6 +72,11 @@ fn murmur2(data: &[u8]) -> u32 {
     }
     hash = (hash ^ (hash >> 13)).wrapping_mul(M);
     hash ^ (hash >> 15)
+}
+
+/// FNV-1a of 32 bits.
+fn fnv1a(data: &[u8]) -> u32 {
+    data.iter().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 /// CRC-32 (IEEE 802.3, reflected), as zlib and librdkafka compute it; keys are short, so four bits at a time do.
@@ -157,19 +148,29 @@ mod tests {
         }
     }
 
+    /// librdkafka's own test of its hash (`rdfnv1a.c`), whose values come from Go's `hash/fnv`; sarama's `NewHashPartitioner` takes
+    /// the remainder of the signed hash and drops its sign, where `NewReferenceHashPartitioner` would drop the sign first.
     #[test]
-    fn evidence_decides_only_for_the_hash_every_record_fits() {
-        let count = NonZeroU32::new(7).expect("seven");
-        let keys: Vec<Key> = (0..50u32).filter_map(|n| Key::new(format!("key-{n}"))).collect();
-        for partitioner in [Partitioner::Murmur2, Partitioner::Crc32] {
-            let mut evidence = PartitionerEvidence::default();
-            for key in &keys {
-                evidence.add(key, partitioner.place(key.as_ref(), count), count);
-            }
-            assert_eq!(evidence.verdict(count), Some(partitioner));
-            evidence.add(&keys[0], Partition((partitioner.place(keys[0].as_ref(), count).0 + 1) % 7), count);
-            assert_eq!(evidence.verdict(count), None);
+    fn fnv1a_gives_the_values_of_librdkafkas_own_test() {
+        let values = [
+            ("kafka", 0x0d33_c4e1),
+            ("giberish123456789", 0x77a5_8295),
+            ("1234", 0x023b_dd03),
+            ("234", 0x2dea_3cd2),
+            ("34", 0x740f_a83e),
+            ("4", 0x310c_a263),
+            ("PreAmbleWillBeRemoved,ThePrePartThatIs", 0x65cb_d69c),
+            ("reAmbleWillBeRemoved,ThePrePartThatIs", 0x6e49_c79a),
+            ("", 0x7ee3_623b),
+        ];
+        for (key, hash) in values {
+            assert_eq!((fnv1a(key.as_bytes()) as i32).unsigned_abs(), hash, "{key}");
+            let seven = NonZeroU32::new(7).expect("seven");
+            assert_eq!(Partitioner::Fnv1a.place(key.as_bytes(), seven), Partition(hash % 7), "{key}");
         }
-        assert_eq!(PartitionerEvidence::default().verdict(count), Some(Partitioner::Murmur2));
+        // A negative one.
+        let (hash, five) = (fnv1a(b"") as i32, NonZeroU32::new(5).expect("five"));
+        assert!(hash < 0);
+        assert_eq!(Partitioner::Fnv1a.place(b"", five), Partition((hash % 5).unsigned_abs()));
     }
 }

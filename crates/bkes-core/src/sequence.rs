@@ -178,10 +178,11 @@ impl<W, T> Sequencer<W, T> {
         self.turns.contains_key(key)
     }
 
-    /// What is in flight for a key.
-    pub fn flight(&self, key: &Key) -> Option<&T> {
+    /// What is in flight for a key, and the order of its first event.
+    pub fn flight(&self, key: &Key) -> Option<(Order, &T)> {
         let turn = self.turns.get(key)?;
-        Some(&self.flights.get(&turn.flight).expect("a turn names a flight").ticket)
+        let flight = self.flights.get(&turn.flight).expect("a turn names a flight");
+        Some((flight.first, &flight.ticket))
     }
 
     /// Queues an append behind the one in flight of its key. The host bounds how many wait.

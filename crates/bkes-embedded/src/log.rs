@@ -41,8 +41,8 @@ impl EmbeddedOptions {
     }
 }
 
-/// A durable log in one local file. Dropping the last of log, readers and appenders ends its writer thread, after what is
-/// queued is written.
+/// A durable log in one local file. Dropping it ends its writer thread, after what is queued is written; appenders that are left
+/// are told that the log is closed, and readers read what is there.
 pub struct EmbeddedLog {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,

@@ -1,6 +1,7 @@
 //! What a caller of the engine says and hears: requests, answers, errors and the status. Plain data, no behaviour.
 
 use crate::split::{Layout, List, NoOrder};
+use bkes_core::evidence::Evidence;
 use bkes_core::{Key, Offset, Order, Partition, Position};
 use bkes_storage::{Counters, StoredEvent};
 use bytes::Bytes;
@@ -207,6 +208,18 @@ pub enum AppendError {
         /// The partition.
         partition: Partition,
     },
+    /// [`Expected::New`], and it cannot be told how the topic's writers place keys. Existing keys are served.
+    #[error(
+        "new keys are refused, since it cannot be told how the topic's writers place them ({evidence}): start the server with \
+         --partitioner murmur2, crc32 or fnv1a"
+    )]
+    PartitionerUnknown {
+        /// What the topic's keys say.
+        evidence: Evidence,
+    },
+    /// [`Expected::New`], and the engine was told to start no new keys.
+    #[error("new keys are refused: the server was started with --partitioner existing-only")]
+    ExistingOnly,
     /// Not stored; retry later.
     #[error("unavailable: {0}")]
     Unavailable(Unready),
@@ -234,7 +247,9 @@ impl AppendError {
             | AppendError::BadCount { .. }
             | AppendError::TooLarge { .. }
             | AppendError::Split { .. }
-            | AppendError::Cut { .. } => ErrorClass::Rejected,
+            | AppendError::Cut { .. }
+            | AppendError::PartitionerUnknown { .. }
+            | AppendError::ExistingOnly => ErrorClass::Rejected,
             AppendError::Unavailable(_) | AppendError::NotStored { .. } => ErrorClass::Unavailable,
             AppendError::Unknown { .. } => ErrorClass::Unknown,
         }
@@ -274,7 +289,8 @@ impl ReadRequest {
 pub struct Events {
     /// Accepted events, in order.
     pub events: Vec<StoredEvent>,
-    /// Values that are sent and not decided, when asked for and `events` reaches the end.
+    /// Values that are sent and not decided, when asked for and `events` reaches the end: if they are accepted, the first of them
+    /// takes the order `next`, which no event had taken when this was read.
     pub pending: Vec<Bytes>,
     /// The order the aggregate's next event takes, as of this read.
     pub next: Order,

@@ -4,10 +4,12 @@
 //! and the admission of appends look. Nothing here decides: the accept rule and the sequencer do.
 
 use crate::degraded::Degradation;
+use crate::placing::Sample;
 use crate::verifier::Awaited;
 use crate::writer::Shown;
 use crate::{PartitionState, PartitionStatus, Unready};
-use bkes_core::{Key, Partition, Partitioner, PartitionerEvidence, Position};
+use bkes_core::evidence::{Completeness, PlacedKey};
+use bkes_core::{Key, Partition, Partitioner, Position};
 use bkes_storage::Counters;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -229,8 +231,10 @@ pub struct Board {
     placing: Mutex<Placing>,
     /// Those who wait for something to be applied.
     pub awaited: Awaited,
-    evidence: Mutex<PartitionerEvidence>,
-    evidence_wanted: AtomicBool,
+    sample: Mutex<Sample>,
+    sample_wanted: AtomicBool,
+    /// Whether an earlier run read keys that are not in the sample.
+    completeness: Completeness,
     /// Rises by one when a fold begins anew and by one when that is announced: odd while reads must not be answered.
     pub epoch: AtomicU64,
     pub stopping: AtomicBool,
@@ -249,8 +253,9 @@ impl Board {
             partitions: RwLock::new(partitions),
             placing: Mutex::new(placing),
             awaited: Awaited::default(),
-            evidence: Mutex::default(),
-            evidence_wanted: AtomicBool::new(placing.partitioner.is_none()),
+            sample: Mutex::default(),
+            sample_wanted: AtomicBool::new(placing.partitioner.is_none()),
+            completeness: Completeness::Whole,
             epoch: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             appended: AtomicU64::new(0),
@@ -291,30 +296,41 @@ impl Board {
         *lock(&self.placing)
     }
 
-    pub fn set_placing(&self, placing: Placing) {
-        self.evidence_wanted.store(placing.partitioner.is_none(), Ordering::Relaxed);
-        *lock(&self.placing) = placing;
+    /// Changes how new keys are placed; whoever else does waits.
+    pub fn change_placing<T>(&self, change: impl FnOnce(&mut Placing) -> T) -> T {
+        let mut placing = lock(&self.placing);
+        let changed = change(&mut placing);
+        if placing.partitioner.is_some() {
+            self.sample_wanted.store(false, Ordering::Relaxed);
+        }
+        changed
     }
 
-    pub fn add_evidence(&self, more: PartitionerEvidence) {
-        let mut evidence = lock(&self.evidence);
-        evidence.records += more.records;
-        evidence.murmur2 += more.murmur2;
-        evidence.crc32 += more.crc32;
+    /// New keys are refused whatever the topic says.
+    pub fn refuse_new_keys(&mut self) {
+        self.sample_wanted.store(false, Ordering::Relaxed);
     }
 
-    /// Whether foreign records still matter for the choice of the partitioner.
+    /// Keys that an earlier run had read are not seen in this one.
+    pub fn set_completeness(&mut self, completeness: Completeness) {
+        self.completeness = completeness;
+    }
+
+    pub fn completeness(&self) -> Completeness {
+        self.completeness
+    }
+
+    /// Whether the topic's keys still matter for the choice of the partitioner.
     pub fn wants_evidence(&self) -> bool {
-        self.evidence_wanted.load(Ordering::Relaxed)
+        self.sample_wanted.load(Ordering::Relaxed)
     }
 
-    pub fn evidence(&self) -> PartitionerEvidence {
-        *lock(&self.evidence)
+    pub fn add_evidence(&self, keys: impl IntoIterator<Item = PlacedKey>) {
+        self.sample().add(keys);
     }
 
-    /// Foreign events in the store, over all partitions.
-    pub fn foreign(&self) -> u64 {
-        self.partitions().iter().map(|p| lock(&p.counters).foreign).sum()
+    pub fn sample(&self) -> MutexGuard<'_, Sample> {
+        lock(&self.sample)
     }
 
     pub fn set_log_down(&self, detail: Option<String>) {

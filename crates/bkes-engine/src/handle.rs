@@ -9,7 +9,7 @@ use crate::limits::{
     PLACING_REST, READ_INLINE_EVENTS, SPLIT_READS_MAX, SYNC_INTERVAL_MS,
 };
 use crate::owner::{
-    Command, Context, OwnerStep, Place, Refusal, Unverified, Waiting, owner_of, refuse_command,
+    Command, Context, OwnerStep, Pending, Place, Refusal, Unverified, Waiting, owner_of, refuse_command,
 };
 use crate::parts::{self, MonitorPart, OwnerPart, Parts, Step, Surroundings, VerifierPart, WriterPart};
 use crate::read::View;
@@ -35,6 +35,8 @@ pub struct EngineOptions {
     pub threads: usize,
     /// How new keys are placed; `None` decides from the topic (`auto`).
     pub partitioner: Option<Partitioner>,
+    /// No new keys are started, however they would be placed; existing ones are served.
+    pub existing_only: bool,
     /// Ready means lagging less than this.
     pub ready_lag: Duration,
     /// Most appends waiting or in flight, over all keys; more are refused as overloaded.
@@ -62,6 +64,7 @@ impl Default for EngineOptions {
         EngineOptions {
             threads: 1,
             partitioner: None,
+            existing_only: false,
             ready_lag: Duration::from_secs(10),
             appends_max: 10_000,
             overlay_bytes_max: 32 * 1024 * 1024,
@@ -446,6 +449,12 @@ impl EngineHandle {
     pub async fn read(&self, request: ReadRequest) -> Result<Events, ReadError> {
         let at_once = !self.0.context.store.reads_may_wait();
         let key = request.key.clone();
+        // Before the aggregate is located: whatever took the place of one of these is among its events then.
+        let pending = if request.include_pending || planted(Bug::PendingShown) {
+            self.pending(&request).await
+        } else {
+            Vec::new()
+        };
         let located = match self.look(at_once, move |view| view.locate(&key)).await {
             Err(ReadError::NoSuchAggregate { key }) if !planted(Bug::RefusedFromOwnState) => {
                 self.verify(Scope::All).await.map_err(ReadError::Unavailable)?;
@@ -453,12 +462,8 @@ impl EngineHandle {
             }
             located => located?,
         };
+        let pending = located.pending(pending);
         let (partition, next) = (Partition(0), located.events());
-        let pending = if request.include_pending || planted(Bug::PendingShown) {
-            self.pending(&request).await
-        } else {
-            Vec::new()
-        };
         let in_order = located.is_split() && self.0.context.options.split_by_order_headers;
         // To put a split aggregate in order all of it is looked at.
         let wanted = located.events().saturating_sub(request.from.0).min(request.events_max as u64);
@@ -527,7 +532,8 @@ impl EngineHandle {
         }
     }
 
-    /// The largest record the log takes, in bytes: key, value and what is added to them. It may change while running.
+    /// The largest record the log takes, in bytes: key, value and what is added to them. What the log was asked at its start:
+    /// a topic whose limit is changed later takes more or less than this until the next start.
     pub fn record_bytes_max(&self) -> u64 {
         self.0.context.log.record_bytes_max()
     }
@@ -542,7 +548,7 @@ impl EngineHandle {
         }
     }
 
-    async fn pending(&self, request: &ReadRequest) -> Vec<bytes::Bytes> {
+    async fn pending(&self, request: &ReadRequest) -> Vec<Pending> {
         let mut pending = Vec::new();
         for owner in self.0.context.owners.iter() {
             let (reply, answer) = oneshot::channel();

@@ -40,6 +40,7 @@ mod monitor;
 mod overlay;
 mod owner;
 pub mod parts;
+mod placing;
 mod read;
 mod shared;
 mod split;

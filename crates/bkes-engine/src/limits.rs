@@ -87,9 +87,6 @@ pub const RETRY_MS: u64 = 1_000;
 /// questions), and reads what little a new partition holds in a moment; the rest is for clocks and for instances that pause.
 pub const PLACING_REST: Duration = Duration::from_secs(60);
 
-/// Foreign records that are enough to tell the partitioner.
-pub const EVIDENCE_RECORDS: u64 = 1_000;
-
 /// A read of more events than this runs off the executor: 100 warm events take about 0.1 ms.
 pub const READ_INLINE_EVENTS: u64 = 100;
 

@@ -5,7 +5,7 @@
 //! answer (it may have no leader) costs the time limit of a question, so those are asked last, and few of them in one look: the
 //! others are looked at whatever happens to it. The log is down when nobody answers.
 
-use crate::board::{Board, PartitionBoard, Placing, TARGET_UNKNOWN};
+use crate::board::{Board, PartitionBoard, TARGET_UNKNOWN};
 use crate::degraded::Degradation;
 use crate::limits::LOOK_FAILURES_MAX;
 use crate::owner::{Command, Look, OwnerInbox, owner_of};
@@ -113,6 +113,7 @@ impl Monitor {
             }
         }
         self.place_over_new_partitions(clock());
+        crate::placing::decide(&self.board, &self.writer, &self.identity);
     }
 
     /// Somebody answered: appends are taken again at once, however long the rest of the look takes.
@@ -224,9 +225,10 @@ impl Monitor {
             return;
         }
         let partitions = placing.partitions.saturating_add(count - placing.partitions.get());
-        let placing = Placing { partitions, ..placing };
-        self.board.set_placing(placing);
-        self.writer.set_identity(identity_of(&self.identity, placing));
+        self.board.change_placing(|placing| {
+            placing.partitions = partitions;
+            self.writer.set_identity(identity_of(&self.identity, *placing));
+        });
         tracing::info!("keys are placed over {partitions} partitions now");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `step` takes what arrived (appends, reports, records, looks at the log), runs the accept rule and the sequencers, answers,
 //! and hands what was applied to the store writer. It waits in one place only, between steps; threads and the simulator
-//! drive it alike. It reads counts from the store (a memory-mapped look-up, nearly always cached) and never writes it.
+//! drive it alike. It reads counts from the store (a look-up that its cache nearly always answers) and never writes it.
 //!
 //! Invariants: every record of a partition goes through `apply` once per fold, in offset order; an answer goes out only after
 //! the overlay has the event; nothing is sent for a partition that is not caught up, is degraded, or cannot be decided.
@@ -31,9 +31,10 @@ use crate::limits::{COMMIT_BYTES_MAX, PAUSE_ANSWERS, POLL_RECORDS_MAX, RETRY_MS}
 use crate::overlay::Overlay;
 use crate::verifier::{Scope, VerifierInbox};
 use crate::writer::{Shown, WriterInbox};
+use bkes_core::evidence::{PlacedKey, keys_of_a_partition_max};
 use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::{NowMs, Said, Sequencer, Settled};
-use bkes_core::{AcceptRule, Incarnation, Key, Marker, Partition, PartitionerEvidence, Position};
+use bkes_core::{AcceptRule, Incarnation, Key, Marker, Order, Partition, Position};
 use bkes_log::{AppenderState, Log, LogAppender, LogReader, ReadEvent, Report, Token, Waker, Watermarks};
 use bkes_storage::{Checkpoint, Head, Loaded, Store};
 use bytes::Bytes;
@@ -92,6 +93,14 @@ pub struct Ticket {
     _place: Place,
 }
 
+/// An append that was sent and is not decided.
+pub struct Pending {
+    pub partition: Partition,
+    /// The order its first event takes if it is accepted.
+    pub first: Order,
+    pub values: Vec<Bytes>,
+}
+
 /// A look at a partition of the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
@@ -119,10 +128,10 @@ pub enum Command {
         /// What that means for what was shown.
         shown: Shown,
     },
-    /// What is in flight and waits for a key.
+    /// What is in flight for a key.
     Pending {
         key: Key,
-        reply: oneshot::Sender<Vec<Bytes>>,
+        reply: oneshot::Sender<Vec<Pending>>,
     },
     /// Stop; what is in flight is awaited until then.
     Stop {
@@ -244,6 +253,8 @@ struct Owned {
     stopped_at: Option<Position>,
     strangers: Strangers,
     dirty: bool,
+    /// How many of its keys may still be taken as evidence.
+    evidence_left: usize,
 }
 
 /// Where reading ended, and when.
@@ -298,8 +309,8 @@ pub struct Owner {
     next_token: Token,
     turns: Turns,
     pacing: Pacing,
-    /// What foreign records of this step say about their writers' partitioner.
-    evidence: PartitionerEvidence,
+    /// The keys of this step that may tell how the topic's writers place them.
+    evidence: Vec<PlacedKey>,
     /// Reading rests until then, after the store could not be asked.
     read_retry_at: NowMs,
     epoch: u64,
@@ -365,7 +376,7 @@ impl Owner {
             next_token: 0,
             turns: Turns::default(),
             pacing: Pacing::new(gather_from),
-            evidence: PartitionerEvidence::default(),
+            evidence: Vec::new(),
             read_retry_at: 0,
             epoch: 0,
             in_step: false,
@@ -488,6 +499,7 @@ impl Owner {
             stopped_at,
             strangers: Strangers::default(),
             dirty: false,
+            evidence_left: keys_of_a_partition_max(self.context.board.placing().partitions),
         };
         self.turns.begin();
         self.partitions.insert(partition, owned);
@@ -647,9 +659,8 @@ impl Owner {
             owned.board.applied.store(owned.checkpoint.position.0, Ordering::Release);
             owned.board.note_caught_up(self.epoch);
         }
-        if self.evidence.records > 0 {
-            self.context.board.add_evidence(std::mem::take(&mut self.evidence));
-            self.decide_partitioner(crate::limits::EVIDENCE_RECORDS);
+        if !self.evidence.is_empty() {
+            self.context.board.add_evidence(self.evidence.drain(..));
         }
         if self.in_step || !checkpoints.is_empty() {
             self.in_step = false;
@@ -736,9 +747,12 @@ impl Owner {
         }
     }
 
-    fn pending(&self, key: &Key) -> Vec<Bytes> {
-        let flights = self.partitions.values().filter_map(|owned| owned.sequencer.flight(key));
-        flights.flat_map(|ticket| ticket.request.values.iter().cloned()).collect()
+    fn pending(&self, key: &Key) -> Vec<Pending> {
+        let of = |(partition, owned): (&Partition, &Owned)| {
+            let (first, ticket) = owned.sequencer.flight(key)?;
+            Some(Pending { partition: *partition, first, values: ticket.request.values.clone() })
+        };
+        self.partitions.iter().filter_map(of).collect()
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::api::{Events, ReadError, ReadRequest, Unready};
 use crate::board::{Board, Progress};
 use crate::overlay::{Overlay, OverlayPart};
+use crate::owner::Pending;
 use crate::split::Layout;
 use bkes_core::planted::{Bug, planted};
 use bkes_core::{Key, Order};
@@ -55,6 +56,14 @@ pub struct Located {
 }
 
 impl Located {
+    /// The values of the append that comes next, if there is one: one whose place was taken is not pending any more, whatever its
+    /// owner knew when it was asked.
+    pub fn pending(&self, pending: Vec<Pending>) -> Vec<bytes::Bytes> {
+        let [head] = self.heads[..] else { return Vec::new() };
+        let is_next = |pending: &Pending| (pending.partition, pending.first) == (head.partition, head.next);
+        pending.into_iter().find(is_next).map_or_else(Vec::new, |pending| pending.values)
+    }
+
     /// How many events the aggregate has.
     pub fn events(&self) -> u64 {
         self.heads.iter().map(|head| head.next.0 - head.base.0).sum()

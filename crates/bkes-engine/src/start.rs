@@ -2,6 +2,7 @@
 
 use crate::board::{Board, PartitionBoard, Placing};
 use crate::handle::{EngineOptions, StartError};
+use bkes_core::evidence::Completeness;
 use bkes_core::planted::{Bug, planted};
 use bkes_core::{Partition, Position};
 use bkes_log::{Log, LogIdentity, Watermarks};
@@ -69,14 +70,25 @@ fn check_once(log: &dyn Log, store: &dyn Store, options: &EngineOptions) -> Resu
     let boards = (0..count.get()).map(|number| board(log, &loaded, Partition(number)).map(Arc::new));
     let boards = boards.collect::<Result<Vec<_>, StartError>>()?;
     announce(&loaded, &boards);
-    if placing.partitioner.is_none() && count.get() == 1 {
+    if placing.partitioner.is_none() && count.get() == 1 && !options.existing_only {
         placing.partitioner = Some(bkes_core::Partitioner::Murmur2);
     }
     let identity = identity_of(&topic, placing);
     if loaded.identity.as_ref() != Some(&identity) {
         store.set_identity(&identity)?;
     }
-    Ok(Checked { board: Board::new(boards, placing), loaded, topic, identity })
+    let mut board = Board::new(boards, placing);
+    if loaded.checkpoints.iter().any(|(_, checkpoint)| checkpoint.counters.events > 0) {
+        board.set_completeness(Completeness::Part);
+    }
+    if options.existing_only {
+        board.refuse_new_keys();
+        tracing::warn!("no new keys are started (--partitioner existing-only); existing ones are served");
+    } else if let Some(partitioner) = placing.partitioner {
+        let why = if options.partitioner.is_some() { "as asked" } else { "as was decided before" };
+        tracing::info!("new keys are placed with {partitioner}, {why}");
+    }
+    Ok(Checked { board, loaded, topic, identity })
 }
 
 /// Says how much there is to read.

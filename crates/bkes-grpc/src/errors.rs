@@ -122,6 +122,13 @@ impl Failure {
                 }
                 AppendError::Split { .. } => refused(Reason::Split, "writers placed the key differently"),
                 AppendError::Cut { .. } => refused(Reason::Cut, "retention removed the head of the topic"),
+                AppendError::PartitionerUnknown { .. } => refused(
+                    Reason::PartitionerUnknown,
+                    "start the server with --partitioner as the topic's other writers place keys; existing keys are served",
+                ),
+                AppendError::ExistingOnly => {
+                    refused(Reason::ExistingOnly, "start it on another instance; existing keys are served")
+                }
                 AppendError::Unavailable(unready) => not_now(unready),
                 AppendError::NotStored { .. } => {
                     unavailable(Reason::NotStored, "it is proven not to be stored: try again")
@@ -236,6 +243,7 @@ impl std::fmt::Display for Failure {
 mod tests {
     use super::*;
     use bkes_core::Key;
+    use bkes_core::evidence::Evidence;
 
     fn wire(error: AppendError) -> (Type, Reason, Outcome) {
         let wire = Failure::Append(error).to_wire();
@@ -260,6 +268,11 @@ mod tests {
         assert_eq!(unknown, (Type::User, Reason::NoSuchAggregate, Outcome::Rejected));
         let cut = wire(AppendError::Cut { partition: Partition(0) });
         assert_eq!(cut, (Type::Server, Reason::Cut, Outcome::Rejected));
+        let evidence = Evidence { keys: 4, foreign: 4, fits: [2, 2, 1], partitions: 2 };
+        let unplaced = wire(AppendError::PartitionerUnknown { evidence });
+        assert_eq!(unplaced, (Type::Server, Reason::PartitionerUnknown, Outcome::Rejected));
+        let existing_only = wire(AppendError::ExistingOnly);
+        assert_eq!(existing_only, (Type::Server, Reason::ExistingOnly, Outcome::Rejected));
         let stopping = wire(AppendError::Unavailable(Unready::ShuttingDown));
         assert_eq!(stopping, (Type::Server, Reason::ShuttingDown, Outcome::Unavailable));
         let lost = wire(AppendError::Unknown { detail: String::new() });

@@ -1,5 +1,5 @@
-//! The event store's service with a limit on requests that follows the log's: what a topic takes can be changed while we run,
-//! and is not known before there is an engine. The library fixes the limit with the service, so each call gets one of its own.
+//! The event store's service with a limit on requests that follows the log's, which is not known before there is an engine. The
+//! library fixes the limit with the service, so each call gets one of its own.
 
 use crate::api::bkes_server::{BkesServer, SERVICE_NAME};
 use crate::service::Service;

@@ -325,6 +325,7 @@ fn answer_name(answer: &Result<Appended, AppendError>) -> &'static str {
         Err(AppendError::TooLarge { .. }) => "too large",
         Err(AppendError::Split { .. }) => "split",
         Err(AppendError::Cut { .. }) => "cut",
+        Err(AppendError::PartitionerUnknown { .. } | AppendError::ExistingOnly) => "no new keys",
         Err(AppendError::NotStored { .. }) => "not stored",
         Err(AppendError::Unknown { .. }) => "unknown",
         Err(AppendError::Unavailable(unready)) => match unready {

@@ -2,7 +2,8 @@
 //!
 //! redb trusts a file that was closed cleanly, and panics on pages of garbage. So every row with content carries a checksum,
 //! every call runs under a guard that turns a panic into [`StoreError::Damaged`], and a damaged file is set aside, never
-//! repaired: the log still has everything. No lock of ours is held while the disk works.
+//! repaired: the log still has everything. The file is changed under a lock that is held while
+//! the disk works; reads do not take it, unless a change has failed.
 
 mod backend;
 mod blocks;

@@ -325,7 +325,7 @@ impl World {
         }
         let (key, instance) = (self.keys[key].clone(), &self.instances[at]);
         let mut seen = instance.fold.histories.get(&key).cloned().unwrap_or_default();
-        if let (Some(Bug::ShowsPending), Some(append)) = (self.bug, instance.sequencer.flight(&key)) {
+        if let (Some(Bug::ShowsPending), Some((_, append))) = (self.bug, instance.sequencer.flight(&key)) {
             seen.extend(&self.appends[*append].values);
         }
         let missing = |append: &&Append| {
@@ -549,7 +549,8 @@ impl World {
             let Append { key, answer: None, at: here, .. } = &self.appends[id] else { continue };
             if *here == at {
                 // The connection broke. What waited was never sent, so it can be held to the stronger promise.
-                let in_flight = self.instances[at].sequencer.flight(key) == Some(&id);
+                let in_flight =
+                    self.instances[at].sequencer.flight(key).is_some_and(|(_, ticket)| *ticket == id);
                 self.answer(id, if in_flight { Answer::Unknown } else { Answer::NotStored });
             }
         }

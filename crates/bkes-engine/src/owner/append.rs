@@ -2,8 +2,8 @@
 
 use super::fingerprint::checksum;
 use super::gather::Located;
-use super::{Command, Ended, Owner, Refusal, Sent, Ticket, Unverified, Waiting};
-use crate::api::{AppendError, Appended, Expected, Unit, Unready};
+use super::{Command, Context, Ended, Owner, Refusal, Sent, Ticket, Unverified, Waiting};
+use crate::api::{AppendError, AppendRequest, Appended, Expected, Unit, Unready};
 use crate::board::Placing;
 use crate::degraded::Degradation;
 use crate::verifier::Scope;
@@ -24,7 +24,7 @@ pub(super) type Place = (Partition, Offset, Option<TimestampMs>);
 impl Owner {
     /// An append's aggregate is located: it goes to the owner of that partition, waits for its turn, or is sent.
     pub(super) fn admit(&mut self, waiting: Waiting, located: &Located, now: NowMs) {
-        let partition = match self.partition_of(&waiting.request.key, &located.heads) {
+        let partition = match self.partition_of(&waiting.request, &located.heads) {
             Ok(partition) => partition,
             Err(error) => return self.refuse(waiting, error),
         };
@@ -250,46 +250,33 @@ impl Owner {
     }
 
     /// The partition that holds the aggregate, or would hold a new one.
-    fn partition_of(&mut self, key: &Key, heads: &Heads) -> Result<Partition, AppendError> {
+    fn partition_of(&mut self, request: &AppendRequest, heads: &Heads) -> Result<Partition, AppendError> {
         match heads {
             Heads::One(head) => Ok(head.partition),
             Heads::Split(parts) if planted(Bug::SplitIgnored) => Ok(parts[0].partition),
             Heads::Split(parts) => {
                 Err(AppendError::Split { partitions: parts.iter().map(|head| head.partition).collect() })
             }
-            Heads::None => {
-                self.decide_partitioner(0);
-                let Placing { partitions, partitioner } = self.context.board.placing();
-                let Some(partitioner) = partitioner else {
-                    let detail = "the topic's records fit neither murmur2 nor crc32, or both: start with --partitioner".into();
-                    return Err(AppendError::Unavailable(Unready::Degraded {
-                        partition: Partition(0),
-                        detail,
-                    }));
-                };
-                Ok(partitioner.place(key.as_ref(), partitions))
-            }
+            Heads::None => self.place_of_new(request),
         }
     }
 
-    /// Settles the partitioner once enough foreign records were seen, or, at `records` 0, with what is there.
-    pub(super) fn decide_partitioner(&mut self, records: u64) {
-        let board = &self.context.board;
-        let placing = board.placing();
-        let evidence = board.evidence();
-        if placing.partitioner.is_some() || evidence.records < records {
-            return;
+    /// Where a key without events is placed, or why it is not.
+    fn place_of_new(&self, request: &AppendRequest) -> Result<Partition, AppendError> {
+        let Context { board, writer, topic, options, .. } = &self.context;
+        let undecided = crate::placing::decide(board, writer, topic);
+        let Placing { partitions, partitioner } = board.placing();
+        match (request.expected, partitioner) {
+            (Expected::New, _) if options.existing_only => Err(AppendError::ExistingOnly),
+            (_, Some(partitioner)) => Ok(partitioner.place(request.key.as_ref(), partitions)),
+            (Expected::At(expected), None) => {
+                Err(AppendError::NoSuchAggregate { key: request.key.clone(), expected })
+            }
+            (Expected::New, None) => match undecided {
+                Some(evidence) => Err(AppendError::PartitionerUnknown { evidence }),
+                None => Err(AppendError::Unavailable(board.still_catching_up())),
+            },
         }
-        // Foreign records of an earlier run, before anything was decided, left no evidence.
-        let blind = evidence.records == 0 && board.foreign() > 0 && placing.partitions.get() > 1;
-        let Some(partitioner) = evidence.verdict(placing.partitions).filter(|_| !blind) else { return };
-        tracing::info!(
-            "new keys are placed with {partitioner} ({} foreign records looked at)",
-            evidence.records
-        );
-        let placing = Placing { partitioner: Some(partitioner), ..placing };
-        board.set_placing(placing);
-        self.context.writer.set_identity(crate::start::identity_of(&self.context.topic, placing));
     }
 
     /// A record was reported on: it is no longer on its way.
@@ -373,7 +360,7 @@ impl Owner {
                 }
                 let located = self.locate_one(&settled.key).and_then(|mut located| {
                     self.misjudge(&mut waiting, &mut located, settled.first);
-                    let partition = self.partition_of(&settled.key, &located.heads)?;
+                    let partition = self.partition_of(&waiting.request, &located.heads)?;
                     Ok((partition, located))
                 });
                 match located {

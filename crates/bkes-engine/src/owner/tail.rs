@@ -12,6 +12,7 @@ use super::{Look, Lost, Owned, Owner, Sent};
 use crate::degraded::Degradation;
 use crate::limits::UNCONFIRMED_MAX;
 use crate::overlay::{Count, Counted};
+use bkes_core::evidence::PlacedKey;
 use bkes_core::marker::{classify, is_reserved};
 use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::NowMs;
@@ -19,7 +20,6 @@ use bkes_core::{Decision, Key, Offset, Order, Partition, Position, Record, Recor
 use bkes_log::{ReadEvent, ReadFailure, Token};
 use bkes_storage::{Fingerprint, Heads, StoreError, StoredEvent};
 use std::collections::BTreeSet;
-use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 
 /// A record to be applied now.
@@ -372,13 +372,11 @@ impl Owner {
         let mut kept = None;
         if events > 0 {
             let counted = counted.expect("an event has a key");
-            if applied.stamp.is_none() && self.context.board.wants_evidence() {
-                let placing = self.context.board.placing();
-                self.evidence.add(
-                    &counted.key,
-                    partition,
-                    NonZeroU32::max(placing.partitions, NonZeroU32::MIN),
-                );
+            let is_first = counted.count.head.is_none() && owned.evidence_left > 0;
+            if is_first && self.context.board.wants_evidence() {
+                owned.evidence_left -= 1;
+                let key = counted.key.as_ref();
+                self.evidence.push(PlacedKey::new(key, partition, applied.stamp.is_none()));
             }
             kept = Some(counted);
         }

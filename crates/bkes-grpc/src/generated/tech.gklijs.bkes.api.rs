@@ -166,6 +166,11 @@ pub mod error {
         /// The head of the partition was removed from the topic after BKES had written to it, so that another instance may hold a
         /// different history. What is left can be read; nothing can be appended unless the server is told to allow it.
         Cut = 21,
+        /// Start of a key that is not known, but it cannot be told how the topic's other writers place keys, so it might come to lie
+        /// in another partition than theirs. The server has to be told how. Existing keys are served. (added)
+        PartitionerUnknown = 22,
+        /// Start of a key that is not known, at an instance that was told to serve existing keys only. (added)
+        ExistingOnly = 23,
         /// The instance has not read the topic to its end yet: after a start, or after its store fell back.
         CatchingUp = 30,
         /// The instance falls behind the topic, so that reads would be stale.
@@ -211,6 +216,8 @@ pub mod error {
                 Self::AlreadyExists => "ALREADY_EXISTS",
                 Self::Split => "SPLIT",
                 Self::Cut => "CUT",
+                Self::PartitionerUnknown => "PARTITIONER_UNKNOWN",
+                Self::ExistingOnly => "EXISTING_ONLY",
                 Self::CatchingUp => "CATCHING_UP",
                 Self::Lagging => "LAGGING",
                 Self::LogDown => "LOG_DOWN",
@@ -239,6 +246,8 @@ pub mod error {
                 "ALREADY_EXISTS" => Some(Self::AlreadyExists),
                 "SPLIT" => Some(Self::Split),
                 "CUT" => Some(Self::Cut),
+                "PARTITIONER_UNKNOWN" => Some(Self::PartitionerUnknown),
+                "EXISTING_ONLY" => Some(Self::ExistingOnly),
                 "CATCHING_UP" => Some(Self::CatchingUp),
                 "LAGGING" => Some(Self::Lagging),
                 "LOG_DOWN" => Some(Self::LogDown),

@@ -516,6 +516,7 @@ fn put_placing(out: &mut Vec<u8>, partitions: NonZeroU32, partitioner: Option<Pa
         None => 0,
         Some(Partitioner::Murmur2) => 1,
         Some(Partitioner::Crc32) => 2,
+        Some(Partitioner::Fnv1a) => 3,
     });
 }
 
@@ -525,6 +526,7 @@ fn get_placing(cursor: &mut Cursor<'_>) -> Decoded<(NonZeroU32, Option<Partition
         0 => None,
         1 => Some(Partitioner::Murmur2),
         2 => Some(Partitioner::Crc32),
+        3 => Some(Partitioner::Fnv1a),
         _ => return Err(Garbled),
     };
     Ok((partitions, partitioner))

@@ -230,13 +230,14 @@ fn an_identitys_row_is_what_was_written_or_garbled() {
     for seed in 0..cases() {
         let random = &mut Rng::with_seed(seed);
         let text = |random: &mut Rng| (0..random.usize(..9)).map(|_| random.char(..)).collect::<String>();
-        let partitioners = [None, Some(Partitioner::Murmur2), Some(Partitioner::Crc32)];
+        let partitioners =
+            [None, Some(Partitioner::Murmur2), Some(Partitioner::Crc32), Some(Partitioner::Fnv1a)];
         let identity = StoreIdentity {
             cluster: text(random),
             topic: text(random),
             topic_id: text(random),
             partitions: NonZeroU32::new(random.u32(1..)).expect("not zero"),
-            partitioner: partitioners[random.usize(..3)],
+            partitioner: partitioners[random.usize(..4)],
         };
         let mut row = put_identity(&identity);
         let spoiled = spoil(random, b"identity", &mut row);
