@@ -10,8 +10,10 @@
 //! bounded: per incarnation the highest number and the unfinished batch. All limits are measured in offsets, so that two
 //! instances that read the same log forget the same things at the same record.
 
+mod headers;
 mod open;
 
+use self::headers::OrderHeaders;
 use self::open::{Joined, Member, OpenBatches};
 use crate::limits::{BASE_SPAN_OFFSETS, BATCH_SPAN_OFFSETS, INCARNATION_SPAN_OFFSETS};
 use crate::marker::{Marker, RecordClass, Stamp, classify};
@@ -100,8 +102,9 @@ pub struct Applied {
     pub decision: Decision,
     /// Records that became void with this one: itself, or members of batches that can no longer be whole.
     pub void_records: u64,
-    /// The record shows that the head of the log was removed after BKES had written to it: it names an order above the
-    /// next one, or it is from the middle of a batch that may have begun below the fold's start.
+    /// The record shows that the head of the log was removed after events had been numbered there: it names an order above the
+    /// next one, it is from the middle of a batch that may have begun below the fold's start, or unmarked records count in
+    /// their `order` headers from above 0.
     pub cut: bool,
 }
 
@@ -133,6 +136,8 @@ pub struct AcceptRule {
     fold_start: Position,
     incarnations: BTreeMap<Incarnation, IncarnationState>,
     open: OpenBatches,
+    /// Of a fold that began above the first offset: what unmarked records say of a head that was cut off.
+    headers: Option<Box<OrderHeaders>>,
     changed: BTreeSet<Incarnation>,
     /// Expired state is swept out when the log enters another span of this number.
     span: u64,
@@ -154,6 +159,7 @@ impl AcceptRule {
         AcceptRule {
             fold_start,
             open: OpenBatches::of(incarnations.iter()),
+            headers: (fold_start > Position::START).then(Box::default),
             incarnations,
             changed: BTreeSet::new(),
             span: position.0 / BATCH_SPAN_OFFSETS,
@@ -189,9 +195,11 @@ impl AcceptRule {
             });
         }
         let mut applied = match class {
-            RecordClass::Foreign | RecordClass::Forwarded => {
-                Applied::event(next.unwrap_or(Order::FIRST), record)
+            RecordClass::Foreign => {
+                let cut = self.headers.as_mut().is_some_and(|headers| headers.show_cut(&record, next));
+                Applied { cut, ..Applied::event(next.unwrap_or(Order::FIRST), record) }
             }
+            RecordClass::Forwarded => Applied::event(next.unwrap_or(Order::FIRST), record),
             RecordClass::Marked(marker) => self.apply_marked(marker, record, next),
             RecordClass::Newer { .. } => unreachable!("returned above"),
         };

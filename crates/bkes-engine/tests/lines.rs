@@ -4,7 +4,7 @@ mod support;
 
 use bkes_core::checksum::PayloadSum;
 use bkes_core::{Header, Incarnation, Marker, Order, Partition, Position, Stamp};
-use bkes_engine::EngineOptions;
+use bkes_engine::{EngineOptions, PartitionState};
 use bkes_log::memory::{Faults, MemoryLog};
 use bytes::Bytes;
 use std::fmt::Debug;
@@ -112,6 +112,24 @@ fn copies_from_another_topic_are_told_of() {
     let (lines, scene) = applied(&log);
     assert_eq!(scene.handle.status().partitions[0].counters.void, 5);
     assert_eq!(lines.of("ERROR", "they look like copies from another topic"), 1);
+}
+
+/// Aggregates whose head retention had removed before BKES first read the topic were served cut off, as if whole.
+#[test]
+fn a_topic_of_the_originals_that_has_lost_its_head_is_cut() {
+    let log = MemoryLog::with_faults("topic", NonZeroU32::MIN, Faults::default(), 1);
+    for order in 0..6 {
+        let order = Header { name: "order".into(), value: Some(order.to_string().into()) };
+        unmarked(&log, Some("a"), vec![order]);
+    }
+    let (lines, scene) = applied(&log);
+    assert!(matches!(scene.handle.status().partitions[0].state, PartitionState::Ready));
+    assert_eq!(lines.of("ERROR", ""), 0);
+    log.cut_start(Partition(0), Position(2));
+    let (lines, scene) = applied(&log);
+    assert!(matches!(scene.handle.status().partitions[0].state, PartitionState::Cut));
+    assert_eq!(lines.of("ERROR", "the head of the log was removed after events had been numbered there"), 1);
+    assert_eq!(scene.count("a").expect("reads go on"), 4);
 }
 
 #[test]

@@ -673,6 +673,28 @@ fn a_log_that_was_cut_takes_the_first_order_it_meets_as_base() {
     );
 }
 
+/// Aggregates of a topic of the original's whose head retention had removed were served cut off as if they were whole.
+#[test]
+fn unmarked_keys_that_count_from_above_0_show_a_cut_in_a_fold_that_began_late() {
+    for (fold_start, shown) in [(0, vec![false; 4]), (50, vec![false, false, false, true])] {
+        let mut rule = AcceptRule::new(Position(fold_start));
+        let rows = [("a", 7, None), ("b", 0, None), ("a", 8, Some(1)), ("a", 9, Some(2))];
+        let cut = (50..).zip(rows).map(|(offset, (key, order, next))| {
+            let counted = record(offset, Some(key), vec![header("order", &order.to_string())]);
+            let applied = rule.apply(counted, next.map(Order)).expect("format 1");
+            assert_eq!(
+                applied.decision,
+                Decision::Accepted {
+                    order: Order(next.unwrap_or(0)),
+                    record: record(offset, Some(key), vec![header("order", &order.to_string())])
+                }
+            );
+            applied.cut
+        });
+        assert_eq!(cut.collect::<Vec<_>>(), shown, "from {fold_start}");
+    }
+}
+
 /// They are part of the format: another number is another history.
 #[test]
 fn the_limits_of_format_1_are_these() {

@@ -361,7 +361,7 @@ impl Owner {
             owned.board.cut.store(true, Ordering::Release);
             tracing::error!(
                 partition = partition.0,
-                "the head of the log was removed after BKES had written to it (seen at offset {offset}): reads go on, appends \
+                "the head of the log was removed after events had been numbered there (seen at offset {offset}): reads go on, appends \
                  are refused"
             );
         }
