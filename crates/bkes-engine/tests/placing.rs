@@ -160,3 +160,24 @@ fn what_an_earlier_run_had_read_is_not_taken_for_an_empty_topic() {
     second.bench.run(2_000);
     assert_eq!(second.decided(), Some(Partitioner::Crc32), "new ones tell");
 }
+
+/// That a key is not known here does not say that nobody has begun it: such a refusal, too, is given only for what the log holds.
+#[test]
+fn a_key_that_another_instance_began_is_not_refused_as_new() {
+    let log = MemoryLog::new("topic", count(5));
+    written(&log, 0..60, by(Partitioner::Murmur2, 5));
+    written(&log, 100..160, by(Partitioner::Crc32, 5));
+    let told = EngineOptions { partitioner: Some(Partitioner::Crc32), ..EngineOptions::default() };
+    let mut other = ready(&log, Arc::default(), told);
+    let existing_only = EngineOptions { existing_only: true, ..EngineOptions::default() };
+    for (name, options) in [("first", existing_only), ("second", EngineOptions::default())] {
+        let mut instance = ready(&log, Arc::default(), options);
+        other.bench.put(name, 0, "value").expect("it is placed");
+        let bench = &mut instance.bench;
+        let answer = bench.append(name, Expected::New, &["value"]);
+        // Judged before anything more is read.
+        bench.owners[0].lock().expect("no panic").accept(bench.now());
+        let refused = bench.answer(answer);
+        assert!(matches!(refused, Err(AppendError::AlreadyExists { .. })), "{name}: {refused:?}");
+    }
+}

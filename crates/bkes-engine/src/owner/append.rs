@@ -26,7 +26,7 @@ impl Owner {
     pub(super) fn admit(&mut self, waiting: Waiting, located: &Located, now: NowMs) {
         let partition = match self.partition_of(&waiting.request, &located.heads) {
             Ok(partition) => partition,
-            Err(error) => return self.refuse(waiting, error),
+            Err(error) => return self.refuse_or_verify(None, waiting, error),
         };
         if !self.owns(partition) {
             let (overlay, in_flight) = (&self.context.overlay, &self.context.in_flight);
@@ -85,7 +85,7 @@ impl Owner {
             Ok(first) => first,
             Err(error) => {
                 self.context.in_flight.release(hash, &key);
-                self.refuse_or_verify(partition, waiting, error);
+                self.refuse_or_verify(Some(partition), waiting, error);
                 return Some(rest);
             }
         };
@@ -364,7 +364,7 @@ impl Owner {
                     Ok((partition, located))
                 });
                 match located {
-                    Err(error) => self.refuse(waiting, error),
+                    Err(error) => self.refuse_or_verify(None, waiting, error),
                     Ok((partition, located)) if self.partitions.contains_key(&partition) => {
                         match self.begin(partition, &located, waiting, queue, now) {
                             Some(rest) => queue = rest,
@@ -390,10 +390,12 @@ impl Owner {
 
     /// Refuses an append that was not sent. What the log may hold beyond what is applied here decides some refusals: those are verified
     /// first. That an aggregate exists, or is further than asked for, stays true whatever the log holds.
-    fn refuse_or_verify(&self, partition: Partition, waiting: Waiting, error: AppendError) {
+    fn refuse_or_verify(&self, partition: Option<Partition>, waiting: Waiting, error: AppendError) {
         let scope = match &error {
-            AppendError::NoSuchAggregate { .. } => Some(Scope::All),
-            AppendError::Conflict { expected, current } if expected > current => Some(Scope::One(partition)),
+            AppendError::NoSuchAggregate { .. }
+            | AppendError::ExistingOnly
+            | AppendError::PartitionerUnknown { .. } => Some(Scope::All),
+            AppendError::Conflict { expected, current } if expected > current => partition.map(Scope::One),
             _ => None,
         };
         match scope.filter(|_| !waiting.is_verified && !planted(Bug::RefusedFromOwnState)) {
