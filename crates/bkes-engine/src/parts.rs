@@ -152,6 +152,7 @@ pub fn assemble(
         Arc::clone(&context.board),
         Arc::clone(&context.owners),
         context.verifier.clone(),
+        context.look.clone(),
     );
     Ok(Parts {
         owners,

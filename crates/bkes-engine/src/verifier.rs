@@ -7,6 +7,9 @@
 //! One question to the log runs, one waits, and all that come meanwhile share the one that waits: one that runs may have begun before
 //! they did. What was asked for is then awaited without looking again and again: owners answer those who wait when they have applied
 //! far enough. Whoever gets no answer in time is told that it could not be verified, which is neither yes nor no.
+//!
+//! An end below what was applied before the question proves the opposite: the log lost its end, what this instance has applied is of
+//! another one, and others may have been told of events that it will read only when its fold has begun anew.
 
 use crate::api::{Unit, Unready};
 use crate::board::{Board, PartitionBoard};
@@ -15,7 +18,7 @@ use crate::owner::OwnerInbox;
 use crate::topic_growth::take_in;
 use bkes_core::sequence::NowMs;
 use bkes_core::{Partition, Position};
-use bkes_log::{Log, Waker};
+use bkes_log::{Log, LogError, Waker};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -223,6 +226,8 @@ pub struct Verifier {
     board: Arc<Board>,
     owners: Arc<Vec<OwnerInbox>>,
     inbox: VerifierInbox,
+    /// Asks the monitor to look now.
+    look: Waker,
 }
 
 /// What the verifier wants after a step.
@@ -242,8 +247,9 @@ impl Verifier {
         board: Arc<Board>,
         owners: Arc<Vec<OwnerInbox>>,
         inbox: VerifierInbox,
+        look: Waker,
     ) -> Verifier {
-        Verifier { log, board, owners, inbox }
+        Verifier { log, board, owners, inbox, look }
     }
 
     /// Asks the question that waits, if one does, and answers those whose time is over.
@@ -275,13 +281,22 @@ impl Verifier {
         };
         let boards: Vec<Arc<PartitionBoard>> = boards.iter().filter(is_asked).cloned().collect();
         let partitions: Vec<Partition> = boards.iter().map(|board| board.partition).collect();
-        let ends: Vec<_> = boards.into_iter().zip(self.log.stable_ends(&partitions)).collect();
+        let before: Vec<_> = boards.iter().map(|board| board.applied_in()).collect();
+        let ends = before.into_iter().zip(self.log.stable_ends(&partitions));
+        let ends: Vec<_> = boards.into_iter().zip(ends).collect();
+        if ends.iter().any(|(_, (before, end))| end.as_ref().is_ok_and(|end| is_lost(*before, *end))) {
+            self.look.wake();
+        }
         for (scope, callers) in callers {
             let within = ends.iter().filter(|(board, _)| match scope {
                 Scope::One(partition) => board.partition == partition,
                 Scope::All => true,
             });
-            let ends = within.map(|(board, end)| match end {
+            let ends = within.map(|(board, (before, end))| match end {
+                Ok(end) if is_lost(*before, *end) => Err(unverified(&format!(
+                    "partition {} ends at {end}, below what was applied: the log lost its end",
+                    board.partition
+                ))),
                 Ok(end) => Ok((Arc::clone(board), *end)),
                 Err(error) => Err(unverified(&format!("partition {}: {error}", board.partition))),
             });
@@ -293,7 +308,7 @@ impl Verifier {
     }
 
     /// Partitions that the topic has got since are read before anything is denied.
-    fn take_in_new(&self) -> Result<(), bkes_log::LogError> {
+    fn take_in_new(&self) -> Result<(), LogError> {
         let count = self.log.partition_count()?;
         take_in(&*self.log, &self.board, &self.owners, count)
     }
@@ -329,6 +344,11 @@ impl Drop for Verifier {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Whether the log was told to end below what had been applied when it was asked.
+fn is_lost(before: Option<(u64, Position)>, end: Position) -> bool {
+    before.is_some_and(|(_, applied)| end < applied)
 }
 
 fn unverified(detail: &str) -> Unready {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use bkes_core::{Key, Order, Partition, Partitioner};
+use bkes_core::{Key, Order, Partition, Partitioner, Position};
 use bkes_engine::parts::begin_stop;
 use bkes_engine::{AppendError, EngineOptions, Expected, ReadError, Unready};
 use bkes_log::Pace;
@@ -342,4 +342,27 @@ async fn two_engines_never_deny_what_the_other_was_told() {
     for engine in engines {
         engine.stop(Duration::from_secs(10)).expect("it stops");
     }
+}
+
+/// A failover lost the end of the log, and another instance began an aggregate where the lost records had been. What was applied here
+/// was above the new end, so everything seemed to be applied, and the aggregate was denied. (Found by simulation.)
+#[test]
+fn what_lies_below_a_lost_end_is_not_denied() {
+    let log = FlawedLog::new(1);
+    let mut bench = instance(&log, options());
+    bench.put("a", 0, "zero").expect("accepted");
+    bench.put("a", 1, "one").expect("accepted");
+    log.log.truncate(Partition(0), Position(0));
+    write(&log, 0, "b", "of another instance");
+    let mut read = bench.begin_read("b");
+    let mut append = bench.append("b", Expected::At(Order(1)), &["one"]);
+    bench.accept();
+    assert!(poll(&mut read).is_none() && poll(&mut append).is_none());
+    bench.step_verifier();
+    let read = poll(&mut read).expect("answered");
+    assert!(matches!(read, Err(ReadError::Unavailable(Unready::Unverified { .. }))), "{read:?}");
+    let append = poll(&mut append).expect("answered");
+    assert!(matches!(append, Err(AppendError::Unavailable(Unready::Unverified { .. }))), "{append:?}");
+
+    bench.run_until("the fold has begun anew", |bench| bench.read("b").is_ok());
 }

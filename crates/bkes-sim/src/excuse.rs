@@ -7,6 +7,8 @@
 //!   until there were as many again, and it is decided at its last member.
 //! * A record that was decided by an instance that did not know yet that its log had lost its end: refused for what is lost,
 //!   it may be an event in what is left.
+//! * A key of which such an instance denies what was written since. Where the log still ends below what the instance had applied,
+//!   that is seen and nothing is denied; where it has grown as long again, only reading tells.
 //! * A key whose head was *removed* by retention: whoever begins with nothing knows nothing of it, and it may be begun anew.
 //!
 //! Everything else is held against every run.
@@ -53,11 +55,15 @@ impl<'h> Excused<'h> {
             | Violation::ReadDiffers { key, .. }
             | Violation::ContentsDiffer { key, .. }
             | Violation::ReadBadPage { key, .. }
-            | Violation::KnownDenied { key, .. }
             | Violation::StoredAtAnotherOrder { key, .. } => self.removed.contains(key),
             Violation::OffsetsGoBack { key, event, .. } => {
                 let lost = &self.history.excuses.truncations;
                 self.removed.contains(key) || lost.iter().any(|lost| lost.partition == event.partition)
+            }
+            Violation::KnownDenied { call, key, .. } => {
+                let begin = self.history.calls[call.0].begin;
+                let lost = &self.history.excuses.truncations;
+                self.removed.contains(key) || lost.iter().any(|lost| begin <= lost.until)
             }
             Violation::RefusedStored { call, event, .. } => {
                 let begin = self.history.calls[call.0].begin;
