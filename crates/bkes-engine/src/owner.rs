@@ -26,6 +26,7 @@ use self::readback::Readback;
 use self::turns::Turns;
 use crate::api::{AppendError, AppendRequest, Appended, Unready};
 use crate::board::{Board, PartitionBoard};
+use crate::degraded::Degradation;
 use crate::in_flight::InFlight;
 use crate::limits::{COMMIT_BYTES_MAX, PAUSE_ANSWERS, POLL_RECORDS_MAX, RETRY_MS};
 use crate::overlay::Overlay;
@@ -272,11 +273,16 @@ impl Owned {
     fn reading_start(&mut self) -> Position {
         let low = Position(self.board.low.load(Ordering::Acquire));
         let checkpoint = &mut self.checkpoint;
-        let start = checkpoint.behind_last().max(low).min(checkpoint.position);
+        let start = last_applied(checkpoint, low);
         self.dirty |= start != checkpoint.position;
         checkpoint.position = start;
         self.readback.begin(checkpoint.fold_start, checkpoint.position, low)
     }
+}
+
+/// Behind the last record that was applied, as far as the log still holds it.
+fn last_applied(checkpoint: &Checkpoint, low: Position) -> Position {
+    checkpoint.behind_last().max(low).min(checkpoint.position)
 }
 
 /// A record on its way to the log, kept to be applied when its place is known.
@@ -389,7 +395,9 @@ impl Owner {
         };
         for board in boards {
             if owner.owns(board.partition) {
+                let (partition, stable) = (board.partition, Position(board.stable.load(Ordering::Acquire)));
                 owner.adopt(board, loaded);
+                owner.check_stable(partition, stable);
             }
         }
         Ok(owner)
@@ -466,7 +474,9 @@ impl Owner {
                 "the partition begins at offset {low}: what came before was removed. Aggregates that began there are cut off;                  where that shows, appends are refused"
             );
         }
-        let checkpoint = held.unwrap_or(fresh);
+        let mut checkpoint = held.unwrap_or(fresh);
+        // Before anything is served or sent: what follows the last record may be another log's by now.
+        checkpoint.position = last_applied(&checkpoint, low);
         let states = loaded.incarnations.iter().filter(|(p, _, _)| *p == partition);
         let states = states.map(|(_, incarnation, state)| (*incarnation, state.clone()));
         let states =
@@ -504,6 +514,18 @@ impl Owner {
         self.turns.begin();
         self.partitions.insert(partition, owned);
         self.partitions[&partition].board.note_caught_up(self.epoch);
+    }
+
+    /// What was applied was stable once, for good. Where it is not any more, the log lost its end and has grown again, under a
+    /// transaction that is still open: what stands there now cannot be read to be compared, and nothing rests on it.
+    fn check_stable(&mut self, partition: Partition, stable: Position) {
+        let owned = &self.partitions[&partition];
+        let applied = owned.checkpoint.behind_last();
+        if stable < applied {
+            let reason = Degradation::Truncated { end: stable, applied };
+            owned.board.degrade(reason.clone());
+            self.context.writer.rebuild(self.epoch, format!("partition {partition}: {reason}"));
+        }
     }
 
     fn take_commands(&mut self, now: NowMs) -> bool {

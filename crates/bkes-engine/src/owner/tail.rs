@@ -99,7 +99,10 @@ impl Owner {
         // A reader that stands at the new end is told nothing. What counts is what this fold had applied when the log was asked: its
         // position may have gone on since, or back to the last record that was applied, and an earlier fold's is of another log.
         let before = applied_before.filter(|(epoch, _)| *epoch == self.epoch).map(|(_, before)| before);
-        let is_cut_off = before.is_some_and(|before| marks.high < before.min(applied));
+        // What was applied was stable for good: an end of what is stable below it tells the same, where the log has grown again.
+        let last = owned.checkpoint.behind_last();
+        let is_cut_off =
+            before.is_some_and(|before| marks.high < before.min(applied) || marks.stable < before.min(last));
         let position = match owned.lost {
             // Nothing was applied since then, but the log may have been asked before that.
             Some(lost) if lost.since < asked => lost.position,
@@ -109,7 +112,7 @@ impl Owner {
         };
         // What retention removed is out of range too, and not lost.
         let ended = owned.lost_end.take().filter(|end| *end >= marks.low);
-        let ended = ended.or((is_cut_off || applied > marks.high).then_some(marks.high));
+        let ended = ended.or((is_cut_off || applied > marks.high).then_some(marks.stable));
         if let Some(end) = ended {
             let reason = Degradation::Truncated { end, applied };
             owned.board.degrade(reason.clone());
