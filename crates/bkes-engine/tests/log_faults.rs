@@ -137,6 +137,27 @@ fn a_damaged_record_stops_its_partition_until_the_log_is_whole_again() {
     bench.put(&keys[0], 3, "three").expect("it is served again");
 }
 
+/// A damaged record lay behind offsets that held nothing, and a failover lost both. Reading stood at the new end, below where it had
+/// stopped, and waited for ever for what was no longer there. (Found by simulation.)
+#[test]
+fn a_damaged_record_that_the_log_lost_is_not_waited_for() {
+    let log = FlawedLog::new(1);
+    let write = |value: &'static str| {
+        log.log.append_foreign(Partition(0), Some("a".into()), Some(value.into()), Vec::new());
+    };
+    write("zero");
+    let mut bench = Bench::ready(log.clone(), memory_store());
+    log.log.skip_offsets(Partition(0), 2);
+    log.flaws().damaged = Some((Partition(0), Offset(3)));
+    write("damaged");
+    bench.run_until("the damage is seen", |bench| is_degraded(bench, 0));
+    log.log.truncate(Partition(0), Position(1));
+    log.flaws().damaged = None;
+    bench.run_until("it is served again", |bench| !is_degraded(bench, 0) && bench.handle.is_ready());
+    bench.put("a", 1, "one").expect("it is served again");
+    assert_eq!(bench.values("a"), ["zero", "one"]);
+}
+
 /// The story: on a real broker a rebuild that met such a record told its callers for ever that it was catching up.
 #[test]
 fn a_rebuild_that_stands_before_a_damaged_record_says_so_and_ends_when_it_is_whole() {

@@ -268,8 +268,8 @@ impl Owner {
             owned.dirty = true;
         }
         if owned.lost.is_none() {
-            // Damage that stood at the end itself is no longer there.
-            owned.passed(Position(position.0 + 1));
+            // What stopped reading at the end, or above it before the log lost its end, is no longer there.
+            owned.passed(Position(u64::MAX));
         }
         owned.board.note_caught_up(self.epoch);
     }
