@@ -241,7 +241,7 @@ impl AcceptRule {
         if !fresh && !planted(Bug::JudgedTwice) {
             return Applied::void(Some(stamp), VoidReason::JudgedBefore, voided + 1);
         }
-        if record.offset.0.saturating_sub(base.0) >= BASE_SPAN_OFFSETS && !planted(Bug::BaseIgnored) {
+        if record.offset.0.saturating_sub(base.0) >= BASE_SPAN_OFFSETS {
             // Only now: it uses up its number, and breaks the batch it belongs to.
             let members = open.close(state).map_or(0, |batch| batch.members.len() as u64);
             return Applied::void(Some(stamp), VoidReason::BaseTooOld { base }, voided + members + 1);

@@ -54,9 +54,7 @@ bugs! {
     /// A batch is accepted member by member.
     AcceptedAtFirstMember = "accepted-at-first-member", 500;
     /// A marker is believed whatever record it lies on.
-    ForwardedJudged = "forwarded-judged", 2_000;
-    /// A record is judged however far it lies from its base.
-    BaseIgnored = "base-ignored", 20_000;
+    ForwardedJudged = "forwarded-judged", 500;
     /// A member that skips a place joins its batch.
     SkippedPlaceJoins = "skipped-place-joins", 5_000;
     /// An order above the next one is accepted.

@@ -182,7 +182,7 @@ impl View<'_> {
         let stored_next = stored.map_or(head.base, |stored| stored.next);
         let mut from = from;
         if from < stored_next {
-            let events_max = budget.events.min((stored_next.0 - from.0) as usize);
+            let events_max = budget.events.min(usize::try_from(stored_next.0 - from.0).unwrap_or(usize::MAX));
             let before = events.len();
             let part = ReadPart { key, partition: head.partition, from, events_max, bytes_max: budget.bytes };
             self.store.read(part, events).map_err(|error| store_error(error, located.epoch))?;
