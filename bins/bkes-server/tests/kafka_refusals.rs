@@ -2,10 +2,11 @@
 
 mod support;
 
+use bkes_foreign::ForeignRecord;
 use bkes_grpc::api::error::{Outcome, Reason};
 use std::time::{Duration, Instant};
 use support::Server;
-use support::kafka::{broker, make_topic, on_kafka, serve};
+use support::kafka::{broker, cluster, make_topic, on_kafka, serve};
 use tempfile::TempDir;
 
 /// A caller that goes from one server to the other was told "no such aggregate", or "conflict", of what it had just been acknowledged.
@@ -32,6 +33,33 @@ async fn what_one_server_acknowledged_is_known_to_the_other_at_once() {
     }
     let absent = first.retrieve("nowhere").await.expect_err("it was never begun");
     assert_eq!(absent.reason(), Reason::NoSuchAggregate);
+}
+
+/// The end of what is decided, not that of the log, has to be applied: a transaction that stays open would hold up every denial.
+#[tokio::test]
+async fn an_open_transaction_of_others_does_not_hold_up_a_denial() {
+    let (data, topic) = (TempDir::new().expect("a directory"), make_topic(2, &[]).await);
+    let (_server, mut client) = serve(data.path(), &topic).await;
+    client.start("key", "0").await.expect("begun");
+    let producer = cluster().transactional(&topic).expect("a producer");
+    producer.begin().expect("begun");
+    for (partition, key) in (0..).zip(["other", "another"]) {
+        let (key, value) = (Some(key.as_bytes()), Some(&b"open"[..]));
+        let record = ForeignRecord { key, value, partition: Some(partition), ..ForeignRecord::default() };
+        producer.send(&topic, &record).expect("queued");
+    }
+    producer.flush().expect("written");
+    for _ in 0..10 {
+        let denied = client.retrieve("other").await.expect_err("nothing of it is decided");
+        assert_eq!(denied.reason(), Reason::NoSuchAggregate, "{denied:?}");
+    }
+    producer.commit().expect("committed");
+    // Its producer is told before the partitions are.
+    let until = Instant::now() + Duration::from_secs(60);
+    while let Err(error) = client.retrieve("other").await {
+        assert_eq!(error.reason(), Reason::NoSuchAggregate, "{error:?}");
+        assert!(Instant::now() < until, "it is never decided");
+    }
 }
 
 /// Neither yes nor no while the broker does not answer, and the truth when it does.

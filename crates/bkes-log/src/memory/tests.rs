@@ -33,8 +33,10 @@ fn an_open_transaction_holds_readers_and_an_aborted_one_leaves_gaps() {
     log.append_in(transaction, Partition(0), "b".into(), "".into());
     foreign(&log, "c");
     assert_eq!(read_all(&log, 0), ["0", "end 1"]);
+    assert_eq!(log.stable_ends(&[Partition(0)]), [Ok(Position(1))]);
     log.end(transaction, false);
     assert_eq!(read_all(&log, 0), ["0", "2", "end 4"]);
+    assert_eq!(log.stable_ends(&[Partition(0)]), [Ok(Position(4))]);
 }
 
 #[test]
