@@ -87,6 +87,10 @@ bugs! {
     AddedUnnoticed = "added-unnoticed", 100_000;
     /// A record above the next order is void at once, also where this fold missed what came before it.
     AboveIsVoid = "above-is-void", 100_000;
+    /// An answer about the end of the log counts for what was applied after it was given.
+    OldLookBelieved = "old-look-believed", 2_000;
+    /// A record that could not be read is passed over.
+    ReadFailureSkips = "read-failure-skips", 500;
     /// When the store fell back, reads go on at once.
     FallBackUnnoticed = "fall-back-unnoticed", 5_000;
     /// What was applied in an older fold is committed in a newer one.

@@ -158,6 +158,42 @@ fn a_damaged_record_that_the_log_lost_is_not_waited_for() {
     assert_eq!(bench.values("a"), ["zero", "one"]);
 }
 
+/// The story: a log said of the last record that had been read, when that was read again, that its position was out of range, which a new
+/// leader may say in passing. That was taken for the place where the log had lost its end: the store was thrown away. (Found by
+/// simulation.)
+#[test]
+fn a_position_that_is_out_of_range_in_passing_is_no_loss() {
+    let log = FlawedLog::new(1);
+    let write = |value: &'static str| {
+        log.log.append_foreign(Partition(0), Some("a".into()), Some(value.into()), Vec::new())
+    };
+    write("zero");
+    write("one");
+    let mut bench = Bench::ready(log.clone(), memory_store());
+    // What makes it read again from the last record.
+    log.flaws().damaged = Some((Partition(0), Offset(2)));
+    write("two");
+    bench.run_until("the damage is seen", |bench| is_degraded(bench, 0));
+    log.flaws().damaged = Some((Partition(0), Offset(1)));
+    log.flaws().out_of_range = true;
+    let lost = |bench: &Bench| match &bench.handle.status().partitions[0].state {
+        PartitionState::Degraded { reason } => reason.contains("truncated"),
+        _ => false,
+    };
+    for _ in 0..5_000 {
+        bench.jump(1);
+        bench.step_owners();
+        assert!(!lost(&bench), "{:?}", bench.handle.status());
+        bench.step_writer();
+        if bench.now().is_multiple_of(100) {
+            bench.step_monitor();
+        }
+    }
+    log.flaws().damaged = None;
+    bench.run_until("it is served again", |bench| !is_degraded(bench, 0) && bench.handle.is_ready());
+    assert_eq!(bench.values("a"), ["zero", "one", "two"]);
+}
+
 /// The story: on a real broker a rebuild that met such a record told its callers for ever that it was catching up.
 #[test]
 fn a_rebuild_that_stands_before_a_damaged_record_says_so_and_ends_when_it_is_whole() {

@@ -118,12 +118,19 @@ pub enum ReadEvent {
 /// Why reading failed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ReadFailure {
-    /// The position to be read is below the low or above the high watermark, or what was read before it was lost since. The
+    /// The position to be read is said to be below the low or above the high watermark, which a log may also say in passing. The
     /// partition is not read further.
     #[error("position {position} is out of range")]
     OutOfRange {
-        /// The position that is not there; where the log is known to have ended since it was read, that end.
+        /// The position that is not there.
         position: Position,
+    },
+    /// The log ended, at some moment, before a position that was read: what stood there since is lost. The partition is not read
+    /// further.
+    #[error("the log ended at {end}, before what was read")]
+    LostEnd {
+        /// Where it ended.
+        end: Position,
     },
     /// The log is away, or says no for now; the reader keeps trying.
     #[error("the log is unavailable: {detail}")]

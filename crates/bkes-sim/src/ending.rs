@@ -334,7 +334,8 @@ impl Simulation {
     }
 }
 
-fn degraded(status: &Status) -> Option<String> {
+/// Why a partition is not served.
+pub fn degraded(status: &Status) -> Option<String> {
     status.partitions.iter().find_map(|partition| match &partition.state {
         PartitionState::Degraded { reason } => Some(reason.clone()),
         _ => None,

@@ -68,6 +68,8 @@ pub enum Finding {
     NextOrderInvented { call: usize, key: Key, current: u64, records: usize },
     /// A key that had events in another partition before the process was started was begun in this one.
     BegunTwice { call: usize, key: Key, partition: bkes_core::Partition },
+    /// An instance says that the log lost something, and it did not.
+    LossInvented { instance: InstanceId, reason: String },
     /// One instance alone wrote records that are not events, though nothing came between them.
     VoidRecords { void: u64 },
 }
@@ -90,6 +92,9 @@ impl fmt::Display for Finding {
             }
             Finding::BegunTwice { call, key, partition } => {
                 write!(f, "call {call}: {key} lives in another partition and was begun in {partition}")
+            }
+            Finding::LossInvented { instance, reason } => {
+                write!(f, "{instance} invents a loss: {reason}")
             }
             Finding::VoidRecords { void } => {
                 write!(f, "{void} records of one instance alone are void, and nothing came between them")

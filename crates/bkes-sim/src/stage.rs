@@ -125,6 +125,11 @@ impl Stage {
         self.cast().handle.clone()
     }
 
+    /// Why a partition is not served.
+    pub fn degraded(&self) -> Option<String> {
+        crate::ending::degraded(&self.cast().handle.status())
+    }
+
     /// How many owners there are.
     pub fn owners(&self) -> usize {
         self.cast().owners.len()

@@ -3,7 +3,7 @@
 use crate::client::{Client, Polled};
 use crate::faults::Fault;
 use crate::instance::{Instance, World};
-use crate::plan::Plan;
+use crate::plan::{Plan, Topic};
 use crate::recorder::Recorder;
 use crate::stage::Actor;
 use crate::topic::Foreigners;
@@ -192,6 +192,24 @@ impl Simulation {
             _ => Actor::Verifier,
         };
         instance.step(actor, &self.world);
+        if matches!(actor, Actor::Owner(_)) {
+            self.look_at_losses(index);
+        }
+    }
+
+    /// A log that keeps what it has must not be said to have lost it: the store would be thrown away, and unavailable, for nothing.
+    fn look_at_losses(&mut self, index: usize) {
+        let (instance, topic) = (&self.instances[index], self.world.plan.topic);
+        let Some(life) = instance.life.as_ref().filter(|_| matches!(topic, Topic::Stays | Topic::Splits))
+        else {
+            return;
+        };
+        let of_loss = |reason: &String| {
+            ["was truncated", "diverged", "rests on"].iter().any(|words| reason.contains(words))
+        };
+        let invented = life.stage.degraded().filter(of_loss).filter(|_| self.findings.is_empty());
+        let instance = instance.id;
+        self.findings.extend(invented.map(|reason| Finding::LossInvented { instance, reason }));
     }
 
     fn let_somebody_call(&mut self) {
@@ -228,8 +246,7 @@ impl Simulation {
 
     /// A process that was started after a key had events in one partition must not begin it in another.
     fn look_at_beginning(&mut self, call: usize) {
-        let topic = self.world.plan.topic;
-        let stays = matches!(topic, crate::plan::Topic::Stays | crate::plan::Topic::Splits);
+        let stays = matches!(self.world.plan.topic, Topic::Stays | Topic::Splits);
         let Some((instance, key, partition)) = self.world.recorder.begun_at(call).filter(|_| stays) else {
             return;
         };

@@ -101,8 +101,9 @@ impl Owner {
         let before = applied_before.filter(|(epoch, _)| *epoch == self.epoch).map(|(_, before)| before);
         // What was applied was stable for good: an end of what is stable below it tells the same, where the log has grown again.
         let last = owned.checkpoint.behind_last();
-        let is_cut_off =
-            before.is_some_and(|before| marks.high < before.min(applied) || marks.stable < before.min(last));
+        let is_cut_off = before
+            .is_some_and(|before| marks.high < before.min(applied) || marks.stable < before.min(last))
+            || planted(Bug::OldLookBelieved) && marks.high < applied;
         let position = match owned.lost {
             // Nothing was applied since then, but the log may have been asked before that.
             Some(lost) if lost.since < asked => lost.position,
@@ -283,10 +284,17 @@ impl Owner {
             (ReadFailure::Unavailable { detail }, _) => tracing::debug!("reading the log: {detail}"),
             (ReadFailure::OutOfRange { position }, Some(owned)) => {
                 owned.lost = Some(Lost { position, since: now });
-                owned.lost_end = Some(position).filter(|end| owned.readback.has_met(*end));
+                self.context.look.wake();
+            }
+            (ReadFailure::LostEnd { end }, Some(owned)) => {
+                owned.lost = Some(Lost { position: end, since: now });
+                owned.lost_end = Some(end).filter(|end| owned.readback.has_met(*end));
                 self.context.look.wake();
             }
             (ReadFailure::Damaged { position, detail }, Some(owned)) => {
+                if planted(Bug::ReadFailureSkips) {
+                    return self.reader.assign(partition.unwrap_or_default(), Position(position.0 + 1));
+                }
                 owned.stop_reading(position, Degradation::DamagedRecord { at: position, detail }, now);
             }
             (ReadFailure::DoesNotFit { position, detail }, Some(owned)) => {

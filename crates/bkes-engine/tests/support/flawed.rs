@@ -29,6 +29,8 @@ pub struct Flaws {
     pub damaged: Option<(Partition, Offset)>,
     /// It does not, but is more than the reader takes.
     pub unfit: bool,
+    /// It does not, but its position is said to be out of range.
+    pub out_of_range: bool,
     /// The producer gives up what it could not send.
     pub expired: bool,
     /// A change of the pace begins reading anew, as on Kafka.
@@ -177,6 +179,7 @@ impl LogReader for FlawedReader {
                     let (partition, position) = (record.partition, Position(record.offset.0));
                     self.stopped.insert(partition, position);
                     let failure = match flaws.unfit {
+                        _ if flaws.out_of_range => ReadFailure::OutOfRange { position },
                         false => ReadFailure::Damaged { position, detail: "CRC32C check failed".into() },
                         true => ReadFailure::DoesNotFit { position, detail: "raise the limit".into() },
                     };

@@ -162,8 +162,10 @@ fn failure(message: &sys::rd_kafka_message_t, receive_bytes_max: &str) -> Option
             partition,
         ) => {
             // A lost end that was found by the leader's epoch is told in words only.
-            let position = if message.offset < 0 { lost_end(&detail) } else { position };
-            Some(ReadEvent::Failed { partition, failure: ReadFailure::OutOfRange { position } })
+            let lost_end = lost_end(&detail).filter(|_| message.offset < 0);
+            let out_of_range = ReadFailure::OutOfRange { position };
+            let failure = lost_end.map_or(out_of_range, |end| ReadFailure::LostEnd { end });
+            Some(ReadEvent::Failed { partition, failure })
         }
         (code, partition) if let Some(detail) = does_not_fit(code, &detail, receive_bytes_max) => {
             Some(ReadEvent::Failed { partition, failure: ReadFailure::DoesNotFit { position, detail } })
@@ -218,11 +220,11 @@ fn does_not_fit(code: Code, detail: &str, receive_bytes_max: &str) -> Option<Str
 }
 
 /// Where the log ended when a consumer found by the leader's epoch that what it had read was lost (rd_kafka_offset_validate in
-/// librdkafka's rdkafka_offset.c), or no position of a log if the words are others.
-fn lost_end(detail: &str) -> Position {
+/// librdkafka's rdkafka_offset.c); none if the words are others.
+fn lost_end(detail: &str) -> Option<Position> {
     let told = detail.split_once("broker end offset is ").map(|(_, end)| end);
     let digits = told.and_then(|end| end.split(|c: char| !c.is_ascii_digit()).next());
-    digits.and_then(|digits| digits.parse().ok()).map_or(Position(i64::MAX as u64), Position)
+    digits.and_then(|digits| digits.parse().ok()).map(Position)
 }
 
 #[cfg(test)]
@@ -253,7 +255,7 @@ mod tests {
     fn where_the_log_ended_is_found_in_what_librdkafka_says() {
         let said = "Partition log truncation detected at offset 9 (leader epoch 3): broker end offset is 4 (offset leader epoch 2). \
                     Reset to INVALID.: Local: Partition log truncation";
-        assert_eq!(lost_end(said), Position(4));
-        assert_eq!(lost_end("no end is named"), Position(i64::MAX as u64));
+        assert_eq!(lost_end(said), Some(Position(4)));
+        assert_eq!(lost_end("no end is named"), None);
     }
 }

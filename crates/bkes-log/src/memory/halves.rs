@@ -57,8 +57,9 @@ impl LogReader for MemoryReader {
             place.truncations = log.truncations.len();
             if lost_from.is_some() || !(log.low..=log.high).contains(&place.position.0) {
                 place.failed = true;
-                let position = lost_from.map_or(place.position, |end| Position(*end));
-                let failure = ReadFailure::OutOfRange { position };
+                let out_of_range = ReadFailure::OutOfRange { position: place.position };
+                let failure =
+                    lost_from.map_or(out_of_range, |end| ReadFailure::LostEnd { end: Position(*end) });
                 out.push(ReadEvent::Failed { partition: Some(*partition), failure });
                 continue;
             }

@@ -111,7 +111,7 @@ fn a_reader_beyond_a_truncation_is_out_of_range_though_the_log_grew_again() {
     write(5);
     events.clear();
     reader.poll(100, &mut events);
-    let failure = ReadFailure::OutOfRange { position: Position(2) };
+    let failure = ReadFailure::LostEnd { end: Position(2) };
     assert_eq!(events, [ReadEvent::Failed { partition: Some(Partition(0)), failure }]);
     events.clear();
     reader.assign(Partition(0), Position(2));
