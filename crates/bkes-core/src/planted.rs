@@ -38,11 +38,11 @@ bugs! {
     /// An unknown report is answered as not stored.
     UnknownIsNotStored = "unknown-is-not-stored", 500;
     /// At the end of a doubt the key is released and the append answered as not stored.
-    ReleasedAtTimeout = "released-at-timeout", 500;
+    ReleasedAtTimeout = "released-at-timeout", 2_000;
     /// An append that was not met up to the high watermark is answered as not stored.
-    NotMetIsNotStored = "not-met-is-not-stored", 500;
+    NotMetIsNotStored = "not-met-is-not-stored", 5_000;
     /// Whoever waits behind a failed append is told of a conflict.
-    PredecessorsFailure = "predecessors-failure", 500;
+    PredecessorsFailure = "predecessors-failure", 2_000;
     /// Whoever waits behind an append is checked against the count from before it.
     StaleSuccessor = "stale-successor", 2_000;
     /// Whoever waits behind an append takes whatever order is next.
@@ -50,7 +50,7 @@ bugs! {
     /// When sending stops in a batch, the rest is sent later.
     RestIsSent = "rest-is-sent", 2_000;
     /// Sequence numbers are judged as often as they come.
-    JudgedTwice = "judged-twice", 500;
+    JudgedTwice = "judged-twice", 2_000;
     /// A batch is accepted member by member.
     AcceptedAtFirstMember = "accepted-at-first-member", 500;
     /// A marker is believed whatever record it lies on.
@@ -83,10 +83,6 @@ bugs! {
     FastPathAnyOffset = "fast-path-any-offset", 500;
     /// What the fast path applied is not compared when it is read.
     FastPathNotCompared = "fast-path-not-compared", 20_000;
-    /// A record where there was none when that was passed is taken for known.
-    AddedUnnoticed = "added-unnoticed", 100_000;
-    /// A record above the next order is void at once, also where this fold missed what came before it.
-    AboveIsVoid = "above-is-void", 100_000;
     /// An answer about the end of the log counts for what was applied after it was given.
     OldLookBelieved = "old-look-believed", 2_000;
     /// A record that could not be read is passed over.

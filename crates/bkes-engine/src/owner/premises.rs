@@ -14,7 +14,6 @@
 //! was wrong. And after some rebuilds that found nothing, such records are believed no more.
 
 use crate::limits::{UNFOUNDED_MAX, VAIN_REBUILDS_MAX};
-use bkes_core::planted::{Bug, planted};
 use bkes_core::{Incarnation, Offset, Position};
 use hashbrown::HashSet;
 
@@ -68,10 +67,7 @@ impl Premises {
             self.note(incarnation);
             return JudgedAbove::Decide;
         }
-        if self.unfounded.contains(&incarnation)
-            || self.vain >= VAIN_REBUILDS_MAX
-            || planted(Bug::AboveIsVoid)
-        {
+        if self.unfounded.contains(&incarnation) || self.vain >= VAIN_REBUILDS_MAX {
             return JudgedAbove::Decide;
         }
         if std::mem::take(&mut self.is_open) {
