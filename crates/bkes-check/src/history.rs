@@ -259,6 +259,8 @@ pub struct Truncation {
     pub partition: Partition,
     /// The first offset that was lost.
     pub from: Offset,
+    /// When it was lost.
+    pub at: u64,
     /// When every instance had noticed: calls that begin later are not excused.
     pub until: u64,
 }

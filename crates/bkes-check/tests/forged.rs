@@ -472,19 +472,24 @@ fn a_truncated_log_excuses_what_was_lost_with_it_and_nothing_else() {
     finds("lost with the end of the log", &[], |history| {
         let (partition, from) = place(history);
         lose(history);
-        history.excuses.truncations.push(Truncation { partition, from, until: history.calls[20].begin });
+        history.excuses.truncations.push(Truncation {
+            partition,
+            from,
+            at: 0,
+            until: history.calls[20].begin,
+        });
     });
     finds("another partition", &[Promise::AcknowledgedStays, Promise::ReadsOneHistory], |history| {
         let (_, from) = place(history);
         lose(history);
         let partition = Partition(1);
-        history.excuses.truncations.push(Truncation { partition, from, until: u64::MAX });
+        history.excuses.truncations.push(Truncation { partition, from, at: 0, until: u64::MAX });
     });
     finds("below what was lost", &[Promise::AcknowledgedStays, Promise::ReadsOneHistory], |history| {
         let (partition, from) = place(history);
         lose(history);
         let from = Offset(from.0 + 1);
-        history.excuses.truncations.push(Truncation { partition, from, until: u64::MAX });
+        history.excuses.truncations.push(Truncation { partition, from, at: 0, until: u64::MAX });
     });
     // A copy of it, written behind the loss, is the event now.
     let move_on = |history: &mut History| {
@@ -496,7 +501,12 @@ fn a_truncated_log_excuses_what_was_lost_with_it_and_nothing_else() {
     finds("lost, and a copy stands for it", &[], |history| {
         let (partition, from) = place(history);
         move_on(history);
-        history.excuses.truncations.push(Truncation { partition, from, until: history.calls[20].begin });
+        history.excuses.truncations.push(Truncation {
+            partition,
+            from,
+            at: 0,
+            until: history.calls[20].begin,
+        });
     });
     finds(
         "a copy stands for it, and nothing was lost",
@@ -506,7 +516,12 @@ fn a_truncated_log_excuses_what_was_lost_with_it_and_nothing_else() {
     finds("shown after all knew", &[Promise::ReadsOneHistory], |history| {
         let (partition, from) = place(history);
         lose(history);
-        history.excuses.truncations.push(Truncation { partition, from, until: history.calls[19].begin });
+        history.excuses.truncations.push(Truncation {
+            partition,
+            from,
+            at: 0,
+            until: history.calls[19].begin,
+        });
     });
 }
 

@@ -241,7 +241,8 @@ impl Foreigners {
         let from = first_lost(&world.log.records(partition), end.offset());
         world.log.truncate(partition, end);
         self.written.retain(|(of, offset)| *of != partition || *offset < end.offset());
-        excuses.truncations.push(Truncation { partition, from, until: u64::MAX });
+        let at = world.recorder.tick();
+        excuses.truncations.push(Truncation { partition, from, at, until: u64::MAX });
         world.recorder.fault_said(Fault::Truncated, || format!("{partition} from {} to {end}", marks.high));
     }
 
@@ -262,9 +263,10 @@ impl Foreigners {
         world.log.recreate();
         self.written.clear();
         self.open.clear();
+        let at = world.recorder.tick();
         for number in 0..world.log.partitions() {
             let (partition, from) = (Partition(number), Offset(0));
-            excuses.truncations.push(Truncation { partition, from, until: u64::MAX });
+            excuses.truncations.push(Truncation { partition, from, at, until: u64::MAX });
         }
         world.recorder.fault_said(Fault::Recreated, || "the topic".into());
     }
