@@ -58,7 +58,7 @@ bugs! {
     /// A member that skips a place joins its batch.
     SkippedPlaceJoins = "skipped-place-joins", 5_000;
     /// An order above the next one is accepted.
-    AcceptsAbove = "accepts-above", 2_000;
+    AcceptsAbove = "accepts-above", 5_000;
     /// What is known of incarnations is forgotten at a restart.
     IncarnationsForgotten = "incarnations-forgotten", 2_000;
     /// Undecided batches are dropped at a restart.
@@ -78,7 +78,7 @@ bugs! {
     /// Offsets of one partition are compared with those of another.
     OffsetsAcrossPartitions = "offsets-across-partitions", 500;
     /// A watermark that could not be read at start is taken for an empty log.
-    FailedQueryIsEmpty = "failed-query-is-empty", 2_000;
+    FailedQueryIsEmpty = "failed-query-is-empty", 20_000;
     /// The fast path applies whatever offset was reported.
     FastPathAnyOffset = "fast-path-any-offset", 500;
     /// What the fast path applied is not compared when it is read.
@@ -92,7 +92,7 @@ bugs! {
     /// What was applied in an older fold is committed in a newer one.
     OldEpochCommitted = "old-epoch-committed", 5_000;
     /// A read that a new beginning overtook shows what it found.
-    OvertakenReadShown = "overtaken-read-shown", 5_000;
+    OvertakenReadShown = "overtaken-read-shown", 10_000;
     /// New keys are placed before all partitions were read.
     PlacedEarly = "placed-early", 20_000;
     /// A split key is appended to.
@@ -100,9 +100,9 @@ bugs! {
     /// A record that was applied is applied again after a restart.
     AppliedAgain = "applied-again", 500;
     /// A new handle goes on with the incarnation of the one that failed, and its numbers begin anew.
-    HandleKeepsIncarnation = "handle-keeps-incarnation", 2_000;
+    HandleKeepsIncarnation = "handle-keeps-incarnation", 10_000;
     /// Records that could not be applied because the store did not answer are not read again.
-    RecordsSkippedOnError = "records-skipped-on-error", 500;
+    RecordsSkippedOnError = "records-skipped-on-error", 2_000;
     /// What the reader still gives of an earlier fold is applied while a partition waits for its turn.
     TurnNotAwaited = "turn-not-awaited", 5_000;
     /// An aggregate is denied by what this instance has read, whatever others were told.
