@@ -44,8 +44,11 @@ impl Owner {
         while let Some((event, counted)) = events.next() {
             match event {
                 ReadEvent::Record(record) => {
-                    let class = next_class.take().unwrap_or_else(|| classify(&record));
-                    next_class = class_behind(&record, events.peek().map(|(next, _)| next));
+                    // One that was applied before it was read is only compared: what its headers say is known.
+                    let known = next_class.take();
+                    let class = self.is_new(&record).then(|| known.unwrap_or_else(|| classify(&record)));
+                    next_class =
+                        class.and_then(|_| class_behind(&record, events.peek().map(|(next, _)| next)));
                     // Of all records, only one of a newer format ends the fold in the middle of what was fetched.
                     let is_followed =
                         next_class.is_some_and(|class| !matches!(class, RecordClass::Newer { .. }));
@@ -227,12 +230,19 @@ impl Owner {
         }
     }
 
+    /// Whether a record that was read is to be applied.
+    fn is_new(&self, record: &Record) -> bool {
+        let owned = self.partitions.get(&record.partition);
+        owned.is_some_and(|owned| record.offset >= owned.checkpoint.position.offset())
+            || planted(Bug::AppliedAgain)
+    }
+
     /// The reader met a record: new, or one that was applied before it was read. If it is new and followed by another of its
     /// partition, that one will be applied.
     fn met(
         &mut self,
         record: Record,
-        class: RecordClass,
+        class: Option<RecordClass>,
         is_followed: bool,
         counted: Option<Counted>,
         now: NowMs,
@@ -248,7 +258,8 @@ impl Owner {
             return self.diverged(record.partition, divergence, Some(&record), now);
         }
         let position = owned.checkpoint.position.max(most);
-        if record.offset >= position.offset() || planted(Bug::AppliedAgain) {
+        let is_due = |_: &RecordClass| record.offset >= position.offset() || planted(Bug::AppliedAgain);
+        if let Some(class) = class.filter(is_due) {
             owned.passed(record.offset.next());
             let mark = (!is_followed).then(|| fingerprint(&record));
             let counted = counted.map(|counted| self.as_of_now(counted));
