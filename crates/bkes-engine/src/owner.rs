@@ -471,7 +471,8 @@ impl Owner {
         if held.is_none() && low > Position::START {
             tracing::warn!(
                 partition = partition.0,
-                "the partition begins at offset {low}: what came before was removed. Aggregates that began there are cut off;                  where that shows, appends are refused"
+                "the partition begins at offset {low}: what came before was removed. Aggregates that began there are cut off; \
+                 where that shows, appends are refused"
             );
         }
         let mut checkpoint = held.unwrap_or(fresh);
@@ -519,13 +520,17 @@ impl Owner {
     /// What was applied was stable once, for good. Where it is not any more, the log lost its end and has grown again, under a
     /// transaction that is still open: what stands there now cannot be read to be compared, and nothing rests on it.
     fn check_stable(&mut self, partition: Partition, stable: Position) {
-        let owned = &self.partitions[&partition];
-        let applied = owned.checkpoint.behind_last();
+        let applied = self.partitions[&partition].checkpoint.behind_last();
         if stable < applied {
-            let reason = Degradation::Truncated { end: stable, applied };
-            owned.board.degrade(reason.clone());
-            self.context.writer.rebuild(self.epoch, format!("partition {partition}: {reason}"));
+            self.rebuild(partition, Degradation::Truncated { end: stable, applied });
         }
+    }
+
+    /// What was folded of a partition is not what the log holds: it is not served before the store was rebuilt from the log.
+    fn rebuild(&self, partition: Partition, reason: Degradation) {
+        let words = format!("partition {partition}: {reason}");
+        self.partitions[&partition].board.degrade(reason);
+        self.context.writer.rebuild(self.epoch, words);
     }
 
     fn take_commands(&mut self, now: NowMs) -> bool {

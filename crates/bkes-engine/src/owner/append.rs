@@ -315,8 +315,7 @@ impl Owner {
             _ => None,
         };
         if let Err(diverged) = owned.sequencer.reported(stamp, said, position, now, &mut ended) {
-            owned.board.degrade(Degradation::Passed(diverged));
-            self.context.writer.rebuild(self.epoch, format!("partition {partition}: {diverged}"));
+            self.rebuild(partition, Degradation::Passed(diverged));
         }
         self.settle(ended, place, now);
     }

@@ -116,12 +116,12 @@ impl Owner {
         };
         // What retention removed is out of range too, and not lost.
         let ended = owned.lost_end.take().filter(|end| *end >= marks.low);
-        let ended = ended.or((is_cut_off || applied > marks.high).then_some(marks.stable));
+        // Where the log has grown again past what was applied, what is stable tells where it had ended.
+        let end = if applied > marks.high { marks.high } else { marks.stable };
+        let ended = ended.or((is_cut_off || applied > marks.high).then_some(end));
         if let Some(end) = ended {
-            let reason = Degradation::Truncated { end, applied };
-            owned.board.degrade(reason.clone());
             owned.lost = None;
-            self.context.writer.rebuild(self.epoch, format!("partition {partition}: {reason}"));
+            self.rebuild(partition, Degradation::Truncated { end, applied });
         } else if applied < marks.low {
             owned.board.degrade(Degradation::Removed { low: marks.low, applied });
         } else {
@@ -319,9 +319,8 @@ impl Owner {
         let Offset(at) = divergence.offset();
         let reason = Degradation::Diverged { divergence, found: found.map(fingerprint) };
         let owned = self.partitions.get_mut(&partition).expect("the caller found it");
-        owned.board.degrade(reason.clone());
         owned.lost = Some(Lost { position: Position(at), since: now });
-        self.context.writer.rebuild(self.epoch, format!("partition {partition}: {reason}"));
+        self.rebuild(partition, reason);
     }
 
     /// Whether nothing is decided on a record because its writer knew events that this fold does not: the partition is read again from
@@ -347,9 +346,7 @@ impl Owner {
             owned.board.degrade(Degradation::MissedAndRemoved { offset, above, low });
             return true;
         }
-        let reason = Degradation::Missed { offset, above };
-        owned.board.degrade(reason.clone());
-        self.context.writer.rebuild(self.epoch, format!("partition {partition}: {reason}"));
+        self.rebuild(partition, Degradation::Missed { offset, above });
         true
     }
 
