@@ -1,16 +1,20 @@
-//! A server as a process before a crowd: idle connections, callers on one key, replies that nobody reads. What it takes of memory is
-//! printed, not judged. The crowds are small here; `BKES_TEST_CROWD=10000` makes them as large as the limits, for which client and
+//! A server as a process before a crowd: idle connections, callers on one key, replies that nobody reads, calls that do not go on.
+//! What it takes of memory is printed, and judged where it has a bound. The crowds are small here; `BKES_TEST_CROWD=10000` makes them as large as the limits, for which client and
 //! server need that many file descriptors each.
 
 mod support;
 
-use bkes_grpc::Channel;
 use bkes_grpc::api::bkes_client::BkesClient;
 use bkes_grpc::api::error::{Outcome, Reason};
 use bkes_grpc::api::{AddRequest, RetrieveRequest, StartRequest, add_reply};
+use bkes_grpc::{Channel, ServeOptions, check_health};
+use bytes::Bytes;
+use h2::SendStream;
+use h2::client::{ResponseFuture, SendRequest};
 use std::time::Duration;
 use support::{Client, Server, command};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
 fn crowd() -> usize {
     std::env::var("BKES_TEST_CROWD").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
@@ -116,4 +120,58 @@ async fn a_crowd_of_replies_that_nobody_reads_is_held_within_bounds() {
     let request = StartRequest { key: "other".into(), value: "0".into() };
     client.0.start(request).await.expect("others are answered");
     assert_eq!(client.values("other").await, ["0"]);
+}
+
+/// A call that has begun: what it is answered, and its body.
+type Begun = (ResponseFuture, SendStream<Bytes>);
+
+/// Opens every call that a connection may have, and sends the head of a message of 4 MB and `bytes` of it; with 0 not even that.
+async fn begin_all(server: &Server, bytes: usize) -> (SendRequest<Bytes>, Vec<Begun>) {
+    let stream = TcpStream::connect(&server.address).await.expect("it connects");
+    let (send, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
+    tokio::spawn(connection);
+    let mut begun = Vec::new();
+    for _ in 0..1_024 {
+        // Fewer fit once some are refused: a client that is told so begins them again.
+        let ready = tokio::time::timeout(Duration::from_secs(1), send.clone().ready()).await;
+        let Ok(Ok(mut ready)) = ready else { break };
+        let request = http::Request::post("http://localhost/tech.gklijs.bkes.api.Bkes/Start")
+            .header("content-type", "application/grpc")
+            .body(())
+            .expect("a request");
+        let (answer, mut body) = ready.send_request(request, false).expect("it is open");
+        if bytes > 0 {
+            let head = [&[0], &4_000_000u32.to_be_bytes()[..]].concat();
+            // A call that was refused meanwhile takes nothing.
+            drop(body.send_data([head, vec![7; bytes]].concat().into(), false));
+        }
+        begun.push((answer, body));
+    }
+    (send, begun)
+}
+
+/// The story: a request counted from its headers on, and nothing weighed what was read of it. Eight clients that opened every stream
+/// they might and sent nothing more locked everyone out, while health said SERVING.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_of_calls_that_do_not_go_on_leaves_the_others_their_answers_within_its_bound_of_memory() {
+    let (_data, server, mut client) = serve().await;
+    client.start("key", "0").await.expect("it is new");
+    let before = server.memory_max();
+    let mut held = Vec::new();
+    for n in 0..12 {
+        held.push(begin_all(&server, if n % 2 == 0 { 0 } else { 100_000 }).await);
+        client.add("key", n + 1, "value").await.expect("the next one in turn");
+        let mut new = server.client().await;
+        new.start(&format!("large-{n}"), &"x".repeat(900_000)).await.expect("a large append is taken");
+        check_health(&server.address).await.expect("it is serving, and says so");
+    }
+    let calls: usize = held.iter().map(|(_, begun)| begun.len()).sum();
+    println!("{} clients with {calls} calls that do not go on: {}", held.len(), server.memory());
+    let bound = ServeOptions::default().unread_bytes_max as u64;
+    let took = server.memory_max() - before;
+    assert!(took < bound, "{took} bytes more than without them");
+    assert_eq!(client.values("key").await.len(), 13);
+    let (status, took) = tokio::task::block_in_place(|| server.terminate());
+    assert!(status.success(), "{status}");
+    println!("stopped in {took:?}");
 }

@@ -7,8 +7,8 @@
 //! This file does not know what is served.
 
 use crate::gathering::Gathering;
-use crate::limits::{ACCEPT_REST, PREFACE_BYTES, PREFACE_WAIT};
-use crate::replies::{Replies, Room};
+use crate::limits::{ACCEPT_REST, PREFACE_BYTES, PREFACE_WAIT, WIDE_CONNECTIONS};
+use crate::peers::{Peer, Peers};
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -30,15 +30,27 @@ pub enum Phase {
     Cut,
 }
 
+/// Where connections go: the first ones to a server that gives them wide windows, those above to one with narrow windows.
+pub struct Taken {
+    pub wide: mpsc::Sender<Connection>,
+    pub narrow: mpsc::Sender<Connection>,
+}
+
 /// Takes connections for ever and hands them to `taken`. The listener closes when this is dropped.
+///
+/// One too many is closed, and does not wait in the system's queue for another to end. Connections of gRPC live for hours, so that
+/// waiting has no end that could be told; a client in the queue counts as connected, and its calls, health checks too, would hang
+/// until their deadlines. A connection that is closed is UNAVAILABLE at once: clients go to another address, or come again
+/// after a pause that grows.
 pub async fn accept(
     listener: TcpListener,
     connections_max: usize,
-    replies: Replies,
+    peers: Peers,
     phase: watch::Receiver<Phase>,
-    taken: mpsc::Sender<Connection>,
+    taken: Taken,
 ) -> Infallible {
     let places = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
+    let wide_places = Arc::new(Semaphore::new(WIDE_CONNECTIONS));
     let mut was_full = false;
     loop {
         let stream = match listener.accept().await {
@@ -66,7 +78,10 @@ pub async fn accept(
             tracing::debug!("a connection ended before it was served: {error}");
             continue;
         }
-        if taken.send(Connection::new(stream, phase.clone(), replies.connection(), place)).await.is_err() {
+        let wide = Arc::clone(&wide_places).try_acquire_owned().ok();
+        let to = if wide.is_some() { &taken.wide } else { &taken.narrow };
+        let places = Places { _one: place, _wide: wide };
+        if to.send(Connection::new(stream, phase.clone(), peers.connection(), places)).await.is_err() {
             // Nobody serves any more: whoever runs this is about to drop it.
             std::future::pending::<()>().await;
         }
@@ -84,17 +99,18 @@ pub struct Connection {
     patience: Option<Waiting>,
     cut: Waiting,
     is_over: bool,
-    room: Room,
-    _place: OwnedSemaphorePermit,
+    peer: Peer,
+    _places: Places,
+}
+
+/// What a connection occupies for as long as it lives.
+struct Places {
+    _one: OwnedSemaphorePermit,
+    _wide: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
-    fn new(
-        stream: TcpStream,
-        phase: watch::Receiver<Phase>,
-        room: Room,
-        place: OwnedSemaphorePermit,
-    ) -> Connection {
+    fn new(stream: TcpStream, phase: watch::Receiver<Phase>, peer: Peer, places: Places) -> Connection {
         let stopping = reaches(phase.clone(), Phase::Stopping);
         let patience = async move {
             // Early or late, the answer is the same: no longer.
@@ -106,8 +122,8 @@ impl Connection {
             patience: Some(Box::pin(patience)),
             cut: Box::pin(reaches(phase, Phase::Cut)),
             is_over: false,
-            room,
-            _place: place,
+            peer,
+            _places: places,
         }
     }
 
@@ -176,9 +192,9 @@ impl AsyncWrite for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Room;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> Room {
-        self.room.clone()
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
     }
 }

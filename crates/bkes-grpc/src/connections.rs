@@ -3,16 +3,15 @@
 //! The stop has two steps. First every connection is told to go: it takes no new requests and closes behind its last answer,
 //! an idle one or one that never spoke at once. Whatever is left after the drain time is cut.
 
-use crate::accept::{Phase, accept, reaches};
+use crate::accept::{Phase, Taken, accept, reaches};
 use crate::api::DESCRIPTOR;
 use crate::following::Following;
 use crate::gate::Gate;
 use crate::health::{self, Watched};
 use crate::limits::{
-    ADMITTED_FACTOR, CONNECTION_WINDOW_BYTES, CUT_WAIT, HEADERS_BYTES_MAX, KEEPALIVE_INTERVAL,
-    KEEPALIVE_TIMEOUT, STREAM_WINDOW_BYTES, STREAMS_MAX, ServeOptions,
+    CUT_WAIT, HEADERS_BYTES_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, NARROW, ServeOptions, WIDE, Windows,
 };
-use crate::replies::Replies;
+use crate::peers::Peers;
 use crate::service::Service;
 use crate::shield::ShieldLayer;
 use std::pin::pin;
@@ -46,14 +45,19 @@ pub async fn run(
     let watched = Watched { gate: gate.clone(), standby: options.standby };
     let reporter = health::reporter(&watched).await;
     let (phase, phases) = watch::channel(Phase::Serving);
-    let (to, taken) = mpsc::channel(1);
-    let incoming = ReceiverStream::new(taken).map(Ok::<_, std::io::Error>);
-    let stopping = reaches(phases.clone(), Phase::Stopping);
-    let router = router(gate, reporter.clone(), &options);
-    let mut serving = pin!(router.serve_with_incoming_shutdown(incoming, stopping));
+    let serve = |windows: &Windows| {
+        let (to, taken) = mpsc::channel(1);
+        let incoming = ReceiverStream::new(taken).map(Ok::<_, std::io::Error>);
+        let stopping = reaches(phases.clone(), Phase::Stopping);
+        let router = router(gate.clone(), reporter.clone(), &options, windows);
+        (to, router.serve_with_incoming_shutdown(incoming, stopping))
+    };
+    let ((wide, serving_wide), (narrow, serving_narrow)) = (serve(&WIDE), serve(&NARROW));
+    let taken = Taken { wide, narrow };
+    let mut serving = pin!(async { tokio::try_join!(serving_wide, serving_narrow).map(|((), ())| ()) });
     tokio::select! {
         ended = serving.as_mut() => return ended.map(|()| Drained::Whole),
-        never = accept(listener, options.connections_max, Replies::new(&options), phases, to) => match never {},
+        never = accept(listener, options.connections_max, Peers::new(&options), phases.clone(), taken) => match never {},
         never = health::follow(&watched, &reporter) => match never {},
         () = shutdown => {}
     }
@@ -75,6 +79,7 @@ fn router(
     gate: Gate,
     reporter: HealthReporter,
     options: &ServeOptions,
+    windows: &Windows,
 ) -> Router<Stack<ShieldLayer, Identity>> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -88,13 +93,14 @@ fn router(
         tonic_health::pb::health_server::HealthServer::new(HealthService::from_health_reporter(reporter));
     let bkes = Following::new(Service::new(gate, options.clone()), options.reply_bytes_max);
     Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(windows.stream_bytes)
+        .initial_connection_window_size(windows.connection_bytes)
+        .max_concurrent_streams(windows.streams_max)
+        .http2_max_pending_accept_reset_streams(Some(windows.taken_back_max()))
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(ShieldLayer::new(options.requests_max.saturating_mul(ADMITTED_FACTOR)))
+        .layer(ShieldLayer)
         .add_service(health)
         .add_service(v1)
         .add_service(v1alpha)

@@ -37,7 +37,10 @@ mod accept;
 mod connections;
 mod gathering;
 mod health;
+mod inbound;
+mod peers;
 mod replies;
+mod shares;
 mod shield;
 
 pub mod conformance;

@@ -12,12 +12,16 @@ pub struct ServeOptions {
     /// 1 MiB of room. A request above it is refused while it is read.
     pub request_bytes_max: usize,
     /// Most requests worked on at once, over all connections. The ones above are answered as overloaded. One that waits for
-    /// Kafka costs a few KiB and its value.
+    /// Kafka costs a few KiB and its value. See [`WORKING_PART`] for what a connection may have of it.
     pub requests_max: usize,
     /// Most bytes of requests worked on at once: keys and values of appends, and what reads found. The ones above are
     /// answered as overloaded; a single one is always let in when nothing else is there. 256 MiB are 4,096 values of 64 KiB,
-    /// or 64 replies at their limit. What is still being read from the network is held by the windows of the connections.
+    /// or 64 replies at their limit. See [`WORKING_PART`] for what a connection may have of it.
     pub working_bytes_max: usize,
+    /// Most bytes for messages that have begun to come and are waited for: their declared lengths, and
+    /// 32 KiB for each stream. One that finds no room is refused; a message that came with its headers needs none. 512 MiB are 128
+    /// messages of 4 MiB, or 16,384 calls that say nothing. See [`UNREAD_PART`] for what a connection may have of it.
+    pub unread_bytes_max: usize,
     /// Most connections; one above is closed as soon as it is made. A client needs one, whatever the number of its callers.
     /// An idle connection was measured at 17 KiB, so 10,000 are 170 MiB; it also takes a file descriptor: where the system
     /// allows fewer, that limit is met first, and new connections wait.
@@ -41,6 +45,7 @@ impl Default for ServeOptions {
             request_bytes_max: 4 * 1024 * 1024,
             requests_max: 4_096,
             working_bytes_max: 256 * 1024 * 1024,
+            unread_bytes_max: 512 * 1024 * 1024,
             connections_max: 10_000,
             connection_replies_bytes_max: 128 * 1024 * 1024,
             replies_bytes_max: 1024 * 1024 * 1024,
@@ -50,16 +55,21 @@ impl Default for ServeOptions {
     }
 }
 
-/// Requests let in for each one worked on. Those between are still being read, or are answered as overloaded in their reply;
-/// those above are refused with a status, unread.
-pub const ADMITTED_FACTOR: usize = 2;
-
 /// How much larger than the log's largest record a request may be: its envelope of some ten bytes, and room for a value that
 /// is too large to be answered with the log's limit instead of a status that does not name it.
 pub const REQUEST_ROOM_BYTES: usize = 1024 * 1024;
 
-/// What a request weighs beside its bytes among those worked on, and the unit in which they are counted.
-pub const WORKING_UNIT_BYTES: usize = 1024;
+/// A connection takes no more requests to be worked on, and no more of their bytes, while it holds more than is free: what is worked
+/// on ends by itself. Alone it has half: 2,048 requests, more than it has streams, and 128 MiB.
+pub const WORKING_PART: usize = 1;
+
+/// A connection takes no more room for messages that are waited for while it holds more than a quarter of what is free: a message
+/// that does not come gives nothing back. Alone it has 102 MiB and a message: a thousand callers with 100 KB each. A dozen that take
+/// all they may leave 35 MiB.
+pub const UNREAD_PART: usize = 4;
+
+/// What a request weighs beside its bytes among those worked on.
+pub const WORKING_REQUEST_BYTES: usize = 1024;
 
 /// What a reply needs beside its records: two tags, two lengths of up to five bytes, two flags, two orders of up to ten
 /// bytes with their tags.
@@ -69,14 +79,53 @@ pub const REPLY_ENVELOPE_BYTES: usize = 2 + 2 * 5 + 2 * 2 + 2 * 11;
 /// and counting costs more than it is worth.
 pub const REPLY_SMALL_BYTES: usize = 16 * 1024;
 
-/// Bytes a client may send on one stream before we have taken them: a whole usual value in one go.
-pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What a connection may send before it was taken.
+///
+/// What comes is taken as soon as a task has its turn, so the windows are empty nearly always. Should no task ever have its turn, the
+/// HTTP/2 library holds at most this: for each connection its window, and half as much again for the bookkeeping of small frames, which it
+/// bounds by half of the window. 128 wide connections are 384 MiB, 9,872 narrow ones 926 MiB.
+///
+/// That bound of the library is why streams and windows go together: a frame with less than 256 bytes that waits counts as 256,
+/// and a connection that exceeds half of its window is closed. 1,024 calls that come at once are 256 KiB of 1 MiB, 100 are
+/// 25 KiB of 32.
+pub struct Windows {
+    /// Bytes of one stream.
+    pub stream_bytes: u32,
+    /// Bytes of all its streams together.
+    pub connection_bytes: u32,
+    /// Requests at once.
+    pub streams_max: u32,
+}
 
-/// The same for all streams of a connection; with 1,000 connections that all stall it is 2 GiB.
-pub const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+impl Windows {
+    /// Calls that may be begun and taken back before we have seen them; one more closes the connection. Twice its streams: those that
+    /// were open, and those that were begun in their place. The library's own 20 made a client that gives up 21 calls at once lose all
+    /// others on its connection. Each takes about a KiB until it is seen: 2 MiB.
+    pub const fn taken_back_max(&self) -> usize {
+        2 * self.streams_max as usize
+    }
+}
 
-/// Requests at once on one connection: clients with one connection for hundreds of callers are usual.
-pub const STREAMS_MAX: u32 = 1_024;
+/// For the first [`WIDE_CONNECTIONS`]: a whole usual value in one go, and clients with one connection for hundreds of callers.
+pub const WIDE: Windows =
+    Windows { stream_bytes: 1024 * 1024, connection_bytes: 2 * 1024 * 1024, streams_max: 1_024 };
+
+/// For those above: the least window that HTTP/2 knows. Over a path of one millisecond it still carries 64 MB/s.
+pub const NARROW: Windows = Windows { stream_bytes: 65_535, connection_bytes: 65_535, streams_max: 100 };
+
+/// Connections with wide windows: instances of a service and their tools, with room. See [`Windows`] for what they may hold.
+pub const WIDE_CONNECTIONS: usize = 128;
+
+/// How long a message may take without coming on, and its end behind it.
+pub const READ_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What counts as coming on in that time, unless it is all: 1.6 KB/s, which a telephone line carries. Less would let a client hold its
+/// room with a byte now and then.
+pub const PROGRESS_BYTES: usize = 16 * 1024;
+
+/// What a stream that is waited for takes beside its message: headers (16 KiB at most), the library's first buffer (8 KiB), and the
+/// tasks' state (measured: 13 KiB in all with usual headers).
+pub const WAITING_STREAM_BYTES: usize = 32 * 1024;
 
 /// Bytes of request headers: gRPC needs a few hundred.
 pub const HEADERS_BYTES_MAX: u32 = 16 * 1024;

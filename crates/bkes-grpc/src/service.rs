@@ -7,15 +7,15 @@ use crate::api::{
 };
 use crate::errors::Failure;
 use crate::gate::Gate;
-use crate::limits::{REPLY_ENVELOPE_BYTES, REQUEST_ROOM_BYTES, ServeOptions, WORKING_UNIT_BYTES};
-use crate::replies::Room;
+use crate::limits::{REPLY_ENVELOPE_BYTES, REQUEST_ROOM_BYTES, ServeOptions, WORKING_REQUEST_BYTES};
+use crate::peers::Peer;
 use crate::requests::Retrieval;
+use crate::shares::Hold;
 use crate::{answers, requests};
 use bkes_core::Order;
 use bkes_engine::{AppendRequest, EngineHandle, Layout, ReadRequest};
 use prost::Message;
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tonic::{Request, Response, Status};
+use tonic::{Extensions, Request, Response, Status};
 
 /// The least a record takes in a reply: its tag and length, and an order.
 const RECORD_BYTES_MIN: usize = 4;
@@ -24,16 +24,11 @@ const RECORD_BYTES_MIN: usize = 4;
 pub struct Service {
     gate: Gate,
     options: ServeOptions,
-    working: Semaphore,
-    /// Counts in [`WORKING_UNIT_BYTES`].
-    bytes: Semaphore,
 }
 
 impl Service {
     pub fn new(gate: Gate, options: ServeOptions) -> Service {
-        let working = Semaphore::new(options.requests_max);
-        let units = units(options.working_bytes_max).min(Semaphore::MAX_PERMITS);
-        Service { gate, options, working, bytes: Semaphore::new(units) }
+        Service { gate, options }
     }
 
     /// The largest request that is read now.
@@ -45,34 +40,38 @@ impl Service {
     }
 
     /// Takes the room of so many bytes. One request that exceeds the whole bound takes all of it.
-    fn weigh(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Failure> {
+    fn weigh<'a>(&self, peer: &'a Peer, bytes: usize) -> Result<Hold<'a>, Failure> {
         let bytes_max = self.options.working_bytes_max;
-        let units = (units(bytes) + 1).min(units(bytes_max)).min(u32::MAX as usize);
-        self.bytes.try_acquire_many(units as u32).map_err(|_| Failure::TooManyBytes { bytes_max })
+        let bytes = bytes.saturating_add(WORKING_REQUEST_BYTES);
+        peer.working_bytes().hold(bytes).ok_or(Failure::TooManyBytes { bytes_max })
     }
 
-    fn enter(&self) -> Result<(SemaphorePermit<'_>, &EngineHandle), Failure> {
+    fn enter<'a>(&self, peer: &'a Peer) -> Result<(Hold<'a>, &EngineHandle), Failure> {
         if self.options.standby {
             return Err(Failure::Standby);
         }
         let requests_max = self.options.requests_max;
-        let permit = self.working.try_acquire().map_err(|_| Failure::TooManyRequests { requests_max })?;
-        Ok((permit, self.gate.engine().ok_or(Failure::NotOpen)?))
+        let place = peer.working().hold(1).ok_or(Failure::TooManyRequests { requests_max })?;
+        Ok((place, self.gate.engine().ok_or(Failure::NotOpen)?))
     }
 
-    async fn append(&self, request: Result<AppendRequest, Failure>) -> Result<StoreSuccess, Failure> {
+    async fn append(
+        &self,
+        peer: &Peer,
+        request: Result<AppendRequest, Failure>,
+    ) -> Result<StoreSuccess, Failure> {
         let request = request?;
-        let (_permit, engine) = self.enter()?;
+        let (_place, engine) = self.enter(peer)?;
         let values: usize = request.values.iter().map(|value| value.len()).sum();
-        let _room = self.weigh(request.key.bytes().len() + values)?;
+        let _room = self.weigh(peer, request.key.bytes().len() + values)?;
         let appended = engine.append(request).await.map_err(Failure::Append)?;
         answers::stored(&appended)
     }
 
     /// The reply, and how many bytes it takes.
-    async fn read(&self, request: RetrieveRequest) -> Result<(StoredRecords, usize), Failure> {
+    async fn read(&self, peer: &Peer, request: RetrieveRequest) -> Result<(StoredRecords, usize), Failure> {
         let Retrieval { key, page, include_pending } = requests::retrieve(request)?;
-        let (_permit, engine) = self.enter()?;
+        let (_place, engine) = self.enter(peer)?;
         let limit = self.options.reply_bytes_max;
         let from = page.map_or(Order::FIRST, |page| page.from);
         let events_max = page.map_or(usize::MAX, |page| page.events_max).min(limit / RECORD_BYTES_MIN + 1);
@@ -82,7 +81,7 @@ impl Service {
         if let (true, Layout::PartByPart(partitions)) = (whole, &found.layout) {
             return Err(Failure::Split { partitions: partitions.clone() });
         }
-        let _room = self.weigh(found.events.iter().map(|event| event.value.len()).sum())?;
+        let _room = self.weigh(peer, found.events.iter().map(|event| event.value.len()).sum())?;
         let mut bytes = REPLY_ENVELOPE_BYTES;
         let mut records = Vec::with_capacity(found.events.len());
         let (mut more, mut too_large) = (found.more, None);
@@ -122,8 +121,9 @@ impl Service {
     }
 }
 
-fn units(bytes: usize) -> usize {
-    bytes.div_ceil(WORKING_UNIT_BYTES).max(1)
+/// The connection that a request came on.
+fn peer(extensions: &Extensions) -> &Peer {
+    extensions.get::<Peer>().expect("every request carries its connection")
 }
 
 /// What a record of this many bytes takes in a reply.
@@ -135,7 +135,8 @@ fn in_reply(bytes: usize) -> usize {
 impl Bkes for Service {
     async fn start(&self, request: Request<StartRequest>) -> Result<Response<StartReply>, Status> {
         use start_reply::Reply;
-        let reply = match self.append(requests::start(request.into_inner())).await {
+        let (_, extensions, message) = request.into_parts();
+        let reply = match self.append(peer(&extensions), requests::start(message)).await {
             Ok(success) => Reply::Success(success),
             Err(failure) => Reply::Error(failure.to_wire()),
         };
@@ -144,7 +145,8 @@ impl Bkes for Service {
 
     async fn add(&self, request: Request<AddRequest>) -> Result<Response<AddReply>, Status> {
         use add_reply::Reply;
-        let reply = match self.append(requests::add(request.into_inner())).await {
+        let (_, extensions, message) = request.into_parts();
+        let reply = match self.append(peer(&extensions), requests::add(message)).await {
             Ok(success) => Reply::Success(success),
             Err(failure) => Reply::Error(failure.to_wire()),
         };
@@ -154,9 +156,9 @@ impl Bkes for Service {
     async fn retrieve(&self, request: Request<RetrieveRequest>) -> Result<Response<RetrieveReply>, Status> {
         use retrieve_reply::Reply;
         let (_, extensions, message) = request.into_parts();
-        let read = self.read(message).await.and_then(|(records, bytes)| {
-            let room = extensions.get::<Room>().expect("every connection has room for replies");
-            let taken = room.take(bytes).ok_or(Failure::UnreadReplies { bytes: bytes as u64 })?;
+        let peer = peer(&extensions);
+        let read = self.read(peer, message).await.and_then(|(records, bytes)| {
+            let taken = peer.room().take(bytes).ok_or(Failure::UnreadReplies { bytes: bytes as u64 })?;
             Ok((records, taken))
         });
         let (reply, taken) = match read {

@@ -1,47 +1,35 @@
-//! What stands around every request: a bound on how many are let in, panics kept to the request, and one status put right.
-//!
-//! A request counts as let in from its headers on, while its message is still being read: the service behind counts only
-//! those that it works on, which answers the ones too many in their replies. Between the two bounds lies the room for that.
+//! What stands around every request: its message watched over, panics kept to the request, and one status put right.
 
-use crate::api::bkes_server::SERVICE_NAME;
+use crate::inbound::{Inbound, Messages};
+use crate::peers::Peer;
 use crate::replies::bound_to_body;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
+/// Calls to services of these names send any number of messages; all others send one.
+const STREAMED: &str = "/grpc.reflection.";
+
 /// Puts a [`Shield`] around the services of a server.
 #[derive(Clone)]
-pub struct ShieldLayer(Arc<Semaphore>);
-
-impl ShieldLayer {
-    /// Lets in this many requests of the event store at once. Health checks are always let in: an instance with too much
-    /// work must not look dead.
-    pub fn new(requests_max: usize) -> ShieldLayer {
-        ShieldLayer(Arc::new(Semaphore::new(requests_max.min(Semaphore::MAX_PERMITS))))
-    }
-}
+pub struct ShieldLayer;
 
 impl<S> Layer<S> for ShieldLayer {
     type Service = Shield<S>;
 
     fn layer(&self, inner: S) -> Shield<S> {
-        Shield { inner, places: Arc::clone(&self.0) }
+        Shield(inner)
     }
 }
 
 /// The services of a server, shielded.
 #[derive(Clone)]
-pub struct Shield<S> {
-    inner: S,
-    places: Arc<Semaphore>,
-}
+pub struct Shield<S>(S);
 
 impl<S> Service<Request<Body>> for Shield<S>
 where
@@ -53,21 +41,15 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+        self.0.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let counts = request.uri().path().split('/').nth(1) == Some(SERVICE_NAME);
-        let place = counts.then(|| Arc::clone(&self.places).try_acquire_owned());
-        if let Some(Err(_)) = place {
-            let refused = Status::resource_exhausted("too many requests at once: nothing was stored");
-            return Box::pin(async move { Ok(refused.into_http()) });
-        }
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let _place = place;
-            shielded(answer).await.map(with_the_contracts_status).map(bound_to_body)
-        })
+        let is_streamed = request.uri().path().starts_with(STREAMED);
+        let messages = if is_streamed { Messages::Many } else { Messages::One };
+        let peer = request.extensions().get::<Peer>().cloned().expect("every request carries its connection");
+        let answer = self.0.call(request.map(|body| Body::new(Inbound::new(body, peer, messages))));
+        Box::pin(async move { shielded(answer).await.map(with_the_contracts_status).map(bound_to_body) })
     }
 }
 
@@ -105,10 +87,6 @@ mod tests {
         Status::from_header_map(response.headers()).map(|status| status.code())
     }
 
-    fn request(path: &str) -> Request<Body> {
-        Request::builder().uri(path).body(Body::default()).expect("a request")
-    }
-
     #[tokio::test]
     async fn a_panic_ends_the_request_and_nothing_else() {
         for wait in [false, true] {
@@ -121,27 +99,6 @@ mod tests {
             };
             let response = shielded(answer).await.expect("answered");
             assert_eq!(code(&response), Some(Code::Internal));
-        }
-    }
-
-    #[test]
-    fn requests_above_the_bound_are_refused_before_their_message_is_read() {
-        let never = tower::service_fn(|_: Request<Body>| std::future::pending::<Result<_, Infallible>>());
-        let mut shield = ShieldLayer::new(2).layer(never);
-        let (append, health) = ("/tech.gklijs.bkes.api.Bkes/Add", "/grpc.health.v1.Health/Check");
-        let held = [append, append, health].map(|path| shield.call(request(path)));
-        let refused = at_first(shield.call(request(append))).expect("it does not wait").expect("answered");
-        assert_eq!(code(&refused), Some(Code::ResourceExhausted));
-        drop(held);
-        assert!(at_first(shield.call(request(append))).is_none(), "there is room again");
-    }
-
-    /// What a future says at its first poll.
-    fn at_first<T>(future: impl Future<Output = T>) -> Option<T> {
-        let mut future = pin!(future);
-        match future.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())) {
-            Poll::Ready(value) => Some(value),
-            Poll::Pending => None,
         }
     }
 }

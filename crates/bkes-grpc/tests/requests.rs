@@ -144,8 +144,11 @@ async fn requests_that_hold_too_many_bytes_together_are_answered_as_overloaded()
     .await;
     let refused = start("second", 600_000).await.expect("no panic").expect_err("there is no room");
     assert_eq!(says(&refused), (Type::Server, Outcome::Unavailable, Reason::Overloaded));
-    let small = start("small", 1_000);
-    soon("a small one has room", async {
+    let mut other = server.client().await;
+    let small = tokio::spawn(async move {
+        outcome(other.0.start(sized("small", 1_000)).await.expect("answered").into_inner())
+    });
+    soon("a small one of another connection has room", async {
         while log.on_the_way() < 2 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

@@ -101,6 +101,14 @@ impl Server {
         format!("resident{}, at most{}", of("VmRSS:").trim_end(), of("VmHWM:").trim_end())
     }
 
+    /// What it took of memory at most, in bytes, as the system counts it.
+    pub fn memory_max(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the system counts it");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
     /// Waits for the end.
     pub fn wait(mut self) -> ExitStatus {
         self.child.wait().expect("it ended")

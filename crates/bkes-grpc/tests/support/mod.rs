@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod raw;
+
 use bkes_engine::{Engine, EngineHandle, EngineOptions};
 use bkes_grpc::api::bkes_client::BkesClient;
 use bkes_grpc::api::{

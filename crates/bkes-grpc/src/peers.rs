@@ -1,0 +1,71 @@
+//! What a connection has of everything that is bounded for all of them together.
+
+use crate::inbound::HasUnread;
+use crate::limits::{ServeOptions, UNREAD_PART, WORKING_PART};
+use crate::replies::{Replies, Room};
+use crate::shares::{Pool, Share};
+use std::sync::Arc;
+
+/// The bounds of all connections.
+#[derive(Clone)]
+pub struct Peers {
+    replies: Replies,
+    unread: Pool,
+    working: Pool,
+    working_bytes: Pool,
+}
+
+impl Peers {
+    pub fn new(options: &ServeOptions) -> Peers {
+        Peers {
+            replies: Replies::new(options),
+            unread: Pool::new(options.unread_bytes_max, UNREAD_PART),
+            working: Pool::new(options.requests_max, WORKING_PART),
+            working_bytes: Pool::new(options.working_bytes_max, WORKING_PART),
+        }
+    }
+
+    /// What a new connection has.
+    pub fn connection(&self) -> Peer {
+        Peer(Arc::new(Parts {
+            room: self.replies.connection(),
+            unread: self.unread.share(),
+            working: self.working.share(),
+            working_bytes: self.working_bytes.share(),
+        }))
+    }
+}
+
+/// A connection, as its requests know it: each carries this with it. Cheap to clone.
+#[derive(Clone)]
+pub struct Peer(Arc<Parts>);
+
+struct Parts {
+    room: Room,
+    unread: Share,
+    working: Share,
+    working_bytes: Share,
+}
+
+impl Peer {
+    /// Room for replies that are not taken yet.
+    pub fn room(&self) -> &Room {
+        &self.0.room
+    }
+
+    /// Requests that are worked on.
+    pub fn working(&self) -> &Share {
+        &self.0.working
+    }
+
+    /// Bytes of requests that are worked on.
+    pub fn working_bytes(&self) -> &Share {
+        &self.0.working_bytes
+    }
+}
+
+impl HasUnread for Peer {
+    fn unread(&self) -> &Share {
+        &self.0.unread
+    }
+}
