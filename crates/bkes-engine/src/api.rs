@@ -267,6 +267,8 @@ pub struct ReadRequest {
     pub events_max: usize,
     /// The read ends behind the event that reaches this many bytes of values and headers.
     pub bytes_max: usize,
+    /// All or nothing: if there are more than `events_max` events, none is read, and the answer says that there are more.
+    pub whole: bool,
     /// Show appends that are not decided yet too. Whoever decides on one decides on a false premise.
     pub include_pending: bool,
 }
@@ -279,6 +281,7 @@ impl ReadRequest {
             from: Order::FIRST,
             events_max: usize::MAX,
             bytes_max: usize::MAX,
+            whole: false,
             include_pending: false,
         }
     }

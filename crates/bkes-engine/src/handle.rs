@@ -6,7 +6,8 @@ use crate::api::{
 use crate::degraded::Degradation;
 use crate::limits::{
     COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, LOOK_REST_MAX, MARKER_BYTES_MAX, PATIENCE, PAUSE,
-    PLACING_REST, READ_INLINE_EVENTS, SPLIT_READS_MAX, SYNC_INTERVAL_MS,
+    PLACING_REST, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS, READING_BYTES_MAX,
+    SPLIT_READS_MAX, SYNC_INTERVAL_MS,
 };
 use crate::owner::{
     Command, Context, OwnerStep, Pending, Place, Refusal, Unverified, Waiting, owner_of, refuse_command,
@@ -179,6 +180,8 @@ struct Inner {
     monitor_stop: AtomicBool,
     /// One permit for each long read of a split aggregate that may be put in order now.
     split_reads: Semaphore,
+    /// Room for reads off the executor while they are made, in [`READING_UNIT_BYTES`].
+    reading: Arc<Semaphore>,
 }
 
 type Clock = Arc<dyn Fn() -> NowMs + Send + Sync>;
@@ -341,6 +344,15 @@ fn rest_behind(look: Duration) -> Duration {
     look.saturating_mul(LOOK_REST_FACTOR).clamp(LOOK_INTERVAL, LOOK_REST_MAX)
 }
 
+/// What room for reads is counted in.
+const READING_UNIT_BYTES: usize = 1024;
+
+/// What a read of so many events may hold at most, by what is known before it is made.
+fn read_weight(events: u64, bytes_max: usize) -> usize {
+    let bytes = if bytes_max == usize::MAX { READ_BYTES_ASSUMED } else { bytes_max };
+    usize::try_from(events).unwrap_or(usize::MAX).saturating_mul(READ_EVENT_BYTES).saturating_add(bytes)
+}
+
 /// A name that no other producer handle has: from the system's random source.
 fn draw_incarnation() -> Incarnation {
     let mut bytes = [0; 8];
@@ -357,6 +369,7 @@ impl EngineHandle {
             clock,
             admitted: Arc::default(),
             monitor_stop: AtomicBool::new(false),
+            reading: Arc::new(Semaphore::new(READING_BYTES_MAX / READING_UNIT_BYTES)),
             split_reads: Semaphore::new(SPLIT_READS_MAX),
         }))
     }
@@ -437,9 +450,13 @@ impl EngineHandle {
     }
 
     /// Has an owner take what was pushed: here, or by its thread.
+    ///
+    /// An append looks up its key in the store. Where the disk has readers wait, that is not for the threads of callers, which
+    /// may be those of an executor.
     fn serve(&self, owner: usize) {
         let Inner { context, owners, clock, .. } = &*self.0;
-        if !owners.get().is_some_and(|owners| owners[owner].try_accept(clock())) {
+        let is_quick = || !context.store.reads_may_wait();
+        if !owners.get().is_some_and(|owners| is_quick() && owners[owner].try_accept(clock())) {
             context.owners[owner].wake();
         }
     }
@@ -455,18 +472,23 @@ impl EngineHandle {
         } else {
             Vec::new()
         };
-        let located = match self.look(at_once, move |view| view.locate(&key)).await {
+        let located = match self.look(at_once, 0, move |view| view.locate(&key)).await {
             Err(ReadError::NoSuchAggregate { key }) if !planted(Bug::RefusedFromOwnState) => {
                 self.verify(Scope::All).await.map_err(ReadError::Unavailable)?;
-                self.look(at_once, move |view| view.locate(&key)).await?
+                self.look(at_once, 0, move |view| view.locate(&key)).await?
             }
             located => located?,
         };
         let pending = located.pending(pending);
         let (partition, next) = (Partition(0), located.events());
         let in_order = located.is_split() && self.0.context.options.split_by_order_headers;
+        let there = located.events_from(request.from);
+        // Of a split one the answer says more than that there are more.
+        if request.whole && !located.is_split() && there > request.events_max as u64 {
+            return Ok(located.more());
+        }
         // To put a split aggregate in order all of it is looked at.
-        let wanted = located.events().saturating_sub(request.from.0).min(request.events_max as u64);
+        let wanted = there.min(request.events_max as u64);
         let wanted = if in_order { located.events() } else { wanted };
         let turn = (in_order && wanted > READ_INLINE_EVENTS).then(|| self.0.split_reads.acquire());
         let _turn = match turn {
@@ -475,7 +497,8 @@ impl EngineHandle {
             None => None,
         };
         let at_once = at_once && wanted <= READ_INLINE_EVENTS;
-        let events = self.look(at_once, move |view| view.read(&request, located)).await?;
+        let weight = read_weight(wanted, request.bytes_max);
+        let events = self.look(at_once, weight, move |view| view.read(&request, located)).await?;
         let pending = if events.more { Vec::new() } else { pending };
         if planted(Bug::PendingShown) {
             return Ok(crate::read::with_pending(events, pending, partition, next));
@@ -483,10 +506,12 @@ impl EngineHandle {
         Ok(Events { pending, ..events })
     }
 
-    /// Looks into the store at once, or on a thread that may wait, if the caller has a runtime that keeps such threads.
+    /// Looks into the store at once, or on a thread that may wait, if the caller has a runtime that keeps such threads. There it
+    /// begins when there is room for what it may hold.
     async fn look<T: Send + 'static>(
         &self,
         at_once: bool,
+        weight: usize,
         look: impl FnOnce(View<'_>) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let runtime = if at_once { None } else { Handle::try_current().ok() };
@@ -494,7 +519,13 @@ impl EngineHandle {
             return self.watch(look(self.view()));
         };
         let handle = self.clone();
-        let looking = runtime.spawn_blocking(move || look(handle.view()));
+        let units = (weight.min(READING_BYTES_MAX) / READING_UNIT_BYTES) as u32;
+        let room = Arc::clone(&self.0.reading).acquire_many_owned(units).await;
+        let looking = runtime.spawn_blocking(move || {
+            // Kept here, since a caller that goes away does not end the read.
+            let _room = room.expect("it is never closed");
+            look(handle.view())
+        });
         let failed = |error: tokio::task::JoinError| ReadError::Store { detail: error.to_string() };
         self.watch(looking.await.map_err(failed).and_then(|found| found))
     }

@@ -103,6 +103,20 @@ pub const SPLIT_PART_BYTES: usize = 1024 * 1024;
 /// Reads of split aggregates with more than [`READ_INLINE_EVENTS`] that are put in order at once: 8 of 3.4 MB. More wait.
 pub const SPLIT_READS_MAX: usize = 8;
 
+/// Bytes that reads off the executor may hold together while they are made; those above wait, in order. 64 reads of 4 MiB at once: more
+/// than any disk or processor works on side by side.
+pub const READING_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// What a read without a bound of its own counts for: the usual bound of a reply.
+pub const READ_BYTES_ASSUMED: usize = 4 * 1024 * 1024;
+
+/// What an event that was read takes beside its value: its fields (152 bytes), and the allocation of its value (two words and a count
+/// by the side of it, rounded up by the allocator).
+pub const READ_EVENT_BYTES: usize = 152 + 48;
+
+const _: () =
+    assert!(size_of::<bkes_storage::StoredEvent>() <= 152, "READ_EVENT_BYTES must say what it says");
+
 /// What the two reserved headers of a record take at most, beside key and value: their names, `order` and `bkes`, and their values.
 pub const MARKER_BYTES_MAX: u64 = 5 + 4 + bkes_core::marker::MARKER_TEXT_BYTES_MAX as u64;
 

@@ -73,6 +73,26 @@ impl Located {
     pub fn is_split(&self) -> bool {
         self.heads.len() > 1
     }
+
+    /// How many of them are at this order or after it.
+    pub fn events_from(&self, from: Order) -> u64 {
+        self.end().0.saturating_sub(from.0.max(self.base().0))
+    }
+
+    fn base(&self) -> Order {
+        self.heads.first().map_or(Order::FIRST, |head| head.base)
+    }
+
+    /// The order after the last event.
+    fn end(&self) -> Order {
+        Order(self.base().0 + self.events())
+    }
+
+    /// The answer that nothing was read of an aggregate in one partition, and that there is something.
+    pub fn more(&self) -> Events {
+        let (events, pending) = (Vec::new(), Vec::new());
+        Events { events, pending, next: self.end(), more: true, layout: Layout::OnePartition }
+    }
 }
 
 impl View<'_> {
@@ -138,8 +158,7 @@ impl View<'_> {
         if self.split_by_order_headers && located.is_split() {
             return self.read_by_order_headers(request, &located);
         }
-        let base = located.heads.first().map_or(Order::FIRST, |head| head.base);
-        let end = Order(base.0 + located.events());
+        let (base, end) = (located.base(), located.end());
         let mut budget = Budget { events: request.events_max, bytes: request.bytes_max };
         let mut events = Vec::new();
         // The index of a part's first event: the parts of a split aggregate follow each other, lowest partition first.

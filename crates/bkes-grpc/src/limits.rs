@@ -75,6 +75,17 @@ pub const WORKING_REQUEST_BYTES: usize = 1024;
 /// bytes with their tags.
 pub const REPLY_ENVELOPE_BYTES: usize = 2 + 2 * 5 + 2 * 2 + 2 * 11;
 
+/// The least that a record takes in a reply, an empty value among them: its tag and length, and order and offset with their tags, each of
+/// three bytes from 16,384 on. An offset is never below the order.
+pub const RECORD_BYTES_MIN: usize = 2 + (1 + 3) + (1 + 3);
+
+/// Records that may be smaller: the first ones of an aggregate. An aggregate that has more than these and a reply's bytes divided by
+/// [`RECORD_BYTES_MIN`] does not fit, so an unpaged read of it is refused before anything is read: with 4 MiB from 435,815 events on.
+pub const SMALL_RECORDS: usize = 16_384;
+
+/// What an event that was found takes beside its value while it becomes a record: 200 bytes as the engine counts it, 72 as a record.
+pub const FOUND_EVENT_BYTES: usize = 200 + 72;
+
 /// A reply up to this size is not counted among those that are not taken yet: all streams of a connection with one each are 16 MiB,
 /// and counting costs more than it is worth.
 pub const REPLY_SMALL_BYTES: usize = 16 * 1024;

@@ -7,7 +7,10 @@ use crate::api::{
 };
 use crate::errors::Failure;
 use crate::gate::Gate;
-use crate::limits::{REPLY_ENVELOPE_BYTES, REQUEST_ROOM_BYTES, ServeOptions, WORKING_REQUEST_BYTES};
+use crate::limits::{
+    FOUND_EVENT_BYTES, RECORD_BYTES_MIN, REPLY_ENVELOPE_BYTES, REQUEST_ROOM_BYTES, SMALL_RECORDS,
+    ServeOptions, WORKING_REQUEST_BYTES,
+};
 use crate::peers::Peer;
 use crate::requests::Retrieval;
 use crate::shares::Hold;
@@ -16,9 +19,6 @@ use bkes_core::Order;
 use bkes_engine::{AppendRequest, EngineHandle, Layout, ReadRequest};
 use prost::Message;
 use tonic::{Extensions, Request, Response, Status};
-
-/// The least a record takes in a reply: its tag and length, and an order.
-const RECORD_BYTES_MIN: usize = 4;
 
 /// The calls in front of one gate.
 pub struct Service {
@@ -74,14 +74,19 @@ impl Service {
         let (_place, engine) = self.enter(peer)?;
         let limit = self.options.reply_bytes_max;
         let from = page.map_or(Order::FIRST, |page| page.from);
-        let events_max = page.map_or(usize::MAX, |page| page.events_max).min(limit / RECORD_BYTES_MIN + 1);
-        let read = ReadRequest { key, from, events_max, bytes_max: limit, include_pending };
-        let found = engine.read(read).await.map_err(Failure::Read)?;
         let whole = page.is_none();
+        let events_max = page.map_or(usize::MAX, |page| page.events_max).min(records_max(limit));
+        let read = ReadRequest { key, from, events_max, bytes_max: limit, whole, include_pending };
+        let found = engine.read(read).await.map_err(Failure::Read)?;
         if let (true, Layout::PartByPart(partitions)) = (whole, &found.layout) {
             return Err(Failure::Split { partitions: partitions.clone() });
         }
-        let _room = self.weigh(peer, found.events.iter().map(|event| event.value.len()).sum())?;
+        if whole && found.more && found.events.is_empty() {
+            let (bytes, bytes_max) = (limit as u64 + 1, limit as u64);
+            return Err(Failure::ReplyTooLarge { bytes, bytes_max });
+        }
+        let weight = found.events.iter().map(|event| event.value.len() + FOUND_EVENT_BYTES).sum();
+        let _room = self.weigh(peer, weight)?;
         let mut bytes = REPLY_ENVELOPE_BYTES;
         let mut records = Vec::with_capacity(found.events.len());
         let (mut more, mut too_large) = (found.more, None);
@@ -124,6 +129,11 @@ impl Service {
 /// The connection that a request came on.
 fn peer(extensions: &Extensions) -> &Peer {
     extensions.get::<Peer>().expect("every request carries its connection")
+}
+
+/// Most records that a reply of so many bytes can hold.
+fn records_max(bytes: usize) -> usize {
+    SMALL_RECORDS + bytes / RECORD_BYTES_MIN
 }
 
 /// What a record of this many bytes takes in a reply.

@@ -2,13 +2,13 @@
 
 mod support;
 
-use bkes_core::Key;
+use bkes_core::{Key, Order, Partition};
 use bkes_grpc::api::error::{Outcome, Reason, Type};
 use bkes_grpc::api::{Error, RetrieveRequest, StartRequest};
 use bkes_grpc::{Gate, ServeOptions};
 use bkes_log::memory::{Faults, MemoryLog};
 use bkes_storage::{
-    Durability, Heads, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
+    Durability, Head, Heads, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
     StoreStats, StoredEvent,
 };
 use std::time::Duration;
@@ -207,10 +207,12 @@ async fn a_pending_event_is_shown_to_who_asks_for_it_and_to_nobody_else() {
     assert!(found.records.iter().all(|record| !record.pending), "{found:?}");
 }
 
-/// A store that panics when it is asked for this key.
+/// A store that panics when it is asked for one key, and when it is to read the events of another, of which there are a million.
 struct Mined(MemoryStore);
 
 const MINE: &[u8] = b"mine";
+
+const MILLION: &[u8] = b"million";
 
 impl Store for Mined {
     fn load(&self) -> Result<Loaded, StoreError> {
@@ -223,10 +225,16 @@ impl Store for Mined {
 
     fn heads(&self, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), StoreError> {
         assert!(keys.iter().all(|key| key.as_ref() != MINE), "on purpose");
+        if keys.iter().any(|key| key.as_ref() == MILLION) {
+            let (partition, base, next) = (Partition(0), Order(0), Order(1_000_000));
+            out.push(Heads::One(Head { partition, base, next }));
+            return Ok(());
+        }
         self.0.heads(keys, out)
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
+        assert!(part.key.as_ref() != MILLION, "on purpose");
         self.0.read(part, out)
     }
 
@@ -264,6 +272,22 @@ async fn a_panic_in_a_request_is_answered_internal_and_the_connection_goes_on() 
     }
     client.start("key").await.expect("the next call works");
     assert_eq!(client.retrieve("key").await.expect("it is there").records.len(), 1);
+}
+
+/// The story: an unpaged read of a million tiny events took 200 MB before it was refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_of_more_events_than_a_reply_can_hold_is_refused_before_it_is_made() {
+    let (_engine, gate) = ready_engine(memory_log(), Mined(MemoryStore::new())).await;
+    let server = Server::start(gate, ServeOptions::default()).await;
+    let mut client = server.client().await;
+    let request = RetrieveRequest { key: MILLION.into(), ..RetrieveRequest::default() };
+    let refused = client.read(request.clone()).await.expect_err("it cannot fit");
+    assert_eq!(says(&refused), (Type::User, Outcome::Rejected, Reason::ReplyTooLarge));
+    let limit = ServeOptions::default().reply_bytes_max as u64;
+    assert_eq!((refused.size_bytes, refused.limit_bytes), (Some(limit + 1), Some(limit)));
+    let page = RetrieveRequest { limit: Some(10), ..request };
+    let failed = client.0.retrieve(page).await.expect_err("it is read, which panics");
+    assert_eq!(failed.code(), Code::Internal);
 }
 
 #[tokio::test(flavor = "multi_thread")]
