@@ -1,0 +1,23 @@
+//! The engine, tested from outside: one binary, a module a subject.
+
+mod above_next;
+mod callers;
+mod crashes;
+mod embedded;
+mod engine;
+mod full_disk;
+mod gathering;
+mod held_back;
+mod lines;
+mod log_faults;
+mod lost_end;
+mod meetings;
+mod new_beginnings;
+mod parts;
+mod pending;
+mod placing;
+mod refusals;
+mod split;
+mod support;
+mod turns_of_a_key;
+mod weighed;
