@@ -28,7 +28,8 @@ type Step<'a> = (&'a str, Box<dyn FnOnce() -> anyhow::Result<()> + 'a>);
 /// Runs every step and prints how long each took.
 pub fn run(args: CiArgs) -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
-    let with_broker_tests = crate::integration::packages(&crate::tidy::metadata(root)?, &[])?;
+    let metadata = crate::tidy::metadata(root)?;
+    let with_broker_tests = crate::integration::packages(&metadata, &[])?;
     let features: Vec<_> = with_broker_tests.iter().map(|name| format!("{name}/integration")).collect();
     let readme = std::fs::read_to_string(root.join("README.md")).context("README.md")?;
     let test = test_command(&readme).context("README.md names no test command")?;
@@ -42,6 +43,9 @@ pub fn run(args: CiArgs) -> anyhow::Result<()> {
     clippy.args(["--features", &features.join(","), "--", "-D", "warnings"]);
     let mut rustdoc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
     rustdoc.env("RUSTDOCFLAGS", "-D warnings");
+    // README's command tests the default members; whatever else there is, is tested here.
+    let mut tool_tests = cargo(&["test", "--locked"]);
+    tool_tests.args(tools(&metadata).iter().flat_map(|name| ["--package", name]));
     let mut tests = Command::new("sh");
     tests.args(["-c", test]).current_dir(root);
 
@@ -53,12 +57,27 @@ pub fn run(args: CiArgs) -> anyhow::Result<()> {
     if !args.tests_done {
         steps.push(("README's test command", Box::new(|| passes(tests))));
     }
+    steps.push(("tests of the tools", Box::new(|| runs_tests(tool_tests))));
     steps.push(("rustdoc", Box::new(|| passes(rustdoc))));
     steps.push(("instructions", Box::new(|| crate::bench::instructions::run(root, &[], false))));
     steps.push(("simulation", Box::new(|| crate::sim::simulate(&["--seeds", SIM_SEEDS], false))));
     steps.push(("integration", Box::new(|| runs_tests(cargo(&["xtask", "integration"])))));
     steps.push(("chaos", Box::new(|| crate::chaos::run(crate::chaos::ChaosArgs::short(CHAOS_SECONDS)))));
     run_steps(steps)
+}
+
+/// The members of the workspace that are not built unless they are asked for.
+fn tools(metadata: &serde_json::Value) -> Vec<&str> {
+    let ids = |field: &str| metadata[field].as_array().into_iter().flatten();
+    let is_tool = |id| {
+        ids("workspace_members").any(|member| member == id)
+            && ids("workspace_default_members").all(|member| member != id)
+    };
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    packages
+        .filter(|package| is_tool(&package["id"]))
+        .filter_map(|package| package["name"].as_str())
+        .collect()
 }
 
 fn run_steps(steps: Vec<Step<'_>>) -> anyhow::Result<()> {
@@ -137,6 +156,16 @@ mod tests {
 
     fn ok<'a>() -> Box<dyn FnOnce() -> anyhow::Result<()> + 'a> {
         Box::new(|| Ok(()))
+    }
+
+    #[test]
+    fn a_tool_is_a_member_that_is_not_built_by_default() {
+        let metadata = serde_json::json!({
+            "packages": [{"id": "a 1", "name": "a"}, {"id": "b 1", "name": "b"}, {"id": "c 1", "name": "c"}],
+            "workspace_members": ["a 1", "b 1"],
+            "workspace_default_members": ["a 1"],
+        });
+        assert_eq!(tools(&metadata), ["b"]);
     }
 
     #[test]
