@@ -44,8 +44,8 @@ pub fn run(args: CiArgs) -> anyhow::Result<()> {
     let mut rustdoc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
     rustdoc.env("RUSTDOCFLAGS", "-D warnings");
     // README's command tests the default members; whatever else there is, is tested here.
-    let mut tool_tests = cargo(&["test", "--locked"]);
-    tool_tests.args(tools(&metadata).iter().flat_map(|name| ["--package", name]));
+    let mut tool_tests = cargo(&["test", "--locked", "--workspace"]);
+    tool_tests.args(tool_targets(&metadata)?);
     let mut tests = Command::new("sh");
     tests.args(["-c", test]).current_dir(root);
 
@@ -66,18 +66,32 @@ pub fn run(args: CiArgs) -> anyhow::Result<()> {
     run_steps(steps)
 }
 
-/// The members of the workspace that are not built unless they are asked for.
-fn tools(metadata: &serde_json::Value) -> Vec<&str> {
+/// The arguments that name the test targets of all members that are not built unless they are asked for. Targets and not packages:
+/// packages alone would get dependencies with other features than in the whole workspace, and build them again.
+fn tool_targets(metadata: &serde_json::Value) -> anyhow::Result<Vec<&str>> {
     let ids = |field: &str| metadata[field].as_array().into_iter().flatten();
     let is_tool = |id| {
         ids("workspace_members").any(|member| member == id)
             && ids("workspace_default_members").all(|member| member != id)
     };
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    packages
-        .filter(|package| is_tool(&package["id"]))
-        .filter_map(|package| package["name"].as_str())
-        .collect()
+    let mut args = Vec::new();
+    for package in
+        metadata["packages"].as_array().into_iter().flatten().filter(|package| is_tool(&package["id"]))
+    {
+        for target in
+            package["targets"].as_array().into_iter().flatten().filter(|target| target["test"] == true)
+        {
+            let name = target["name"].as_str().context("a target has a name")?;
+            match target["kind"][0].as_str() {
+                Some("bin") => args.extend(["--bin", name]),
+                Some("test") => args.extend(["--test", name]),
+                kind => bail!(
+                    "{name} is no default member: its {kind:?} cannot be tested here; say `test = false`"
+                ),
+            }
+        }
+    }
+    Ok(args)
 }
 
 fn run_steps(steps: Vec<Step<'_>>) -> anyhow::Result<()> {
@@ -159,13 +173,19 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_is_a_member_that_is_not_built_by_default() {
-        let metadata = serde_json::json!({
-            "packages": [{"id": "a 1", "name": "a"}, {"id": "b 1", "name": "b"}, {"id": "c 1", "name": "c"}],
-            "workspace_members": ["a 1", "b 1"],
-            "workspace_default_members": ["a 1"],
-        });
-        assert_eq!(tools(&metadata), ["b"]);
+    fn what_is_not_tested_by_default_is_tested_by_its_targets() {
+        let metadata = |kind: &str| {
+            let target = |name: &str| serde_json::json!({"name": name, "kind": [kind], "test": true});
+            let package = |name: &str| serde_json::json!({"id": name, "targets": [target(name)]});
+            serde_json::json!({
+                "packages": [package("a"), package("b"), package("elsewhere")],
+                "workspace_members": ["a", "b"],
+                "workspace_default_members": ["a"],
+            })
+        };
+        assert_eq!(tool_targets(&metadata("bin")).expect("it can be tested"), ["--bin", "b"]);
+        assert_eq!(tool_targets(&metadata("test")).expect("it can be tested"), ["--test", "b"]);
+        assert!(tool_targets(&metadata("lib")).is_err());
     }
 
     #[test]
