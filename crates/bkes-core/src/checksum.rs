@@ -36,16 +36,21 @@ impl PartsSum {
         clippy::new_without_default,
         reason = "a sum over nothing is no value that anyone means by default"
     )]
+    #[inline]
     pub fn new() -> PartsSum {
         PartsSum { crc: 0, gathered: [0; GATHERED_BYTES], length: 0 }
     }
 
     /// Goes on behind key and value.
+    #[inline]
     pub fn after(payload: PayloadSum) -> PartsSum {
-        PartsSum { crc: payload.0, ..PartsSum::new() }
+        let mut sum = PartsSum::new();
+        sum.crc = payload.0;
+        sum
     }
 
     /// Over a record's key and value so far.
+    #[inline]
     pub fn over_payload(record: &Record) -> PartsSum {
         let mut sum = PartsSum::new();
         sum.part(record.key.as_deref());
@@ -76,7 +81,7 @@ impl PartsSum {
     }
 
     /// The sum over all parts.
-    pub fn finish(mut self) -> u32 {
+    pub fn finish(&mut self) -> u32 {
         self.flush();
         self.crc
     }

@@ -153,28 +153,28 @@ impl Marker {
     pub fn headers(&self, payload: PayloadSum) -> [Header; 2] {
         let Marker { stamp: Stamp { incarnation, number, place }, order, base } = *self;
         assert!(order.0 <= ORDER_MAX, "a record of order {order} would not be read as marked");
-        // Both values lie in one allocation.
-        let mut text = Vec::with_capacity(MARKER_TEXT_BYTES_MAX);
-        put_decimal(&mut text, order.0);
-        let bkes = text.len();
-        text.extend_from_slice(b"1;");
-        put_lower_hex(&mut text, incarnation.0, 16);
-        text.push(b';');
-        put_decimal(&mut text, number);
-        text.push(b';');
-        put_decimal(&mut text, base.0);
+        let mut text = MarkerText { bytes: [0; MARKER_TEXT_BYTES_MAX], length: 0 };
+        text.decimal(order.0);
+        let bkes = text.length;
+        text.put(b"1;");
+        text.lower_hex(&incarnation.0.to_be_bytes());
+        text.put(b";");
+        text.decimal(number);
+        text.put(b";");
+        text.decimal(base.0);
         if let Some(BatchPlace { i, count }) = place {
-            text.push(b';');
-            put_decimal(&mut text, u64::from(i));
-            text.push(b'/');
-            put_decimal(&mut text, u64::from(count));
+            text.put(b";");
+            text.decimal(u64::from(i));
+            text.put(b"/");
+            text.decimal(u64::from(count));
         }
-        text.push(b';');
+        text.put(b";");
         let mut sum = PartsSum::after(payload);
-        sum.part(Some(&text[..bkes]));
-        sum.part(Some(&text[bkes..]));
-        put_lower_hex(&mut text, u64::from(sum.finish()), SUM_DIGITS);
-        let text = Bytes::from(text);
+        sum.part(Some(&text.written()[..bkes]));
+        sum.part(Some(&text.written()[bkes..]));
+        text.lower_hex(&sum.finish().to_be_bytes());
+        // Both values lie in one allocation.
+        let text = Bytes::copy_from_slice(text.written());
         let header = |name, value| Header { name: Bytes::from_static(name), value: Some(value) };
         [header(ORDER_HEADER, text.slice(..bkes)), header(BKES_HEADER, text.slice(bkes..))]
     }
@@ -187,25 +187,49 @@ const SUM_DIGITS: usize = 8;
 /// 8 digits.
 pub const MARKER_TEXT_BYTES_MAX: usize = 19 + 2 + 16 + 1 + 20 + 1 + 20 + 10 + 1 + SUM_DIGITS;
 
-fn put_decimal(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
+/// The values of both headers while they are written.
+struct MarkerText {
+    bytes: [u8; MARKER_TEXT_BYTES_MAX],
+    length: usize,
 }
 
-fn put_lower_hex(out: &mut Vec<u8>, number: u64, digits: usize) {
-    for shift in (0..digits * 4).step_by(4).rev() {
-        out.push(b"0123456789abcdef"[(number >> shift & 15) as usize]);
+impl MarkerText {
+    fn written(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.length..self.length + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    fn decimal(&mut self, number: u64) {
+        self.put(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    fn lower_hex<const N: usize>(&mut self, bytes: &[u8; N]) {
+        let out = &mut self.bytes[self.length..self.length + 2 * N];
+        for (digits, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+            *digits = [HEX_DIGITS[usize::from(byte >> 4)], HEX_DIGITS[usize::from(byte & 15)]];
+        }
+        self.length += 2 * N;
     }
 }
+
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// What each byte is worth as a lower-case hex digit; [`NO_DIGIT`] for all others.
+const HEX_VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < HEX_DIGITS.len() {
+        values[HEX_DIGITS[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+
+const NO_DIGIT: u8 = 16;
 
 /// What is left to be read of a value.
 struct Text<'a>(&'a [u8]);
@@ -262,14 +286,14 @@ impl Text<'_> {
     /// So many digits, 16 at most.
     fn lower_hex(&mut self, digits: usize) -> Option<u64> {
         let (text, rest) = self.0.split_at_checked(digits)?;
-        let mut value = 0;
+        let (mut value, mut all) = (0, 0);
         for byte in text {
-            let digit = match byte {
-                b'0'..=b'9' => byte - b'0',
-                b'a'..=b'f' => byte - b'a' + 10,
-                _ => return None,
-            };
+            let digit = HEX_VALUES[usize::from(*byte)];
             value = value << 4 | u64::from(digit);
+            all |= digit;
+        }
+        if all >= NO_DIGIT {
+            return None;
         }
         self.0 = rest;
         Some(value)
