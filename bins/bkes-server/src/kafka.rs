@@ -14,7 +14,7 @@ pub const RETRY: Duration = Duration::from_secs(1);
 /// servers are often started together.
 pub fn connect(settings: &Settings, brokers: &str) -> Result<Arc<dyn Log>, Ended> {
     let options = KafkaOptions {
-        properties: settings.all_properties().map_err(|error| Ended::new(Reason::Usage, error))?,
+        properties: settings.kafka.list.clone(),
         message_timeout_ms: settings.message_timeout_ms,
         queue_records_max: settings.max_in_flight.get().max(1_000),
         ..KafkaOptions::new(brokers, settings.kafka_topic.clone())

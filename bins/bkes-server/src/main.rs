@@ -5,6 +5,7 @@
 mod data_path;
 mod exit;
 mod kafka;
+mod kafka_properties;
 mod open;
 mod progress;
 mod settings;
@@ -21,7 +22,13 @@ use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let settings = Settings::of_this_process();
+    let settings = match Settings::of_this_process() {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("bkes-server: {error}");
+            return Ended::new(Reason::Usage, error).code();
+        }
+    };
     tracing_subscriber::fmt().with_env_filter(log_filter()).with_writer(std::io::stderr).init();
     match start(&settings) {
         Ok(()) => ExitCode::SUCCESS,
@@ -39,17 +46,18 @@ fn log_filter() -> EnvFilter {
 }
 
 fn start(settings: &Settings) -> Result<(), Ended> {
-    let usage = |error| Ended::new(Reason::Usage, error);
     if settings.version {
         let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("BKES_COMMIT"));
         println!("bkes-server {version} (git {commit}, librdkafka {})", bkes_kafka::librdkafka_version());
         return Ok(());
     }
     if settings.print_config {
-        print!("{}", settings.print().map_err(usage)?);
+        print!("{}", settings.print());
         return Ok(());
     }
-    settings.all_properties().map_err(usage)?;
+    for remark in &settings.kafka.remarks {
+        tracing::warn!("{remark}");
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(interface_threads()).enable_all().build();
     let runtime = runtime.map_err(|error| Ended::new(Reason::Unexpected, error))?;

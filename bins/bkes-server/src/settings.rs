@@ -2,12 +2,16 @@
 //!
 //! A variable without content is not set: compose files write `NAME=` for one that the deployment leaves out.
 
+use crate::kafka_properties::Sources;
+use bkes_kafka::{Properties, shown_value};
 use clap::builder::{BoolishValueParser, NonEmptyStringValueParser, Resettable};
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What `--help` says behind the options.
 const EXIT_CODES: &str = "Exit codes:
@@ -19,7 +23,11 @@ const EXIT_CODES: &str = "Exit codes:
   5  the address cannot be bound
   6  not ready (only with --health)
 
-Without KAFKA_BROKERS the server runs on a durable log in a local file.";
+Without KAFKA_BROKERS the server runs on a durable log in a local file.
+
+Properties of Kafka's client come from --kafka-config, then KAFKA_PROPERTIES, then a variable each (sasl.password is
+KAFKA_PROPERTY_SASL_PASSWORD, or KAFKA_PROPERTY_SASL_PASSWORD_FILE for a file that holds it), then -X; the later wins.
+Flags are seen by every user of the machine: give secrets by files or variables.";
 
 /// How new keys are placed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -37,7 +45,7 @@ pub enum Placement {
 }
 
 /// The event store beside your Kafka: optimistic concurrency per aggregate, and all events of one aggregate at once.
-#[derive(Clone, Debug, Parser)]
+#[derive(Clone, Parser)]
 #[command(name = "bkes-server", disable_version_flag = true, after_help = EXIT_CODES)]
 pub struct Settings {
     /// Folder for the store, and for the embedded log. Ours lie in a folder `bkes` within it
@@ -100,13 +108,21 @@ pub struct Settings {
     #[arg(long, env = "SHUTDOWN_MS", default_value_t = 20_000)]
     pub shutdown_ms: u64,
 
-    /// A librdkafka property, name=value; may be repeated. KAFKA_PROPERTIES takes several, separated by semicolons
-    #[arg(short = 'X', long = "property", value_name = "NAME=VALUE", value_parser = property)]
-    pub properties: Vec<(String, String)>,
+    /// A librdkafka property, name=value; may be repeated. Secrets do not belong here: others see them
+    #[arg(short = 'X', long = "property", value_name = "NAME=VALUE")]
+    pub properties: Vec<String>,
 
-    /// More librdkafka properties, name=value;name=value
+    /// More librdkafka properties, name=value;name="a value; with semicolons"
     #[arg(long, env = "KAFKA_PROPERTIES", hide_env_values = true, default_value = "", value_name = "LIST")]
     pub kafka_properties: String,
+
+    /// A file of properties in Java's format, such as Kafka's own tools take
+    #[arg(long, env = "KAFKA_CONFIG", value_name = "FILE")]
+    pub kafka_config: Option<PathBuf>,
+
+    /// What the properties come to, from wherever they were given.
+    #[arg(skip)]
+    pub kafka: Properties,
 
     /// Refuse a topic that removes events, instead of warning
     #[arg(long, env = "STRICT_TOPIC", value_parser = BoolishValueParser::new())]
@@ -145,15 +161,6 @@ pub struct Settings {
     pub version: bool,
 }
 
-fn property(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not name=value"))?;
-    let name = name.trim();
-    if name.is_empty() {
-        return Err(format!("{text:?} has no name"));
-    }
-    Ok((name.to_owned(), value.to_owned()))
-}
-
 /// The command, with the environment of this process.
 fn command() -> Command {
     Settings::command().mut_args(ignore_empty_variable)
@@ -170,20 +177,39 @@ fn ignore_empty_variable(arg: Arg) -> Arg {
 }
 
 impl Settings {
-    /// The settings of this process; ends it when they are wrong, or when help was asked for.
-    pub fn of_this_process() -> Settings {
-        let matches = command().get_matches();
-        Settings::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    /// The settings of this process; ends it when they are wrong, or when help was asked for. What is wrong with properties is told
+    /// instead, without any value.
+    pub fn of_this_process() -> Result<Settings, String> {
+        let matches = match command().try_get_matches() {
+            Err(error) if error.kind() == ErrorKind::UnknownArgument && has_properties() => {
+                return Err("an argument beside the properties is unknown. It is not shown, since it may be the rest of a value: \
+                            a value with blanks stands in quotes"
+                    .to_owned());
+            }
+            matches => matches.unwrap_or_else(|error| error.exit()),
+        };
+        let settings = Settings::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        // Who only asks needs no secrets.
+        if settings.version || settings.health {
+            return Ok(settings);
+        }
+        settings.resolved(std::env::vars_os().collect())
     }
 
-    /// Every property to pass to librdkafka, those of the environment first.
-    pub fn all_properties(&self) -> Result<Vec<(String, String)>, String> {
-        let listed = self.kafka_properties.split(';').filter(|text| !text.trim().is_empty()).map(property);
-        let mut all = listed
-            .collect::<Result<Vec<_>, String>>()
-            .map_err(|error| format!("KAFKA_PROPERTIES: {error}"))?;
-        all.extend(self.properties.iter().cloned());
-        Ok(all)
+    /// With the properties of all sources, the environment's among them.
+    fn resolved(mut self, variables: Vec<(OsString, OsString)>) -> Result<Settings, String> {
+        let sources = Sources {
+            file: self.kafka_config.as_deref(),
+            list: &self.kafka_properties,
+            variables,
+            flags: &self.properties,
+        };
+        self.kafka = sources.read()?;
+        self.kafka_brokers = self.kafka_brokers.or_else(|| self.kafka.brokers.clone());
+        // What they were made of holds secrets, and is not needed any more.
+        self.kafka_properties.clear();
+        self.properties.clear();
+        Ok(self)
     }
 
     /// The folder that is ours.
@@ -197,7 +223,7 @@ impl Settings {
     }
 
     /// The settings in force, a line each, as environment variables would set them.
-    pub fn print(&self) -> Result<String, String> {
+    pub fn print(&self) -> String {
         let mut out = String::new();
         let mut line = |name: &str, value: &dyn std::fmt::Display| {
             writeln!(out, "{name}={value}").expect("writing to a string cannot fail");
@@ -224,20 +250,21 @@ impl Settings {
         line("ALLOW_CUT", &self.allow_cut);
         line("SPLIT_BY_ORDER_HEADERS", &self.split_by_order_headers);
         line("STANDBY", &self.standby);
-        for (name, value) in self.all_properties()? {
-            let shown = if is_secret(&name) { "********" } else { &value };
-            line(&format!("property {name}"), &shown);
+        line("KAFKA_CONFIG", &self.kafka_config.as_deref().unwrap_or(Path::new("")).display());
+        for (name, value) in &self.kafka.list {
+            line(&format!("property {name}"), &shown_value(name, value).escape_debug());
         }
-        Ok(out)
+        out
     }
 }
 
-/// Whether a property's value is nobody's business.
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["password", "secret", "key.pem", "sasl.username", "token", "jaas", "oauthbearer.config"]
-        .iter()
-        .any(|part| name.contains(part))
+/// Whether properties are among the arguments: what stands beside them may belong to one.
+fn has_properties() -> bool {
+    let begins = |argument: OsString| {
+        let argument = argument.to_string_lossy().into_owned();
+        ["-X", "--property", "--kafka-properties"].iter().any(|flag| argument.starts_with(flag))
+    };
+    std::env::args_os().any(begins)
 }
 
 #[cfg(test)]
@@ -255,79 +282,37 @@ mod tests {
         let settings = parse(&[]);
         assert_eq!(settings.max_requests.get(), defaults.requests_max);
         assert_eq!(settings.max_connections.get(), defaults.connections_max);
-        let shown = parse(&["--max-requests", "7", "--max-connections", "9"]).print().expect("it prints");
+        let shown = parse(&["--max-requests", "7", "--max-connections", "9"]).print();
         assert!(shown.contains("MAX_REQUESTS=7\nMAX_CONNECTIONS=9\n"), "{shown}");
         for flag in ["--max-requests", "--max-connections"] {
             assert!(Settings::try_parse_from(["bkes-server", flag, "0"]).is_err(), "{flag}");
         }
     }
 
-    /// `BKES_CASES` sets the number of cases; a failure names the seed of its case.
     #[test]
-    fn any_list_of_properties_is_read_as_it_stands_or_refused_and_no_secret_is_shown() {
-        let cases = std::env::var("BKES_CASES");
-        let cases = cases.map_or(20_000, |cases| cases.parse::<u64>().expect("BKES_CASES is a number"));
-        let settings = parse(&[]);
-        let (mut read, mut refused) = (0u64, 0u64);
-        for seed in 0..cases {
-            let random = &mut fastrand::Rng::with_seed(seed);
-            let parts = ["=", ";", " ", "sasl.password", "acks", "x", "\u{e9}", "SSL.KEY.PEM", "hush"];
-            let list: String = (0..random.usize(..9))
-                .map(|_| match random.u8(..8) {
-                    0 => random.char(..).to_string(),
-                    _ => parts[random.usize(..parts.len())].to_owned(),
-                })
-                .collect();
-            let settings = Settings { kafka_properties: list.clone(), ..settings.clone() };
-            let pieces: Vec<&str> = list.split(';').filter(|piece| !piece.trim().is_empty()).collect();
-            match settings.all_properties() {
-                Ok(all) => {
-                    read += 1;
-                    assert_eq!(all.len(), pieces.len(), "seed {seed}: {list:?}");
-                    for ((name, value), piece) in all.iter().zip(&pieces) {
-                        let (given, rest) = piece.split_once('=').expect("it was read");
-                        assert!(!name.is_empty() && name == given.trim() && value == rest, "seed {seed}");
-                    }
-                    let shown = settings.print().expect("it prints");
-                    for (name, value) in
-                        all.iter().filter(|(name, value)| is_secret(name) && !value.is_empty())
-                    {
-                        let line = format!("property {name}={value}\n");
-                        assert!(!shown.contains(&line), "seed {seed}: {shown}");
-                    }
-                }
-                Err(error) => {
-                    refused += 1;
-                    let bad =
-                        |piece: &&str| piece.split_once('=').is_none_or(|(name, _)| name.trim().is_empty());
-                    assert!(pieces.iter().any(bad), "seed {seed}: {list:?}: {error}");
-                }
-            }
-            if seed % 100 == 0 {
-                // Arguments take long to read, and are the caller's own: fewer of them.
-                let flags = ["--bind", "--api-port", "--cache-mib", "--max-requests", "-X", "--create-topic"];
-                let _ = Settings::try_parse_from(["bkes-server", flags[random.usize(..flags.len())], &list]);
-            }
-        }
-        println!("{read} lists read, {refused} refused");
-        assert!(read > cases / 20 && refused > cases / 20, "{read} read, {refused} refused");
+    fn the_brokers_of_a_file_are_taken_where_no_others_are_given() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "bootstrap.servers=one:9092\nclient.id=me\n").expect("it is ours");
+        let path = file.path().to_str().expect("a path");
+        let resolved = |arguments: &[&str]| parse(arguments).resolved(Vec::new());
+        let taken = resolved(&["--kafka-config", path]).expect("it is right");
+        assert_eq!(taken.kafka_brokers.as_deref(), Some("one:9092"));
+        assert!(taken.print().contains("KAFKA_BROKERS=one:9092\n"), "{}", taken.print());
+        let other = resolved(&["--kafka-config", path, "--kafka-brokers", "two:9092"]).expect("it is right");
+        assert_eq!(other.kafka_brokers.as_deref(), Some("two:9092"));
+        assert!(resolved(&["-X", "bootstrap.servers=one:9092"]).is_err(), "elsewhere KAFKA_BROKERS says it");
     }
 
     #[test]
     fn secrets_are_masked() {
-        let settings = parse(&["-X", "sasl.password=hush", "-X", "ssl.key.pem=hush", "-X", "client.id=me"]);
-        let shown = settings.print().expect("it prints");
-        assert!(!shown.contains("hush") && shown.contains("property client.id=me"), "{shown}");
-        assert!(shown.contains("property sasl.password=********"), "{shown}");
-    }
-
-    #[test]
-    fn properties_come_from_the_list_and_from_flags() {
-        let settings = parse(&["--kafka-properties", "a=b;c=d=e; ", "-X", "f="]);
-        let pairs =
-            [("a", "b"), ("c", "d=e"), ("f", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(settings.all_properties(), Ok(pairs.to_vec()));
-        assert!(Settings::try_parse_from(["bkes-server", "-X", "nonsense"]).is_err());
-        assert!(parse(&["--kafka-properties", "nonsense"]).all_properties().is_err());
+        let arguments = ["-X", "sasl.password=hush", "-X", "sasl.username=hush", "-X", "client.id=me\n"];
+        let settings = parse(&arguments).resolved(Vec::new()).unwrap_or_else(|error| panic!("{error}"));
+        let shown = settings.print();
+        assert!(!shown.contains("hush") && shown.contains("property client.id=me\\n\n"), "{shown}");
+        assert!(shown.contains("property sasl.password=********\n"), "{shown}");
+        assert!(
+            settings.kafka_properties.is_empty() && settings.properties.is_empty(),
+            "nothing else holds them"
+        );
     }
 }

@@ -13,13 +13,17 @@ mod appender;
 mod log;
 mod native;
 mod options;
+mod properties;
 mod reader;
 mod shortage;
 mod topic;
 
 pub use log::{ConnectError, KafkaLog};
 pub use native::with_yielding_threads;
-pub use options::{KafkaOptions, forbidden_property};
+pub use options::KafkaOptions;
+pub use properties::{
+    Properties, PropertyError, known_properties, known_property, resolve, shown_value, similar_property,
+};
 pub use topic::{Finding, Severity, TopicReport};
 
 /// What the linker of a program must be told on Linux (`cargo::rustc-link-arg` in its build script), so that a record that fails its

@@ -2,12 +2,13 @@
 
 use crate::appender::KafkaAppender;
 use crate::native::{Client, Kind, Mark, Sink, with_yielding_threads};
-use crate::options::{self, KafkaOptions, RECORD_OVERHEAD_BYTES, forbidden_property};
+use crate::options::{self, KafkaOptions, RECORD_OVERHEAD_BYTES};
+use crate::properties::{self, PropertyError};
 use crate::reader::KafkaReader;
 use crate::shortage::Shortage;
 use crate::topic::{TopicReport, report};
 use bkes_core::{Partition, Position};
-use bkes_log::{Log, LogAppender, LogError, LogIdentity, LogReader, Waker, Watermarks};
+use bkes_log::{Log, LogAppender, LogError, LogIdentity, LogReader, Pace, Waker, Watermarks};
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -31,15 +32,8 @@ const SETTINGS_AGE: Duration = Duration::from_secs(10);
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ConnectError {
     /// A property that safety rests on, or that librdkafka does not take.
-    #[error("property {name}={value} is refused: {reason}")]
-    Property {
-        /// Its name.
-        name: String,
-        /// Its value; secrets are not shown.
-        value: String,
-        /// Why.
-        reason: String,
-    },
+    #[error(transparent)]
+    Property(#[from] PropertyError),
     /// librdkafka did not like the settings.
     #[error("the Kafka client cannot be made: {detail}")]
     Client {
@@ -103,15 +97,7 @@ impl KafkaLog {
     /// bounded time.
     pub fn connect(options: KafkaOptions, create: Option<NonZeroU32>) -> Result<KafkaLog, ConnectError> {
         for (name, value) in &options.properties {
-            if let Some(reason) = forbidden_property(name, value) {
-                let (name, value, reason) = (name.clone(), value.clone(), reason.to_owned());
-                return Err(ConnectError::Property { name, value, reason });
-            }
-            let tls = name == "security.protocol" && value.to_ascii_uppercase().ends_with("SSL");
-            if tls && !cfg!(feature = "tls") {
-                let reason = "this build has no TLS: build with --features tls".to_owned();
-                return Err(ConnectError::Property { name: name.clone(), value: value.clone(), reason });
-            }
+            properties::check(name, value)?;
         }
         let client = |committed| {
             let properties = options::consumer(&options, committed);
@@ -151,10 +137,10 @@ impl KafkaLog {
         let report = report(&options, layout.replicas, settings);
         for (name, value) in &options.properties {
             if let Some(reason) = options::too_small_for(report.message_bytes_max, name, value) {
-                let (name, value) = (name.clone(), value.clone());
-                return Err(ConnectError::Property { name, value, reason });
+                return Err(PropertyError { name: "receive.message.max.bytes", reason }.into());
             }
         }
+        try_handles(&options, report.message_bytes_max).map_err(made)?;
         let (appenders, shortage) = (Mutex::default(), Arc::default());
         Ok(KafkaLog { options, committed, uncommitted, report, appenders, shortage, needed })
     }
@@ -206,6 +192,25 @@ impl KafkaLog {
     fn unavailable(detail: impl Into<String>) -> LogError {
         LogError::Unavailable { detail: detail.into() }
     }
+}
+
+/// Makes each handle that is to come, without brokers. What librdkafka takes one by one it may refuse together, and that of some handles
+/// only: it has to show before the store is built.
+fn try_handles(options: &KafkaOptions, message_bytes_max: u64) -> Result<(), String> {
+    if options.properties.is_empty() {
+        return Ok(());
+    }
+    for (kind, properties) in [
+        (Kind::Consumer, options::reader(options, Pace::Prompt, message_bytes_max)),
+        (Kind::Consumer, options::reader(options, Pace::Gathering, message_bytes_max)),
+        (Kind::Producer, options::producer(options, message_bytes_max)),
+    ] {
+        let is_loud = |name: &str| ["bootstrap.servers", "debug", "log_level"].contains(&name);
+        let mut quiet: Vec<_> = properties.into_iter().filter(|(name, _)| !is_loud(name)).collect();
+        quiet.push(("log_level", "0".to_owned()));
+        Client::new(kind, &options.topic, &quiet, Arc::default())?;
+    }
+    Ok(())
 }
 
 fn needed_in_sync(settings: &[(String, String)]) -> Option<u32> {

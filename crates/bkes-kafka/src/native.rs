@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+mod conf;
 mod ends;
 mod fetched;
 mod headers;
@@ -12,6 +13,9 @@ mod reach;
 mod slices;
 mod yielding;
 
+pub use conf::check_property;
+#[cfg(test)]
+pub use conf::{ListedProperty, listed_properties};
 pub use ends::Mark;
 pub use yielding::with_yielding_threads;
 
@@ -201,9 +205,9 @@ impl Client {
                 });
                 if result != Some(sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK) {
                     sys::rd_kafka_conf_destroy(conf);
-                    let detail =
-                        result.map_or_else(|| "it has a zero byte".to_owned(), |_| text(words.as_ptr()));
-                    return Err(format!("property {name}: {detail}"));
+                    // librdkafka's words may repeat the value.
+                    let detail = conf::check_property(name, value).err();
+                    return Err(format!("property {name}: {}", detail.unwrap_or_default()));
                 }
             }
             sys::rd_kafka_conf_set_opaque(conf, Arc::as_ptr(&sink).cast_mut().cast());
@@ -219,7 +223,7 @@ impl Client {
             let handle = sys::rd_kafka_new(kind, conf, words.as_mut_ptr(), words.len());
             if handle.is_null() {
                 sys::rd_kafka_conf_destroy(conf);
-                return Err(text(words.as_ptr()));
+                return Err(without_secrets(text(words.as_ptr())));
             }
             handle
         };
@@ -685,6 +689,17 @@ unsafe extern "C" fn on_event(_: *mut sys::rd_kafka_t, sink: *mut c_void) {
     unsafe { &*sink.cast::<Sink>() }.wake();
 }
 
+/// librdkafka's words without what it repeats of `sasl.oauthbearer.config`, the one secret that it writes into a message.
+fn without_secrets(mut words: String) -> String {
+    for from in ["sasl.oauthbearer.config", "SASL/OAUTHBEARER extension"] {
+        if let Some(at) = words.find(from) {
+            words.truncate(at + from.len());
+            words.push_str(" (the rest may hold a part of it)");
+        }
+    }
+    words
+}
+
 unsafe extern "C" fn on_log(
     _: *const sys::rd_kafka_t,
     level: c_int,
@@ -692,7 +707,7 @@ unsafe extern "C" fn on_log(
     words: *const c_char,
 ) {
     // SAFETY: strings of librdkafka that live through the call.
-    let (facility, words) = unsafe { (text(facility), text(words)) };
+    let (facility, words) = unsafe { (text(facility), without_secrets(text(words))) };
     match level {
         0..=3 => tracing::warn!(target: "librdkafka", "{facility}: {words}"),
         4..=5 => tracing::info!(target: "librdkafka", "{facility}: {words}"),
@@ -711,7 +726,7 @@ unsafe extern "C" fn on_error(
         let mut fatal: [c_char; 512] = [0; 512];
         let found = sys::rd_kafka_fatal_error(handle, fatal.as_mut_ptr(), fatal.len());
         let is_fatal = found != Code::RD_KAFKA_RESP_ERR_NO_ERROR;
-        (&*sink.cast::<Sink>(), text(words), is_fatal.then(|| text(fatal.as_ptr())))
+        (&*sink.cast::<Sink>(), without_secrets(text(words)), is_fatal.then(|| text(fatal.as_ptr())))
     };
     if let Some(fatal) = fatal {
         sink.fatal.set(Some(fatal));
@@ -773,4 +788,17 @@ unsafe extern "C" fn on_delivery(
     };
     let token = found._private.addr() as Token;
     lock(&sink.reports).push(Report { partition: Partition(found.partition as u32), token, delivery });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_librdkafka_repeats_of_a_secret_is_cut_off() {
+        let words = "Unrecognized sasl.oauthbearer.config beginning at: hush=hush";
+        let cut = without_secrets(words.to_owned());
+        assert!(cut.starts_with("Unrecognized sasl.oauthbearer.config") && !cut.contains("hush"), "{cut}");
+        assert_eq!(without_secrets("1/1 brokers are down".to_owned()), "1/1 brokers are down");
+    }
 }

@@ -1,20 +1,36 @@
 //! What a user may set, what is set for safety and speed, and why some things are never passed through.
 
+use crate::native::Kind;
+use crate::properties::{self, shown_value};
 use bkes_log::Pace;
+use std::fmt;
 
 /// How to reach a topic.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct KafkaOptions {
     /// The brokers to begin with: host:port, separated by commas.
     pub brokers: String,
     /// The topic.
     pub topic: String,
-    /// librdkafka properties, passed through unless [`forbidden_property`] says no.
+    /// librdkafka properties, passed through those that are for a handle; [`crate::resolve`] makes and checks them.
     pub properties: Vec<(String, String)>,
     /// How long a record may take before its outcome is unknown, in milliseconds.
     pub message_timeout_ms: u32,
     /// Most records an appender may have open.
     pub queue_records_max: usize,
+}
+
+impl fmt::Debug for KafkaOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.properties.iter().map(|(name, value)| (name, shown_value(name, value)));
+        f.debug_struct("KafkaOptions")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("properties", &shown.collect::<Vec<_>>())
+            .field("message_timeout_ms", &self.message_timeout_ms)
+            .field("queue_records_max", &self.queue_records_max)
+            .finish()
+    }
 }
 
 impl KafkaOptions {
@@ -76,37 +92,6 @@ pub fn too_small_for(message_bytes_max: u64, name: &str, value: &str) -> Option<
 const GATHERING_BYTES: &str = "1000000";
 const GATHERING_WAIT_MS: &str = "20";
 
-/// Why a property is not passed through; `None` when it may be.
-pub fn forbidden_property(name: &str, value: &str) -> Option<&'static str> {
-    let reason = match name {
-        "isolation.level" => "every instance reads committed records only, or they would disagree",
-        "enable.idempotence" => "retries must not store a record twice or out of order",
-        "acks" | "request.required.acks" | "topic.acks" => "an acknowledged event is on all replicas",
-        "max.in.flight" | "max.in.flight.requests.per.connection" => {
-            return value
-                .parse()
-                .is_ok_and(|number: u32| number > 5)
-                .then_some("more than 5 requests in flight lose their order when one is retried");
-        }
-        "transactional.id" => "events are accepted by the log's order, not by transactions",
-        "auto.offset.reset" | "topic.auto.offset.reset" => "lost data must be an error, not jumped over",
-        "enable.partition.eof" => "the end of a partition is how catching up ends",
-        "partitioner" | "topic.partitioner" => "keys are placed by BKES itself: use --partitioner",
-        "check.crcs" => "damage on the way must be seen",
-        "group.instance.id"
-        | "partition.assignment.strategy"
-        | "group.protocol"
-        | "group.remote.assignor" => "partitions are assigned by BKES itself",
-        "bootstrap.servers" | "metadata.broker.list" => "use KAFKA_BROKERS",
-        "message.timeout.ms" | "delivery.timeout.ms" => "use --message-timeout-ms",
-        name if name.starts_with("enable.auto.") || name.starts_with("auto.commit.") => {
-            "positions are kept in the store, with the events they cover"
-        }
-        _ => return None,
-    };
-    Some(reason)
-}
-
 /// Properties of every handle.
 fn common(options: &KafkaOptions) -> Vec<(&str, String)> {
     let mut all = vec![
@@ -131,8 +116,9 @@ fn common(options: &KafkaOptions) -> Vec<(&str, String)> {
 }
 
 /// Producer and consumer share the user's list; what only one of them knows is given to that one.
-fn passed(options: &KafkaOptions) -> impl Iterator<Item = (&str, String)> {
-    options.properties.iter().map(|(name, value)| (name.as_str(), value.clone()))
+fn passed(options: &KafkaOptions, kind: Kind) -> impl Iterator<Item = (&str, String)> {
+    let known = options.properties.iter().filter(move |(name, _)| properties::is_for(name, kind));
+    known.map(|(name, value)| (name.as_str(), value.clone()))
 }
 
 /// The properties of a consumer: read committed or not.
@@ -145,7 +131,7 @@ pub fn consumer(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> 
         ("fetch.wait.max.ms", "500".to_owned()),
         ("fetch.error.backoff.ms", "100".to_owned()),
     ]);
-    all.extend(passed(options));
+    all.extend(passed(options, Kind::Consumer));
     all.extend([
         ("isolation.level", if committed { "read_committed" } else { "read_uncommitted" }.to_owned()),
         ("enable.auto.commit", "false".to_owned()),
@@ -176,7 +162,7 @@ pub fn producer(options: &KafkaOptions, message_bytes_max: u64) -> Vec<(&str, St
         ("queue.buffering.max.messages", options.queue_records_max.to_string()),
         ("queue.buffering.max.kbytes", (QUEUE_BYTES_MAX / 1024 * 2).to_string()),
     ]);
-    all.extend(passed(options));
+    all.extend(passed(options, Kind::Producer));
     all.extend([
         ("enable.idempotence", "true".to_owned()),
         ("acks", "all".to_owned()),
@@ -220,27 +206,5 @@ mod tests {
         let refused = too_small_for(10_000_000, "receive.message.max.bytes", "10000000").expect("it is");
         assert!(refused.contains("10065536"), "{refused}");
         assert_eq!(too_small_for(10_000_000, "fetch.max.bytes", "1"), None);
-    }
-
-    #[test]
-    fn what_safety_rests_on_is_not_passed_through() {
-        for (name, value) in [
-            ("isolation.level", "read_uncommitted"),
-            ("enable.idempotence", "false"),
-            ("acks", "1"),
-            ("request.required.acks", "0"),
-            ("max.in.flight", "6"),
-            ("transactional.id", "x"),
-            ("auto.offset.reset", "earliest"),
-            ("enable.auto.commit", "true"),
-            ("enable.partition.eof", "false"),
-            ("partitioner", "random"),
-            ("check.crcs", "false"),
-        ] {
-            assert!(forbidden_property(name, value).is_some(), "{name}");
-        }
-        for (name, value) in [("max.in.flight", "5"), ("sasl.password", "x"), ("compression.type", "zstd")] {
-            assert_eq!(forbidden_property(name, value), None, "{name}");
-        }
     }
 }

@@ -109,6 +109,11 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it is ours")
+    }
+
     /// Waits for the end.
     pub fn wait(mut self) -> ExitStatus {
         self.child.wait().expect("it ended")
