@@ -14,6 +14,8 @@
 //! Block 0 is redb's header, which it checks itself and writes in parts; the place of its sum says what kind of file this is.
 
 use super::DiskFile;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +25,13 @@ const BLOCK_BYTES: u64 = BLOCK as u64;
 
 /// Blocks of content in a group.
 const GROUP: u64 = BLOCK_BYTES / 4;
+
+/// Blocks of sums that are kept in memory: 4 MiB, for 4 GiB of content. What lies beyond costs one more read, of a block that
+/// the system is likely to have.
+const SUMS_MAX: usize = 1_024;
+
+/// So many are asked at a time whether they can go.
+const ASKED_MAX: usize = 16;
 
 /// In the place of the sum of block 0.
 const KIND: [u8; 4] = *b"BKS1";
@@ -34,14 +43,30 @@ const REDB: &[u8] = b"redb";
 #[derive(Debug)]
 pub struct Checked {
     file: Box<dyn DiskFile>,
-    groups: Mutex<Vec<Group>>,
+    /// Held for look-ups in memory alone, never while the disk works.
+    sums: Mutex<Sums>,
+    sums_max: usize,
 }
 
+/// The blocks of sums in memory. One that is not here is in the file, and is not being written.
 #[derive(Debug, Default)]
+struct Sums {
+    groups: HashMap<u64, Group>,
+    /// The order in which they are asked whether they were used: each is in it once.
+    queue: VecDeque<u64>,
+    /// How often one went, or the file was cut: what was read from the file before that may be old.
+    forgotten: u64,
+}
+
+#[derive(Debug)]
 struct Group {
-    /// As in the file, once they were read or are to be written.
-    sums: Option<Box<[u8; BLOCK]>>,
+    sums: Box<[u8; BLOCK]>,
+    /// It differs from the file.
     dirty: bool,
+    /// It is being written.
+    is_written: bool,
+    /// It was used since it was last asked.
+    used: bool,
 }
 
 /// What a file is that is no file of checked blocks.
@@ -71,39 +96,102 @@ impl Checked {
                 }
             }
         };
-        Ok((Checked { file, groups: Mutex::default() }, kind))
+        Ok((Checked { file, sums: Mutex::default(), sums_max: SUMS_MAX }, kind))
     }
 
-    fn groups(&self) -> MutexGuard<'_, Vec<Group>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sums(&self) -> MutexGuard<'_, Sums> {
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with the sums of a group, which are read first if they are not there.
-    fn with_sums<T>(&self, number: u64, work: impl FnOnce(&mut Group) -> T) -> io::Result<T> {
-        let mut groups = self.groups();
-        let index = number as usize;
-        if groups.len() <= index {
-            groups.resize_with(index + 1, Group::default);
+    /// Looks at the sums of a group. Those that have to be read for it are kept if there is room.
+    fn look<T>(&self, number: u64, look: impl FnOnce(&Group) -> T) -> io::Result<T> {
+        if let Some(group) = self.sums().find(number) {
+            return Ok(look(group));
         }
-        let group = &mut groups[index];
-        if group.sums.is_none() {
-            let mut sums = Box::new([0; BLOCK]);
-            let at = number * (GROUP + 1) * BLOCK_BYTES;
+        let (mut sums, read) = self.fetch(number)?;
+        let Some(read) = read else { return Ok(look(sums.find(number).expect("it is there"))) };
+        let found = look(&read);
+        if sums.make_room(self.sums_max) {
+            sums.insert(number, read);
+        }
+        Ok(found)
+    }
+
+    /// Changes the sums of a group. There is one writer.
+    fn change(&self, number: u64, change: impl FnOnce(&mut Group)) -> io::Result<()> {
+        if let Some(group) = self.sums().find(number) {
+            change(group);
+            return Ok(());
+        }
+        // What differs from the file has to be written before it goes. It would be at the next sync, and a crash before that
+        // leaves no more of it than one in the middle of a sync.
+        loop {
+            let oldest = self.sums().without_room(self.sums_max);
+            let Some(oldest) = oldest else { break };
+            self.write_sums(oldest)?;
+        }
+        let (mut sums, read) = self.fetch(number)?;
+        if let Some(read) = read {
+            sums.insert(number, read);
+        }
+        change(sums.find(number).expect("it is there"));
+        Ok(())
+    }
+
+    /// Reads the sums of a group, unless they are there by now.
+    fn fetch(&self, number: u64) -> io::Result<(MutexGuard<'_, Sums>, Option<Group>)> {
+        let at = number * (GROUP + 1) * BLOCK_BYTES;
+        loop {
+            let before = self.sums().forgotten;
+            let mut read = Box::new([0; BLOCK]);
             if at < self.file.length()? {
-                self.file.read(at, &mut sums[..])?;
+                self.file.read(at, &mut read[..])?;
             }
-            group.sums = Some(sums);
+            let sums = self.sums();
+            if sums.groups.contains_key(&number) {
+                return Ok((sums, None));
+            }
+            if sums.forgotten == before {
+                let group = Group { sums: read, dirty: false, is_written: false, used: true };
+                return Ok((sums, Some(group)));
+            }
         }
-        Ok(work(group))
+    }
+
+    /// Writes the sums of a group, if they differ from the file.
+    fn write_sums(&self, number: u64) -> io::Result<()> {
+        let copy = {
+            let mut sums = self.sums();
+            let Some(group) = sums.groups.get_mut(&number).filter(|group| group.dirty && !group.is_written)
+            else {
+                return Ok(());
+            };
+            (group.dirty, group.is_written) = (false, true);
+            group.sums.clone()
+        };
+        let written = self.file.write(number * (GROUP + 1) * BLOCK_BYTES, &copy[..]);
+        let mut sums = self.sums();
+        if let Some(group) = sums.groups.get_mut(&number) {
+            group.is_written = false;
+            group.dirty |= written.is_err();
+        }
+        written
     }
 
     /// Whether these whole blocks, from this one on, are what was written.
     fn check(&self, first: u64, blocks: &[u8]) -> io::Result<()> {
-        for (block, bytes) in (first..).zip(blocks.chunks(BLOCK)).filter(|(block, _)| *block != 0) {
-            let sum = self.with_sums(block / GROUP, |group| group.sum(block))?;
-            // A block that was never written is zeros without a sum.
-            let is_blank = || sum == [0; 4] && bytes.iter().all(|byte| *byte == 0);
-            if sum != sum_of(bytes) && !is_blank() {
+        for (from, part) in runs(first, blocks.len()) {
+            let blocks = &blocks[part];
+            let wrong = self.look(from / GROUP, |group| {
+                let mut blocks = (from..).zip(blocks.chunks(BLOCK)).filter(|(block, _)| *block != 0);
+                blocks.find(|(block, bytes)| {
+                    let sum = group.sum(*block);
+                    // A block that was never written is zeros without a sum.
+                    let is_blank = || sum == [0; 4] && bytes.iter().all(|byte| *byte == 0);
+                    sum != sum_of(bytes) && !is_blank()
+                })
+            })?;
+            if let Some((block, _)) = wrong {
                 let detail = format!("block {block} of the store is not what was written");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, detail));
             }
@@ -126,7 +214,7 @@ impl Checked {
         }
         for (block, bytes) in (first..).zip(data.chunks(BLOCK)) {
             let sum = if block == 0 { KIND } else { sum_of(bytes) };
-            self.with_sums(block / GROUP, |group| group.set(block, sum))?;
+            self.change(block / GROUP, |group| group.set(block, sum))?;
         }
         Ok(())
     }
@@ -143,18 +231,65 @@ impl Checked {
     }
 }
 
+impl Sums {
+    fn find(&mut self, number: u64) -> Option<&mut Group> {
+        let group = self.groups.get_mut(&number)?;
+        group.used = true;
+        Some(group)
+    }
+
+    fn insert(&mut self, number: u64, group: Group) {
+        self.groups.insert(number, group);
+        self.queue.push_back(number);
+    }
+
+    /// Whether there is room for one more; for that another one may go that does not differ from the file.
+    fn make_room(&mut self, sums_max: usize) -> bool {
+        for _ in 0..ASKED_MAX {
+            if self.groups.len() < sums_max {
+                return true;
+            }
+            let Some(number) = self.queue.pop_front() else { return false };
+            let group = self.groups.get_mut(&number).expect("each in the queue is here");
+            if std::mem::take(&mut group.used) || group.dirty || group.is_written {
+                self.queue.push_back(number);
+                continue;
+            }
+            self.groups.remove(&number);
+            self.forgotten += 1;
+        }
+        self.groups.len() < sums_max
+    }
+
+    /// If there is no room for one more: one that has to be written for it.
+    fn without_room(&mut self, sums_max: usize) -> Option<u64> {
+        while !self.make_room(sums_max) {
+            let dirty = self.queue.iter().find(|number| self.groups[*number].dirty);
+            if dirty.is_some() {
+                return dirty.copied();
+            }
+        }
+        None
+    }
+
+    /// The file has so many groups from here on.
+    fn cut(&mut self, groups: u64) {
+        self.forgotten += 1;
+        self.groups.retain(|number, _| *number < groups);
+        self.queue.retain(|number| *number < groups);
+    }
+}
+
 impl Group {
     fn sum(&self, block: u64) -> [u8; 4] {
         let at = (block % GROUP) as usize * 4;
-        let sums = self.sums.as_ref().expect("they were read");
-        sums[at..at + 4].try_into().expect("four bytes")
+        self.sums[at..at + 4].try_into().expect("four bytes")
     }
 
     fn set(&mut self, block: u64, sum: [u8; 4]) {
         let at = (block % GROUP) as usize * 4;
-        let sums = self.sums.as_mut().expect("they were read");
-        self.dirty |= sums[at..at + 4] != sum;
-        sums[at..at + 4].copy_from_slice(&sum);
+        self.dirty |= self.sums[at..at + 4] != sum;
+        self.sums[at..at + 4].copy_from_slice(&sum);
     }
 }
 
@@ -184,14 +319,14 @@ impl DiskFile for Checked {
         let groups = blocks.div_ceil(GROUP);
         self.file.set_length((blocks + groups) * BLOCK_BYTES)?;
         // What is cut off is blank if it comes back.
-        self.groups().truncate(groups as usize);
+        self.sums().cut(groups);
         for block in blocks..before.min(groups * GROUP) {
-            self.with_sums(block / GROUP, |group| group.set(block, [0; 4]))?;
+            self.change(block / GROUP, |group| group.set(block, [0; 4]))?;
         }
         if before == 0 && blocks > 0 {
             // Known for what it is from the beginning, so that a process killed here has not left a damaged file.
             self.file.write(0, &KIND)?;
-            self.with_sums(0, |group| group.set(0, KIND))?;
+            self.change(0, |group| group.set(0, KIND))?;
         }
         Ok(())
     }
@@ -206,11 +341,10 @@ impl DiskFile for Checked {
     }
 
     fn sync(&self) -> io::Result<()> {
-        for (number, group) in (0..).zip(self.groups().iter_mut()).filter(|(_, group)| group.dirty) {
-            let sums = group.sums.as_ref().expect("what is dirty is there");
-            self.file.write(number * (GROUP + 1) * BLOCK_BYTES, &sums[..])?;
-            group.dirty = false;
-        }
+        let is_dirty = |(number, group): (&u64, &Group)| group.dirty.then_some(*number);
+        let mut dirty: Vec<u64> = self.sums().groups.iter().filter_map(is_dirty).collect();
+        dirty.sort_unstable();
+        dirty.into_iter().try_for_each(|number| self.write_sums(number))?;
         self.file.sync()
     }
 }
