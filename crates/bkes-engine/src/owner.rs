@@ -324,6 +324,8 @@ pub struct Owner {
     in_step: bool,
     /// Room for what ends; empty between uses.
     ended: Ended,
+    /// Appends of which sending stopped half-way, to be settled; empty between uses.
+    cut_short: Ended,
     /// Answers to appends that were sent and decided, not given yet.
     answers: Vec<(ReplySender, Result<Appended, Refusal>)>,
     /// They were many: what is due is sent at the beginning of the next step.
@@ -387,6 +389,7 @@ impl Owner {
             epoch: 0,
             in_step: false,
             ended: Ended::new(),
+            cut_short: Ended::new(),
             answers: Vec::new(),
             pauses: false,
             events: Vec::new(),

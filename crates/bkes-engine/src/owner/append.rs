@@ -24,6 +24,12 @@ pub(super) type Place = (Partition, Offset, Option<TimestampMs>);
 impl Owner {
     /// An append's aggregate is located: it goes to the owner of that partition, waits for its turn, or is sent.
     pub(super) fn admit(&mut self, waiting: Waiting, located: &Located, now: NowMs) {
+        self.take_in(waiting, located, now);
+        self.settle_cut_short(now);
+    }
+
+    /// The same, but for settling what ended with it.
+    fn take_in(&mut self, waiting: Waiting, located: &Located, now: NowMs) {
         let partition = match self.partition_of(&waiting.request, &located.heads) {
             Ok(partition) => partition,
             Err(error) => return self.refuse_or_verify(None, waiting, error),
@@ -60,7 +66,7 @@ impl Owner {
     }
 
     /// Sends an append if its order is the next one, and none of its key is undecided anywhere; gives the queue back when nothing
-    /// was put in flight.
+    /// was put in flight. One of which sending stopped half-way is left in `cut_short`: its caller settles it.
     fn begin(
         &mut self,
         partition: Partition,
@@ -116,13 +122,11 @@ impl Owner {
                 let _ = self.send(partition, &key, value, Marker { stamp, order, base }, located);
             }
             // The rest is never sent later, so the batch can never become whole.
-            let mut ended = Ended::new();
             let owned = self.partitions.get_mut(&partition).expect("the caller found it");
             let position = owned.checkpoint.position;
             let said = Said::NotStored(format!("sending stopped at event {i} of {count}: {error}"));
-            let told = owned.sequencer.reported(stamp, said, position, now, &mut ended);
+            let told = owned.sequencer.reported(stamp, said, position, now, &mut self.cut_short);
             debug_assert!(told.is_ok(), "only a stored record can diverge");
-            self.settle(ended, None, now);
             return None;
         }
         None
@@ -320,9 +324,24 @@ impl Owner {
         self.settle(ended, place, now);
     }
 
-    /// Answers what ended and gives the freed keys to those that waited for them.
+    /// Answers what ended and gives the freed keys to those that waited for them, and so on, as long as what is begun ends at once.
     pub(super) fn settle(&mut self, mut ended: Ended, place: Option<Place>, now: NowMs) {
-        for (settled, _) in &ended {
+        self.settle_these(&mut ended, place, now);
+        self.settle_cut_short(now);
+        self.ended = ended;
+    }
+
+    /// Settles appends of which sending stopped half-way. Those behind them may fare alike, thousands of them: in a loop, so that
+    /// they need no room on the stack.
+    fn settle_cut_short(&mut self, now: NowMs) {
+        while !self.cut_short.is_empty() {
+            let mut ended = std::mem::take(&mut self.cut_short);
+            self.settle_these(&mut ended, None, now);
+        }
+    }
+
+    fn settle_these(&mut self, ended: &mut Ended, place: Option<Place>, now: NowMs) {
+        for (settled, _) in ended.iter() {
             self.context.in_flight.release(self.context.overlay.hash(&settled.key), &settled.key);
         }
         for (settled, mut queue) in ended.drain(..) {
@@ -370,11 +389,10 @@ impl Owner {
                             None => break,
                         }
                     }
-                    Ok((_, located)) => self.admit(waiting, &located, now),
+                    Ok((_, located)) => self.take_in(waiting, &located, now),
                 }
             }
         }
-        self.ended = ended;
     }
 
     /// What two planted bugs make of an append that waited.

@@ -1,11 +1,14 @@
 //! Appends of one key take turns on an instance, also when the key's place changes while one is undecided (P10).
 
-use crate::support::poll;
+use crate::support::flawed::FlawedLog;
 use crate::support::scene::Scene;
+use crate::support::{Answer, Bench, poll};
 use bkes_core::{Order, Partition, Partitioner};
 use bkes_engine::{AppendError, Expected};
 use bkes_log::memory::{Faults, MemoryLog};
+use bkes_storage::MemoryStore;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 const TWO: NonZeroU32 = NonZeroU32::new(2).unwrap();
 
@@ -104,4 +107,32 @@ fn appends_take_turns_while_the_topic_grows() {
             assert_eq!(poll(later).expect("it was judged"), exists, "{owners} owners");
         }
     }
+}
+
+/// Sending stopped in the middle of a batch, and the one that waited behind it had its turn there and then, was cut short as well,
+/// and so on, each within the one before: as many as may wait were more than the stack holds, and the process ended.
+#[test]
+fn thousands_of_batches_that_are_cut_short_one_behind_the_other_need_no_stack() {
+    const WAITING: usize = 9_000;
+    let log = FlawedLog::new(1);
+    log.log.set_faults(Faults { delayed: 1_000, ..Faults::default() });
+    let mut bench = Bench::on(log.clone(), Arc::new(MemoryStore::new()));
+    bench.run_until("it is ready", |bench| bench.handle.is_ready());
+    let mut first = bench.append("a", Expected::New, &["0", "1"]);
+    bench.run(1);
+    let next = || bench.append("a", Expected::At(Order(2)), &["2", "3"]);
+    let mut waiting: Vec<Answer> = (0..WAITING).map(|_| next()).collect();
+    bench.run(1);
+    log.flaws().every_second_full = true;
+    assert!(log.log.step() && log.log.step());
+    bench.run(1);
+    poll(&mut first).expect("it is decided").expect("it is the first");
+    for answer in &mut waiting {
+        let answer = poll(answer).expect("it had its turn");
+        assert!(matches!(answer, Err(AppendError::NotStored { .. })), "{answer:?}");
+    }
+    log.flaws().every_second_full = false;
+    log.log.set_faults(Faults::default());
+    while log.log.step() {}
+    assert_eq!(bench.put("a", 2, "2").expect("the key is free").first, Order(2));
 }

@@ -33,6 +33,8 @@ pub struct Flaws {
     pub out_of_range: bool,
     /// The producer gives up what it could not send.
     pub expired: bool,
+    /// Every second record finds the send queue full.
+    pub every_second_full: bool,
     /// A change of the pace begins reading anew, as on Kafka.
     pub paced: bool,
     /// The pace that the reader was told last.
@@ -124,7 +126,8 @@ impl Log for FlawedLog {
 
     fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
         let inner = self.log.appender(waker)?;
-        Ok(Box::new(FlawedAppender { log: self.clone(), inner, held: Vec::new(), reports: Vec::new() }))
+        let (held, reports) = (Vec::new(), Vec::new());
+        Ok(Box::new(FlawedAppender { log: self.clone(), inner, held, reports, sent: 0 }))
     }
 }
 
@@ -197,11 +200,17 @@ struct FlawedAppender {
     /// What waits for a leader.
     held: Vec<(NewRecord, Token)>,
     reports: Vec<Report>,
+    /// How many records it was given.
+    sent: u64,
 }
 
 impl LogAppender for FlawedAppender {
     fn send(&mut self, record: NewRecord, token: Token) -> Result<(), SendError> {
+        self.sent += 1;
         let flaws = self.log.flaws();
+        if flaws.every_second_full && self.sent.is_multiple_of(2) {
+            return Err(SendError::Full(QueueBound::Records { records_max: 1 }));
+        }
         if flaws.denied || flaws.deleted {
             let delivery = Delivery::NotStored { detail: "the broker refused it".into() };
             self.reports.push(Report { partition: record.partition, token, delivery });
