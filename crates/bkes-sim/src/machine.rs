@@ -3,7 +3,7 @@
 use crate::faults::Fault;
 use crate::plan::StoreKind;
 use crate::stage::{Stage, locked};
-use bkes_core::Key;
+use bkes_core::{Key, Partition};
 use bkes_storage::disk::{Operation, SimulatedDisk, Unsynced};
 use bkes_storage::{
     Durability, Heads, Loaded, MemoryStore, ReadPart, RedbStore, Store, StoreBatch, StoreError,
@@ -222,6 +222,24 @@ impl Store for MachineStore {
     fn reopen(&self) -> Result<Loaded, StoreError> {
         self.writable()?;
         self.inner.reopen()
+    }
+
+    fn drop_partition(&self, partition: Partition) -> Result<(), StoreError> {
+        self.stage.interlude();
+        self.writable()?;
+        let dropped = self.inner.drop_partition(partition);
+        if self.kill_in_write.swap(false, Ordering::Relaxed) {
+            self.stage.dead.store(true, Ordering::Relaxed);
+            return self.writable();
+        }
+        self.stage.interlude();
+        dropped
+    }
+
+    fn sweep(&self) -> Result<bool, StoreError> {
+        self.stage.interlude();
+        self.writable()?;
+        self.inner.sweep()
     }
 
     fn reset(&self) -> Result<(), StoreError> {

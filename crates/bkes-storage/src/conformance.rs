@@ -37,6 +37,8 @@ pub fn check<B: Bench>(bench: &mut B) {
     everything_of_an_event_comes_back(bench);
     limits_of_a_read_hold(bench);
     undecided_batches_come_back_and_are_forgotten(bench);
+    a_dropped_partition_is_gone_and_the_others_are_whole(bench);
+    a_partition_is_dropped_again_before_it_was_swept(bench);
     a_closed_store_says_so(bench);
     for seed in 0..12 {
         random_operations(bench, seed);
@@ -229,6 +231,147 @@ fn undecided_batches_come_back_and_are_forgotten<B: Bench>(bench: &mut B) {
     assert_eq!(incarnations, [(Partition(2), two, state)]);
 }
 
+/// Some more than a walk from one mark to the next.
+const LONG: u64 = 150;
+
+/// Content in three partitions, of keys that live in one of them and of one that lives in all, with an open batch in each.
+fn three_partitions(round: u64) -> StoreBatch {
+    let mut batch = StoreBatch::default();
+    for partition in 0..3u32 {
+        let own = key(&[b'p', partition as u8]);
+        let value = |order: u64| Bytes::from(vec![(order + round) as u8; (order % 40) as usize + 1]);
+        for order in 0..LONG {
+            let stamp = Stamp { incarnation: Incarnation(order % 5), number: order, place: None };
+            let of_own = StoredEvent { stamp: Some(stamp), ..event(partition, order, value(order)) };
+            batch.events.push(NewEvent { key: own.clone(), event: of_own });
+            batch
+                .events
+                .push(NewEvent { key: key(b"all"), event: event(partition, order, value(order + 1)) });
+        }
+        let partition = Partition(partition);
+        let open = OpenBatch {
+            key: own,
+            first: Order(LONG),
+            count: 2,
+            bytes: 3,
+            members: vec![Record {
+                partition,
+                offset: Offset(LONG * 3),
+                timestamp: None,
+                key: Some(Bytes::from_static(b"key")),
+                value: None,
+                headers: Vec::new(),
+            }],
+        };
+        let state = IncarnationState { top: LONG, last_offset: Offset(LONG * 3), open: Some(open) };
+        batch.incarnations.push((partition, Incarnation(round), Some(state)));
+        let position = Position(LONG * 3 + 1 + round);
+        batch.checkpoints.push((partition, Checkpoint { position, ..Checkpoint::default() }));
+    }
+    batch
+}
+
+/// What a store must hold: the parts of one round or none of each partition.
+fn expect_rounds(store: &impl Store, rounds: [Option<u64>; 3], when: &str) {
+    let Loaded { checkpoints, incarnations, .. } = store.load().expect("loads");
+    let mut heads = Vec::new();
+    let keys = [key(b"all"), key(b"p\0"), key(b"p\x01"), key(b"p\x02")];
+    store.heads(&keys, &mut heads).expect("they are looked up");
+    let mut in_all = Vec::new();
+    for (partition, round) in (0..3u32).zip(rounds) {
+        let at = format!("{when}, partition {partition}");
+        let batch = round.map(three_partitions).unwrap_or_default();
+        let of_this = |key: &Key| -> Vec<StoredEvent> {
+            let events = batch.events.iter().filter(|new| new.key == *key);
+            let events = events.map(|new| new.event.clone());
+            events.filter(|event| event.partition == Partition(partition)).collect()
+        };
+        for key in [&keys[0], &keys[partition as usize + 1]] {
+            assert_eq!(read_all(store, key, partition, 0), of_this(key), "{at}, key {key}");
+        }
+        assert_eq!(read_all(store, &keys[partition as usize + 1], (partition + 1) % 3, 0), [], "{at}");
+        let head = Head { partition: Partition(partition), base: Order(0), next: Order(LONG) };
+        in_all.extend(round.map(|_| head));
+        let own = round.map_or(Heads::None, |_| Heads::One(head));
+        assert_eq!(heads[partition as usize + 1], own, "{at}");
+        let checkpoint = checkpoints.iter().filter(|(p, _)| *p == Partition(partition));
+        let expected = batch.checkpoints.iter().filter(|(p, _)| *p == Partition(partition));
+        assert!(checkpoint.eq(expected), "{at}: {checkpoints:?}");
+        let states = incarnations.iter().filter(|(p, _, _)| *p == Partition(partition));
+        let states: Vec<_> =
+            states.map(|(_, incarnation, state)| (*incarnation, Some(state.clone()))).collect();
+        let expected = batch.incarnations.iter().filter(|(p, _, _)| *p == Partition(partition));
+        let expected: Vec<_> =
+            expected.map(|(_, incarnation, state)| (*incarnation, state.clone())).collect();
+        assert_eq!(states, expected, "{at}");
+    }
+    let all = match in_all[..] {
+        [] => Heads::None,
+        [head] => Heads::One(head),
+        _ => Heads::Split(in_all),
+    };
+    assert_eq!(heads[0], all, "{when}");
+}
+
+fn only(partition: u32, batch: StoreBatch) -> StoreBatch {
+    let partition = Partition(partition);
+    let StoreBatch { mut events, mut checkpoints, mut incarnations } = batch;
+    events.retain(|new| new.event.partition == partition);
+    checkpoints.retain(|(p, _)| *p == partition);
+    incarnations.retain(|(p, _, _)| *p == partition);
+    StoreBatch { events, checkpoints, incarnations }
+}
+
+fn sweep_all(store: &impl Store) {
+    while store.sweep().expect("it is swept") {}
+}
+
+fn a_dropped_partition_is_gone_and_the_others_are_whole<B: Bench>(bench: &mut B) {
+    for durability in [Durability::Eventual, Durability::Immediate] {
+        let mut store = bench.fresh();
+        store.commit(&three_partitions(1), durability).expect("commits");
+        store.drop_partition(Partition(1)).expect("it is dropped");
+        expect_rounds(&store, [Some(1), None, Some(1)], "dropped");
+        store = bench.crash(store);
+        expect_rounds(&store, [Some(1), None, Some(1)], "dropped, after a crash");
+        sweep_all(&store);
+        expect_rounds(&store, [Some(1), None, Some(1)], "swept");
+        assert_eq!(store.stats().keys, 3, "the key of the dropped partition is gone");
+        commit(&store, &only(1, three_partitions(2)));
+        expect_rounds(&store, [Some(1), Some(2), Some(1)], "written again");
+        assert_eq!(store.stats().keys, 4);
+        for partition in 0..3 {
+            store.drop_partition(Partition(partition)).expect("it is dropped");
+        }
+        expect_rounds(&store, [None; 3], "all dropped");
+        sweep_all(&store);
+        assert_eq!(store.stats().keys, 0);
+        store.close().expect("closes");
+        let store = bench.open_again(store);
+        expect_rounds(&store, [None; 3], "opened again");
+        assert!(!store.sweep().expect("it is asked"), "there is nothing left");
+        assert!(store.load().expect("loads").checkpoints.is_empty());
+    }
+}
+
+fn a_partition_is_dropped_again_before_it_was_swept<B: Bench>(bench: &mut B) {
+    let mut store = bench.fresh();
+    commit(&store, &three_partitions(1));
+    for round in 2..6 {
+        store.drop_partition(Partition(2)).expect("it is dropped");
+        if round % 2 == 0 {
+            store.sweep().expect("it is swept");
+        }
+        commit(&store, &only(2, three_partitions(round)));
+        expect_rounds(&store, [Some(1), Some(1), Some(round)], "written again");
+        store = bench.crash(store);
+        expect_rounds(&store, [Some(1), Some(1), Some(round)], "after a crash");
+    }
+    sweep_all(&store);
+    expect_rounds(&store, [Some(1), Some(1), Some(5)], "swept");
+    assert_eq!(store.stats().keys, 4);
+}
+
 fn a_closed_store_says_so<B: Bench>(bench: &mut B) {
     let store = bench.fresh();
     store.close().expect("closes");
@@ -245,6 +388,11 @@ struct Model {
 }
 
 impl Model {
+    fn drop_partition(&mut self, dropped: Partition) {
+        self.events.retain(|(_, partition), _| *partition != dropped);
+        self.checkpoints.remove(&dropped);
+    }
+
     fn heads(&self, key: &Key) -> Heads {
         let heads: Vec<Head> = self
             .events
@@ -319,6 +467,15 @@ fn random_operations<B: Bench>(bench: &mut B, seed: u64) {
                 model = Model::default();
                 since_lasting = vec![model.clone()];
             }
+            3 => {
+                let partition = Partition(random.u32(..3));
+                store.drop_partition(partition).expect("it is dropped");
+                model.drop_partition(partition);
+                since_lasting = vec![model.clone()];
+            }
+            4 => {
+                store.sweep().expect("it is swept");
+            }
             _ => {
                 let batch = model.random_batch(&mut random, &keys);
                 let lasting = random.u32(..3) == 0;
@@ -345,6 +502,10 @@ fn random_operations<B: Bench>(bench: &mut B, seed: u64) {
         );
     }
     assert_eq!(content(&store, &keys), model, "seed {seed}");
+    sweep_all(&store);
+    assert_eq!(content(&store, &keys), model, "seed {seed}: swept");
+    let held: std::collections::BTreeSet<&Key> = model.events.keys().map(|(key, _)| key).collect();
+    assert_eq!(store.stats().keys, held.len() as u64, "seed {seed}");
 }
 
 fn content(store: &impl Store, keys: &[Key]) -> Model {

@@ -253,6 +253,15 @@ pub trait Store: Send + Sync + 'static {
     /// Drops all content. A damaged file is set aside under a name that says so, and a new one begun.
     fn reset(&self) -> Result<(), StoreError>;
 
+    /// Drops one partition: its events, its checkpoint, its incarnations and their open batches, all or nothing, lasting when it
+    /// returns, with everything committed before it. Events of other partitions stay, those of the same keys too. It takes no longer
+    /// for a large partition than for a small one; what it leaves behind is removed by [`sweep`](Store::sweep).
+    fn drop_partition(&self, partition: Partition) -> Result<(), StoreError>;
+
+    /// Removes a bounded part of what dropped partitions have left behind, and says whether there is more. Nothing of that can be read,
+    /// but [`stats`](Store::stats) counts it. It may be asked for in any state, after a crash too: it goes on where it was.
+    fn sweep(&self) -> Result<bool, StoreError>;
+
     /// Makes everything lasting and closes; any later call fails with [`StoreError::Closed`].
     fn close(&self) -> Result<(), StoreError>;
 

@@ -137,6 +137,15 @@ impl Content {
             }
         }
     }
+
+    fn drop_partition(&mut self, dropped: Partition) {
+        self.checkpoints.remove(&dropped);
+        self.incarnations.retain(|(partition, _), _| *partition != dropped);
+        self.events.retain(|_, parts| {
+            parts.remove(&dropped);
+            !parts.is_empty()
+        });
+    }
 }
 
 impl Store for MemoryStore {
@@ -189,6 +198,18 @@ impl Store for MemoryStore {
         state.broken = None;
         state.visible = state.lasting.clone();
         Ok(state.visible.loaded())
+    }
+
+    fn drop_partition(&self, partition: Partition) -> Result<(), StoreError> {
+        let mut state = self.writable()?;
+        state.visible.drop_partition(partition);
+        state.lasting = state.visible.clone();
+        Ok(())
+    }
+
+    /// Nothing is left behind.
+    fn sweep(&self) -> Result<bool, StoreError> {
+        self.writable().map(|_| false)
     }
 
     fn reset(&self) -> Result<(), StoreError> {

@@ -8,6 +8,7 @@
 mod backend;
 mod blocks;
 mod codec;
+mod dropping;
 mod fragile;
 mod read;
 mod schema;
@@ -20,7 +21,8 @@ use crate::contract::{
 };
 use crate::disk::{Claim, Directory, Disk, Kind};
 use backend::{Backend, FileUse};
-use bkes_core::Key;
+use bkes_core::{Key, Partition};
+use dropping::SweepLimits;
 use fragile::Fragile;
 use redb::{Builder, Database};
 use schema::{Failure, Numbers};
@@ -107,6 +109,7 @@ pub struct RedbStore {
     panicked: AtomicBool,
     /// What is known of the file that was opened last.
     file_use: Mutex<FileUse>,
+    sweep_limits: SweepLimits,
     /// Held for the store's life.
     _claim: Claim,
 }
@@ -163,6 +166,7 @@ impl RedbStore {
             panicked: AtomicBool::new(false),
             file_use: Mutex::new(file_use),
             cache_bytes,
+            sweep_limits: SweepLimits::default(),
             _claim: claim,
             disk,
         };
@@ -266,6 +270,23 @@ impl RedbStore {
         }
     }
 
+    /// Makes a lasting change that settles everything.
+    fn writing_settled(
+        &self,
+        write: impl FnOnce(&redb::WriteTransaction, &Unsettled, &mut Numbers) -> Result<(), Failure>,
+    ) -> Result<(), StoreError> {
+        {
+            let unsettled = unsettled::locked(&self.unsettled);
+            self.writing(Durability::Immediate, |transaction, numbers| {
+                write(transaction, &unsettled, numbers)
+            })?;
+        }
+        let mut unsettled = self.unsettled_mut();
+        unsettled.clear();
+        unsettled.unsynced_bytes = 0;
+        Ok(())
+    }
+
     /// Lets readers see what was committed and is not settled.
     fn let_see(&self, batch: &StoreBatch, changes: &Changes) {
         for start in (0..changes.len()).step_by(ROWS_AT_ONCE) {
@@ -354,6 +375,7 @@ impl Store for RedbStore {
             let durability = if syncs { Durability::Immediate } else { Durability::Eventual };
             let (changes, settled) = self.writing(durability, |write, numbers| {
                 let changes = schema::write(write, &batch.events, &unsettled, numbers)?;
+                numbers.forget_states(&batch.incarnations);
                 if lasts {
                     schema::settle(write, &unsettled, Some((&changes, batch)), numbers)?;
                     return Ok((changes, true));
@@ -376,6 +398,23 @@ impl Store for RedbStore {
         let mut unsettled = self.unsettled_mut();
         unsettled.unsynced_bytes = if synced { 0 } else { unsettled.unsynced_bytes + changes.event_bytes };
         Ok(())
+    }
+
+    fn drop_partition(&self, partition: Partition) -> Result<(), StoreError> {
+        self.writing_settled(|write, unsettled, numbers| {
+            schema::drop_partition(write, partition, unsettled, numbers)
+        })
+    }
+
+    fn sweep(&self) -> Result<bool, StoreError> {
+        let is_left = || !self.numbers().dropped.0.is_empty();
+        if is_left() {
+            let limits = self.sweep_limits;
+            self.writing_settled(|write, unsettled, numbers| {
+                schema::sweep(write, limits, unsettled, numbers)
+            })?;
+        }
+        Ok(is_left())
     }
 
     fn reopen(&self) -> Result<Loaded, StoreError> {

@@ -154,6 +154,14 @@ impl Store for Mined {
         self.store.reopen()
     }
 
+    fn drop_partition(&self, partition: Partition) -> Result<(), StoreError> {
+        self.store.drop_partition(partition)
+    }
+
+    fn sweep(&self) -> Result<bool, StoreError> {
+        self.store.sweep()
+    }
+
     fn reset(&self) -> Result<(), StoreError> {
         self.resets.fetch_add(1, Ordering::SeqCst);
         self.store.reset()

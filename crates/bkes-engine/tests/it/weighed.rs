@@ -110,6 +110,14 @@ impl Store for Slow {
         Ok(())
     }
 
+    fn drop_partition(&self, partition: Partition) -> Result<(), StoreError> {
+        self.stored.drop_partition(partition)
+    }
+
+    fn sweep(&self) -> Result<bool, StoreError> {
+        self.stored.sweep()
+    }
+
     fn reads_may_wait(&self) -> bool {
         self.may_wait
     }

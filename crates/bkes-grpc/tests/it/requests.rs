@@ -242,6 +242,14 @@ impl Store for Mined {
         self.0.reopen()
     }
 
+    fn drop_partition(&self, partition: Partition) -> Result<(), StoreError> {
+        self.0.drop_partition(partition)
+    }
+
+    fn sweep(&self) -> Result<bool, StoreError> {
+        self.0.sweep()
+    }
+
     fn reset(&self) -> Result<(), StoreError> {
         self.0.reset()
     }

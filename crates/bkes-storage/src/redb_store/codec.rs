@@ -3,6 +3,7 @@
 //! Decoding trusts nothing: whatever the file holds, the answer is a value or `Garbled`, never a panic.
 
 use super::blocks::Place;
+use super::dropping::{Dead, Dropped, Swept};
 use super::spread::Spread;
 use crate::contract::{Checkpoint, Counters, Fingerprint, StoreIdentity, StoredEvent, Unread};
 use bkes_core::{
@@ -508,6 +509,46 @@ pub fn get_spread(row: &[u8]) -> Decoded<Spread> {
     let (partitions, partitioner) = get_placing(&mut cursor)?;
     cursor.end()?;
     Ok(Spread { partitions, partitioner: partitioner.ok_or(Garbled)? })
+}
+
+pub fn put_dropped(dropped: &Dropped) -> Vec<u8> {
+    let mut out = vec![0; 4];
+    put_number(&mut out, dropped.0.len() as u64);
+    for (partition, Dead { streams, blocks, swept }) in &dropped.0 {
+        put_number(&mut out, u64::from(partition.0));
+        put_number(&mut out, *streams);
+        put_number(&mut out, *blocks);
+        match swept {
+            Swept::Rows(last) => {
+                out.push(0);
+                put_bytes(&mut out, last);
+            }
+            Swept::Blocks(from) => {
+                out.push(1);
+                put_number(&mut out, *from);
+            }
+        }
+    }
+    seal(b"dropped", &mut out);
+    out
+}
+
+pub fn get_dropped(row: &[u8]) -> Decoded<Dropped> {
+    let mut cursor = Cursor::new(unseal(b"dropped", row)?);
+    let count = cursor.number()?;
+    let dropped = (0..count).map(|_| {
+        let partition = Partition(cursor.small()?);
+        let (streams, blocks) = (cursor.number()?, cursor.number()?);
+        let swept = match cursor.byte()? {
+            0 => Swept::Rows(cursor.bytes()?.into()),
+            1 => Swept::Blocks(cursor.number()?),
+            _ => return Err(Garbled),
+        };
+        Ok((partition, Dead { streams, blocks, swept }))
+    });
+    let dropped = dropped.collect::<Decoded<_>>()?;
+    cursor.end()?;
+    Ok(Dropped(dropped))
 }
 
 fn put_placing(out: &mut Vec<u8>, partitions: NonZeroU32, partitioner: Option<Partitioner>) {

@@ -7,6 +7,7 @@
 
 use super::blocks::{self, Place};
 use super::codec::{self, Garbled, Part, Slot};
+use super::dropping::Dropped;
 use super::schema::{self, Failure, LOG, MARKS, NAMES, STREAMS};
 use super::spread::Spread;
 use super::unsettled::{Unsettled, locked};
@@ -29,24 +30,29 @@ pub struct Tables {
     log: redb::ReadOnlyTable<u64, &'static [u8]>,
     names: redb::ReadOnlyTable<u64, u64>,
     spread: Spread,
+    dropped: Dropped,
 }
 
 impl Tables {
     /// Opens them in a transaction, which lasts as long as they do.
     pub fn open(read: &ReadTransaction) -> Result<Tables, Failure> {
+        let (spread, dropped) = schema::layout(read)?;
         Ok(Tables {
             streams: read.open_table(STREAMS)?,
             marks: read.open_table(MARKS)?,
             log: read.open_table(LOG)?,
             names: read.open_table(NAMES)?,
-            spread: schema::spread(read)?,
+            spread,
+            dropped,
         })
     }
 
     /// The parts of a key's aggregate; `row_key` is room to work in.
     fn parts(&self, key: &Key, row_key: &mut Vec<u8>, out: &mut Vec<Part>) -> Result<(), Failure> {
         let Some(row) = self.streams.get(self.spread.row_key(key.as_ref(), row_key))? else { return Ok(()) };
-        codec::unseal_parts(row.value(), key.as_ref(), out).map_err(|Garbled| garbled_row(key))
+        codec::unseal_parts(row.value(), key.as_ref(), out).map_err(|Garbled| garbled_row(key))?;
+        self.dropped.retain_alive(out);
+        Ok(())
     }
 }
 
@@ -122,7 +128,9 @@ pub fn read(
         Some(found) => found?,
         None => tables.parts(key, &mut Vec::new(), &mut parts)?,
     }
-    let Some(part) = parts.iter().find(|part| part.partition == partition) else { return Ok(()) };
+    // The snapshot may have been made when the partition had been dropped, and the row found before that.
+    let is_alive = |part: &&Part| part.partition == partition && !tables.dropped.is_dead(part);
+    let Some(part) = parts.iter().find(is_alive) else { return Ok(()) };
     let from = from.max(part.base);
     let end = Order(part.next.0.min(from.0.saturating_add(events_max as u64)));
     if from >= end {

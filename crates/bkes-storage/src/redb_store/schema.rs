@@ -7,25 +7,26 @@
 
 use super::blocks::{Place, Tail, in_block};
 use super::codec::{self, Garbled, Part, Slot};
+use super::dropping::{self, Dropped, SweepLimits};
 use super::fragile::Fragile;
 use super::read::{MARK_BYTES, MARK_EVENTS};
 use super::spread::{GROUP_BYTES, Ranked, Spread};
 use super::unsettled::{Changes, Unsettled};
 use crate::contract::{Loaded, NewEvent, StoreBatch, StoreIdentity, StoredEvent};
-use bkes_core::{Incarnation, Order, Partition};
+use bkes_core::{Incarnation, IncarnationState, Order, Partition};
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use std::collections::HashMap;
 use std::ops::Bound;
 
 /// The format this code writes, and the only one it reads.
-pub const FORMAT: u64 = 7;
+pub const FORMAT: u64 = 8;
 
 /// The last format whose file was one of redb, without sums beside its blocks.
 pub const BARE_FORMAT: u64 = 2;
 
-const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
-const OFFSETS: TableDefinition<u32, &[u8]> = TableDefinition::new("offsets");
-const INCARNATIONS: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("incarnations");
+pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+pub const OFFSETS: TableDefinition<u32, &[u8]> = TableDefinition::new("offsets");
+pub const INCARNATIONS: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("incarnations");
 pub const NAMES: TableDefinition<u64, u64> = TableDefinition::new("names");
 pub const STREAMS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("streams");
 pub const MARKS: TableDefinition<(u64, u64), u64> = TableDefinition::new("marks");
@@ -50,15 +51,44 @@ pub fn garbled(what: impl Into<String>) -> impl FnOnce(Garbled) -> Failure {
     move |Garbled| Failure::Garbled(what.into())
 }
 
-/// What the writer keeps in mind between commits: the end of the log table, the next numbers, how rows are spread, and the short
-/// numbers of incarnations.
+/// What the writer keeps in mind between commits: the end of the log table, the next numbers, how rows are spread, what was dropped,
+/// and the short numbers of incarnations.
 #[derive(Clone, Debug, Default)]
 pub struct Numbers {
     pub tail: Tail,
     pub next_stream: u64,
     pub keys: u64,
+    pub dropped: Dropped,
     spread: Spread,
-    names: HashMap<Incarnation, u64>,
+    names: Names,
+}
+
+/// The short numbers of the incarnations that the rule remembers, as far as this process met them. One that is not here gets another
+/// number: a number has one incarnation, and an incarnation may have several numbers.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    known: HashMap<Incarnation, u64>,
+    next: u64,
+}
+
+impl Numbers {
+    /// What the rule has forgotten is forgotten here.
+    pub fn forget_states(&mut self, states: &[(Partition, Incarnation, Option<IncarnationState>)]) {
+        for (_, incarnation, _) in states.iter().filter(|(_, _, state)| state.is_none()) {
+            self.names.known.remove(incarnation);
+        }
+    }
+
+    /// None is remembered.
+    pub fn forget_names(&mut self) {
+        self.names.known.clear();
+    }
+
+    /// How many short numbers are in memory.
+    #[cfg(test)]
+    pub fn names_held(&self) -> usize {
+        self.names.known.len()
+    }
 }
 
 /// The format number of a file; `None` in a new one.
@@ -93,14 +123,20 @@ pub fn numbers(read: &ReadTransaction) -> Result<(Numbers, u64), Failure> {
         let mut next = || cursor.number().map_err(garbled("the stream numbers"));
         (numbers.next_stream, numbers.keys, blocks) = (next()?, next()?, next()?);
     }
-    if let Some((number, block)) = read.open_table(LOG)?.range(..blocks)?.next_back().transpose()? {
-        numbers.tail = Tail::resume(number.value(), block.value());
-    }
+    let last = blocks.checked_sub(1).map(|last| read.open_table(LOG)?.get(last).map_err(Failure::from));
+    let dropped = dropping::read_dropped(&read.open_table(META)?)?;
+    // A block in which rows are dead takes no more: of a number below, a partition's rows would be dead too.
+    let is_open = |last: u64| dropped.0.values().all(|dead| last >= dead.blocks);
+    numbers.tail = match last.transpose()?.flatten() {
+        Some(last) if is_open(blocks - 1) => {
+            Tail::resume(blocks, last.value()).map_err(garbled("the last block of events"))?
+        }
+        _ => Tail::behind(blocks),
+    };
+    numbers.dropped = dropped;
     numbers.spread = spread(read)?;
-    for row in read.open_table(NAMES)?.iter()? {
-        let (name, incarnation) = row?;
-        numbers.names.insert(Incarnation(incarnation.value()), name.value());
-    }
+    let last_name = read.open_table(NAMES)?.last()?.map(|(name, _)| name.value());
+    numbers.names.next = last_name.map_or(0, |name| name + 1);
     Ok((numbers, blocks))
 }
 
@@ -115,9 +151,19 @@ pub fn remove_blocks_from(write: &WriteTransaction, number: u64) -> Result<(), F
 }
 
 /// How the rows of aggregates are spread.
-pub fn spread(read: &ReadTransaction) -> Result<Spread, Failure> {
-    let Some(row) = read.open_table(META)?.get("spread")? else { return Ok(Spread::default()) };
+fn spread(read: &ReadTransaction) -> Result<Spread, Failure> {
+    spread_by(&read.open_table(META)?)
+}
+
+fn spread_by(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Spread, Failure> {
+    let Some(row) = meta.get("spread")? else { return Ok(Spread::default()) };
     codec::get_spread(row.value()).map_err(garbled("how rows are spread"))
+}
+
+/// What has to be known to find an aggregate: how rows are spread, and what was dropped.
+pub fn layout(read: &ReadTransaction) -> Result<(Spread, Dropped), Failure> {
+    let meta = read.open_table(META)?;
+    Ok((spread_by(&meta)?, dropping::read_dropped(&meta)?))
 }
 
 pub fn load(read: &ReadTransaction) -> Result<Loaded, Failure> {
@@ -173,7 +219,7 @@ pub fn write(
     let streams = Fragile::new(write.open_table(STREAMS)?);
     let mut log = Fragile::new(write.open_table(LOG)?);
     let mut events = EventWriter {
-        log: log_end(&mut log, numbers.tail.last().0)?,
+        log: log_end(&mut log, numbers.tail.number())?,
         names: Fragile::new(write.open_table(NAMES)?),
         row: Vec::new(),
         changes: Changes::default(),
@@ -189,7 +235,8 @@ pub fn write(
         match found {
             Some(found) => codec::get_parts(unsettled.row_at(found), &mut parts),
             None => match Fragile::new(streams.get(row_key)?).as_ref() {
-                Some(row) => codec::unseal_parts(row.value(), key, &mut parts),
+                Some(row) => codec::unseal_parts(row.value(), key, &mut parts)
+                    .map(|()| events.numbers.dropped.retain_alive(&mut parts)),
                 None => {
                     events.numbers.keys += 1;
                     Ok(())
@@ -205,8 +252,7 @@ pub fn write(
         events.changes.push(row_key, &row, found);
     }
     let EventWriter { log: mut end, numbers, changes, .. } = events;
-    let (number, block) = numbers.tail.last();
-    end.insert_before(number, block)?;
+    numbers.tail.whole(|number, block| end.insert_before(number, block))?;
     end.into_inner().close()?;
     Ok(changes)
 }
@@ -253,12 +299,41 @@ pub fn settle(
             }
         }
     }
-    row.clear();
+    put_numbers(write, numbers)
+}
+
+/// Writes where the numbers of what belongs to the rows stand.
+fn put_numbers(write: &WriteTransaction, numbers: &Numbers) -> Result<(), Failure> {
+    let mut row = Vec::new();
     for number in [numbers.next_stream, numbers.keys, numbers.tail.blocks()] {
         codec::put_number(&mut row, number);
     }
     Fragile::new(write.open_table(META)?).insert("streams", &row[..])?;
     Ok(())
+}
+
+/// Settles everything and drops a partition.
+pub fn drop_partition(
+    write: &WriteTransaction,
+    partition: Partition,
+    unsettled: &Unsettled,
+    numbers: &mut Numbers,
+) -> Result<(), Failure> {
+    settle(write, unsettled, None, numbers)?;
+    dropping::drop_partition(write, partition, numbers)?;
+    put_numbers(write, numbers)
+}
+
+/// Settles everything and sweeps a part of what was dropped.
+pub fn sweep(
+    write: &WriteTransaction,
+    limits: SweepLimits,
+    unsettled: &Unsettled,
+    numbers: &mut Numbers,
+) -> Result<(), Failure> {
+    settle(write, unsettled, None, numbers)?;
+    dropping::sweep(write, numbers, limits)?;
+    put_numbers(write, numbers)
 }
 
 /// The end of the log table, where blocks are added in order: the last one, of this number, is taken out if it is there, since it
@@ -313,10 +388,11 @@ impl EventWriter<'_, '_> {
             // How far back the event before lies is a part of the row, and where the row lies hangs on its length: room is taken
             // for the row as it would be with the farthest way back.
             let length = in_block(codec::event_bytes_max(event, name));
-            let place = numbers.tail.place(length, |number, block| log.insert_before(number, block))?;
+            let full = |number: u64, block: &[u8]| log.insert_before(number, block);
+            let place = numbers.tail.place(partition, length, full)?;
             let back = if next == base { 0 } else { place.0 - last.0 };
             let row = codec::put_event(row, Slot { stream, order: next }, event, back, name);
-            numbers.tail.push(row);
+            numbers.tail.push(partition, row);
             changes.event_bytes += row.len();
             part.last = place;
             part.next = Order(next.0 + 1);
@@ -333,19 +409,35 @@ impl EventWriter<'_, '_> {
 
 fn name_of(
     table: &mut redb::Table<'_, u64, u64>,
-    names: &mut HashMap<Incarnation, u64>,
+    names: &mut Names,
     incarnation: Incarnation,
 ) -> Result<u64, Failure> {
-    if let Some(name) = names.get(&incarnation) {
+    if let Some(name) = names.known.get(&incarnation) {
         return Ok(*name);
     }
-    let name = names.len() as u64;
+    let name = names.next;
+    names.next += 1;
     table.insert(name, incarnation.0)?;
-    names.insert(incarnation, name);
+    names.known.insert(incarnation, name);
     Ok(name)
 }
 
 /// Begins a read transaction.
 pub fn begin_read(database: &redb::Database) -> Result<ReadTransaction, Failure> {
     Ok(database.begin_read()?)
+}
+
+/// Rows in the tables that events and marks lie in.
+#[cfg(test)]
+#[derive(Debug)]
+pub struct Counts {
+    pub blocks: u64,
+    pub marks: u64,
+}
+
+/// How many there are.
+#[cfg(test)]
+pub fn counts(read: &ReadTransaction) -> Result<Counts, Failure> {
+    use redb::ReadableTableMetadata;
+    Ok(Counts { blocks: read.open_table(LOG)?.len()?, marks: read.open_table(MARKS)?.len()? })
 }

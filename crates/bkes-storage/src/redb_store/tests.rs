@@ -9,6 +9,7 @@ use bytes::Bytes;
 use std::fs;
 use tempfile::TempDir;
 
+mod dropping;
 mod faults;
 
 fn options(directory: &TempDir) -> RedbOptions {

@@ -110,6 +110,14 @@ impl Store for OpenStore {
         self.inner.reopen()
     }
 
+    fn drop_partition(&self, partition: Partition) -> Result<(), StoreError> {
+        self.inner.drop_partition(partition)
+    }
+
+    fn sweep(&self) -> Result<bool, StoreError> {
+        self.inner.sweep()
+    }
+
     fn reset(&self) -> Result<(), StoreError> {
         self.inner.reset()
     }

@@ -7,12 +7,12 @@ use bkes_core::Position;
 use std::io::ErrorKind;
 use std::num::NonZeroU32;
 
-const CACHE_BYTES: usize = 1024 * 1024;
+pub(super) const CACHE_BYTES: usize = 1024 * 1024;
 /// Of this, no row is kept that is not settled: each commit settles what those before it left.
 const NO_CACHE_BYTES: usize = 0;
 const PARTITION: Partition = Partition(0);
 
-fn open_on(disk: &SimulatedDisk) -> Opened {
+pub(super) fn open_on(disk: &SimulatedDisk) -> Opened {
     RedbStore::open_on(Arc::new(disk.clone()), CACHE_BYTES).expect("the store opens")
 }
 
