@@ -24,6 +24,8 @@ const NEVER: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct PartitionBoard {
     pub partition: Partition,
+    /// Which of its folds counts: rises when it begins anew and when that is announced, odd in between. See [`Board::version`].
+    epoch: AtomicU64,
     /// The next offset to apply, in the fold of the epoch beside it.
     pub applied: AtomicU64,
     /// The epoch of the fold that `applied` is of; `NEVER` before there is one, and while one takes over.
@@ -42,6 +44,8 @@ pub struct PartitionBoard {
     pub behind_since_ms: AtomicU64,
     /// The epoch of the fold that was applied up to its target; `NEVER` before.
     caught_up_in: AtomicU64,
+    /// Whether it is read anew while the others are served: until it is caught up, or all begin anew.
+    pub is_read_anew: AtomicBool,
     /// Whether an open foreign transaction holds it.
     pub stalled: AtomicBool,
     /// Whether the head of its log was cut off.
@@ -54,6 +58,7 @@ impl PartitionBoard {
     pub fn new(partition: Partition, low: Position, target: Position) -> PartitionBoard {
         PartitionBoard {
             partition,
+            epoch: AtomicU64::new(0),
             applied: AtomicU64::new(low.0),
             fold: AtomicU64::new(NEVER),
             stored: AtomicU64::new(0),
@@ -64,11 +69,22 @@ impl PartitionBoard {
             awaited_end: AtomicU64::new(0),
             behind_since_ms: AtomicU64::new(0),
             caught_up_in: AtomicU64::new(NEVER),
+            is_read_anew: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             degraded: Mutex::new(None),
             counters: Mutex::new(Counters::default()),
         }
+    }
+
+    /// Which of its folds counts.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// Whether it begins anew and that is not announced yet.
+    pub fn is_beginning(&self) -> bool {
+        !self.epoch().is_multiple_of(2)
     }
 
     /// A fold takes over where it begins.
@@ -90,16 +106,25 @@ impl PartitionBoard {
     /// a new beginning yet speaks of the old epoch, and that counts for nothing.
     pub fn note_caught_up(&self, epoch: u64) {
         let is_there = self.applied.load(Ordering::Acquire) >= self.target.load(Ordering::Acquire);
-        if is_there && !self.is_caught_up(epoch) {
+        if is_there && !self.is_caught_up_in(epoch) {
             // How long it took is no lag, which only the monitor's next look would end.
             self.behind_since_ms.store(0, Ordering::Release);
             self.caught_up_in.store(epoch, Ordering::Release);
+            if epoch == self.epoch() {
+                self.is_read_anew.store(false, Ordering::Release);
+            }
         }
     }
 
     /// Whether the fold of this epoch was applied up to its target.
-    pub fn is_caught_up(&self, epoch: u64) -> bool {
+    pub fn is_caught_up_in(&self, epoch: u64) -> bool {
         self.caught_up_in.load(Ordering::Acquire) == epoch
+    }
+
+    /// Whether the fold that counts was applied up to its target.
+    pub fn is_caught_up(&self) -> bool {
+        // No fold has an odd epoch.
+        self.is_caught_up_in(self.epoch())
     }
 
     /// Marks the partition as not served, unless it is so for a reason that takes as much to be mended.
@@ -144,20 +169,21 @@ impl PartitionBoard {
         lock(&self.degraded).as_ref().and_then(Degradation::stopped_at)
     }
 
-    /// Why it is not served in the fold of this epoch, if that is so.
-    pub fn unserved(&self, epoch: u64) -> Option<Unready> {
+    /// Why it is not served, if that is so.
+    pub fn unserved(&self) -> Option<Unready> {
         let partition = self.partition;
         if let Some(detail) = self.degraded() {
             return Some(Unready::Degraded { partition, detail });
         }
-        (!self.is_caught_up(epoch)).then(|| {
-            let Progress { applied, target } = self.progress(epoch);
+        (!self.is_caught_up()).then(|| {
+            let Progress { applied, target } = self.progress();
             Unready::CatchingUp { applied, target }
         })
     }
 
-    /// How far the fold of this epoch has come. One that has not taken over yet has applied nothing.
-    pub fn progress(&self, epoch: u64) -> Progress {
+    /// How far the fold that counts has come. One that has not taken over yet has applied nothing.
+    pub fn progress(&self) -> Progress {
+        let epoch = self.epoch();
         let of_this = self.applied_in().filter(|(fold, _)| *fold == epoch);
         let Some((_, applied)) = of_this else { return Progress { applied: 0, target: None } };
         let target = self.target.load(Ordering::Acquire);
@@ -169,10 +195,10 @@ impl PartitionBoard {
         *lock(&self.counters) = counters;
     }
 
-    pub fn status(&self, epoch: u64, ready_lag_ms: u64, now_ms: u64) -> PartitionStatus {
+    pub fn status(&self, ready_lag_ms: u64, now_ms: u64) -> PartitionStatus {
         let position = |value: &AtomicU64| Position(value.load(Ordering::Acquire));
         let (applied, stable) = (position(&self.applied), position(&self.stable));
-        let caught_up = self.is_caught_up(epoch);
+        let caught_up = self.is_caught_up();
         let state = match self.degraded() {
             Some(reason) => PartitionState::Degraded { reason },
             None if !caught_up || self.lag_ms(now_ms) >= ready_lag_ms => PartitionState::CatchingUp,
@@ -192,6 +218,11 @@ impl PartitionBoard {
             lag: target.0.saturating_sub(applied.0),
             counters: *lock(&self.counters),
         }
+    }
+
+    /// Whether it alone is not served.
+    fn is_away(&self) -> bool {
+        self.degraded().is_some() || self.is_read_anew.load(Ordering::Acquire)
     }
 
     /// For how long something has been known to be unread.
@@ -235,8 +266,10 @@ pub struct Board {
     sample_wanted: AtomicBool,
     /// Whether an earlier run read keys that are not in the sample.
     completeness: Completeness,
-    /// Rises by one when a fold begins anew and by one when that is announced: odd while reads must not be answered.
+    /// Rises by one when all folds begin anew and by one when that is announced: odd while reads must not be answered.
     pub epoch: AtomicU64,
+    /// Rises by two when any fold begins anew and when that is announced.
+    version: AtomicU64,
     pub stopping: AtomicBool,
     pub appended: AtomicU64,
     pub conflicts: AtomicU64,
@@ -257,6 +290,7 @@ impl Board {
             sample_wanted: AtomicBool::new(placing.partitioner.is_none()),
             completeness: Completeness::Whole,
             epoch: AtomicU64::new(0),
+            version: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             appended: AtomicU64::new(0),
             conflicts: AtomicU64::new(0),
@@ -273,6 +307,33 @@ impl Board {
 
     pub fn partition(&self, partition: Partition) -> Option<Arc<PartitionBoard>> {
         self.partitions().get(partition.0 as usize).cloned()
+    }
+
+    /// What readers go by: while it does not change, no fold has begun anew. If it has, a partition whose fold has is one whose epoch
+    /// is higher than this was.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
+    }
+
+    /// The folds of these partitions begin anew: nothing is read from them until that is announced. Only the writer calls this.
+    pub fn begin(&self, partitions: &[Arc<PartitionBoard>]) {
+        let version = self.version() + 2;
+        partitions.iter().for_each(|board| board.epoch.store(version + 1, Ordering::SeqCst));
+        self.version.store(version, Ordering::SeqCst);
+    }
+
+    /// They have begun anew, in the epoch returned. Only the writer calls this.
+    pub fn announce(&self, partitions: &[Arc<PartitionBoard>]) -> u64 {
+        let version = self.version() + 2;
+        partitions.iter().for_each(|board| board.epoch.store(version, Ordering::SeqCst));
+        self.version.store(version, Ordering::SeqCst);
+        version
+    }
+
+    /// Whether none of these partitions began anew since the board had this version.
+    pub fn is_as_in(&self, version: u64, mut partitions: impl Iterator<Item = Partition>) -> bool {
+        let is_as_then = |partition| self.partition(partition).is_some_and(|board| board.epoch() <= version);
+        self.version() == version || partitions.all(is_as_then)
     }
 
     /// Adds the next partition; says whether it was not there yet.
@@ -352,39 +413,40 @@ impl Board {
     /// Whether a partition was not yet applied up to its target, and if it never will by itself, why. New aggregates, and saying
     /// that there is none, need all.
     pub fn catching_up(&self) -> Option<Unready> {
+        self.catching_up_among(|_| true)
+    }
+
+    fn catching_up_among(&self, is_meant: impl Fn(&PartitionBoard) -> bool) -> Option<Unready> {
         let partitions = self.partitions();
-        let epoch = self.epoch.load(Ordering::Acquire);
-        if partitions.iter().all(|p| p.is_caught_up(epoch)) {
-            return None;
-        }
+        let is_behind = |p: &&Arc<PartitionBoard>| is_meant(p) && !p.is_caught_up();
+        partitions.iter().find(is_behind)?;
         let stuck = partitions
             .iter()
-            .filter(|p| !p.is_caught_up(epoch))
+            .filter(is_behind)
             .find_map(|p| p.degraded().map(|detail| Unready::Degraded { partition: p.partition, detail }));
-        let progress = || Board::progress(&partitions, epoch);
-        stuck.or_else(|| Some(progress()))
+        stuck.or_else(|| Some(Board::progress(&partitions)))
     }
 
     /// The same where it was found so a moment ago.
     pub fn still_catching_up(&self) -> Unready {
         let unready = self.catching_up();
-        unready.unwrap_or_else(|| Board::progress(&self.partitions(), self.epoch.load(Ordering::Acquire)))
+        unready.unwrap_or_else(|| Board::progress(&self.partitions()))
     }
 
-    fn progress(partitions: &[Arc<PartitionBoard>], epoch: u64) -> Unready {
+    fn progress(partitions: &[Arc<PartitionBoard>]) -> Unready {
         let (mut applied, mut target) = (0, Some(0));
         for partition in partitions {
-            let progress = partition.progress(epoch);
+            let progress = partition.progress();
             applied += progress.applied;
             target = target.zip(progress.target).map(|(all, one)| all + one);
         }
         Unready::CatchingUp { applied, target }
     }
 
-    /// The partitions that the fold of this epoch was not yet applied to up to their targets.
-    pub fn behind(&self, epoch: u64) -> Vec<Partition> {
+    /// The partitions that were not yet applied up to their targets.
+    pub fn behind(&self) -> Vec<Partition> {
         let partitions = self.partitions();
-        partitions.iter().filter(|p| !p.is_caught_up(epoch)).map(|p| p.partition).collect()
+        partitions.iter().filter(|p| !p.is_caught_up()).map(|p| p.partition).collect()
     }
 
     /// A partition that is degraded.
@@ -405,8 +467,8 @@ impl Board {
         if self.stopping.load(Ordering::Acquire) {
             return Some(Unready::ShuttingDown);
         }
-        if self.partitions().iter().all(|p| p.degraded().is_some()) {
-            return self.degraded();
+        if self.partitions().iter().all(|p| p.is_away()) {
+            return self.degraded().or_else(|| self.catching_up());
         }
         if let Some(detail) = self.log_down() {
             return Some(Unready::LogDown { detail });
@@ -414,10 +476,11 @@ impl Board {
         if let Some(detail) = self.store_down() {
             return Some(Unready::Store { detail });
         }
-        if let Some(unready) = self.catching_up() {
+        let is_here = |p: &PartitionBoard| !p.is_read_anew.load(Ordering::Acquire);
+        if let Some(unready) = self.catching_up_among(is_here) {
             return Some(unready);
         }
-        self.partitions().iter().find_map(|p| {
+        self.partitions().iter().filter(|p| is_here(p)).find_map(|p| {
             let lag_ms = p.lag_ms(now_ms);
             (lag_ms >= ready_lag_ms).then_some(Unready::Lagging { partition: p.partition, lag_ms })
         })
@@ -465,7 +528,7 @@ mod tests {
         assert_eq!(board.lag_ms(60_001), 60_000, "it is on its way");
         board.applied.store(10, Ordering::Release);
         board.note_caught_up(0);
-        assert_eq!((board.is_caught_up(0), board.lag_ms(60_001)), (true, 0));
+        assert_eq!((board.is_caught_up(), board.lag_ms(60_001)), (true, 0));
         board.behind_since_ms.store(60_001, Ordering::Release);
         board.note_caught_up(0);
         assert_eq!(board.lag_ms(60_011), 10, "what it missed since then is not forgotten");
@@ -484,14 +547,67 @@ mod tests {
         boards[0].begin_fold(0, Position(3));
         boards[1].begin_fold(0, Position(4));
         assert_eq!(board.catching_up(), Some(unready(7, Some(30))));
-        assert_eq!(boards[1].unserved(0), Some(unready(4, Some(20))), "of its own");
+        assert_eq!(boards[1].unserved(), Some(unready(4, Some(20))), "of its own");
         boards[0].begin_fold(0, Position(10));
         boards[1].begin_fold(0, Position(20));
         boards.iter().for_each(|board| board.note_caught_up(0));
-        assert_eq!((board.catching_up(), boards[0].unserved(0)), (None, None));
+        assert_eq!((board.catching_up(), boards[0].unserved()), (None, None));
         assert_eq!(board.still_catching_up(), unready(30, Some(30)), "it was not a moment ago");
-        board.epoch.store(1, Ordering::Release);
+        board.begin(&boards);
         assert_eq!(board.still_catching_up(), unready(0, None), "what the folds apply anew is not known");
+    }
+
+    #[test]
+    fn of_one_partition_that_begins_anew_the_others_know_nothing() {
+        let boards =
+            [0, 1].map(|number| Arc::new(PartitionBoard::new(Partition(number), Position(0), Position(0))));
+        let board = Board::new(boards.to_vec(), Placing { partitions: NonZeroU32::MIN, partitioner: None });
+        for board in &boards {
+            board.begin_fold(0, Position(0));
+            board.note_caught_up(0);
+        }
+        let before = board.version();
+        board.begin(&boards[1..]);
+        assert_eq!(boards[0].unserved(), None);
+        assert_eq!(boards[1].unserved(), Some(Unready::CatchingUp { applied: 0, target: None }));
+        let is_as_before = |partition| board.is_as_in(before, [Partition(partition)].into_iter());
+        assert!(is_as_before(0) && !is_as_before(1));
+        let epoch = board.announce(&boards[1..]);
+        assert!(is_as_before(0) && !is_as_before(1) && !boards[1].is_caught_up());
+        // What an owner says that has not heard of it yet.
+        boards[1].note_caught_up(0);
+        assert!(!boards[1].is_caught_up());
+        boards[1].begin_fold(epoch, Position(0));
+        boards[1].note_caught_up(epoch);
+        assert!(boards[1].is_caught_up() && board.is_as_in(board.version(), [Partition(1)].into_iter()));
+    }
+
+    /// An instance of which one partition is read anew said that it does not serve, and was taken away whole by whoever goes by that.
+    #[test]
+    fn an_instance_is_ready_while_one_partition_is_read_anew_and_not_while_all_are() {
+        let boards =
+            [0, 1].map(|number| Arc::new(PartitionBoard::new(Partition(number), Position(0), Position(9))));
+        let board = Board::new(boards.to_vec(), Placing { partitions: NonZeroU32::MIN, partitioner: None });
+        let begin = |board: &PartitionBoard, applied| {
+            board.begin_fold(board.epoch(), Position(applied));
+            board.note_caught_up(board.epoch());
+        };
+        begin(&boards[0], 9);
+        begin(&boards[1], 3);
+        assert!(board.unready(1_000, 1).is_some(), "one is read for the first time");
+        begin(&boards[1], 9);
+        assert_eq!(board.unready(1_000, 1), None);
+        for (count, is_ready) in [(1, true), (2, false)] {
+            let anew = &boards[..count];
+            board.begin(anew);
+            anew.iter().for_each(|board| board.is_read_anew.store(true, Ordering::Release));
+            board.announce(anew);
+            boards[0].behind_since_ms.store(1, Ordering::Release);
+            assert_eq!(board.unready(1_000, 60_000).is_none(), is_ready, "{count} are read anew");
+        }
+        boards.iter().for_each(|board| begin(board, 9));
+        assert_eq!(board.unready(1_000, 60_000), None);
+        assert!(boards.iter().all(|board| !board.is_away()));
     }
 
     /// A panic was forgotten in a partition that came later.

@@ -34,16 +34,16 @@ pub enum Degradation {
          the data directory and start again to serve what is left"
     )]
     Removed { low: Position, applied: Position },
-    /// The log lost its end. Ends with the rebuild.
+    /// The log lost its end. Ends when the partition is read anew.
     #[error("the log ended at {end}, below the applied position {applied}: it was truncated")]
     Truncated { end: Position, applied: Position },
-    /// The log has another record than the one that was applied, or none. Ends with the rebuild.
+    /// The log has another record than the one that was applied, or none. Ends when the partition is read anew.
     #[error("the log diverged: {divergence}, the log has {} there", shown(found))]
     Diverged { divergence: Divergence, found: Option<Fingerprint> },
-    /// A record of ours was stored where reading had passed. Ends with the rebuild.
+    /// A record of ours was stored where reading had passed. Ends when the partition is read anew.
     #[error("{0}")]
     Passed(Diverged),
-    /// Somebody rests on events that this fold does not know. Ends with the rebuild.
+    /// Somebody rests on events that this fold does not know. Ends when the partition is read anew.
     #[error(
         "the record at offset {offset} rests on {} events of its aggregate, and {} were applied here: the log is read again from its \
          beginning", above.expected, above.next

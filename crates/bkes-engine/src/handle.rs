@@ -536,8 +536,7 @@ impl EngineHandle {
         let board = &context.board;
         let ready_lag_ms = context.options.ready_lag.as_millis() as u64;
         let now = clock();
-        let epoch = board.epoch.load(Ordering::Acquire);
-        let partitions = board.partitions().iter().map(|p| p.status(epoch, ready_lag_ms, now)).collect();
+        let partitions = board.partitions().iter().map(|p| p.status(ready_lag_ms, now)).collect();
         let stats = context.store.stats();
         Status {
             unready: board.unready(ready_lag_ms, now),

@@ -131,3 +131,10 @@ pub const VAIN_REBUILDS_MAX: u32 = 8;
 /// Names of writers that rested on what is not in the log, kept for a partition: 8 bytes each, 16 KiB in all. When there are more, their
 /// records cost rebuilds, which are bounded as well.
 pub const UNFOUNDED_MAX: usize = 1_000;
+
+/// How often an aggregate is looked for in one call when a fold begins anew meanwhile. That happens once in months, and twice within a
+/// look-up never.
+pub const LOCATE_TRIES: usize = 3;
+
+/// While there is more to commit, what dropped partitions left behind is swept this often: some 10 ms of work each.
+pub const SWEEP_INTERVAL_MS: u64 = 1_000;

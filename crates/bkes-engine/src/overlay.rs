@@ -281,6 +281,21 @@ impl Overlay {
     }
 }
 
+impl Overlay {
+    /// The fold of one of an owner's partitions begins anew: nothing of it is left. The writer seals nothing of the owner between the
+    /// partition's drop and this, so all of it is open.
+    pub fn forget(&self, owner: usize, partition: Partition) {
+        let lane = &self.lanes[owner];
+        self.cleared.fetch_add(1, Ordering::SeqCst);
+        if planted(Bug::OldEpochCommitted) {
+            return;
+        }
+        let mut generations = lane.write();
+        generations.open.forget(partition, |key| self.hash(key));
+        lane.open_bytes.store(generations.open.bytes(), Ordering::Relaxed);
+    }
+}
+
 impl Generations {
     /// Adds what is known here. What is open is ahead of what is sealed.
     fn count(&self, hash: u64, key: &Key, partition: Partition, count: &mut Count) {

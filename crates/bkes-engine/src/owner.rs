@@ -8,6 +8,7 @@
 //! the overlay has the event; nothing is sent for a partition that is not caught up, is degraded, or cannot be decided.
 
 mod append;
+mod beginning;
 mod counting;
 mod fingerprint;
 mod gather;
@@ -17,6 +18,7 @@ mod readback;
 mod tail;
 mod turns;
 
+pub use self::beginning::Restart;
 use self::counting::Strangers;
 use self::gather::Gathered;
 use self::pacing::Pacing;
@@ -123,10 +125,12 @@ pub enum Command {
         board: Arc<PartitionBoard>,
     },
     /// Every fold begins anew.
-    Restart {
-        loaded: Arc<Loaded>,
+    Restart(Restart),
+    /// The fold of one partition begins anew, at the beginning of the log.
+    Dropped {
+        partition: Partition,
+        /// In this epoch of the partition.
         epoch: u64,
-        /// What that means for what was shown.
         shown: Shown,
     },
     /// What is in flight for a key.
@@ -235,6 +239,8 @@ pub struct Context {
 /// A partition in its owner's hands.
 struct Owned {
     board: Arc<PartitionBoard>,
+    /// Of this fold, as the partition's board counts them.
+    epoch: u64,
     rule: AcceptRule,
     sequencer: Sequencer<Waiting, Ticket>,
     checkpoint: Checkpoint,
@@ -266,6 +272,21 @@ struct Lost {
 }
 
 impl Owned {
+    /// Whether another fold counts by now: what the store says of the partition is not about this one any more.
+    fn is_overtaken(&self) -> bool {
+        self.board.epoch() != self.epoch
+    }
+
+    /// Whether this fold was applied up to its target.
+    fn is_caught_up(&self) -> bool {
+        self.board.is_caught_up_in(self.epoch)
+    }
+
+    /// Lets the partition be served if this fold is applied up to its target.
+    fn note_caught_up(&self) {
+        self.board.note_caught_up(self.epoch);
+    }
+
     /// Where reading begins, so that everything that was applied and not read is met.
     ///
     /// The position goes back to the last record that was applied. What followed it held nothing, unless the log lost its end
@@ -319,6 +340,7 @@ pub struct Owner {
     evidence: Vec<PlacedKey>,
     /// Reading rests until then, after the store could not be asked.
     read_retry_at: NowMs,
+    /// In which all folds began that did not begin by themselves.
     epoch: u64,
     /// Whether something was added to the overlay in this step.
     in_step: bool,
@@ -399,7 +421,8 @@ impl Owner {
         for board in boards {
             if owner.owns(board.partition) {
                 let (partition, stable) = (board.partition, Position(board.stable.load(Ordering::Acquire)));
-                owner.adopt(board, loaded);
+                let epoch = board.epoch();
+                owner.adopt(board, loaded, epoch);
                 owner.check_stable(partition, stable);
             }
         }
@@ -465,7 +488,7 @@ impl Owner {
     }
 
     /// Takes a partition over at its checkpoint, or at the beginning of what the log holds.
-    fn adopt(&mut self, board: Arc<PartitionBoard>, loaded: &Loaded) {
+    fn adopt(&mut self, board: Arc<PartitionBoard>, loaded: &Loaded, epoch: u64) {
         let partition = board.partition;
         let low = Position(board.low.load(Ordering::Acquire));
         let held =
@@ -489,7 +512,7 @@ impl Owner {
                 (incarnation, state)
             });
         let rule = AcceptRule::resume(checkpoint.fold_start, checkpoint.position, states);
-        board.begin_fold(self.epoch, checkpoint.position);
+        board.begin_fold(epoch, checkpoint.position);
         board.stored.store(held.map_or(0, |checkpoint| checkpoint.position.0), Ordering::Release);
         board.cut.store(checkpoint.cut, Ordering::Release);
         board.set_counters(checkpoint.counters);
@@ -501,6 +524,7 @@ impl Owner {
         let stopped_at = board.stopped_at();
         let owned = Owned {
             board,
+            epoch,
             rule,
             sequencer,
             checkpoint,
@@ -517,7 +541,7 @@ impl Owner {
         };
         self.turns.begin();
         self.partitions.insert(partition, owned);
-        self.partitions[&partition].board.note_caught_up(self.epoch);
+        self.partitions[&partition].note_caught_up();
     }
 
     /// What was applied was stable once, for good. Where it is not any more, the log lost its end and has grown again, under a
@@ -529,11 +553,13 @@ impl Owner {
         }
     }
 
-    /// What was folded of a partition is not what the log holds: it is not served before the store was rebuilt from the log.
+    /// What was folded of a partition is not what the log holds: it is not served before the log was read anew. The other partitions
+    /// go on.
     fn rebuild(&self, partition: Partition, reason: Degradation) {
-        let words = format!("partition {partition}: {reason}");
-        self.partitions[&partition].board.degrade(reason);
-        self.context.writer.rebuild(self.epoch, words);
+        let owned = &self.partitions[&partition];
+        let words = reason.to_string();
+        owned.board.degrade(reason);
+        self.context.writer.rebuild(partition, owned.epoch, words);
     }
 
     fn take_commands(&mut self, now: NowMs) -> bool {
@@ -550,8 +576,12 @@ impl Owner {
             match command {
                 Command::Append(waiting) => self.gather(waiting, now),
                 Command::Marks(look) => self.looked(look),
-                Command::Add { board } => self.adopt(board, &Loaded::default()),
-                Command::Restart { loaded, epoch, shown } => self.restart(&loaded, epoch, shown),
+                Command::Add { board } => {
+                    let epoch = board.epoch();
+                    self.adopt(board, &Loaded::default(), epoch);
+                }
+                Command::Restart(restart) => self.restart(&restart),
+                Command::Dropped { partition, epoch, shown } => self.dropped(partition, epoch, shown),
                 Command::Pending { key, reply } => drop(reply.send(self.pending(&key))),
                 Command::Stop { deadline } => self.begin_stop(deadline),
             }
@@ -600,7 +630,7 @@ impl Owner {
     /// Whether something waits for reading.
     fn is_reading_urgent(&self) -> bool {
         let waits = |owned: &Owned| {
-            !owned.board.is_caught_up(self.epoch)
+            !owned.is_caught_up()
                 || owned.sequencer.in_doubt()
                 || owned.lost.is_some()
                 || owned.checkpoint.position.0 < owned.board.awaited_end.load(Ordering::Relaxed)
@@ -687,7 +717,7 @@ impl Owner {
             incarnations.extend(changes.map(|(incarnation, state)| (*partition, incarnation, state)));
             owned.board.set_counters(owned.checkpoint.counters);
             owned.board.applied.store(owned.checkpoint.position.0, Ordering::Release);
-            owned.board.note_caught_up(self.epoch);
+            owned.note_caught_up();
         }
         if !self.evidence.is_empty() {
             self.context.board.add_evidence(self.evidence.drain(..));
@@ -747,33 +777,6 @@ impl Owner {
             for waiting in owned.sequencer.take_waiting() {
                 drop(waiting.to.send(Err(AppendError::Unavailable(Unready::ShuttingDown).into())));
             }
-        }
-    }
-
-    /// Every fold begins anew. What is in flight stays: the new fold meets it, or its time ends.
-    fn restart(&mut self, loaded: &Loaded, epoch: u64, shown: Shown) {
-        self.epoch = epoch;
-        self.in_step = false;
-        self.read_retry_at = 0;
-        self.context.overlay.restart(self.index, epoch);
-        // What was numbered so far may rest on what the new folds do not find: others tell it by its name.
-        let given_up = std::mem::replace(&mut self.incarnation, (self.context.draw)());
-        let partitions: Vec<Partition> = self.partitions.keys().copied().collect();
-        for partition in partitions {
-            let owned = self.partitions.get_mut(&partition).expect("its key was just read");
-            owned.sequencer.renew(self.incarnation);
-            owned.premises.gave_up(given_up);
-            let board = Arc::clone(&owned.board);
-            board.awaited_end.store(0, Ordering::Relaxed);
-            let held = loaded.checkpoints.iter().find(|(held, _)| *held == partition);
-            let low = Position(board.low.load(Ordering::Acquire));
-            let is_lost = board.mend(shown, held.map_or(low, |(_, checkpoint)| checkpoint.position));
-            // What was answered since the new beginning was decided on must be back too, before anything is served; unless the log
-            // lost it.
-            if !is_lost && !planted(Bug::FallBackUnnoticed) {
-                board.target.fetch_max(owned.checkpoint.position.0, Ordering::AcqRel);
-            }
-            self.adopt(board, loaded);
         }
     }
 

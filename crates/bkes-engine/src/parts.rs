@@ -7,15 +7,15 @@
 use crate::handle::{EngineHandle, EngineOptions, StartError};
 use crate::monitor::Monitor;
 use crate::overlay::Overlay;
-use crate::owner::{Command, Context, Owner, OwnerInbox, OwnerStep};
+use crate::owner::{Command, Context, Owner, OwnerInbox, OwnerStep, Restart, owner_of};
 use crate::shared::SharedOwner;
 use crate::start::{self, Checked};
 use crate::verifier::{Verifier, VerifierInbox, VerifierStep};
 use crate::writer::{Announce, Shown, Writer, WriterInbox, WriterStep};
-use bkes_core::Incarnation;
 use bkes_core::sequence::NowMs;
+use bkes_core::{Incarnation, Partition};
 use bkes_log::{Log, Waiter, wake_pair};
-use bkes_storage::{Loaded, Store};
+use bkes_storage::Store;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -86,11 +86,16 @@ impl Announce for ToOwners {
         self.0.iter().for_each(OwnerInbox::wake);
     }
 
-    fn restart(&self, loaded: Arc<Loaded>, epoch: u64, shown: Shown) {
+    fn restart(&self, restart: Restart) {
         for owner in self.0.iter() {
             // An owner that has ended has nothing to begin anew.
-            let _ = owner.send(Command::Restart { loaded: Arc::clone(&loaded), epoch, shown });
+            let _ = owner.send(Command::Restart(restart.clone()));
         }
+    }
+
+    fn dropped(&self, partition: Partition, epoch: u64, shown: Shown) {
+        let owner = &self.0[owner_of(partition, &self.0)];
+        let _ = owner.send(Command::Dropped { partition, epoch, shown });
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::api::{Events, ReadError, ReadRequest, Unready};
 use crate::board::{Board, Progress};
+use crate::limits::LOCATE_TRIES;
 use crate::overlay::{Overlay, OverlayPart};
 use crate::owner::Pending;
 use crate::split::Layout;
@@ -53,6 +54,8 @@ pub struct Located {
     stored: Vec<Head>,
     pub(crate) heads: Vec<Head>,
     pub(crate) epoch: u64,
+    /// Of the board, before anything was looked at.
+    version: u64,
 }
 
 impl Located {
@@ -96,22 +99,28 @@ impl Located {
 }
 
 impl View<'_> {
-    /// Finds an aggregate, or says why that cannot be said now.
+    /// Finds an aggregate, or says why that cannot be said now. A fold that began anew meanwhile may have taken events away under our
+    /// feet: then it is looked for once more.
     pub fn locate(&self, key: &Key) -> Result<Located, ReadError> {
-        let epoch = self.board.epoch.load(Ordering::Acquire);
-        let located = self.locate_in(key, epoch);
-        self.check_epoch(epoch)?;
-        located
+        for _ in 0..LOCATE_TRIES {
+            let version = self.board.version();
+            let located = self.locate_in(key, version);
+            if self.board.version() == version || planted(Bug::OvertakenReadShown) {
+                return located;
+            }
+        }
+        Err(ReadError::Unavailable(self.board.still_catching_up()))
     }
 
-    fn locate_in(&self, key: &Key, epoch: u64) -> Result<Located, ReadError> {
+    fn locate_in(&self, key: &Key, version: u64) -> Result<Located, ReadError> {
+        let epoch = self.board.epoch.load(Ordering::Acquire);
         if !epoch.is_multiple_of(2) && !planted(Bug::OvertakenReadShown) {
             return Err(ReadError::Unavailable(self.board.still_catching_up()));
         }
         // Before the copy: what catches up while we look may hold events that the copy does not have.
         let unread = self.board.catching_up();
         let behind = match unread {
-            Some(_) => self.board.behind(epoch),
+            Some(_) => self.board.behind(),
             None => Vec::new(),
         };
         let copy = || if planted(Bug::OverlayForgotten) { Vec::new() } else { self.overlay.copy(key) };
@@ -124,7 +133,7 @@ impl View<'_> {
         let overlay = if planted(Bug::StoreBeforeOverlay) { copy() } else { overlay };
         let applied: Vec<Head> = overlay.iter().map(|part| part.head).collect();
         let heads = merge_heads(&applied, stored.clone());
-        let located = Located { overlay, stored: parts(stored), heads: parts(heads), epoch };
+        let located = Located { overlay, stored: parts(stored), heads: parts(heads), epoch, version };
         if located.heads.is_empty() {
             if let Some(unready) = unread {
                 return Err(ReadError::Unavailable(unready));
@@ -135,28 +144,31 @@ impl View<'_> {
             let Some(board) = self.board.partition(head.partition) else {
                 return Err(ReadError::Unavailable(self.board.still_catching_up()));
             };
-            if let Some(unready) = board.unserved(epoch) {
+            if let Some(unready) = board.unserved() {
                 return Err(ReadError::Unavailable(unready));
             }
             if behind.contains(&head.partition) {
-                let Progress { applied, target } = board.progress(epoch);
+                let Progress { applied, target } = board.progress();
                 return Err(ReadError::Unavailable(Unready::CatchingUp { applied, target }));
             }
         }
         Ok(located)
     }
 
-    /// Reads the events asked for of a located aggregate.
+    /// Reads the events asked for of a located aggregate, unless a fold of its partitions has begun anew meanwhile: that may have taken
+    /// events away under our feet.
     pub fn read(&self, request: &ReadRequest, located: Located) -> Result<Events, ReadError> {
-        let epoch = located.epoch;
-        let events = self.read_in(request, located);
-        self.check_epoch(epoch)?;
+        let events = self.read_in(request, &located);
+        let mut partitions = located.heads.iter().map(|head| head.partition);
+        if !self.board.is_as_in(located.version, &mut partitions) && !planted(Bug::OvertakenReadShown) {
+            return Err(ReadError::Unavailable(self.board.still_catching_up()));
+        }
         events
     }
 
-    fn read_in(&self, request: &ReadRequest, located: Located) -> Result<Events, ReadError> {
+    fn read_in(&self, request: &ReadRequest, located: &Located) -> Result<Events, ReadError> {
         if self.split_by_order_headers && located.is_split() {
-            return self.read_by_order_headers(request, &located);
+            return self.read_by_order_headers(request, located);
         }
         let (base, end) = (located.base(), located.end());
         let mut budget = Budget { events: request.events_max, bytes: request.bytes_max };
@@ -172,7 +184,7 @@ impl View<'_> {
                     &request.key,
                     *head,
                     Order(head.base.0 + skip),
-                    &located,
+                    located,
                     &mut budget,
                     &mut events,
                 )?;
@@ -233,14 +245,6 @@ impl View<'_> {
             events.push(event.clone());
         }
         Ok(())
-    }
-
-    /// A fold that began anew while we read may have taken events away under our feet.
-    fn check_epoch(&self, epoch: u64) -> Result<(), ReadError> {
-        if self.board.epoch.load(Ordering::Acquire) == epoch || planted(Bug::OvertakenReadShown) {
-            return Ok(());
-        }
-        Err(ReadError::Unavailable(self.board.still_catching_up()))
     }
 }
 

@@ -5,17 +5,23 @@
 //! disk: when too much is applied and not committed, the overlay's bound makes them pause tailing. What a fold that has begun
 //! anew had applied is recognised by its epoch and dropped. After a failed write the store is reopened; if it fell back, every
 //! fold begins again at what it still holds.
+//!
+//! Where the log is not what a partition's fold had read, the store drops that partition alone, and its fold begins anew; what it
+//! leaves behind in the store is swept bit by bit. Until the partition's owner has taken over, nothing of that owner is sealed:
+//! there may be events of the old fold among it.
 
 use crate::board::{Board, TARGET_UNKNOWN};
 use crate::degraded::Degradation;
-use crate::limits::{RETRY_MS, SYNC_INTERVAL_MS};
+use crate::limits::{RETRY_MS, SWEEP_INTERVAL_MS, SYNC_INTERVAL_MS};
 use crate::overlay::{Generation, Overlay};
+use crate::owner::Restart;
 use bkes_core::Partition;
 use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::NowMs;
 use bkes_log::{Log, LogIdentity};
 use bkes_storage::{Checkpoint, Durability, Loaded, Store, StoreBatch, StoreError, StoreIdentity};
 use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
@@ -26,7 +32,8 @@ struct Queue {
     applied: bool,
     /// Whether that is worth a commit at once.
     is_much: bool,
-    rebuild: Option<(u64, String)>,
+    /// Partitions, the latest fold that asked for it, and why.
+    rebuild: BTreeMap<Partition, (u64, String)>,
     damaged: Option<(u64, String)>,
     unreadable: Option<String>,
     identity: Option<StoreIdentity>,
@@ -35,7 +42,7 @@ struct Queue {
 
 impl Queue {
     fn is_urgent(&self) -> bool {
-        self.rebuild.is_some() || self.damaged.is_some() || self.unreadable.is_some() || self.stop
+        !self.rebuild.is_empty() || self.damaged.is_some() || self.unreadable.is_some() || self.stop
     }
 }
 
@@ -57,11 +64,11 @@ impl WriterInbox {
         }
     }
 
-    /// The log is not the one that a fold of this epoch read: throw the store away and begin anew.
-    pub fn rebuild(&self, epoch: u64, reason: String) {
+    /// The log is not the one that a partition's fold of this epoch read: drop the partition and begin it anew.
+    pub fn rebuild(&self, partition: Partition, epoch: u64, reason: String) {
         let mut queue = self.lock();
-        if queue.rebuild.as_ref().is_none_or(|(asked_in, _)| *asked_in < epoch) {
-            queue.rebuild = Some((epoch, reason));
+        if queue.rebuild.get(&partition).is_none_or(|(asked_in, _)| *asked_in < epoch) {
+            queue.rebuild.insert(partition, (epoch, reason));
         }
         drop(queue);
         self.0.1.notify_one();
@@ -117,8 +124,10 @@ impl WriterInbox {
 pub trait Announce: Send {
     /// There is room in the overlay again.
     fn room(&self);
-    /// Every fold begins anew, in this epoch, at what the store holds now.
-    fn restart(&self, loaded: Arc<Loaded>, epoch: u64, shown: Shown);
+    /// Every fold begins anew at what the store holds now.
+    fn restart(&self, restart: Restart);
+    /// The store has dropped a partition: its fold begins anew, in this epoch of the partition.
+    fn dropped(&self, partition: Partition, epoch: u64, shown: Shown);
 }
 
 /// What a new beginning means for events that were shown already.
@@ -133,7 +142,7 @@ pub enum Shown {
 /// Where every fold begins anew.
 enum Beginning {
     /// At nothing: the store is emptied.
-    Empty(Shown),
+    Empty,
     /// At what the store still holds.
     At(Loaded),
 }
@@ -153,15 +162,20 @@ pub struct Writer {
     /// What failed to be written: a generation, or nothing but the identity or a look-up.
     failed: Option<Work>,
     /// The store has to be emptied, and that failed so far.
-    reset_due: Option<Shown>,
+    reset_due: bool,
     /// The lane that is looked at next.
     lane: usize,
     retry_at: NowMs,
-    /// Why the store is to be thrown away, once the log says that it is still the one we read.
-    rebuild: Option<String>,
+    /// Partitions that are to be dropped, and why, once the log says that it is still the one we read.
+    rebuild: BTreeMap<Partition, String>,
     rebuild_at: NowMs,
-    /// The epoch in which the folds began with an empty store: what was said of the store by an older one is settled.
-    emptied_in: u64,
+    /// The epoch of each dropped partition's new fold: what an older one said of it is settled.
+    dropped_in: HashMap<Partition, u64>,
+    /// Those of them whose owner has not taken over yet.
+    taking_over: BTreeMap<Partition, u64>,
+    /// Whether dropped partitions may have left something behind in the store, and when that was looked after last.
+    sweeping: bool,
+    swept_at: NowMs,
     unsynced: bool,
     synced_at: NowMs,
 }
@@ -201,12 +215,15 @@ impl Writer {
             identity,
             identity_due: false,
             failed: None,
-            reset_due: None,
+            reset_due: false,
             lane: 0,
             retry_at: 0,
-            rebuild: None,
+            rebuild: BTreeMap::new(),
             rebuild_at: 0,
-            emptied_in: 0,
+            dropped_in: HashMap::new(),
+            taking_over: BTreeMap::new(),
+            sweeping: true,
+            swept_at: 0,
             unsynced: false,
             synced_at: 0,
         }
@@ -217,17 +234,12 @@ impl Writer {
         let (rebuild, damaged, unreadable, identity, stop) = {
             let mut queue = self.inbox.lock();
             let Queue { rebuild, damaged, unreadable, identity, stop, .. } = &mut *queue;
-            (rebuild.take(), damaged.take(), unreadable.take(), identity.take(), *stop)
+            (std::mem::take(rebuild), damaged.take(), unreadable.take(), identity.take(), *stop)
         };
-        let rebuild = rebuild.filter(|(epoch, _)| *epoch >= self.emptied_in).map(|(_, reason)| reason);
-        self.rebuild = self.rebuild.take().or(rebuild);
-        if let Some(reason) = self.rebuild.take_if(|_| now >= self.rebuild_at) {
-            if !self.is_same_topic(&reason, now) {
-                return WriterStep::Busy;
+        for (partition, (epoch, reason)) in rebuild {
+            if self.dropped_in.get(&partition).is_none_or(|dropped_in| epoch >= *dropped_in) {
+                self.rebuild.entry(partition).or_insert(reason);
             }
-            tracing::error!("the store is rebuilt from the log: {reason}");
-            self.begin_anew(now, Beginning::Empty(Shown::IsVoid));
-            return WriterStep::Busy;
         }
         if let Some((_, detail)) =
             damaged.filter(|(epoch, _)| *epoch == self.board.epoch.load(Ordering::Acquire))
@@ -256,6 +268,10 @@ impl Writer {
             self.retry(now);
             return WriterStep::Busy;
         }
+        if !self.rebuild.is_empty() && now >= self.rebuild_at {
+            self.rebuild_partitions(now);
+            return WriterStep::Busy;
+        }
         if self.identity_due {
             match self.store.set_identity(&self.identity) {
                 Ok(()) => self.identity_due = false,
@@ -265,7 +281,13 @@ impl Writer {
                 }
             }
         }
+        if self.sweeping && now >= self.swept_at + SWEEP_INTERVAL_MS && self.sweep(now) {
+            return WriterStep::Busy;
+        }
         let Some(work) = self.seal() else {
+            if self.sweeping && !stop && self.sweep(now) {
+                return WriterStep::Busy;
+            }
             if self.unsynced && (stop || now >= self.synced_at + SYNC_INTERVAL_MS) {
                 self.commit(None, Durability::Immediate, now);
                 return WriterStep::Busy;
@@ -280,17 +302,70 @@ impl Writer {
 
     /// When something is to be done although nothing comes.
     fn due(&self) -> Option<NowMs> {
-        let rebuild = self.rebuild.is_some().then_some(self.rebuild_at);
+        let rebuild = (!self.rebuild.is_empty()).then_some(self.rebuild_at);
         let sync = self.unsynced.then_some(self.synced_at + SYNC_INTERVAL_MS);
         rebuild.into_iter().chain(sync).min()
     }
 
+    /// Drops the partitions of which the log is not what was read, and has their folds begin anew.
+    fn rebuild_partitions(&mut self, now: NowMs) {
+        if !self.is_same_topic(now) {
+            return;
+        }
+        let due: Vec<(Partition, String)> = self.rebuild.clone().into_iter().collect();
+        for (partition, reason) in due {
+            tracing::error!("partition {partition} is read anew from the log: {reason}");
+            if let Err(error) = self.drop_partition(partition, now) {
+                return self.failed(error, None, now);
+            }
+        }
+    }
+
+    /// Nothing is read from the partition from here until its owner took over. One whose drop failed is dropped again, though it may have
+    /// come through.
+    fn drop_partition(&mut self, partition: Partition, now: NowMs) -> Result<(), StoreError> {
+        let Some(board) = self.board.partition(partition) else {
+            self.rebuild.remove(&partition);
+            return Ok(());
+        };
+        let board = std::slice::from_ref(&board);
+        self.board.begin(board);
+        board[0].is_read_anew.store(true, Ordering::Release);
+        self.store.drop_partition(partition)?;
+        (self.unsynced, self.synced_at) = (false, now);
+        board[0].target.store(TARGET_UNKNOWN, Ordering::Release);
+        board[0].stored.store(0, Ordering::Release);
+        let epoch = self.board.announce(board);
+        self.rebuild.remove(&partition);
+        self.dropped_in.insert(partition, epoch);
+        self.taking_over.insert(partition, epoch);
+        self.sweeping = true;
+        self.announce.dropped(partition, epoch, Shown::IsVoid);
+        Ok(())
+    }
+
+    /// Removes a part of what dropped partitions left behind; says whether that was anything.
+    fn sweep(&mut self, now: NowMs) -> bool {
+        self.swept_at = now;
+        match self.store.sweep() {
+            Ok(more) => {
+                self.sweeping = more;
+                more
+            }
+            Err(error) => {
+                self.failed(error, None, now);
+                true
+            }
+        }
+    }
+
     /// A topic that was created again is no reason to throw away what is left of the old one: that is for people to decide.
     /// While the log does not answer, the question is kept for later.
-    fn is_same_topic(&mut self, reason: &str, now: NowMs) -> bool {
+    fn is_same_topic(&mut self, now: NowMs) -> bool {
         match self.log.identity() {
             Ok(found) if found == self.topic => true,
             Ok(found) => {
+                self.rebuild.clear();
                 for board in self.board.partitions().iter() {
                     let (known, found) = (self.topic.clone(), found.clone());
                     board.degrade(Degradation::AnotherTopic { known, found });
@@ -298,8 +373,11 @@ impl Writer {
                 false
             }
             Err(error) => {
-                tracing::warn!("{reason}: the store will be rebuilt once the log answers ({error})");
-                self.rebuild = Some(reason.to_owned());
+                for (partition, reason) in &self.rebuild {
+                    tracing::warn!(
+                        "partition {partition}: {reason}: it will be read anew once the log answers ({error})"
+                    );
+                }
                 self.rebuild_at = now + RETRY_MS;
                 false
             }
@@ -315,8 +393,16 @@ impl Writer {
         };
         let epoch = self.board.epoch.load(Ordering::Acquire);
         let lanes = self.overlay.lanes();
+        let is_taking_over = |(partition, epoch): (&Partition, &mut u64)| {
+            let fold = self.board.partition(*partition).and_then(|board| board.applied_in());
+            fold.is_none_or(|(fold, _)| fold < *epoch)
+        };
+        self.taking_over.retain(|partition, epoch| is_taking_over((partition, epoch)));
         let (lane, generation) = (0..lanes).find_map(|step| {
             let lane = (self.lane + step) % lanes;
+            if self.taking_over.keys().any(|partition| partition.0 as usize % lanes == lane) {
+                return None;
+            }
             Some((lane, self.overlay.seal(lane, epoch)?))
         })?;
         self.lane = (lane + 1) % lanes;
@@ -369,7 +455,7 @@ impl Writer {
     fn failed(&mut self, error: StoreError, work: Work, now: NowMs) {
         if let StoreError::Damaged { detail } = &error {
             tracing::error!("the store is damaged and is rebuilt from the log: {detail}");
-            self.begin_anew(now, Beginning::Empty(Shown::MustReturn));
+            self.begin_anew(now, Beginning::Empty);
             return;
         }
         tracing::error!("{error}; appends are refused until the store can be written again");
@@ -381,8 +467,8 @@ impl Writer {
     /// Opens the store anew. If nothing was lost the failed batch is written again; otherwise every fold goes back to what
     /// the store still holds.
     fn retry(&mut self, now: NowMs) {
-        if let Some(shown) = self.reset_due {
-            return self.begin_anew(now, Beginning::Empty(shown));
+        if self.reset_due {
+            return self.begin_anew(now, Beginning::Empty);
         }
         let stored = |partition: Partition| {
             let board = self.board.partition(partition);
@@ -392,7 +478,7 @@ impl Writer {
             Ok(loaded) => loaded,
             Err(StoreError::Damaged { detail }) => {
                 tracing::error!("the store is damaged and is rebuilt from the log: {detail}");
-                self.begin_anew(now, Beginning::Empty(Shown::MustReturn));
+                self.begin_anew(now, Beginning::Empty);
                 return;
             }
             Err(error) => {
@@ -405,7 +491,8 @@ impl Writer {
             loaded.checkpoints.iter().map(|(p, c)| (*p, c.position.0)).collect();
         let whole = self.board.partitions().iter().all(|p| {
             let expected = stored(p.partition);
-            held.get(&p.partition).map_or(expected == 0, |at| *at >= expected)
+            // One that is being dropped is gone, or will be.
+            p.is_beginning() || held.get(&p.partition).map_or(expected == 0, |at| *at >= expected)
         }) && loaded.identity.is_some();
         // An odd epoch: a new beginning was announced to readers and failed.
         if !whole || !self.board.epoch.load(Ordering::Acquire).is_multiple_of(2) {
@@ -435,57 +522,56 @@ impl Writer {
         if self.board.epoch.load(Ordering::Acquire).is_multiple_of(2) {
             self.board.epoch.fetch_add(1, Ordering::AcqRel);
         }
-        let is_empty = matches!(beginning, Beginning::Empty(_));
-        let (shown, loaded) = match beginning {
-            Beginning::Empty(shown) => {
-                self.reset_due = Some(shown);
-                (shown, self.store.reset().and_then(|()| self.store.load()))
+        self.board.begin(&self.board.partitions());
+        let loaded = match beginning {
+            Beginning::Empty => {
+                self.reset_due = true;
+                self.store.reset().and_then(|()| self.store.load())
             }
-            Beginning::At(loaded) => (Shown::MustReturn, Ok(loaded)),
+            Beginning::At(loaded) => Ok(loaded),
         };
         let prepared = loaded.and_then(|loaded| {
             self.store.set_identity(&self.identity)?;
             Ok(loaded)
         });
         match prepared {
-            Ok(loaded) => {
-                self.failed = None;
-                self.reset_due = None;
-                (0..self.overlay.lanes()).for_each(|lane| self.overlay.clear(lane));
-                self.identity_due = false;
-                self.unsynced = false;
-                let held: HashMap<Partition, u64> =
-                    loaded.checkpoints.iter().map(|(p, c)| (*p, c.position.0)).collect();
-                for board in self.board.partitions().iter() {
-                    match shown {
-                        Shown::MustReturn if planted(Bug::FallBackUnnoticed) => {}
-                        Shown::MustReturn => {
-                            let applied = board.applied.load(Ordering::Acquire);
-                            board.target.fetch_max(applied, Ordering::AcqRel);
-                        }
-                        Shown::IsVoid => board.target.store(TARGET_UNKNOWN, Ordering::Release),
-                    }
-                    board.stored.store(held.get(&board.partition).copied().unwrap_or(0), Ordering::Release);
-                }
-                self.board.set_store_down(None);
-                let epoch = self.board.epoch.fetch_add(1, Ordering::AcqRel) + 1;
-                if is_empty && shown == Shown::IsVoid {
-                    self.emptied_in = epoch;
-                    self.rebuild = None;
-                }
-                self.announce.restart(Arc::new(loaded), epoch, shown);
-            }
+            Ok(loaded) => self.begun_anew(loaded),
             Err(error) => {
                 tracing::error!("the store cannot begin anew: {error}");
-                if matches!(error, StoreError::Damaged { .. }) {
-                    // What can be read and not written would be opened again for ever.
-                    self.reset_due = Some(shown);
-                }
+                // What can be read and not written would be opened again for ever.
+                self.reset_due |= matches!(error, StoreError::Damaged { .. });
                 self.board.set_store_down(Some(error.to_string()));
                 self.failed = Some(None);
                 self.retry_at = now + RETRY_MS;
             }
         }
+    }
+
+    /// The store is as the folds begin with it.
+    fn begun_anew(&mut self, loaded: Loaded) {
+        self.failed = None;
+        self.reset_due = false;
+        (0..self.overlay.lanes()).for_each(|lane| self.overlay.clear(lane));
+        self.identity_due = false;
+        self.unsynced = false;
+        self.taking_over.clear();
+        let held: HashMap<Partition, u64> =
+            loaded.checkpoints.iter().map(|(p, c)| (*p, c.position.0)).collect();
+        // A partition that is added from here on begins by itself, behind what is announced.
+        let partitions = self.board.partitions();
+        for board in partitions.iter() {
+            if !planted(Bug::FallBackUnnoticed) {
+                let applied = board.applied.load(Ordering::Acquire);
+                board.target.fetch_max(applied, Ordering::AcqRel);
+            }
+            board.stored.store(held.get(&board.partition).copied().unwrap_or(0), Ordering::Release);
+            board.is_read_anew.store(false, Ordering::Release);
+        }
+        self.board.set_store_down(None);
+        let epoch = self.board.epoch.fetch_add(1, Ordering::AcqRel) + 1;
+        let of_partitions = self.board.announce(&partitions);
+        let (loaded, shown) = (Arc::new(loaded), Shown::MustReturn);
+        self.announce.restart(Restart { loaded, epoch, of_partitions, shown });
     }
 }
 
@@ -506,7 +592,9 @@ mod tests {
     impl Announce for NoOwners {
         fn room(&self) {}
 
-        fn restart(&self, _: Arc<Loaded>, _: u64, _: Shown) {}
+        fn restart(&self, _: Restart) {}
+
+        fn dropped(&self, _: Partition, _: u64, _: Shown) {}
     }
 
     /// A writer for two owners, and what they share with it.
@@ -592,11 +680,13 @@ mod tests {
         assert_eq!(writer.step(7), WriterStep::Busy);
         assert_eq!(writer.step(8), WriterStep::Idle(Some(SYNC_INTERVAL_MS)));
         log.go_down("away");
-        writer.inbox.rebuild(0, "it diverged".into());
+        writer.inbox.rebuild(Partition(0), 0, "it diverged".into());
         assert_eq!(writer.step(9), WriterStep::Busy);
         assert_eq!(writer.step(10), WriterStep::Idle(Some(9 + RETRY_MS)));
         log.come_up();
         assert_eq!(writer.step(9 + RETRY_MS), WriterStep::Busy);
-        assert_eq!(writer.board.epoch.load(Ordering::Acquire), 2, "it began anew");
+        let epochs =
+            [0, 1].map(|number| writer.board.partition(Partition(number)).expect("there are two").epoch());
+        assert!(epochs[0] > 0 && epochs[1] == 0, "it alone began anew: {epochs:?}");
     }
 }

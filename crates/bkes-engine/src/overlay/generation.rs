@@ -123,6 +123,22 @@ impl Generation {
         self.incarnations.extend(keyed);
     }
 
+    /// Leaves nothing of a partition; `hash` is what its events were inserted with.
+    pub fn forget(&mut self, partition: Partition, hash: impl Fn(&Key) -> u64) {
+        let before = std::mem::replace(self, Generation::new(self.epoch));
+        for NewEvent { key, event } in &before.batch.events {
+            if event.partition != partition {
+                let hash = hash(key);
+                let chain = before.chain(hash, key, event.partition).expect("an event is in a chain");
+                self.insert(hash, key.clone(), chain.head.base, event.clone());
+            }
+        }
+        let Generation { mut checkpoints, mut incarnations, .. } = before;
+        checkpoints.remove(&partition);
+        incarnations.retain(|(of, _), _| *of != partition);
+        (self.checkpoints, self.incarnations) = (checkpoints, incarnations);
+    }
+
     /// Ends it: from here on it is what a transaction writes.
     pub fn seal(mut self) -> Generation {
         self.batch.checkpoints = std::mem::take(&mut self.checkpoints).into_iter().collect();

@@ -14,7 +14,7 @@ use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::{NowMs, Outcome, Said};
 use bkes_core::{Key, Offset, Order, Partition, TimestampMs};
 use bkes_log::{AppenderState, Delivery, NewRecord, QueueBound, Report, SendError, Token};
-use bkes_storage::{Heads, StoreError};
+use bkes_storage::{Head, Heads, StoreError};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
@@ -217,7 +217,7 @@ impl Owner {
         if self.stopping.is_some() {
             return Err(Unready::ShuttingDown);
         }
-        if let Some(unready) = owned.board.unserved(self.epoch) {
+        if let Some(unready) = owned.board.unserved() {
             return Err(unready);
         }
         if let Some(AppenderState::Down { detail } | AppenderState::Fatal { detail }) =
@@ -258,11 +258,20 @@ impl Owner {
         match heads {
             Heads::One(head) => Ok(head.partition),
             Heads::Split(parts) if planted(Bug::SplitIgnored) => Ok(parts[0].partition),
+            // What an earlier fold had of a partition that is read anew may not be there any more.
+            Heads::Split(parts) if !self.are_read(parts) => {
+                Err(AppendError::Unavailable(self.context.board.still_catching_up()))
+            }
             Heads::Split(parts) => {
                 Err(AppendError::Split { partitions: parts.iter().map(|head| head.partition).collect() })
             }
             Heads::None => self.place_of_new(request),
         }
+    }
+
+    fn are_read(&self, parts: &[Head]) -> bool {
+        let board = |head: &Head| self.context.board.partition(head.partition);
+        parts.iter().filter_map(board).all(|board| board.is_caught_up())
     }
 
     /// Where a key without events is placed, or why it is not.

@@ -7,7 +7,7 @@
 
 use super::{Owner, Waiting};
 use crate::api::AppendError;
-use crate::limits::{GATHER_LARGE, GATHER_MS_MAX, GATHER_OTHERS_MS};
+use crate::limits::{GATHER_LARGE, GATHER_MS_MAX, GATHER_OTHERS_MS, LOCATE_TRIES};
 use crate::read::merge_heads;
 use bkes_core::sequence::NowMs;
 use bkes_core::{Key, Partition};
@@ -86,8 +86,22 @@ impl Owner {
     }
 
     /// Where aggregates stand: the overlay first, then the store, so that nothing is missed in between. Whether everything was read
-    /// is asked before both: a partition of another owner that catches up meanwhile may hold the key.
+    /// is asked before both: a partition of another owner that catches up meanwhile may hold the key. If a fold begins anew meanwhile, what
+    /// was found is not of one state: they are looked up once more.
     fn locate(&self, keys: &[Key]) -> Vec<Result<Located, AppendError>> {
+        let board = &self.context.board;
+        for _ in 0..LOCATE_TRIES {
+            let version = board.version();
+            let located = self.locate_in(keys);
+            if board.version() == version {
+                return located;
+            }
+        }
+        let unready = AppendError::Unavailable(board.still_catching_up());
+        keys.iter().map(|_| Err(unready.clone())).collect()
+    }
+
+    fn locate_in(&self, keys: &[Key]) -> Vec<Result<Located, AppendError>> {
         let all_read = self.all_read();
         let overlay = &self.context.overlay;
         let cleared = overlay.cleared();
@@ -97,8 +111,7 @@ impl Owner {
             ends.push(applied.len());
         }
         let mut stored = Vec::with_capacity(keys.len());
-        let asked = self.context.store.heads(keys, &mut stored).and_then(|()| self.check_epoch());
-        if let Err(error) = asked {
+        if let Err(error) = self.context.store.heads(keys, &mut stored) {
             let error = self.store_trouble(&error);
             return keys.iter().map(|_| Err(error.clone())).collect();
         }

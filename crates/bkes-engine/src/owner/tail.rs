@@ -70,7 +70,7 @@ impl Owner {
     ) -> bool {
         let Some(sent) = self.sent.get(&token) else { return true };
         let Some(owned) = self.partitions.get(&sent.partition) else { return false };
-        let caught_up = owned.board.is_caught_up(self.epoch);
+        let caught_up = owned.is_caught_up();
         if (owned.checkpoint.position.offset() != offset && !planted(Bug::FastPathAnyOffset))
             || !caught_up
             || owned.lost.is_some()
@@ -97,11 +97,11 @@ impl Owner {
         let Look { partition, marks, asked, applied_before } = look;
         let Some(owned) = self.partitions.get_mut(&partition) else { return };
         owned.sequencer.probed(marks.high, asked);
-        owned.board.note_caught_up(self.epoch);
+        owned.note_caught_up();
         let applied = owned.checkpoint.position;
         // A reader that stands at the new end is told nothing. What counts is what this fold had applied when the log was asked: its
         // position may have gone on since, or back to the last record that was applied, and an earlier fold's is of another log.
-        let before = applied_before.filter(|(epoch, _)| *epoch == self.epoch).map(|(_, before)| before);
+        let before = applied_before.filter(|(epoch, _)| *epoch == owned.epoch).map(|(_, before)| before);
         // What was applied was stable for good: an end of what is stable below it tells the same, where the log has grown again.
         let last = owned.checkpoint.behind_last();
         let is_cut_off = before
@@ -158,7 +158,7 @@ impl Owner {
         if !asked.is_empty() {
             self.context.store.heads(&asked, &mut stored)?;
         }
-        self.check_epoch()?;
+        // What the store said of a partition that begins anew counts for nothing: none of its records is applied.
         for (counted, heads) in asking.iter_mut().zip(stored) {
             add_stored(&mut counted.count, counted.partition, &heads);
         }
@@ -189,17 +189,9 @@ impl Owner {
             self.context.store.heads(std::slice::from_ref(key), &mut stored)?;
             add_stored(&mut count, partition, stored.first().unwrap_or(&Heads::None));
         }
-        self.check_epoch()?;
-        Ok(count)
-    }
-
-    /// What the store said counts for nothing if it begins anew: it may have been emptied before it was asked.
-    pub(super) fn check_epoch(&self) -> Result<(), StoreError> {
-        if self.context.board.epoch.load(Ordering::Acquire) == self.epoch {
-            Ok(())
-        } else {
-            Err(StoreError::Closed)
-        }
+        // What the store said counts for nothing if the partition begins anew: it may have been dropped before.
+        let is_overtaken = self.partitions.get(&partition).is_none_or(Owned::is_overtaken);
+        if is_overtaken { Err(StoreError::Closed) } else { Ok(count) }
     }
 
     /// The store could not be asked: what was read is read again later.
@@ -271,7 +263,9 @@ impl Owner {
     }
 
     fn ended(&mut self, partition: Partition, position: Position, now: NowMs) {
-        let Some(owned) = self.partitions.get_mut(&partition).filter(|owned| !owned.waits()) else { return };
+        // What a fold that is overtaken did not take is not missing.
+        let goes_on = |owned: &&mut Owned| !owned.waits() && !owned.is_overtaken();
+        let Some(owned) = self.partitions.get_mut(&partition).filter(goes_on) else { return };
         if let Err(divergence) = owned.readback.ended(position) {
             return self.diverged(partition, divergence, None, now);
         }
@@ -283,7 +277,7 @@ impl Owner {
             // What stopped reading at the end, or above it before the log lost its end, is no longer there.
             owned.passed(Position(u64::MAX));
         }
-        owned.board.note_caught_up(self.epoch);
+        owned.note_caught_up();
     }
 
     fn read_failed(&mut self, partition: Option<Partition>, failure: ReadFailure, now: NowMs) {
@@ -333,7 +327,7 @@ impl Owner {
         let Some(above) = owned.rule.above_next(marker, offset, next) else { return false };
         // Where the head of the log is gone, it may have held them.
         let is_explained = owned.checkpoint.cut;
-        let is_caught_up = owned.board.is_caught_up(self.epoch);
+        let is_caught_up = owned.is_caught_up();
         if is_explained
             || owned.premises.judge(above.incarnation, offset, is_caught_up) == JudgedAbove::Decide
         {

@@ -36,7 +36,7 @@ impl Owner {
             return;
         }
         let reading = self.partitions.values().filter(|owned| owned.is_read());
-        let mut left: u64 = reading.map(|owned| owned.left(self.epoch)).sum();
+        let mut left: u64 = reading.map(|owned| owned.left()).sum();
         // That nothing is read while the writer is behind says nothing of a partition.
         if self.turns.left != Some(left) || self.is_reading_paused(now) {
             (self.turns.left, self.turns.since) = (Some(left), now);
@@ -64,14 +64,14 @@ impl Owner {
     /// The waiting partition with the least to read, and how much that is.
     fn next_turn(&self) -> Option<(u64, Partition)> {
         let waiting = self.partitions.iter().filter(|(_, owned)| owned.waits);
-        waiting.map(|(partition, owned)| (owned.left(self.epoch), *partition)).min()
+        waiting.map(|(partition, owned)| (owned.left(), *partition)).min()
     }
 }
 
 impl Owned {
     /// Whether what the reader gives of it counts.
     pub(super) fn is_read(&self) -> bool {
-        self.lost.is_none() && !self.waits()
+        self.lost.is_none() && !self.waits() && !self.is_overtaken()
     }
 
     /// Whether its turn has not come yet.
@@ -80,8 +80,8 @@ impl Owned {
     }
 
     /// Offsets to apply until it is served, as far as is known.
-    fn left(&self, epoch: u64) -> u64 {
-        if self.board.is_caught_up(epoch) {
+    fn left(&self) -> u64 {
+        if self.is_caught_up() {
             return 0;
         }
         self.board.stable.load(Ordering::Acquire).saturating_sub(self.checkpoint.position.0)

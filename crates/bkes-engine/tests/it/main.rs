@@ -3,6 +3,7 @@
 mod above_next;
 mod callers;
 mod crashes;
+mod dropping;
 mod embedded;
 mod engine;
 mod full_disk;

@@ -1,7 +1,7 @@
 //! A store that fails while its writer puts it right: every fold begins anew in the end, and nothing is lost or written twice.
 
 use crate::support::Bench;
-use bkes_core::{Key, Partition};
+use bkes_core::{Key, Partition, Position};
 use bkes_engine::ReadError;
 use bkes_log::memory::MemoryLog;
 use bkes_storage::{
@@ -22,6 +22,10 @@ enum Wound {
     ReopenLoses,
     IdentityIsDamaged,
     ResetFails,
+    /// Nothing was dropped.
+    DropFails,
+    /// It was, and is said to have failed.
+    DropFailsBehind,
     ReadIsDamaged,
 }
 
@@ -91,6 +95,18 @@ impl Store for Wounded {
             self.inner.reset()?;
         }
         self.inner.reopen()
+    }
+
+    fn drop_partition(&self, partition: Partition) -> Result<(), StoreError> {
+        if self.takes(Wound::DropFails) {
+            return Err(failed());
+        }
+        self.inner.drop_partition(partition)?;
+        if self.takes(Wound::DropFailsBehind) { Err(failed()) } else { Ok(()) }
+    }
+
+    fn sweep(&self) -> Result<bool, StoreError> {
+        self.inner.sweep()
     }
 
     fn reset(&self) -> Result<(), StoreError> {
@@ -184,4 +200,32 @@ fn a_store_that_is_damaged_for_writing_when_the_engine_starts_is_emptied() {
     let bench = Bench::ready(log, store.clone());
     assert!(store.is_whole(), "the store was written");
     assert_eq!(bench.values("a"), ["0", "1", "2"]);
+}
+
+/// What the store says of dropping a partition may be wrong both ways. It is dropped again, and no other partition begins anew for it.
+#[test]
+fn a_drop_that_failed_is_tried_again_and_takes_no_other_partition_along() {
+    for wound in [Wound::DropFails, Wound::DropFailsBehind] {
+        let log = MemoryLog::new("topic", NonZeroU32::new(2).expect("two"));
+        let foreign = |partition, value: &'static str| {
+            log.append_foreign(Partition(partition), Some("a".into()), Some(value.into()), Vec::new());
+        };
+        let store = Arc::new(Wounded::default());
+        let mut bench = Bench::ready(log.clone(), store.clone());
+        (0..4).for_each(|_| foreign(1, "old"));
+        log.append_foreign(Partition(0), Some("b".into()), Some("kept".into()), Vec::new());
+        // Until it is lasting: a store that is opened anew falls back to that.
+        bench.run(10_100);
+        log.truncate(Partition(1), Position(1));
+        store.wound(&[wound]);
+        bench.run_until("it came by the wound", |_| store.is_whole());
+        assert_eq!(bench.values("b"), ["kept"], "{wound:?}");
+        bench.run_until("it is read anew", |bench| {
+            let stored = store.load().expect("loads").checkpoints;
+            assert!(stored.iter().any(|(partition, _)| *partition == Partition(0)), "{wound:?}: {stored:?}");
+            bench.count("a") == Ok(1)
+        });
+        assert_eq!(bench.values("b"), ["kept"]);
+        assert!(bench.handle.is_ready());
+    }
 }
