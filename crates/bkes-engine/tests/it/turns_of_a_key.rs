@@ -122,7 +122,8 @@ fn thousands_of_batches_that_are_cut_short_one_behind_the_other_need_no_stack() 
     bench.run(1);
     let next = || bench.append("a", Expected::At(Order(2)), &["2", "3"]);
     let mut waiting: Vec<Answer> = (0..WAITING).map(|_| next()).collect();
-    bench.run(1);
+    // Until they have been gathered, and wait behind the first.
+    bench.run(30);
     log.flaws().every_second_full = true;
     assert!(log.log.step() && log.log.step());
     bench.run(1);
