@@ -26,6 +26,9 @@ pub struct Settings {
     /// Closed loops of these callers only, of those that a part has
     #[arg(long, value_delimiter = ',', conflicts_with = "write")]
     callers: Vec<usize>,
+    /// Values of these bytes only, of those that the parts `engine` and `grpc` have
+    #[arg(long, value_delimiter = ',', conflicts_with = "write")]
+    bytes: Vec<usize>,
     /// Records of the rebuilds, smallest first
     #[arg(long, value_delimiter = ',')]
     records: Vec<u64>,
@@ -86,6 +89,11 @@ impl Settings {
     pub fn callers_of_larger(&self, all: &[usize]) -> impl Iterator<Item = usize> {
         let shown = if self.quick { 1..2 } else { 0..all.len() };
         all[shown].iter().copied().filter(|callers| self.wants_callers(*callers))
+    }
+
+    /// Whether values of so many bytes are to be measured.
+    pub fn wants_bytes(&self, bytes: usize) -> bool {
+        self.bytes.is_empty() || self.bytes.contains(&bytes)
     }
 
     /// Whether a loop of so many callers is to be measured.

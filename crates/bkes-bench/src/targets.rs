@@ -55,6 +55,9 @@ pub const TARGETS: &[Target] = &[
     at_most("grpc-p50", "gRPC append: p50 against the relay's", 1.15, 1.05),
     at_most("grpc-p99", "gRPC append: p99 against the relay's", 1.5, 1.2),
     at_most("grpc-cpu", "gRPC append: CPU of the server against the relay's", 1.3, 1.0),
+    at_least("grpc-large-rate", "gRPC append of 100 KB: appends/s against a bare relay", 0.85, 1.0),
+    at_most("grpc-large-cpu", "gRPC append of 100 KB: CPU of the server against the relay's", 1.5, 1.2),
+    in_units(at_most("grpc-large-refused", "gRPC append of 100 KB: refused as overloaded", 0.0, 0.0), 0, "%"),
     at_most(
         "mixed-p99",
         "mixed load: append p99 while the store commits against the same without a store",

@@ -108,7 +108,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Section> {
     let line = |name: &str, is_reference| Line { name: name.into(), points: Vec::new(), is_reference };
     let mut lines =
         [line("BKES, embedded", false), line("producer with consumer", true), line("producer", true)];
-    for callers in settings.callers(&CALLERS) {
+    for callers in settings.callers(&CALLERS).filter(|_| settings.wants_bytes(VALUE_BYTES)) {
         let found = sides.compare(settings, callers, VALUE_BYTES).await?;
         table.rows.push(found.row(vec![callers.to_string()]));
         for (line, rounds) in lines.iter_mut().zip([&found.rates, &found.reference, &found.bare]) {
@@ -126,7 +126,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Section> {
     section.tables.push(table);
     let columns: Vec<_> = ["bytes", "callers"].into_iter().chain(FIGURES).collect();
     let mut table = Table::new("The same with larger values", &columns);
-    for (bytes, callers) in LARGER {
+    for (bytes, callers) in LARGER.into_iter().filter(|(bytes, _)| settings.wants_bytes(*bytes)) {
         for callers in settings.callers_of_larger(callers) {
             let found = sides.compare(settings, callers, bytes).await?;
             table.rows.push(found.row(vec![bytes.to_string(), callers.to_string()]));

@@ -12,6 +12,9 @@ use crate::targets::Verdict;
 /// The store's cache by default, in MB.
 const CACHE_MB: f64 = 64.0 * 1.048_576;
 
+/// Bytes and callers of the comparison with large values that counts.
+const LARGE: (usize, usize) = (100_000, 16);
+
 /// The two sides, each a process.
 struct Sides {
     server: Server,
@@ -130,6 +133,19 @@ impl Compared {
         }
         verdicts
     }
+
+    /// What must be reached with large values: callers that together ask for more than fits at once.
+    fn verdicts_of_larger(&self, value_bytes: usize, callers: usize) -> Vec<Verdict> {
+        if (value_bytes, callers) != LARGE {
+            return Vec::new();
+        }
+        let at = callers_in_words(callers);
+        let rate = self.rates.ratio(&self.relay).median();
+        let cpu = self.cpu.ratio(&self.relay_cpu).median();
+        [("grpc-large-rate", rate), ("grpc-large-cpu", cpu), ("grpc-large-refused", self.refused.median())]
+            .map(|(id, value)| Verdict::new(id, at.clone(), value))
+            .into()
+    }
 }
 
 /// The comparison at rising numbers of callers, and with larger values.
@@ -141,7 +157,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Section> {
     let line = |name: &str, is_reference| Line { name: name.into(), points: Vec::new(), is_reference };
     let mut lines = [line("BKES through gRPC", false), line("bare relay", true)];
     let mut shapes = Vec::new();
-    for callers in settings.callers(&CALLERS) {
+    for callers in settings.callers(&CALLERS).filter(|_| settings.wants_bytes(VALUE_BYTES)) {
         let found = sides.compare(settings, callers, VALUE_BYTES).await?;
         table.rows.push(found.row(vec![callers.to_string()]));
         for (line, rounds) in lines.iter_mut().zip([&found.rates, &found.relay]) {
@@ -155,10 +171,11 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Section> {
     section.tables.push(table);
     let columns: Vec<_> = ["bytes", "callers"].into_iter().chain(FIGURES).collect();
     let mut table = Table::new("The same with larger values", &columns);
-    for (bytes, callers) in LARGER {
+    for (bytes, callers) in LARGER.into_iter().filter(|(bytes, _)| settings.wants_bytes(*bytes)) {
         for callers in settings.callers_of_larger(callers) {
             let found = sides.compare(settings, callers, bytes).await?;
             table.rows.push(found.row(vec![bytes.to_string(), callers.to_string()]));
+            section.verdicts.extend(found.verdicts_of_larger(bytes, callers));
         }
     }
     section.tables.push(table);
