@@ -178,6 +178,11 @@ impl Tail {
         Tail { block: blocks, ..Tail::default() }
     }
 
+    /// Whether a row fills the block, or more than that: it takes no other.
+    pub fn is_full(&self) -> bool {
+        self.rows.len() + RUN_BYTES + COUNT_BYTES >= BLOCK_BYTES_MAX
+    }
+
     /// The block as it is takes no more rows.
     pub fn end_block(&mut self) {
         *self = Tail::behind(self.blocks());

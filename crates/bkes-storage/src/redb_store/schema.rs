@@ -254,6 +254,10 @@ pub fn write(
     let EventWriter { log: mut end, numbers, changes, .. } = events;
     numbers.tail.whole(|number, block| end.insert_before(number, block))?;
     end.into_inner().close()?;
+    if numbers.tail.is_full() {
+        // The next transaction need not read it, take it out and write it again.
+        numbers.tail.end_block();
+    }
     Ok(changes)
 }
 
