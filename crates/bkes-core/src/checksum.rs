@@ -22,6 +22,16 @@ impl PayloadSum {
     }
 }
 
+/// The sum over a whole record: key, value, and name and value of each header. What fingerprints hold.
+pub fn record_sum(record: &Record) -> u32 {
+    let mut sum = PartsSum::over_payload(record);
+    for header in &record.headers {
+        sum.part(Some(&header.name));
+        sum.part(header.value.as_deref());
+    }
+    sum.finish()
+}
+
 /// A sum that grows part by part.
 #[derive(Clone, Debug)]
 pub struct PartsSum {

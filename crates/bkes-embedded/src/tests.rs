@@ -99,6 +99,7 @@ fn read(shared: &Arc<Shared>) -> Result<Vec<Vec<NewRecord>>, ReadFailure> {
                     assert!(timestamp.is_some());
                     found.push(NewRecord { partition, key, value, headers });
                 }
+                ReadEvent::Known { offset, .. } => panic!("nothing is known, and {offset} is told so"),
                 ReadEvent::End { .. } => ends += 1,
                 ReadEvent::Failed { failure, .. } => return Err(failure),
             }

@@ -147,6 +147,18 @@ pub enum Unready {
         /// What the limit counts.
         unit: Unit,
     },
+    /// The append waited for room, and its time was over: it was not sent.
+    #[error("not sent: it waited {waited_ms} ms for room in {queue} (it may hold {limit} {unit})")]
+    NoRoom {
+        /// How long it waited.
+        waited_ms: u64,
+        /// What was full.
+        queue: &'static str,
+        /// Its limit: what it may hold, whatever was asked for.
+        limit: u64,
+        /// What the limit counts.
+        unit: Unit,
+    },
     /// The engine is stopping.
     #[error("shutting down")]
     ShuttingDown,

@@ -6,11 +6,12 @@ use crate::api::{
 use crate::degraded::Degradation;
 use crate::limits::{
     COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, LOOK_REST_MAX, MARKER_BYTES_MAX, PATIENCE, PAUSE,
-    PLACING_REST, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS, READING_BYTES_MAX,
+    PLACING_REST, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS, READING_BYTES_MAX, ROOM_WAIT,
     SPLIT_READS_MAX, SYNC_INTERVAL_MS,
 };
 use crate::owner::{
-    Command, Context, OwnerStep, Pending, Place, Refusal, Unverified, Waiting, owner_of, refuse_command,
+    Admitted, Command, Context, OwnerInbox, OwnerStep, Pending, Place, Refusal, Unverified, Waiting,
+    owner_of, refuse_command,
 };
 use crate::parts::{self, MonitorPart, OwnerPart, Parts, Step, Surroundings, VerifierPart, WriterPart};
 use crate::read::View;
@@ -22,7 +23,7 @@ use bkes_core::sequence::NowMs;
 use bkes_core::{Incarnation, Partition, Partitioner, Position};
 use bkes_log::{Log, LogError, Waiter};
 use bkes_storage::{Store, StoreError};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -42,7 +43,11 @@ pub struct EngineOptions {
     pub ready_lag: Duration,
     /// Most appends waiting or in flight, over all keys; more are refused as overloaded.
     pub appends_max: usize,
-    /// Most bytes of applied events that the store has not committed yet; tailing pauses above it.
+    /// Most bytes of their keys and values; what would pass it is refused as overloaded. One that is larger is let in alone.
+    pub append_bytes_max: usize,
+    /// How long an append may wait for room, unless its caller gives it less time: in the overlay, and in the log's send queue.
+    pub room_wait: Duration,
+    /// Most bytes of applied events that the store has not committed yet; above it tailing pauses, and appends wait for room.
     pub overlay_bytes_max: usize,
     /// Appends to cut partitions are allowed.
     pub allow_cut: bool,
@@ -68,6 +73,8 @@ impl Default for EngineOptions {
             existing_only: false,
             ready_lag: Duration::from_secs(10),
             appends_max: 10_000,
+            append_bytes_max: 128 * 1024 * 1024,
+            room_wait: ROOM_WAIT,
             overlay_bytes_max: 32 * 1024 * 1024,
             allow_cut: false,
             split_by_order_headers: false,
@@ -176,7 +183,7 @@ struct Inner {
     /// The owners, once threads step them.
     owners: OnceLock<Vec<Arc<SharedOwner>>>,
     clock: Clock,
-    admitted: Arc<AtomicUsize>,
+    admitted: Arc<Admitted>,
     monitor_stop: AtomicBool,
     /// One permit for each long read of a split aggregate that may be put in order now.
     split_reads: Semaphore,
@@ -381,13 +388,29 @@ impl EngineHandle {
     /// Appends and waits until the log has decided. Dropping the future before the append was sent withdraws it; a sent one
     /// runs to its end.
     ///
+    /// What does not fit now waits for room, in the order of arrival, for [`EngineOptions::room_wait`] at most; an append whose time is over before it
+    /// was sent is never sent.
+    ///
     /// That there is no such aggregate, or that the order asked for is above the next one, is said only of what the log holds: what
     /// another instance may have been told meanwhile is read first. An append that is refused for what was read before that is tried
     /// once more.
     pub async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
-        self.check_size(&request)?;
-        let place = self.admit()?;
-        let (request, place, scope) = match self.push(request, place, false).await {
+        self.append_within(request, Duration::MAX).await
+    }
+
+    /// The same, for a caller that gives its append no more than this to wait for room.
+    pub async fn append_within(
+        &self,
+        request: AppendRequest,
+        wait: Duration,
+    ) -> Result<Appended, AppendError> {
+        let bytes = self.check_size(&request)?;
+        let place = self.admit(bytes)?;
+        let since = (self.0.clock)();
+        let wait_ms = wait.min(self.0.context.options.room_wait).as_millis();
+        let until = since.saturating_add(NowMs::try_from(wait_ms).unwrap_or(NowMs::MAX));
+        let asking = Asking { request, place, since, until, is_verified: false };
+        let (request, place, scope) = match self.push(asking).await {
             Ok(appended) => return Ok(appended),
             Err(Refusal::Final(error)) => return Err(error),
             Err(Refusal::Unverified(unverified)) => {
@@ -396,44 +419,46 @@ impl EngineHandle {
             }
         };
         self.verify(scope).await.map_err(AppendError::Unavailable)?;
-        match self.push(request, place, true).await {
+        match self.push(Asking { request, place, since, until, is_verified: true }).await {
             Ok(appended) => Ok(appended),
             Err(Refusal::Final(error)) => Err(error),
             Err(Refusal::Unverified(_)) => unreachable!("what is verified is not asked again"),
         }
     }
 
-    /// A place among the appends, kept to the end of one.
-    fn admit(&self) -> Result<Place, AppendError> {
+    /// A place among the appends for one of so many bytes, kept to the end of it. One that is larger than all is let in alone.
+    fn admit(&self, bytes: u64) -> Result<Place, AppendError> {
         let Inner { context, admitted, .. } = &*self.0;
         if context.board.stopping.load(Ordering::Acquire) {
             return Err(AppendError::Unavailable(Unready::ShuttingDown));
         }
-        let limit = context.options.appends_max;
-        let place = Place(Arc::clone(admitted));
-        if admitted.fetch_add(1, Ordering::AcqRel) >= limit {
-            let unready =
-                Unready::Overloaded { queue: "the append queue", limit: limit as u64, unit: Unit::Appends };
-            return Err(AppendError::Unavailable(unready));
-        }
-        Ok(place)
+        let (appends_max, bytes_max) = (context.options.appends_max, context.options.append_bytes_max as u64);
+        let (place, before) = Place::take(admitted, bytes);
+        let (limit, unit) = if before.appends >= appends_max {
+            (appends_max as u64, Unit::Appends)
+        } else if before.bytes > 0 && before.bytes + bytes > bytes_max {
+            (bytes_max, Unit::Bytes)
+        } else {
+            return Ok(place);
+        };
+        Err(AppendError::Unavailable(Unready::Overloaded { queue: "the append queue", limit, unit }))
     }
 
-    /// Gives an append to its owner and waits for the answer; whether its refusal is verified.
-    async fn push(
-        &self,
-        request: AppendRequest,
-        place: Place,
-        is_verified: bool,
-    ) -> Result<Appended, Refusal> {
+    /// Gives an append to its owner and waits for the answer.
+    async fn push(&self, asking: Asking) -> Result<Appended, Refusal> {
         let context = &self.0.context;
+        let Asking { request, place, since, until, is_verified } = asking;
         let owner = owner_of(context.board.placing().guess(&request.key), &context.owners);
         let (to, answer) = oneshot::channel();
-        match context.owners[owner].push(Command::Append(Waiting { request, to, place, is_verified })) {
+        let waiting = Waiting { request, to, place, is_verified, since, until };
+        match context.owners[owner].push(Command::Append(waiting)) {
             Ok(()) => self.serve(owner),
             Err(command) => refuse_command(command, context.board.ended()),
         }
-        answer.await.unwrap_or_else(|_| {
+        let mut awaited = Awaited { answer, owners: &context.owners, is_over: false };
+        let answer = (&mut awaited.answer).await;
+        awaited.is_over = true;
+        answer.unwrap_or_else(|_| {
             let detail = "the engine stopped before the append was decided".into();
             Err(Refusal::Final(AppendError::Unknown { detail }))
         })
@@ -601,7 +626,8 @@ impl EngineHandle {
         read
     }
 
-    fn check_size(&self, request: &AppendRequest) -> Result<(), AppendError> {
+    /// The bytes of keys and values, if they may be.
+    fn check_size(&self, request: &AppendRequest) -> Result<u64, AppendError> {
         let count = request.values.len();
         let count_max = BATCH_EVENTS_MAX as usize;
         if count == 0 || count > count_max {
@@ -617,7 +643,33 @@ impl EngineHandle {
         if count > 1 && whole > BATCH_BYTES_MAX as u64 {
             return Err(AppendError::TooLarge { bytes: whole, bytes_max: BATCH_BYTES_MAX as u64 });
         }
-        Ok(())
+        Ok(whole)
+    }
+}
+
+/// An append on its way to its owner.
+struct Asking {
+    request: AppendRequest,
+    place: Place,
+    since: NowMs,
+    until: NowMs,
+    is_verified: bool,
+}
+
+/// An answer that is waited for. Whoever goes away before it is there withdraws what was not sent.
+struct Awaited<'a> {
+    answer: oneshot::Receiver<Result<Appended, Refusal>>,
+    owners: &'a [OwnerInbox],
+    is_over: bool,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.answer.close();
+            // It may have been handed on to another owner.
+            self.owners.iter().for_each(OwnerInbox::withdraw);
+        }
     }
 }
 

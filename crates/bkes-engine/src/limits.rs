@@ -76,6 +76,9 @@ pub const LOOK_FAILURES_MAX: usize = 2;
 /// own limits below it.
 pub const VERIFY_MS_MAX: u64 = 10_000;
 
+/// How long an append may wait for room. A store or a log that makes none for so long is in trouble; who waits longer is better told.
+pub const ROOM_WAIT: Duration = Duration::from_secs(10);
+
 /// Callers that may wait for the next question: as many as appends may be admitted. One of them takes some 100 bytes.
 pub const VERIFY_WAITING_MAX: usize = 10_000;
 

@@ -12,19 +12,25 @@ mod beginning;
 mod counting;
 mod fingerprint;
 mod gather;
+mod inbox;
 mod pacing;
 mod premises;
 mod readback;
+mod room;
 mod tail;
 mod turns;
 
 pub use self::beginning::Restart;
 use self::counting::Strangers;
 use self::gather::Gathered;
+pub use self::inbox::{
+    Admitted, OwnerInbox, Place, Refusal, ReplySender, Unverified, Waiting, refuse_command,
+};
 use self::pacing::Pacing;
 use self::premises::Premises;
 pub use self::readback::Divergence;
 use self::readback::Readback;
+use self::room::{Held, Load};
 use self::turns::Turns;
 use crate::api::{AppendError, AppendRequest, Appended, Unready};
 use crate::board::{Board, PartitionBoard};
@@ -32,7 +38,7 @@ use crate::degraded::Degradation;
 use crate::in_flight::InFlight;
 use crate::limits::{COMMIT_BYTES_MAX, PAUSE_ANSWERS, POLL_RECORDS_MAX, RETRY_MS};
 use crate::overlay::Overlay;
-use crate::verifier::{Scope, VerifierInbox};
+use crate::verifier::VerifierInbox;
 use crate::writer::{Shown, WriterInbox};
 use bkes_core::evidence::{PlacedKey, keys_of_a_partition_max};
 use bkes_core::planted::{Bug, planted};
@@ -43,51 +49,9 @@ use bkes_storage::{Checkpoint, Head, Loaded, Store};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
-
-/// The sending half of an answer.
-pub type ReplySender = oneshot::Sender<Result<Appended, Refusal>>;
-
-/// Why an append was not carried out.
-pub enum Refusal {
-    /// This is the answer.
-    Final(AppendError),
-    /// It is the answer only if the log holds no more than is applied here. Nothing was sent.
-    Unverified(Box<Unverified>),
-}
-
-/// An append given back, to be tried again when everything in `scope` is applied.
-pub struct Unverified {
-    pub request: AppendRequest,
-    pub place: Place,
-    pub scope: Scope,
-}
-
-impl From<AppendError> for Refusal {
-    fn from(error: AppendError) -> Refusal {
-        Refusal::Final(error)
-    }
-}
-
-/// An append that waits for its turn or came in.
-pub struct Waiting {
-    pub request: AppendRequest,
-    pub to: ReplySender,
-    pub place: Place,
-    /// Everything is applied that its refusal could rest on.
-    pub is_verified: bool,
-}
-
-/// A place among the admitted appends, given back when dropped.
-pub struct Place(pub Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
 
 /// An append in flight.
 pub struct Ticket {
@@ -142,72 +106,6 @@ pub enum Command {
     Stop {
         deadline: NowMs,
     },
-}
-
-#[derive(Default)]
-struct Commands {
-    queue: Vec<Command>,
-    closed: bool,
-}
-
-/// The way to an owner; cheap to clone.
-#[derive(Clone)]
-pub struct OwnerInbox {
-    commands: Arc<Mutex<Commands>>,
-    waker: Waker,
-}
-
-impl OwnerInbox {
-    pub fn new(waker: Waker) -> OwnerInbox {
-        OwnerInbox { commands: Arc::default(), waker }
-    }
-
-    /// Queues a command and wakes the owner; gives it back when the owner has ended.
-    pub fn send(&self, command: Command) -> Result<(), Command> {
-        self.push(command)?;
-        self.waker.wake();
-        Ok(())
-    }
-
-    /// Queues a command for whoever steps the owner next. Appends are bounded by their admission, the rest by their nature.
-    pub fn push(&self, command: Command) -> Result<(), Command> {
-        let mut commands = self.lock();
-        if commands.closed {
-            return Err(command);
-        }
-        commands.queue.push(command);
-        Ok(())
-    }
-
-    pub fn wake(&self) {
-        self.waker.wake();
-    }
-
-    pub fn waker(&self) -> Waker {
-        self.waker.clone()
-    }
-
-    /// Ends the inbox; what is in it is dropped.
-    fn close(&self) {
-        let mut commands = self.lock();
-        commands.closed = true;
-        let queue = std::mem::take(&mut commands.queue);
-        drop(commands);
-        for command in queue {
-            refuse_command(command, Unready::ShuttingDown);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Commands> {
-        self.commands.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-/// Answers an append that no owner will ever take: nothing of it was sent.
-pub fn refuse_command(command: Command, why: Unready) {
-    if let Command::Append(waiting) = command {
-        drop(waiting.to.send(Err(AppendError::Unavailable(why).into())));
-    }
 }
 
 /// Which owner has a partition.
@@ -331,6 +229,12 @@ pub struct Owner {
     appender_retry_at: NowMs,
     partitions: BTreeMap<Partition, Owned>,
     sent: HashMap<Token, Sent>,
+    /// Bytes of what was sent and not reported on, keys and values.
+    sent_bytes: u64,
+    /// Appends that wait for room.
+    held: Held,
+    /// What is gathered.
+    gathered_load: Load,
     /// Appends that are not sent yet, by the partition their key hashes to.
     gathered: BTreeMap<Partition, Gathered>,
     next_token: Token,
@@ -402,6 +306,9 @@ impl Owner {
             appender_retry_at: 0,
             partitions: BTreeMap::new(),
             sent: HashMap::new(),
+            sent_bytes: 0,
+            held: Held::default(),
+            gathered_load: Load::default(),
             gathered: BTreeMap::new(),
             next_token: 0,
             turns: Turns::default(),
@@ -574,7 +481,7 @@ impl Owner {
         let mut commands = std::mem::take(&mut self.commands);
         for command in commands.drain(..) {
             match command {
-                Command::Append(waiting) => self.gather(waiting, now),
+                Command::Append(waiting) => self.arrive(waiting, now),
                 Command::Marks(look) => self.looked(look),
                 Command::Add { board } => {
                     let epoch = board.epoch();
@@ -613,7 +520,12 @@ impl Owner {
             return false;
         }
         let mut events = std::mem::take(&mut self.events);
-        self.reader.poll(POLL_RECORDS_MAX, &mut events);
+        let Owner { reader, partitions, .. } = self;
+        let applied = |partition| {
+            let owned: Option<&Owned> = partitions.get(&partition);
+            owned.map_or(Position::START, |owned| owned.checkpoint.position)
+        };
+        reader.poll_known(POLL_RECORDS_MAX, &applied, &mut events);
         let busy = !events.is_empty();
         self.read(&mut events, now);
         events.clear();
@@ -725,7 +637,7 @@ impl Owner {
         if self.in_step || !checkpoints.is_empty() {
             self.in_step = false;
             let is_much = self.context.overlay.end_step(self.index, checkpoints, incarnations);
-            self.context.writer.applied(is_much || self.is_overlay_full());
+            self.context.writer.applied(is_much || self.is_overlay_full() || self.held() > 0);
         }
         self.context.board.awaited.settle();
     }
@@ -766,6 +678,7 @@ impl Owner {
             .chain(retry)
             .chain(read)
             .chain(self.launch_deadline())
+            .chain(self.held.next_end())
             .chain(self.turn_deadline())
             .chain(self.pacing.deadline())
             .min()
@@ -773,6 +686,7 @@ impl Owner {
 
     fn begin_stop(&mut self, deadline: NowMs) {
         self.stopping = Some(deadline);
+        self.refuse_held();
         for owned in self.partitions.values_mut() {
             for waiting in owned.sequencer.take_waiting() {
                 drop(waiting.to.send(Err(AppendError::Unavailable(Unready::ShuttingDown).into())));
@@ -793,5 +707,6 @@ impl Drop for Owner {
     /// However an owner ends, nobody waits for it in vain.
     fn drop(&mut self) {
         self.inbox.close();
+        self.refuse_held();
     }
 }

@@ -194,6 +194,9 @@ fn not_now(unready: &Unready) -> Words {
             unavailable(Reason::Unverified, "another instance may know better: try again, or there")
         }
         Unready::Overloaded { .. } => unavailable(Reason::Overloaded, "wait, then try again"),
+        Unready::NoRoom { .. } => {
+            unavailable(Reason::Overloaded, "it was not sent: wait, then try again, with a later deadline")
+        }
         Unready::ShuttingDown => unavailable(Reason::ShuttingDown, "try again, or another instance"),
     }
 }

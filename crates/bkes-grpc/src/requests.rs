@@ -2,9 +2,12 @@
 
 use crate::api::{AddRequest, RetrieveRequest, StartRequest};
 use crate::errors::Failure;
+use crate::limits::DEADLINE_RESERVE;
 use bkes_core::{Key, Order};
 use bkes_engine::{AppendRequest, Expected};
 use bytes::Bytes;
+use std::time::Duration;
+use tonic::metadata::MetadataMap;
 
 /// What a retrieve asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +40,29 @@ pub fn add(request: AddRequest) -> Result<AppendRequest, Failure> {
     let AddRequest { key, value, order } = request;
     let expected = Expected::At(Order(u64::from(order)));
     Ok(AppendRequest { key: self::key(key)?, expected, values: vec![value] })
+}
+
+/// How long an append may wait for room, by the deadline that its caller has set: most of the time, since what is sent then has to
+/// be stored and answered too.
+pub fn room_wait(metadata: &MetadataMap) -> Duration {
+    let timeout = metadata.get("grpc-timeout").and_then(|text| timeout(text.as_bytes()));
+    timeout.map_or(Duration::MAX, |timeout| timeout - timeout / DEADLINE_RESERVE)
+}
+
+/// A timeout as gRPC writes it: one to eight digits and a unit.
+fn timeout(text: &[u8]) -> Option<Duration> {
+    let (unit, digits) = text.split_last()?;
+    let is_number = (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    let number: u64 = is_number.then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(number * 3_600),
+        b'M' => Duration::from_secs(number * 60),
+        b'S' => Duration::from_secs(number),
+        b'm' => Duration::from_millis(number),
+        b'u' => Duration::from_micros(number),
+        b'n' => Duration::from_nanos(number),
+        _ => return None,
+    })
 }
 
 /// The read a retrieve asks for.
@@ -158,6 +184,28 @@ mod tests {
         }
         println!("{taken} requests taken, {refused} refused");
         assert!(taken > cases() / 2 && refused > cases() / 2, "{taken} taken, {refused} refused");
+    }
+
+    #[test]
+    fn a_callers_deadline_leaves_time_to_store_what_waited_for_room() {
+        let wait = |text: &'static str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", text.parse().expect("ASCII"));
+            room_wait(&metadata)
+        };
+        assert_eq!(room_wait(&MetadataMap::new()), Duration::MAX);
+        for (text, timeout_ms) in
+            [("8H", 28_800_000), ("8M", 480_000), ("8S", 8_000), ("80m", 80), ("80000u", 80)]
+        {
+            assert_eq!(wait(text), Duration::from_millis(timeout_ms) / 8 * 7, "{text}");
+        }
+        assert_eq!(
+            wait("99999999n"),
+            Duration::from_nanos(99_999_999) - Duration::from_nanos(99_999_999) / 8
+        );
+        for no_timeout in ["", "S", "8", "8x", "123456789S", "+8S", "-1S"] {
+            assert_eq!(wait(no_timeout), Duration::MAX, "{no_timeout}");
+        }
     }
 
     #[test]

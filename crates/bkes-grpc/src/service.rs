@@ -18,6 +18,7 @@ use crate::{answers, requests};
 use bkes_core::Order;
 use bkes_engine::{AppendRequest, EngineHandle, Layout, ReadRequest};
 use prost::Message;
+use std::time::Duration;
 use tonic::{Extensions, Request, Response, Status};
 
 /// The calls in front of one gate.
@@ -55,16 +56,18 @@ impl Service {
         Ok((place, self.gate.engine().ok_or(Failure::NotOpen)?))
     }
 
+    /// Appends; what does not fit waits for room until little is left of the caller's time.
     async fn append(
         &self,
         peer: &Peer,
+        wait: Duration,
         request: Result<AppendRequest, Failure>,
     ) -> Result<StoreSuccess, Failure> {
         let request = request?;
         let (_place, engine) = self.enter(peer)?;
         let values: usize = request.values.iter().map(|value| value.len()).sum();
         let _room = self.weigh(peer, request.key.bytes().len() + values)?;
-        let appended = engine.append(request).await.map_err(Failure::Append)?;
+        let appended = engine.append_within(request, wait).await.map_err(Failure::Append)?;
         answers::stored(&appended)
     }
 
@@ -145,8 +148,9 @@ fn in_reply(bytes: usize) -> usize {
 impl Bkes for Service {
     async fn start(&self, request: Request<StartRequest>) -> Result<Response<StartReply>, Status> {
         use start_reply::Reply;
-        let (_, extensions, message) = request.into_parts();
-        let reply = match self.append(peer(&extensions), requests::start(message)).await {
+        let (metadata, extensions, message) = request.into_parts();
+        let wait = requests::room_wait(&metadata);
+        let reply = match self.append(peer(&extensions), wait, requests::start(message)).await {
             Ok(success) => Reply::Success(success),
             Err(failure) => Reply::Error(failure.to_wire()),
         };
@@ -155,8 +159,9 @@ impl Bkes for Service {
 
     async fn add(&self, request: Request<AddRequest>) -> Result<Response<AddReply>, Status> {
         use add_reply::Reply;
-        let (_, extensions, message) = request.into_parts();
-        let reply = match self.append(peer(&extensions), requests::add(message)).await {
+        let (metadata, extensions, message) = request.into_parts();
+        let wait = requests::room_wait(&metadata);
+        let reply = match self.append(peer(&extensions), wait, requests::add(message)).await {
             Ok(success) => Reply::Success(success),
             Err(failure) => Reply::Error(failure.to_wire()),
         };

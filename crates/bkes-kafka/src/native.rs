@@ -6,9 +6,11 @@
 #![allow(unsafe_code)]
 
 mod conf;
+mod draft;
 mod ends;
 mod fetched;
 mod headers;
+mod kept;
 mod reach;
 mod slices;
 mod yielding;
@@ -16,14 +18,16 @@ mod yielding;
 pub use conf::check_property;
 #[cfg(test)]
 pub use conf::{ListedProperty, listed_properties};
+pub use draft::Draft;
 pub use ends::Mark;
 pub use yielding::with_yielding_threads;
 
 use crate::shortage::Shortage;
-use bkes_core::{Header, Offset, Partition, Position, TimestampMs};
-use bkes_log::{Delivery, NewRecord, ReadEvent, Report, Token, Waker};
+use bkes_core::{Offset, Partition, Position};
+use bkes_log::{Delivery, ReadEvent, Report, Token, Waker};
 use bytes::Bytes;
 use fetched::Slab;
+use kept::{Kept, UNCOPIED_BYTES};
 use rdkafka_sys as sys;
 use reach::Reach;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -45,6 +49,7 @@ pub struct Sink {
     fatal: FaultFlag,
     waker: Option<Waker>,
     shortage: Arc<Shortage>,
+    kept: Kept,
 }
 
 /// What librdkafka said is wrong, if anything; looked at for each record, so without a lock while nothing is.
@@ -300,8 +305,14 @@ impl Client {
         }
     }
 
-    /// Moves what was fetched to `out`: contents are copied into one allocation for the batch.
-    pub fn fetch(&self, messages_max: usize, scratch: &mut Scratch, out: &mut Vec<ReadEvent>) {
+    /// Moves what was fetched to `out`: contents are copied into one allocation for the batch, but for records below what is known.
+    pub fn fetch(
+        &self,
+        messages_max: usize,
+        scratch: &mut Scratch,
+        known: &dyn Fn(Partition) -> Position,
+        out: &mut Vec<ReadEvent>,
+    ) {
         let scratch = &mut scratch.0;
         if scratch.len() < messages_max {
             scratch.resize(messages_max, ptr::null_mut());
@@ -309,7 +320,8 @@ impl Client {
         // SAFETY: the array has room for `messages_max` pointers; what is returned is ours to destroy, which `copy` does.
         unsafe {
             let count = sys::rd_kafka_consume_batch_queue(self.queue, 0, scratch.as_mut_ptr(), messages_max);
-            fetched::copy(&scratch[..usize::try_from(count).unwrap_or(0)], &self.receive_bytes_max, out);
+            let messages = &scratch[..usize::try_from(count).unwrap_or(0)];
+            fetched::copy(messages, &self.receive_bytes_max, known, out);
         }
     }
 
@@ -324,6 +336,11 @@ impl Client {
             Item { mem: sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: ptr.cast_mut(), size } }
         };
         let opaque = ptr::without_provenance_mut(draft.token as usize);
+        let uncopied = draft.value.as_ref().filter(|value| value.len() >= UNCOPIED_BYTES).cloned();
+        let flags = if uncopied.is_some() { 0 } else { sys::RD_KAFKA_MSG_F_COPY };
+        if let Some(value) = uncopied {
+            self.sink.kept.keep(draft.token, value);
+        }
         let items = [
             item(Type::RD_KAFKA_VTYPE_RKT, Item { rkt: self.produced }),
             item(Type::RD_KAFKA_VTYPE_PARTITION, Item { i32_: draft.partition.0 as i32 }),
@@ -331,13 +348,15 @@ impl Client {
             item(Type::RD_KAFKA_VTYPE_VALUE, bytes(&draft.value)),
             item(Type::RD_KAFKA_VTYPE_TIMESTAMP, Item { i64_: draft.timestamp.0 }),
             item(Type::RD_KAFKA_VTYPE_HEADERS, Item { headers: draft.headers }),
-            item(Type::RD_KAFKA_VTYPE_MSGFLAGS, Item { i: sys::RD_KAFKA_MSG_F_COPY }),
+            item(Type::RD_KAFKA_VTYPE_MSGFLAGS, Item { i: flags }),
             item(Type::RD_KAFKA_VTYPE_OPAQUE, Item { ptr: opaque }),
         ];
-        // SAFETY: the topic is that of this handle, a producer; all pointers live through the call, which copies key and value
-        // (MSG_F_COPY) and takes the headers over when it succeeds. The opaque is a number, never dereferenced.
+        // SAFETY: the topic is that of this handle, a producer; all pointers live through the call, which copies the key, and the
+        // value too (MSG_F_COPY) unless the sink keeps that until its report, which is the last time that librdkafka looks at it; the
+        // sink outlives the handle. The call takes the headers over when it succeeds. The opaque is a number, never dereferenced.
         let failed = unsafe { error_text(sys::rd_kafka_produceva(self.handle, items.as_ptr(), items.len())) };
         if let Some((_, detail)) = failed {
+            self.sink.kept.let_go(draft.token);
             return Err(detail);
         }
         draft.headers = ptr::null_mut();
@@ -569,47 +588,6 @@ impl Client {
     }
 }
 
-/// A record that is ready to be queued.
-pub struct Draft {
-    pub partition: Partition,
-    pub token: Token,
-    key: Option<Bytes>,
-    value: Option<Bytes>,
-    timestamp: TimestampMs,
-    /// Null once librdkafka has them.
-    headers: *mut sys::rd_kafka_headers_t,
-}
-
-// SAFETY: the headers are the draft's alone.
-unsafe impl Send for Draft {}
-
-impl Draft {
-    pub fn new(record: NewRecord, token: Token, timestamp: TimestampMs) -> Draft {
-        let NewRecord { partition, key, value, headers: listed } = record;
-        // SAFETY: the list is ours; adding copies name and value.
-        let headers = unsafe {
-            let headers = sys::rd_kafka_headers_new(listed.len());
-            for Header { name, value } in &listed {
-                let (data, size) =
-                    value.as_ref().map_or((ptr::null(), 0), |value| (filled(value), value.len()));
-                let (name, length) = (name.as_ptr().cast(), name.len() as isize);
-                sys::rd_kafka_header_add(headers, name, length, data, size as isize);
-            }
-            headers
-        };
-        Draft { partition, token, key, value, timestamp, headers }
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if !self.headers.is_null() {
-            // SAFETY: nobody has taken them over.
-            unsafe { sys::rd_kafka_headers_destroy(self.headers) };
-        }
-    }
-}
-
 struct Event(*mut sys::rd_kafka_event_t);
 
 impl Drop for Event {
@@ -787,6 +765,7 @@ unsafe extern "C" fn on_delivery(
         }
     };
     let token = found._private.addr() as Token;
+    sink.kept.let_go(token);
     lock(&sink.reports).push(Report { partition: Partition(found.partition as u32), token, delivery });
 }
 

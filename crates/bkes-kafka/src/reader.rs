@@ -70,11 +70,20 @@ impl LogReader for KafkaReader {
     }
 
     fn poll(&mut self, records_max: usize, out: &mut Vec<ReadEvent>) {
+        self.poll_known(records_max, &|_| Position::START, out);
+    }
+
+    fn poll_known(
+        &mut self,
+        records_max: usize,
+        known: &dyn Fn(Partition) -> Position,
+        out: &mut Vec<ReadEvent>,
+    ) {
         out.append(&mut self.failed);
-        self.reading.fetch(records_max.min(BATCH_MAX), &mut self.scratch, out);
+        self.reading.fetch(records_max.min(BATCH_MAX), &mut self.scratch, known, out);
         if let Some(resting) = &self.resting {
             // What it still had when it was relieved, and errors that are the other's too.
-            resting.fetch(BATCH_MAX, &mut self.scratch, &mut self.dropped);
+            resting.fetch(BATCH_MAX, &mut self.scratch, known, &mut self.dropped);
             self.dropped.clear();
         }
     }

@@ -7,6 +7,7 @@ use crate::{
     AppenderState, Delivery, Log, LogAppender, LogError, LogReader, NewRecord, QueueBound, ReadEvent,
     ReadFailure, Report, SendError, Waiter, wake_pair,
 };
+use bkes_core::checksum::record_sum;
 use bkes_core::{Header, Offset, Partition, Position, Record};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -104,6 +105,25 @@ impl Reading {
         events.into_iter().filter_map(record).collect()
     }
 
+    /// Where so many records lie, and their sums, read by one who knows them all.
+    fn sums(&mut self, count: usize) -> Vec<(Offset, u32)> {
+        let (mut events, mut sums, until) = (Vec::new(), Vec::new(), Instant::now() + PATIENCE);
+        let sum = |event| match event {
+            ReadEvent::Record(record) => Some((record.offset, record_sum(&record))),
+            ReadEvent::Known { offset, crc32c, .. } => Some((offset, crc32c)),
+            ReadEvent::End { .. } | ReadEvent::Failed { .. } => None,
+        };
+        loop {
+            self.reader.poll_known(1_000, &|_| Position(u64::MAX), &mut events);
+            sums.extend(events.drain(..).filter_map(sum));
+            if sums.len() >= count {
+                return sums;
+            }
+            assert!(Instant::now() < until, "waited in vain after {:?}", sums.last());
+            self.waiter.wait(Some(PATIENCE));
+        }
+    }
+
     /// Reads to where an end at or after `position` is told; its position.
     fn end(&mut self, position: Position) -> Position {
         let ends = |events: &[ReadEvent]| {
@@ -169,6 +189,9 @@ fn what_is_stored_is_read_back_as_it_was(log: &impl Log) {
         assert_eq!((back, found.offset), (sent, offset));
         assert!(found.timestamp.is_some_and(|timestamp| timestamp.0 > 0), "{:?}", found.timestamp);
     }
+    // Whoever knows them is told the same by their sums.
+    let expected: Vec<_> = found.iter().map(|record| (record.offset, record_sum(record))).collect();
+    assert_eq!(Reading::new(log, &[(0, low(log, 0))]).sums(found.len()), expected);
     let marks = log.watermarks(Partition(0)).expect("the log answers");
     assert!(marks.stable == marks.high && marks.high > found[found.len() - 1].offset.next().min(marks.low));
 }

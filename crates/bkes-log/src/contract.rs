@@ -99,6 +99,16 @@ pub trait Log: Send + Sync + 'static {
 pub enum ReadEvent {
     /// The next record of its partition. Records of aborted transactions and control records never show up.
     Record(Record),
+    /// The next record of its partition, of which only the sum is told, since more is known already: see
+    /// [`poll_known`](LogReader::poll_known).
+    Known {
+        /// The partition.
+        partition: Partition,
+        /// Where it lies.
+        offset: Offset,
+        /// Over the whole record: [`record_sum`](bkes_core::checksum::record_sum).
+        crc32c: u32,
+    },
     /// Everything below `position` has been read: the reader stands at the end of what is stable, gaps included.
     End {
         /// The partition whose end was reached.
@@ -181,6 +191,18 @@ pub trait LogReader: Send {
     /// Moves up to `records_max` events that are there to the end of `out`, without blocking. The waker is called whenever
     /// there may be more. What is fetched and not polled is bounded.
     fn poll(&mut self, records_max: usize, out: &mut Vec<ReadEvent>);
+
+    /// The same, for one who knows what lies below a position of each partition, and only compares it: such a record may come as
+    /// [`ReadEvent::Known`], which spares copies of its content.
+    fn poll_known(
+        &mut self,
+        records_max: usize,
+        known: &dyn Fn(Partition) -> Position,
+        out: &mut Vec<ReadEvent>,
+    ) {
+        let _ = known;
+        self.poll(records_max, out);
+    }
 }
 
 /// A record to be appended.

@@ -36,6 +36,7 @@ const RETRIED: &[&str] = &[
     "stalled",
     "store down",
     "overloaded",
+    "no room",
     "not stored",
     "conflict",
     "exists already",

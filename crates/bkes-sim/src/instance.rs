@@ -324,6 +324,13 @@ fn options(plan: &Plan) -> EngineOptions {
     if plan.may(Fault::OverlayFull) {
         options.overlay_bytes_max = random.usize(1_000..6_000);
     }
+    // Drawn last, so that nothing else of a seed changes.
+    if plan.may(Fault::QueueFull) || plan.may(Fault::OverlayFull) {
+        options.room_wait = Duration::from_millis([0, 5, 100, 10_000][random.usize(..4)]);
+    }
+    if plan.may(Fault::QueueFull) && random.bool() {
+        options.append_bytes_max = random.usize(50..500);
+    }
     options
 }
 

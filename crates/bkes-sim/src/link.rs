@@ -5,6 +5,7 @@
 
 use crate::faults::Fault;
 use crate::stage::{Stage, locked};
+use bkes_core::checksum::record_sum;
 use bkes_core::{Offset, Partition, Position, Record};
 use bkes_log::memory::MemoryLog;
 use bkes_log::{
@@ -19,6 +20,9 @@ use std::sync::{Arc, Mutex};
 
 /// About as often a reader that gathers has nothing before it has something.
 const GATHERED_POLLS: usize = 20;
+
+/// Of the records that are known, one in so many is told by its sum only.
+const KNOWN_EVERY: u64 = 3;
 
 /// So much may happen at most before an answer comes that is late.
 const LATE_STEPS_MAX: usize = 20;
@@ -176,7 +180,8 @@ impl LinkedReader {
                     continue;
                 }
                 ReadEvent::End { partition, .. } => (*partition, None),
-                ReadEvent::Record(Record { partition, offset, .. }) => {
+                ReadEvent::Record(Record { partition, offset, .. })
+                | ReadEvent::Known { partition, offset, .. } => {
                     let is_read = !self.ended.contains(partition);
                     (*partition, is_read.then(|| self.failure(Position(offset.0))).flatten())
                 }
@@ -219,6 +224,23 @@ impl LogReader for LinkedReader {
             self.link.stage.recorder.fault(Fault::ReadGathered);
         }
         changed
+    }
+
+    /// Of some records that are known only the sum is told. Which ones is not drawn, so that nothing else of a seed changes.
+    fn poll_known(
+        &mut self,
+        records_max: usize,
+        known: &dyn Fn(Partition) -> Position,
+        out: &mut Vec<ReadEvent>,
+    ) {
+        self.poll(records_max, out);
+        for event in out {
+            let ReadEvent::Record(record) = event else { continue };
+            let (partition, offset) = (record.partition, record.offset);
+            if offset < known(partition).offset() && offset.0.is_multiple_of(KNOWN_EVERY) {
+                *event = ReadEvent::Known { partition, offset, crc32c: record_sum(record) };
+            }
+        }
     }
 
     fn poll(&mut self, records_max: usize, out: &mut Vec<ReadEvent>) {

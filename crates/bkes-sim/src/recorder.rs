@@ -89,7 +89,10 @@ impl Recorder {
         let end = self.tick();
         locked(&self.0.coverage).answer(answer_name(answer));
         locked(&self.0.told).insert(call, answer_name(answer));
-        if let Err(AppendError::Unavailable(Unready::Overloaded { queue, .. })) = answer {
+        if let Err(AppendError::Unavailable(
+            Unready::Overloaded { queue, .. } | Unready::NoRoom { queue, .. },
+        )) = answer
+        {
             let overlay = queue.contains("overlay");
             self.fault(if overlay { Fault::OverlayFull } else { Fault::QueueFull });
         }
@@ -304,6 +307,7 @@ pub const ANSWERS: &[&str] = &[
     "degraded",
     "store down",
     "overloaded",
+    "no room",
     "unverified",
     "shutting down",
     "not stored",
@@ -337,6 +341,7 @@ fn answer_name(answer: &Result<Appended, AppendError>) -> &'static str {
             Unready::Store { .. } => "store down",
             Unready::Unverified { .. } => "unverified",
             Unready::Overloaded { .. } => "overloaded",
+            Unready::NoRoom { .. } => "no room",
             Unready::ShuttingDown => "shutting down",
         },
     }

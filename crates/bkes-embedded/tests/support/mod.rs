@@ -45,6 +45,7 @@ pub fn read(log: &EmbeddedLog) -> Vec<u64> {
                     let value = record.value.expect("a value");
                     values.push(String::from_utf8_lossy(&value).parse().expect("a number"));
                 }
+                ReadEvent::Known { offset, .. } => panic!("nothing is known, and {offset} is told so"),
                 ReadEvent::End { .. } => return values,
                 ReadEvent::Failed { failure, .. } => panic!("{failure}"),
             }

@@ -2,6 +2,7 @@
 
 use super::fingerprint::checksum;
 use super::gather::Located;
+use super::room::Load;
 use super::{Command, Context, Ended, Owner, Refusal, Sent, Ticket, Unverified, Waiting};
 use crate::api::{AppendError, AppendRequest, Appended, Expected, Unit, Unready};
 use crate::board::Placing;
@@ -95,7 +96,7 @@ impl Owner {
                 return Some(rest);
             }
         };
-        let Waiting { request, to, place, is_verified: _ } = waiting;
+        let Waiting { request, to, place, .. } = waiting;
         let count = request.values.len() as u32;
         let (value, others) = (request.values[0].clone(), request.values[1..].to_vec());
         let kept = if planted(Bug::RestIsSent) { request.values.clone() } else { Vec::new() };
@@ -154,6 +155,7 @@ impl Owner {
             Heads::None | Heads::Split(_) => None,
         };
         let (key, cleared) = (key.clone(), located.cleared);
+        self.sent_bytes += (key.bytes().len() + value.len()) as u64;
         self.sent.insert(token, Sent { partition, marker, key, value, crc32c, head, cleared });
         self.partitions.get_mut(&partition).expect("the caller found it").unreported += 1;
         Ok(())
@@ -198,11 +200,9 @@ impl Owner {
         if order.plus(request.values.len() as u64).is_none_or(|next| next.0 > ORDER_MAX) {
             return Err(AppendError::Cut { partition });
         }
-        let bytes: u64 =
-            request.values.iter().map(|value| (value.len() + request.key.bytes().len()) as u64).sum();
-        let bytes = bytes + crate::limits::MARKER_BYTES_MAX * request.values.len() as u64;
+        let Load { records, bytes } = Load::of(waiting);
         match &self.appender {
-            Some(appender) => match appender.has_room(request.values.len(), bytes) {
+            Some(appender) => match appender.has_room(records, bytes) {
                 Ok(()) => Ok(order),
                 Err(bound) => Err(AppendError::Unavailable(queue_full(bound))),
             },
@@ -211,7 +211,7 @@ impl Owner {
     }
 
     /// Whether an append to this partition could be decided now.
-    fn serving(&self, partition: Partition, now: NowMs) -> Result<(), Unready> {
+    pub(super) fn serving(&self, partition: Partition, now: NowMs) -> Result<(), Unready> {
         let board = &self.context.board;
         let owned = self.partitions.get(&partition).expect("the caller found it");
         if self.stopping.is_some() {
@@ -239,11 +239,6 @@ impl Owner {
         let lag_ms = owned.board.lag_ms(now);
         if lag_ms >= self.context.options.ready_lag.as_millis() as u64 {
             return Err(Unready::Lagging { partition, lag_ms });
-        }
-        let limit = self.context.options.overlay_bytes_max;
-        if self.context.overlay.bytes() > limit {
-            let (queue, limit) = ("the overlay of uncommitted events", limit as u64);
-            return Err(Unready::Overloaded { queue, limit, unit: Unit::Bytes });
         }
         Ok(())
     }
@@ -295,6 +290,7 @@ impl Owner {
     /// A record was reported on: it is no longer on its way.
     pub(super) fn arrived(&mut self, token: Token) -> Option<Sent> {
         let sent = self.sent.remove(&token)?;
+        self.sent_bytes -= (sent.key.bytes().len() + sent.value.len()) as u64;
         if let Some(owned) = self.partitions.get_mut(&sent.partition) {
             owned.unreported -= 1;
         }
@@ -385,6 +381,10 @@ impl Owner {
                     self.refuse(waiting, error);
                     continue;
                 }
+                if !self.is_let_in(&waiting, now) {
+                    self.hold_again(std::iter::once(waiting).chain(queue));
+                    break;
+                }
                 let located = self.locate_one(&settled.key).and_then(|mut located| {
                     self.misjudge(&mut waiting, &mut located, settled.first);
                     let partition = self.partition_of(&waiting.request, &located.heads)?;
@@ -426,7 +426,7 @@ impl Owner {
         };
         match scope.filter(|_| !waiting.is_verified && !planted(Bug::RefusedFromOwnState)) {
             Some(scope) => {
-                let Waiting { request, to, place, is_verified: _ } = waiting;
+                let Waiting { request, to, place, .. } = waiting;
                 let unverified = Unverified { request, place, scope };
                 drop(to.send(Err(Refusal::Unverified(Box::new(unverified)))));
             }

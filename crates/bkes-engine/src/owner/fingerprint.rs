@@ -1,21 +1,17 @@
 //! The fingerprint of a record: what tells it from another at the same offset. Its bytes are a format (docs/formats.md).
 
-use bkes_core::checksum::{PartsSum, PayloadSum};
+use bkes_core::checksum::{PartsSum, PayloadSum, record_sum};
 use bkes_core::{Header, Record};
 use bkes_storage::Fingerprint;
 
 /// Of a record as it was read.
 pub fn fingerprint(record: &Record) -> Fingerprint {
-    let crc32c = add_headers(PartsSum::over_payload(record), &record.headers);
-    Fingerprint { offset: record.offset, crc32c }
+    Fingerprint { offset: record.offset, crc32c: record_sum(record) }
 }
 
 /// CRC-32C over key, value, and name and value of each header, each with its length before it; of a record that is sent.
 pub fn checksum(payload: PayloadSum, headers: &[Header]) -> u32 {
-    add_headers(PartsSum::after(payload), headers)
-}
-
-fn add_headers(mut sum: PartsSum, headers: &[Header]) -> u32 {
+    let mut sum = PartsSum::after(payload);
     for header in headers {
         sum.part(Some(&header.name));
         sum.part(header.value.as_deref());

@@ -5,6 +5,7 @@
 //! are gathered until it was reported: requests grow with the load. Where as much is on the way to all partitions together, small
 //! groups wait a moment too, so that those of several partitions go side by side. The aggregates of a group are looked up together.
 
+use super::room::Load;
 use super::{Owner, Waiting};
 use crate::api::AppendError;
 use crate::limits::{GATHER_LARGE, GATHER_MS_MAX, GATHER_OTHERS_MS, LOCATE_TRIES};
@@ -35,11 +36,13 @@ impl Owner {
         if gathered.queue.is_empty() {
             gathered.since = now;
         }
+        self.gathered_load.add(Load::of(&waiting));
         gathered.queue.push(waiting);
     }
 
     /// Sends the groups that are due.
     pub(super) fn launch(&mut self, now: NowMs) {
+        self.let_in(now);
         let is_up = matches!(self.appender.as_ref().map(|a| a.state()), Some(AppenderState::Up));
         let at_once = self.stopping.is_some() || !is_up;
         let is_due = |(partition, gathered): &(&Partition, &Gathered)| {
@@ -52,6 +55,7 @@ impl Owner {
             let mut group = std::mem::take(&mut gathered.queue);
             let keys: Vec<Key> = group.iter().map(|waiting| waiting.request.key.clone()).collect();
             for (waiting, located) in group.drain(..).zip(self.locate(&keys)) {
+                self.gathered_load.sub(Load::of(&waiting));
                 match located {
                     Ok(located) => self.admit(waiting, &located, now),
                     Err(error) => self.refuse(waiting, error),

@@ -7,8 +7,7 @@
 //! Invariant: no record is both applied and behind `confirmed` without being in `earlier` or in `ahead`. So what reading meets there,
 //! below the applied position, and is in neither, stands where nothing was when that was passed.
 
-use super::fingerprint::fingerprint;
-use bkes_core::{Offset, Position, Record};
+use bkes_core::{Offset, Position};
 use bkes_storage::{Checkpoint, Fingerprint, Unread};
 use std::collections::VecDeque;
 
@@ -127,22 +126,28 @@ impl Readback {
         self.confirmed = Some(mark);
     }
 
-    /// Reading met this record; what is below `position` was applied or passed. Fails if it is not what was there then.
-    pub fn met(&mut self, record: &Record, position: Position) -> Result<(), Divergence> {
+    /// Reading met the record at `offset`, which has this `mark`; what is below `position` was applied or passed. Fails if it is not what
+    /// was there then.
+    pub fn met(
+        &mut self,
+        offset: Offset,
+        mark: impl FnOnce() -> Fingerprint,
+        position: Position,
+    ) -> Result<(), Divergence> {
         if self.again
             && let Some(confirmed) = self.confirmed
         {
-            if record.offset < confirmed.offset {
+            if offset < confirmed.offset {
                 return Ok(());
             }
             self.again = false;
-            if fingerprint(record) != confirmed {
+            if mark() != confirmed {
                 return Err(Divergence::Changed(confirmed));
             }
             return Ok(());
         }
         if let Some(earlier) = &mut self.earlier {
-            let mark = fingerprint(record);
+            let mark = mark();
             earlier.left = earlier.left.map(|left| left.wrapping_sub(share(mark)));
             if mark.offset < earlier.last.offset {
                 return Ok(());
@@ -155,13 +160,13 @@ impl Readback {
             self.earlier = None;
             return Ok(());
         }
-        let Some(known) = self.ahead.pop_front_if(|known| known.offset <= record.offset) else {
+        let Some(known) = self.ahead.pop_front_if(|known| known.offset <= offset) else {
             // Behind the confirmed record there was nothing but what is held here.
-            let is_added = record.offset < position.offset();
-            return if is_added { Err(Divergence::Added(record.offset)) } else { Ok(()) };
+            let is_added = offset < position.offset();
+            return if is_added { Err(Divergence::Added(offset)) } else { Ok(()) };
         };
         self.confirm(known);
-        if known == fingerprint(record) { Ok(()) } else { Err(Divergence::Changed(known)) }
+        if known == mark() { Ok(()) } else { Err(Divergence::Changed(known)) }
     }
 
     /// Reading came to the end of the log, or past what holds no records, without meeting anything below `position`. Fails with
@@ -188,8 +193,9 @@ fn share(mark: Fingerprint) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fingerprint::fingerprint;
     use super::*;
-    use bkes_core::Partition;
+    use bkes_core::{Partition, Record};
     use bytes::Bytes;
 
     fn record(offset: u64, value: u8) -> Record {
@@ -214,7 +220,7 @@ mod tests {
         let start = readback.begin(checkpoint.fold_start, checkpoint.position, Position(low));
         for record in log.iter().filter(|record| record.offset >= start.offset()) {
             if record.offset < checkpoint.position.offset() {
-                readback.met(record, checkpoint.position)?;
+                readback.met(record.offset, || fingerprint(record), checkpoint.position)?;
             }
         }
         readback.ended(checkpoint.position)

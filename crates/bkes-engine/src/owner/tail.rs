@@ -54,6 +54,10 @@ impl Owner {
                         next_class.is_some_and(|class| !matches!(class, RecordClass::Newer { .. }));
                     self.met(record, class, is_followed, counted, now);
                 }
+                ReadEvent::Known { partition, offset, crc32c } => {
+                    next_class = None;
+                    self.met_known(partition, Fingerprint { offset, crc32c }, now);
+                }
                 ReadEvent::End { partition, position } => self.ended(partition, position, now),
                 ReadEvent::Failed { partition, failure } => self.read_failed(partition, failure, now),
             }
@@ -211,7 +215,7 @@ impl Owner {
             .iter()
             .filter_map(|event| match event {
                 ReadEvent::Record(record) => Some(record.partition),
-                ReadEvent::End { partition, .. } => Some(*partition),
+                ReadEvent::Known { partition, .. } | ReadEvent::End { partition, .. } => Some(*partition),
                 ReadEvent::Failed { partition, .. } => *partition,
             })
             .collect();
@@ -246,8 +250,9 @@ impl Owner {
         if !owned.is_read() {
             return;
         }
-        if let Err(divergence) = owned.readback.met(&record, owned.checkpoint.position) {
-            return self.diverged(record.partition, divergence, Some(&record), now);
+        let mark = || fingerprint(&record);
+        if let Err(divergence) = owned.readback.met(record.offset, mark, owned.checkpoint.position) {
+            return self.diverged(record.partition, divergence, Some(mark()), now);
         }
         let position = owned.checkpoint.position.max(most);
         let is_due = |_: &RecordClass| record.offset >= position.offset() || planted(Bug::AppliedAgain);
@@ -259,6 +264,14 @@ impl Owner {
                 return;
             }
             self.apply(Applying { record, class, mark, counted }, now, false);
+        }
+    }
+
+    /// The reader met a record that was applied before it was read, and told its mark only.
+    fn met_known(&mut self, partition: Partition, mark: Fingerprint, now: NowMs) {
+        let Some(owned) = self.partitions.get_mut(&partition).filter(|owned| owned.is_read()) else { return };
+        if let Err(divergence) = owned.readback.met(mark.offset, || mark, owned.checkpoint.position) {
+            self.diverged(partition, divergence, Some(mark), now);
         }
     }
 
@@ -309,9 +322,15 @@ impl Owner {
         }
     }
 
-    fn diverged(&mut self, partition: Partition, divergence: Divergence, found: Option<&Record>, now: NowMs) {
+    fn diverged(
+        &mut self,
+        partition: Partition,
+        divergence: Divergence,
+        found: Option<Fingerprint>,
+        now: NowMs,
+    ) {
         let Offset(at) = divergence.offset();
-        let reason = Degradation::Diverged { divergence, found: found.map(fingerprint) };
+        let reason = Degradation::Diverged { divergence, found };
         let owned = self.partitions.get_mut(&partition).expect("the caller found it");
         owned.lost = Some(Lost { position: Position(at), since: now });
         self.rebuild(partition, reason);

@@ -333,7 +333,7 @@ fn an_end_that_is_lost_while_running_is_seen_and_the_store_follows_the_log() {
 }
 
 #[test]
-fn a_full_send_queue_is_answered_as_overloaded_and_nothing_of_a_batch_is_sent() {
+fn what_the_send_queue_has_no_room_for_waits_and_nothing_of_a_batch_is_sent_before_all_of_it_can_be() {
     let log = one_partition();
     let mut bench = Bench::ready(log.clone(), memory_store());
     log.set_queue_max(3);
@@ -341,21 +341,40 @@ fn a_full_send_queue_is_answered_as_overloaded_and_nothing_of_a_batch_is_sent() 
     let first = bench.append("a", Expected::New, &["one", "two"]);
     let batch = bench.append("b", Expected::New, &["one", "two"]);
     let single = bench.append("c", Expected::New, &["one"]);
-    let last = bench.append("d", Expected::New, &["one"]);
     bench.step_owners();
-    for refused in [bench.answer(batch), bench.answer(last)] {
-        // The limit was the size of what was asked for.
-        let full = Unready::Overloaded { queue: "the send queue", limit: 3, unit: Unit::Records };
-        assert_eq!(refused, Err(AppendError::Unavailable(full)));
-    }
+    assert_eq!(log.on_the_way(), 2, "there is room for one, and the batch was there before the single one");
+    bench.jump(10_000);
+    bench.step_owners();
+    let (queue, limit, unit) = ("the send queue", 3, Unit::Records);
+    let no_room = Unready::NoRoom { waited_ms: 10_000, queue, limit, unit };
+    assert_eq!(bench.answer(batch), Err(AppendError::Unavailable(no_room)));
+    let single = bench.answer(single);
+    assert!(matches!(single, Err(AppendError::Unavailable(Unready::NoRoom { .. }))), "{single:?}");
     while log.step() {}
     bench.answer(first).expect("accepted");
-    bench.answer(single).expect("accepted");
-    assert_eq!(log.records(Partition(0)).len(), 3, "nothing of a refused append is in the log");
+    assert_eq!(log.records(Partition(0)).len(), 2, "nothing of what was not sent is in the log");
     let again = bench.append("b", Expected::New, &["one", "two"]);
+    let next = bench.append("d", Expected::New, &["one", "two"]);
+    bench.step_owners();
+    assert_eq!(log.on_the_way(), 2);
+    while log.step() {}
     bench.step_owners();
     while log.step() {}
     bench.answer(again).expect("there is room again");
+    bench.answer(next).expect("there is room again");
+}
+
+/// It would wait in vain.
+#[test]
+fn a_batch_that_an_empty_send_queue_does_not_take_is_answered_as_overloaded() {
+    let log = one_partition();
+    let mut bench = Bench::ready(log.clone(), memory_store());
+    log.set_queue_max(3);
+    let batch = bench.append("a", Expected::New, &["one", "two", "three", "four"]);
+    // The limit was the size of what was asked for.
+    let full = Unready::Overloaded { queue: "the send queue", limit: 3, unit: Unit::Records };
+    assert_eq!(bench.answer(batch), Err(AppendError::Unavailable(full)));
+    assert_eq!(log.records(Partition(0)).len(), 0, "nothing of a refused append is in the log");
 }
 
 /// A process that was stopped, a machine that was suspended: the engine's clock jumps, and nobody did anything meanwhile.

@@ -18,6 +18,7 @@ mod parts;
 mod pending;
 mod placing;
 mod refusals;
+mod room;
 mod split;
 mod support;
 mod turns_of_a_key;

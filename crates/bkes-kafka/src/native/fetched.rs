@@ -1,13 +1,14 @@
 //! What a consumer was given: records, and what a message that carries an error means.
 
 use super::{Code, headers, sys, text, words_of};
+use bkes_core::checksum::PartsSum;
 use bkes_core::{Header, Offset, Partition, Position, Record, TimestampMs};
 use bkes_log::{ReadEvent, ReadFailure};
 use bytes::Bytes;
 use std::ffi::{c_char, c_void};
 
-/// Copies messages to events and destroys them. The contents of all lie in one allocation. `receive_bytes_max` is what the handle lets
-/// a batch take of memory.
+/// Copies messages to events and destroys them. The contents of all lie in one allocation; of a record below what is `known` of its
+/// partition there is only a sum. `receive_bytes_max` is what the handle lets a batch take of memory.
 ///
 /// # Safety
 ///
@@ -15,6 +16,7 @@ use std::ffi::{c_char, c_void};
 pub unsafe fn copy(
     messages: &[*mut sys::rd_kafka_message_t],
     receive_bytes_max: &str,
+    known: &dyn Fn(Partition) -> Position,
     out: &mut Vec<ReadEvent>,
 ) {
     if messages.is_empty() {
@@ -22,13 +24,24 @@ pub unsafe fn copy(
     }
     // SAFETY: lengths are those of librdkafka; a null pointer is a null key, value or header value.
     unsafe {
-        let total: usize = messages.iter().map(|message| (**message).len + (**message).key_len).sum();
+        let is_known = |found: &sys::rd_kafka_message_t| {
+            let is_record = found.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+            is_record && (found.offset as u64) < known(Partition(found.partition as u32)).0
+        };
+        let copied = messages.iter().map(|message| &**message).filter(|found| !is_known(found));
+        let total: usize = copied.map(|found| found.len + found.key_len).sum();
         let mut slab =
             Slab { bytes: Vec::with_capacity(total), lengths: Vec::with_capacity(messages.len() * 2) };
         let mut drafts = Vec::with_capacity(messages.len());
         for message in messages.iter().copied() {
             let found = &*message;
-            drafts.push(if found.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            drafts.push(if is_known(found) {
+                let (partition, offset) = (Partition(found.partition as u32), Offset(found.offset as u64));
+                match sum(message) {
+                    Ok(crc32c) => Draft::Event(Some(ReadEvent::Known { partition, offset, crc32c })),
+                    Err(code) => Draft::Event(Some(headers_unreadable(partition, offset, code))),
+                }
+            } else if found.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                 slab.add(found.key, found.key_len);
                 slab.add(found.payload, found.len);
                 let (partition, offset) = (Partition(found.partition as u32), Offset(found.offset as u64));
@@ -58,6 +71,26 @@ pub unsafe fn copy(
             }
         }));
     }
+}
+
+/// The sum over a record, which is [`record_sum`](bkes_core::checksum::record_sum) of what it would be as a copy.
+///
+/// # Safety
+///
+/// `message` is a live record, and [`headers::are_known`].
+unsafe fn sum(message: *const sys::rd_kafka_message_t) -> Result<u32, Code> {
+    let mut sum = PartsSum::new();
+    // SAFETY: key, value and headers live as long as the message and have the sizes that stand beside them; null is null.
+    unsafe {
+        let found = &*message;
+        let mut part = |data: *const c_void, size| {
+            sum.part((!data.is_null()).then(|| std::slice::from_raw_parts(data.cast::<u8>(), size)));
+        };
+        part(found.key, found.key_len);
+        part(found.payload, found.len);
+        headers::each(message, part)?;
+    }
+    Ok(sum.finish())
 }
 
 /// The timestamp of a record; none where the message format has none, or the record says that it has none, which is -1. Others may

@@ -75,8 +75,22 @@ unsafe fn name_size(name: *const c_char) -> usize {
 ///
 /// `message` is live, and the layout is known.
 pub unsafe fn add(message: *const sys::rd_kafka_message_t, slab: &mut Slab) -> Result<usize, Code> {
+    // SAFETY: promised by the caller; what is handed on has the size that stands beside it.
+    unsafe { each(message, |data, size| slab.add(data, size)) }
+}
+
+/// Hands on name and value of each header of a message, with their sizes, and says how many headers there are; the words of
+/// librdkafka if it cannot read them.
+///
+/// # Safety
+///
+/// `message` is live, and the layout is known. What is handed on lives as long as the message.
+pub unsafe fn each(
+    message: *const sys::rd_kafka_message_t,
+    mut part: impl FnMut(*const c_void, usize),
+) -> Result<usize, Code> {
     let mut list = ptr::null_mut();
-    // SAFETY: names and values live as long as the message, and are copied.
+    // SAFETY: names and values live as long as the message.
     unsafe {
         match sys::rd_kafka_message_headers(message, &mut list) {
             Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
@@ -87,8 +101,8 @@ pub unsafe fn add(message: *const sys::rd_kafka_message_t, slab: &mut Slab) -> R
         while sys::rd_kafka_header_get_all(list, count, &mut name, &mut value, &mut size)
             == Code::RD_KAFKA_RESP_ERR_NO_ERROR
         {
-            slab.add(name.cast(), name_size(name));
-            slab.add(value, size);
+            part(name.cast(), name_size(name));
+            part(value, size);
             count += 1;
         }
         Ok(count)

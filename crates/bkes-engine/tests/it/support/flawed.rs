@@ -144,7 +144,7 @@ struct FlawedReader {
 fn partition_of(event: &ReadEvent) -> Option<Partition> {
     match event {
         ReadEvent::Record(record) => Some(record.partition),
-        ReadEvent::End { partition, .. } => Some(*partition),
+        ReadEvent::Known { partition, .. } | ReadEvent::End { partition, .. } => Some(*partition),
         ReadEvent::Failed { partition, .. } => *partition,
     }
 }

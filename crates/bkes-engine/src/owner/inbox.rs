@@ -1,0 +1,166 @@
+//! The way to an owner: appends with their places among the admitted, and the commands that it takes in its next step.
+
+use super::Command;
+use crate::api::{AppendError, AppendRequest, Appended, Unready};
+use crate::verifier::Scope;
+use bkes_core::sequence::NowMs;
+use bkes_log::Waker;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::oneshot;
+
+/// The sending half of an answer.
+pub type ReplySender = oneshot::Sender<Result<Appended, Refusal>>;
+
+/// Why an append was not carried out.
+pub enum Refusal {
+    /// This is the answer.
+    Final(AppendError),
+    /// It is the answer only if the log holds no more than is applied here. Nothing was sent.
+    Unverified(Box<Unverified>),
+}
+
+/// An append given back, to be tried again when everything in `scope` is applied.
+pub struct Unverified {
+    pub request: AppendRequest,
+    pub place: Place,
+    pub scope: Scope,
+}
+
+impl From<AppendError> for Refusal {
+    fn from(error: AppendError) -> Refusal {
+        Refusal::Final(error)
+    }
+}
+
+/// An append that came in, and waits for its turn or for room.
+pub struct Waiting {
+    pub request: AppendRequest,
+    pub to: ReplySender,
+    pub place: Place,
+    /// Everything is applied that its refusal could rest on.
+    pub is_verified: bool,
+    /// When it came.
+    pub since: NowMs,
+    /// Until when it may wait for room.
+    pub until: NowMs,
+}
+
+/// How many appends are admitted, and the bytes of their keys and values.
+#[derive(Debug, Default)]
+pub struct Admitted {
+    pub appends: AtomicUsize,
+    pub bytes: AtomicU64,
+}
+
+/// A place among the admitted appends, given back when dropped.
+pub struct Place {
+    admitted: Arc<Admitted>,
+    bytes: u64,
+}
+
+impl Place {
+    /// Takes a place, whatever there is already.
+    pub fn take(admitted: &Arc<Admitted>, bytes: u64) -> (Place, Before) {
+        let appends = admitted.appends.fetch_add(1, Ordering::AcqRel);
+        let before = Before { appends, bytes: admitted.bytes.fetch_add(bytes, Ordering::AcqRel) };
+        (Place { admitted: Arc::clone(admitted), bytes }, before)
+    }
+
+    /// Of keys and values.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.admitted.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.admitted.appends.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What was admitted before.
+#[derive(Clone, Copy, Debug)]
+pub struct Before {
+    pub appends: usize,
+    pub bytes: u64,
+}
+
+#[derive(Default)]
+pub struct Commands {
+    pub queue: Vec<Command>,
+    closed: bool,
+}
+
+/// The way to an owner; cheap to clone.
+#[derive(Clone)]
+pub struct OwnerInbox {
+    commands: Arc<Mutex<Commands>>,
+    /// Whether callers went away that may have waited for room.
+    withdrawn: Arc<AtomicBool>,
+    waker: Waker,
+}
+
+impl OwnerInbox {
+    pub fn new(waker: Waker) -> OwnerInbox {
+        OwnerInbox { commands: Arc::default(), withdrawn: Arc::default(), waker }
+    }
+
+    /// Queues a command and wakes the owner; gives it back when the owner has ended.
+    pub fn send(&self, command: Command) -> Result<(), Command> {
+        self.push(command)?;
+        self.waker.wake();
+        Ok(())
+    }
+
+    /// Queues a command for whoever steps the owner next. Appends are bounded by their admission, the rest by their nature.
+    pub fn push(&self, command: Command) -> Result<(), Command> {
+        let mut commands = self.lock();
+        if commands.closed {
+            return Err(command);
+        }
+        commands.queue.push(command);
+        Ok(())
+    }
+
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// A caller went away: should its append wait, it gives up its place.
+    pub fn withdraw(&self) {
+        self.withdrawn.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    pub(super) fn take_withdrawn(&self) -> bool {
+        self.withdrawn.load(Ordering::Relaxed) && self.withdrawn.swap(false, Ordering::AcqRel)
+    }
+
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// Ends the inbox; what is in it is dropped.
+    pub(super) fn close(&self) {
+        let mut commands = self.lock();
+        commands.closed = true;
+        let queue = std::mem::take(&mut commands.queue);
+        drop(commands);
+        for command in queue {
+            refuse_command(command, Unready::ShuttingDown);
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Commands> {
+        self.commands.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Answers an append that no owner will ever take: nothing of it was sent.
+pub fn refuse_command(command: Command, why: Unready) {
+    if let Command::Append(waiting) = command {
+        drop(waiting.to.send(Err(AppendError::Unavailable(why).into())));
+    }
+}
