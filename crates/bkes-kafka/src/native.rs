@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+mod callbacks;
 mod conf;
 mod draft;
 mod ends;
@@ -23,9 +24,10 @@ pub use ends::Mark;
 pub use yielding::with_yielding_threads;
 
 use crate::shortage::Shortage;
-use bkes_core::{Offset, Partition, Position};
+use bkes_core::{Partition, Position};
 use bkes_log::{Delivery, ReadEvent, Report, Token, Waker};
 use bytes::Bytes;
+use callbacks::without_secrets;
 use fetched::Slab;
 use kept::{Kept, UNCOPIED_BYTES};
 use rdkafka_sys as sys;
@@ -216,12 +218,12 @@ impl Client {
                 }
             }
             sys::rd_kafka_conf_set_opaque(conf, Arc::as_ptr(&sink).cast_mut().cast());
-            sys::rd_kafka_conf_set_log_cb(conf, Some(on_log));
-            sys::rd_kafka_conf_set_error_cb(conf, Some(on_error));
+            sys::rd_kafka_conf_set_log_cb(conf, Some(callbacks::on_log));
+            sys::rd_kafka_conf_set_error_cb(conf, Some(callbacks::on_error));
             let kind = match kind {
                 Kind::Consumer => sys::rd_kafka_type_t::RD_KAFKA_CONSUMER,
                 Kind::Producer => {
-                    sys::rd_kafka_conf_set_dr_msg_cb(conf, Some(on_delivery));
+                    sys::rd_kafka_conf_set_dr_msg_cb(conf, Some(callbacks::on_delivery));
                     sys::rd_kafka_type_t::RD_KAFKA_PRODUCER
                 }
             };
@@ -246,7 +248,7 @@ impl Client {
             unsafe {
                 sys::rd_kafka_queue_cb_event_enable(
                     queue,
-                    Some(on_event),
+                    Some(callbacks::on_event),
                     Arc::as_ptr(&sink).cast_mut().cast(),
                 )
             };
@@ -659,125 +661,5 @@ unsafe fn error_text(error: *mut sys::rd_kafka_error_t) -> Option<(Code, String)
         let found = (sys::rd_kafka_error_code(error), text(sys::rd_kafka_error_string(error)));
         sys::rd_kafka_error_destroy(error);
         Some(found)
-    }
-}
-
-unsafe extern "C" fn on_event(_: *mut sys::rd_kafka_t, sink: *mut c_void) {
-    // SAFETY: the opaque is the sink, alive as long as the queue.
-    unsafe { &*sink.cast::<Sink>() }.wake();
-}
-
-/// librdkafka's words without what it repeats of `sasl.oauthbearer.config`, the one secret that it writes into a message.
-fn without_secrets(mut words: String) -> String {
-    for from in ["sasl.oauthbearer.config", "SASL/OAUTHBEARER extension"] {
-        if let Some(at) = words.find(from) {
-            words.truncate(at + from.len());
-            words.push_str(" (the rest may hold a part of it)");
-        }
-    }
-    words
-}
-
-unsafe extern "C" fn on_log(
-    _: *const sys::rd_kafka_t,
-    level: c_int,
-    facility: *const c_char,
-    words: *const c_char,
-) {
-    // SAFETY: strings of librdkafka that live through the call.
-    let (facility, words) = unsafe { (text(facility), without_secrets(text(words))) };
-    match level {
-        0..=3 => tracing::warn!(target: "librdkafka", "{facility}: {words}"),
-        4..=5 => tracing::info!(target: "librdkafka", "{facility}: {words}"),
-        _ => tracing::debug!(target: "librdkafka", "{facility}: {words}"),
-    }
-}
-
-unsafe extern "C" fn on_error(
-    handle: *mut sys::rd_kafka_t,
-    code: c_int,
-    words: *const c_char,
-    sink: *mut c_void,
-) {
-    // SAFETY: the opaque is the sink; strings live through the call; the handle is the one that calls.
-    let (sink, words, fatal) = unsafe {
-        let mut fatal: [c_char; 512] = [0; 512];
-        let found = sys::rd_kafka_fatal_error(handle, fatal.as_mut_ptr(), fatal.len());
-        let is_fatal = found != Code::RD_KAFKA_RESP_ERR_NO_ERROR;
-        (&*sink.cast::<Sink>(), without_secrets(text(words)), is_fatal.then(|| text(fatal.as_ptr())))
-    };
-    if let Some(fatal) = fatal {
-        sink.fatal.set(Some(fatal));
-    } else if let Some(code) = code_of(code) {
-        sink.error(code, &words);
-    }
-    sink.wake();
-}
-
-/// Why a record was not delivered: what librdkafka says, and the cause where it is known. The broker's own words are not among it:
-/// librdkafka 2.12 frees them before it reports (`rd_kafka_message_produce_errstr` gives what lies there afterwards).
-fn not_delivered(code: Code, shortage: Option<&str>) -> String {
-    let words = words_of(code);
-    match (code, shortage) {
-        (Code::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, _) => format!(
-            "{words}: records carry the time of this machine's clock, which says {} ms since 1970, and the broker takes what is near \
-             its own clock by message.timestamp.after.max.ms and message.timestamp.before.max.ms. Set the clock that is wrong; until \
-             then a retry fails too",
-            crate::appender::now().0
-        ),
-        (_, Some(shortage)) => format!("{words}: {shortage}"),
-        (_, None) => words,
-    }
-}
-
-/// The codes that say something about the way to the brokers.
-fn code_of(number: c_int) -> Option<Code> {
-    let codes = [
-        Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
-        Code::RD_KAFKA_RESP_ERR__TRANSPORT,
-        Code::RD_KAFKA_RESP_ERR__RESOLVE,
-        Code::RD_KAFKA_RESP_ERR__TIMED_OUT,
-        Code::RD_KAFKA_RESP_ERR__SSL,
-        Code::RD_KAFKA_RESP_ERR__AUTHENTICATION,
-    ];
-    codes.into_iter().find(|code| *code as c_int == number)
-}
-
-unsafe extern "C" fn on_delivery(
-    _: *mut sys::rd_kafka_t,
-    message: *const sys::rd_kafka_message_t,
-    sink: *mut c_void,
-) {
-    // SAFETY: the opaque is the sink; the message lives through the call.
-    let (sink, found, status, timestamp) = unsafe {
-        let (found, timestamp) = (&*message, fetched::timestamp_of(message));
-        (&*sink.cast::<Sink>(), found, sys::rd_kafka_message_status(message), timestamp)
-    };
-    let delivery = if found.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-        sink.is_up();
-        Delivery::Stored { offset: u64::try_from(found.offset).ok().map(Offset), timestamp }
-    } else {
-        let shortage = sink.shortage.of(Partition(found.partition as u32));
-        let detail = not_delivered(found.err, shortage.as_deref());
-        match status {
-            sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED => Delivery::NotStored { detail },
-            _ => Delivery::Unknown { detail },
-        }
-    };
-    let token = found._private.addr() as Token;
-    sink.kept.let_go(token);
-    lock(&sink.reports).push(Report { partition: Partition(found.partition as u32), token, delivery });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_librdkafka_repeats_of_a_secret_is_cut_off() {
-        let words = "Unrecognized sasl.oauthbearer.config beginning at: hush=hush";
-        let cut = without_secrets(words.to_owned());
-        assert!(cut.starts_with("Unrecognized sasl.oauthbearer.config") && !cut.contains("hush"), "{cut}");
-        assert_eq!(without_secrets("1/1 brokers are down".to_owned()), "1/1 brokers are down");
     }
 }

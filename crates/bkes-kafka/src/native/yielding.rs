@@ -16,18 +16,26 @@
 //! 6.12 and later, Documentation/scheduler/sched-eevdf.rst); that, too, changes no share.
 
 use std::panic::resume_unwind;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// Runs `start` so that the threads which it starts, and those that they start, yield: a processor that others want at the same time
 /// is left to them for a moment. `start` runs on a thread of its own; this one waits for it, and a panic goes on here. Where the system
-/// has no such class (all but Linux), or refuses it, the threads are as all others.
+/// has no such class (all but Linux), refuses it, or has no thread left to start with, the threads are as all others.
 pub fn with_yielding_threads<T: Send>(start: impl FnOnce() -> T + Send) -> T {
+    let start = Mutex::new(Some(start));
+    let take = || start.lock().unwrap_or_else(PoisonError::into_inner).take();
     // A thread has the class of the one that started it.
-    let start = || {
+    let run = || {
+        let start = take()?;
         yield_from_here_on();
-        start()
+        Some(start())
     };
-    thread::scope(|scope| scope.spawn(start).join()).unwrap_or_else(|panic| resume_unwind(panic))
+    let done = thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, run).ok()?;
+        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+    });
+    done.unwrap_or_else(|| take().expect("nobody else takes it")())
 }
 
 /// A slice that is longer than the usual one, which is 2.8 ms at most. One of 20 ms gains less and delays the thread itself more.
