@@ -67,10 +67,6 @@ pub const LOOK_REST_FACTOR: u32 = 5;
 /// would leave the instance with what was true then (the log is down, reading lags) for minutes.
 pub const LOOK_REST_MAX: Duration = Duration::from_secs(10);
 
-/// Partitions that may fail to answer in one look. A failed question takes as long as the log allows one (10 s), and all that is
-/// asked later in the look waits for it; two, so that those without a leader do not hide one that just lost its own.
-pub const LOOK_FAILURES_MAX: usize = 2;
-
 /// How long a refusal may take to be verified, the question to the log and the applying together. A question takes a round trip, and what
 /// it tells is usually applied already. A partition that is applied no faster than this is in trouble, and callers of v1 have their
 /// own limits below it.
@@ -86,7 +82,7 @@ pub const VERIFY_WAITING_MAX: usize = 10_000;
 pub const RETRY_MS: u64 = 1_000;
 
 /// How long new partitions rest, once they were seen and read, before keys are placed in them. Every other instance must have seen them by
-/// then, or it would begin a key elsewhere: a monitor looks again after 10 s at most, behind a look of at most 20 s (two failed
+/// then, or it would begin a key elsewhere: a monitor looks again after 10 s at most, behind a look of at most 20 s (three slow
 /// questions), and reads what little a new partition holds in a moment; the rest is for clocks and for instances that pause.
 pub const PLACING_REST: Duration = Duration::from_secs(60);
 

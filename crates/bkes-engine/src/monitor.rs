@@ -1,13 +1,12 @@
 //! The monitor: the only one that asks the log questions while the engine runs, so that no owner ever waits for an answer.
 //!
 //! About every second, and when an owner wants to know, it reads the watermarks of every partition, notes what lags or
-//! stalls, finds new partitions, and sees whether the topic is still the one the store belongs to. A partition that does not
-//! answer (it may have no leader) costs the time limit of a question, so those are asked last, and few of them in one look: the
-//! others are looked at whatever happens to it. The log is down when nobody answers.
+//! stalls, finds new partitions, and sees whether the topic is still the one the store belongs to. All partitions are asked for
+//! together, so that one that does not answer (it may have no leader) costs the others no more than the time limit of a
+//! question. The log is down when nobody answers.
 
 use crate::board::{Board, PartitionBoard, TARGET_UNKNOWN};
 use crate::degraded::Degradation;
-use crate::limits::LOOK_FAILURES_MAX;
 use crate::owner::{Command, Look, OwnerInbox, owner_of};
 use crate::start::identity_of;
 use crate::topic_growth::take_in;
@@ -15,7 +14,7 @@ use crate::writer::WriterInbox;
 use bkes_core::sequence::NowMs;
 use bkes_core::{Partition, Position};
 use bkes_log::{Log, LogError, LogIdentity, Watermarks};
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -29,10 +28,8 @@ pub struct Monitor {
     identity: LogIdentity,
     /// What each partition looked like last, and when.
     last: Vec<Option<(Watermarks, NowMs)>>,
-    /// Partitions that did not answer when they were asked last, in the order of asking.
-    silent: VecDeque<Partition>,
-    /// Whether no partition answered in the last look.
-    unanswered: bool,
+    /// Partitions that did not answer when they were asked last.
+    silent: BTreeSet<Partition>,
     low_warned: bool,
     /// How long new partitions rest before keys are placed in them.
     placing_rest_ms: NowMs,
@@ -56,8 +53,7 @@ impl Monitor {
             writer,
             identity,
             last: Vec::new(),
-            silent: VecDeque::new(),
-            unanswered: false,
+            silent: BTreeSet::new(),
             low_warned: false,
             placing_rest_ms: placing_rest.as_millis() as NowMs,
             resting: None,
@@ -70,37 +66,31 @@ impl Monitor {
         if let Err(error) = &looked {
             tracing::debug!("the topic could not be looked at: {error}");
         }
-        let topic_answers = looked.is_ok();
-        let mut failed = looked.err();
-        let (mut answered, mut failures) = (0, 0);
-        let boards = self.in_order_of_asking();
-        for board in &boards {
-            let (asked, target) = (clock(), board.target.load(Ordering::Acquire));
-            let applied_before = board.applied_in();
-            match self.log.watermarks(board.partition) {
+        let (mut failed, mut answered) = (looked.err(), false);
+        let boards: Vec<Arc<PartitionBoard>> = self.board.partitions().clone();
+        let partitions: Vec<Partition> = boards.iter().map(|board| board.partition).collect();
+        // What the answers are compared with is what was there before the question.
+        let before =
+            |board: &Arc<PartitionBoard>| (clock(), board.target.load(Ordering::Acquire), board.applied_in());
+        let before: Vec<_> = boards.iter().map(before).collect();
+        let answers = self.log.watermarks_of(&partitions);
+        for ((board, (asked, target, applied_before)), marks) in boards.iter().zip(before).zip(answers) {
+            let partition = board.partition;
+            match marks {
                 Ok(marks) => {
-                    answered += 1;
+                    answered = true;
                     self.log_answers();
-                    self.silent.retain(|partition| *partition != board.partition);
+                    self.silent.remove(&partition);
                     settle_target(board, target, marks);
-                    let partition = board.partition;
                     self.note(board, Look { partition, marks, asked, applied_before }, clock());
                 }
                 Err(error) => {
-                    self.fell_silent(board.partition, &error);
+                    self.fell_silent(partition, &error);
                     failed = Some(error);
-                    failures += 1;
-                    if (!topic_answers && answered == 0) || failures >= LOOK_FAILURES_MAX {
-                        break;
-                    }
                 }
             }
         }
-        // In the next look others are asked first, unless all were asked in this one.
-        let everybody_asked = !topic_answers || self.silent.len() >= boards.len();
-        let nobody = answered == 0 && (everybody_asked || self.unanswered);
-        self.unanswered = answered == 0;
-        match failed.filter(|_| nobody) {
+        match failed.filter(|_| !answered) {
             Some(error) => {
                 if self.board.log_down().is_none() {
                     tracing::warn!("the log does not answer: {error}; reads go on, appends are refused");
@@ -124,24 +114,13 @@ impl Monitor {
         }
     }
 
-    /// Those that answered last time first, the others by turns.
-    fn in_order_of_asking(&self) -> Vec<Arc<PartitionBoard>> {
-        let mut boards: Vec<Arc<PartitionBoard>> = self.board.partitions().clone();
-        let turn = |board: &Arc<PartitionBoard>| {
-            self.silent.iter().position(|partition| *partition == board.partition).map_or(0, |turn| turn + 1)
-        };
-        boards.sort_by_cached_key(turn);
-        boards
-    }
-
-    /// A partition did not answer: its turn comes after that of the others.
+    /// A partition did not answer.
     fn fell_silent(&mut self, partition: Partition, error: &LogError) {
-        let known = self.silent.iter().position(|silent| *silent == partition);
-        match known.and_then(|turn| self.silent.remove(turn)) {
-            Some(_) => tracing::debug!(%partition, "the watermarks could not be read: {error}"),
-            None => tracing::warn!(%partition, "the partition does not answer: {error}"),
+        if self.silent.insert(partition) {
+            tracing::warn!(%partition, "the partition does not answer: {error}");
+        } else {
+            tracing::debug!(%partition, "the watermarks could not be read: {error}");
         }
-        self.silent.push_back(partition);
     }
 
     fn owner_of(&self, partition: Partition) -> &OwnerInbox {

@@ -1,7 +1,7 @@
 //! The topic: questions about it, and its halves.
 
 use crate::appender::KafkaAppender;
-use crate::native::{Client, Kind, Mark, Sink, with_yielding_threads};
+use crate::native::{Client, Kind, Sink, Told, with_yielding_threads};
 use crate::options::{self, KafkaOptions, RECORD_OVERHEAD_BYTES};
 use crate::properties::{self, PropertyError};
 use crate::reader::KafkaReader;
@@ -181,12 +181,57 @@ impl KafkaLog {
         found
     }
 
-    /// What the brokers say of the ends of partitions; where nobody could be asked, that of each.
-    fn ends(&self, partitions: &[Partition], timeout: Duration) -> BTreeMap<Partition, Mark> {
-        self.committed.stable_ends(partitions, timeout).unwrap_or_else(|detail| {
-            let failed = (Code::RD_KAFKA_RESP_ERR__TIMED_OUT, detail);
-            partitions.iter().map(|partition| (*partition, Err(failed.clone()))).collect()
-        })
+    /// Asks for all of these partitions together, and again for those whose leader has just moved, at its new place; where nobody could
+    /// be asked, that is told of each.
+    fn ask_all<T>(
+        &self,
+        partitions: &[Partition],
+        ask: impl Fn(&[Partition], Duration) -> Told<BTreeMap<Partition, Told<T>>>,
+    ) -> Vec<Result<T, LogError>> {
+        if partitions.is_empty() {
+            return Vec::new();
+        }
+        let ask = |partitions: &[Partition], timeout| {
+            ask(partitions, timeout).unwrap_or_else(|failed| {
+                let failed = self.why_nobody(failed);
+                partitions.iter().map(|partition| (*partition, Err(failed.clone()))).collect()
+            })
+        };
+        let until = Instant::now() + MOVING;
+        let mut found = ask(partitions, ANSWER);
+        loop {
+            let moved: Vec<Partition> =
+                found.iter().filter(|(_, told)| has_moved(told)).map(|(partition, _)| *partition).collect();
+            let left = until.saturating_duration_since(Instant::now());
+            if moved.is_empty() || left <= BETWEEN_LOOKS {
+                break;
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+            found.extend(ask(&moved, left));
+        }
+        if found.values().any(Result::is_ok) {
+            self.answered();
+        }
+        let told = |partition: &Partition| match found.remove(partition) {
+            Some(told) => told.map_err(|failed| no_mark(*partition, failed)),
+            None => Err(Self::unavailable("it was left out of the answer")),
+        };
+        partitions.iter().map(told).collect()
+    }
+
+    /// Why nobody could be asked. Where no partition has a leader, as far as a handle knows, the topic may be gone, or not be ours to
+    /// describe any more.
+    fn why_nobody(&self, failed: (Code, String)) -> (Code, String) {
+        if failed.0 != Code::RD_KAFKA_RESP_ERR__NOENT {
+            return (Code::RD_KAFKA_RESP_ERR__TIMED_OUT, failed.1);
+        }
+        match self.committed.partitions(ANSWER) {
+            Ok(Some(_)) => (Code::RD_KAFKA_RESP_ERR__TIMED_OUT, failed.1),
+            Ok(None) => {
+                (Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "the topic does not exist".to_owned())
+            }
+            Err(why) => why,
+        }
     }
 
     fn unavailable(detail: impl Into<String>) -> LogError {
@@ -250,7 +295,7 @@ fn no_mark(partition: Partition, (code, detail): (Code, String)) -> LogError {
 
 /// Whether a broker that is not, or not yet, the leader was asked: asking again in a moment makes sense. So it does of a partition that
 /// a handle does not know: it looks for new ones then.
-fn has_moved(end: &Mark) -> bool {
+fn has_moved<T>(told: &Told<T>) -> bool {
     let moved = [
         Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
         Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
@@ -258,7 +303,7 @@ fn has_moved(end: &Mark) -> bool {
         Code::RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH,
         Code::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE,
     ];
-    end.as_ref().is_err_and(|(code, _)| moved.contains(code))
+    told.as_ref().is_err_and(|(code, _)| moved.contains(code))
 }
 
 /// What a handle says of a partition. One that is not known to it may be new: a handle looks for new partitions by itself only
@@ -303,32 +348,12 @@ impl Log for KafkaLog {
         Ok(Watermarks { low, stable, high: high.max(stable) })
     }
 
+    fn watermarks_of(&self, partitions: &[Partition]) -> Vec<Result<Watermarks, LogError>> {
+        self.ask_all(partitions, |partitions, timeout| self.committed.marks(partitions, timeout))
+    }
+
     fn stable_ends(&self, partitions: &[Partition]) -> Vec<Result<Position, LogError>> {
-        if partitions.is_empty() {
-            return Vec::new();
-        }
-        let until = Instant::now() + MOVING;
-        let mut found = self.ends(partitions, ANSWER);
-        // A leader that has just moved is asked at its new place.
-        loop {
-            let moved: Vec<Partition> =
-                found.iter().filter(|(_, end)| has_moved(end)).map(|(partition, _)| *partition).collect();
-            let left = until.saturating_duration_since(Instant::now());
-            if moved.is_empty() || left <= BETWEEN_LOOKS {
-                break;
-            }
-            std::thread::sleep(BETWEEN_LOOKS);
-            found.extend(self.ends(&moved, left));
-        }
-        if found.values().any(Result::is_ok) {
-            self.answered();
-        }
-        let end = |partition: &Partition| match found.get(partition) {
-            Some(Ok(end)) => Ok(*end),
-            Some(Err(failed)) => Err(no_mark(*partition, failed.clone())),
-            None => Err(Self::unavailable("it was left out of the answer")),
-        };
-        partitions.iter().map(end).collect()
+        self.ask_all(partitions, |partitions, timeout| self.committed.stable_ends(partitions, timeout))
     }
 
     fn record_bytes_max(&self) -> u64 {

@@ -20,7 +20,7 @@ pub use conf::check_property;
 #[cfg(test)]
 pub use conf::{ListedProperty, listed_properties};
 pub use draft::Draft;
-pub use ends::Mark;
+pub use ends::Told;
 pub use yielding::with_yielding_threads;
 
 use crate::shortage::Shortage;
@@ -33,6 +33,7 @@ use kept::{Kept, UNCOPIED_BYTES};
 use rdkafka_sys as sys;
 use reach::Reach;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -556,14 +557,29 @@ impl Client {
     ///
     /// # Safety
     ///
-    /// `request` hands options and queue to one admin call on this handle and keeps neither.
+    /// As [`begin`](Self::begin).
     unsafe fn ask(
         &self,
         operation: sys::rd_kafka_admin_op_t,
         timeout: Duration,
         request: impl FnOnce(*const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
     ) -> Result<Event, String> {
-        // SAFETY: options and queue are ours and destroyed here; the event is freed by `Event`.
+        // SAFETY: promised by the caller.
+        unsafe { self.begin(operation, timeout, request) }.answer().map_err(|(_, words)| words)
+    }
+
+    /// Asks an admin question that is answered within a time.
+    ///
+    /// # Safety
+    ///
+    /// `request` hands options and queue to one admin call on this handle and keeps neither.
+    unsafe fn begin(
+        &self,
+        operation: sys::rd_kafka_admin_op_t,
+        timeout: Duration,
+        request: impl FnOnce(*const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
+    ) -> Question<'_> {
+        // SAFETY: options are ours and destroyed here, the queue by `Question`.
         unsafe {
             let options = sys::rd_kafka_AdminOptions_new(self.handle, operation);
             let mut words: [c_char; 256] = [0; 256];
@@ -575,18 +591,41 @@ impl Client {
             );
             let queue = sys::rd_kafka_queue_new(self.handle);
             request(options, queue);
-            let event = sys::rd_kafka_queue_poll(queue, millis(timeout + Duration::from_secs(1)));
-            sys::rd_kafka_queue_destroy(queue);
             sys::rd_kafka_AdminOptions_destroy(options);
-            if event.is_null() {
-                return Err("no answer in time".to_owned());
-            }
-            let event = Event(event);
-            if sys::rd_kafka_event_error(event.0) != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return Err(text(sys::rd_kafka_event_error_string(event.0)));
-            }
-            Ok(event)
+            Question { queue, timeout, client: PhantomData }
         }
+    }
+}
+
+/// A question that was asked; it is answered, or given up, before its handle goes.
+struct Question<'c> {
+    /// Where the answer comes.
+    queue: *mut sys::rd_kafka_queue_t,
+    timeout: Duration,
+    client: PhantomData<&'c Client>,
+}
+
+impl Question<'_> {
+    /// Waits for the answer. librdkafka gives up by itself when the time is over; a second more is for the defects of others.
+    fn answer(self) -> Result<Event, (Code, String)> {
+        // SAFETY: the queue is ours; the event is freed by `Event`.
+        let event =
+            unsafe { sys::rd_kafka_queue_poll(self.queue, millis(self.timeout + Duration::from_secs(1))) };
+        if event.is_null() {
+            return Err((Code::RD_KAFKA_RESP_ERR__TIMED_OUT, "no answer in time".to_owned()));
+        }
+        let event = Event(event);
+        // SAFETY: the event is there.
+        let (code, words) =
+            unsafe { (sys::rd_kafka_event_error(event.0), text(sys::rd_kafka_event_error_string(event.0))) };
+        if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR { Ok(event) } else { Err((code, words)) }
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the queue is ours and destroyed once.
+        unsafe { sys::rd_kafka_queue_destroy(self.queue) };
     }
 }
 

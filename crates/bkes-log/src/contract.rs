@@ -76,6 +76,12 @@ pub trait Log: Send + Sync + 'static {
     /// The marks of one partition now.
     fn watermarks(&self, partition: Partition) -> Result<Watermarks, LogError>;
 
+    /// The marks of these partitions now, one answer for each, in their order; one that fails says nothing of the others. A log that can
+    /// be asked for many partitions at once does that here.
+    fn watermarks_of(&self, partitions: &[Partition]) -> Vec<Result<Watermarks, LogError>> {
+        partitions.iter().map(|partition| self.watermarks(*partition)).collect()
+    }
+
     /// The stable ends of these partitions, one answer for each, in their order; one that fails says nothing of the others.
     ///
     /// The question begins after the call: whatever anybody had been told is stored, or had read, before the call lies below

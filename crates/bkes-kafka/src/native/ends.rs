@@ -1,14 +1,26 @@
-//! The stable ends of many partitions by one question (ListOffsets, read committed): a request to each leader.
+//! The marks of many partitions by one question each (ListOffsets): a request to each leader.
 
-use super::{Client, Code, words_of};
+use super::{Client, Code, Question, words_of};
 use bkes_core::{Partition, Position};
+use bkes_log::Watermarks;
 use rdkafka_sys as sys;
 use std::collections::BTreeMap;
 use std::ffi::c_int;
 use std::time::Duration;
 
-/// A position, or why a broker, or librdkafka, does not tell it.
-pub type Mark = Result<Position, (Code, String)>;
+/// What is told of a partition, or why a broker, or librdkafka, does not tell it.
+pub type Told<T> = Result<T, (Code, String)>;
+
+/// A position.
+pub type Mark = Told<Position>;
+
+use sys::rd_kafka_IsolationLevel_t::{
+    RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED as COMMITTED,
+    RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED as UNCOMMITTED,
+};
+use sys::rd_kafka_OffsetSpec_t::{
+    RD_KAFKA_OFFSET_SPEC_EARLIEST as EARLIEST, RD_KAFKA_OFFSET_SPEC_LATEST as LATEST,
+};
 
 impl Client {
     /// The stable ends of these partitions, by one request to each of their leaders. What the brokers said of a partition, or that
@@ -17,28 +29,72 @@ impl Client {
         &self,
         partitions: &[Partition],
         timeout: Duration,
-    ) -> Result<BTreeMap<Partition, Mark>, String> {
-        // SAFETY: as in `topic_id`; the list is copied by the call, and results live as long as their event.
+    ) -> Told<BTreeMap<Partition, Mark>> {
+        self.ask_offsets(partitions, LATEST, COMMITTED, timeout).offsets()
+    }
+
+    /// The marks of these partitions, by three requests to each of their leaders, which are on their way together.
+    pub fn marks(
+        &self,
+        partitions: &[Partition],
+        timeout: Duration,
+    ) -> Told<BTreeMap<Partition, Told<Watermarks>>> {
+        let low = self.ask_offsets(partitions, EARLIEST, UNCOMMITTED, timeout);
+        let stable = self.ask_offsets(partitions, LATEST, COMMITTED, timeout);
+        let high = self.ask_offsets(partitions, LATEST, UNCOMMITTED, timeout);
+        let (low, mut stable, mut high) = (low.offsets()?, stable.offsets()?, high.offsets()?);
+        let missing =
+            || Err((Code::RD_KAFKA_RESP_ERR__TIMED_OUT, "it was left out of the answer".to_owned()));
+        let marks = low.into_iter().map(|(partition, low)| {
+            let of = |marks: &mut BTreeMap<Partition, Mark>| marks.remove(&partition).unwrap_or_else(missing);
+            let (stable, high) = (of(&mut stable), of(&mut high));
+            let marks = low.and_then(|low| {
+                let (stable, high) = (stable?, high?);
+                // They were asked together, and answered one after the other.
+                Ok(Watermarks { low: low.min(stable), stable, high: high.max(stable) })
+            });
+            (partition, marks)
+        });
+        Ok(marks.collect())
+    }
+
+    /// Asks where partitions begin or end, as a reader of this isolation level sees it.
+    fn ask_offsets(
+        &self,
+        partitions: &[Partition],
+        place: sys::rd_kafka_OffsetSpec_t,
+        level: sys::rd_kafka_IsolationLevel_t,
+        timeout: Duration,
+    ) -> Question<'_> {
+        // SAFETY: the list is ours, made and destroyed here; the call copies it.
         unsafe {
             let list = sys::rd_kafka_topic_partition_list_new(partitions.len() as c_int);
             for partition in partitions {
                 let entry =
                     sys::rd_kafka_topic_partition_list_add(list, self.topic.as_ptr(), partition.0 as i32);
-                (*entry).offset = sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64;
+                (*entry).offset = place as i64;
             }
-            let answer = self.ask(
+            let question = self.begin(
                 sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
                 timeout,
                 |options, queue| {
-                    let committed = sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED;
-                    let refused =
-                        sys::rd_kafka_AdminOptions_set_isolation_level(options.cast_mut(), committed);
+                    let refused = sys::rd_kafka_AdminOptions_set_isolation_level(options.cast_mut(), level);
                     debug_assert!(refused.is_null(), "the level is one of ListOffsets");
                     sys::rd_kafka_ListOffsets(self.handle, list, options, queue);
                 },
             );
             sys::rd_kafka_topic_partition_list_destroy(list);
-            let event = answer?;
+            question
+        }
+    }
+}
+
+impl Question<'_> {
+    /// The answer to [`Client::ask_offsets`].
+    fn offsets(self) -> Told<BTreeMap<Partition, Mark>> {
+        let event = self.answer()?;
+        // SAFETY: results live as long as their event.
+        unsafe {
             let mut count = 0;
             let result = sys::rd_kafka_event_ListOffsets_result(event.0);
             let infos = sys::rd_kafka_ListOffsets_result_infos(result, &mut count);
