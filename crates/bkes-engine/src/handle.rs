@@ -3,29 +3,27 @@
 use crate::api::{
     AppendError, AppendRequest, Appended, Events, ReadError, ReadRequest, Status, Unit, Unready,
 };
-use crate::degraded::Degradation;
 use crate::limits::{
-    COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, LOOK_REST_MAX, MARKER_BYTES_MAX, PATIENCE, PAUSE,
-    PLACING_REST, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS, READING_BYTES_MAX, ROOM_WAIT,
-    SPLIT_READS_MAX, SYNC_INTERVAL_MS,
+    MARKER_BYTES_MAX, PLACING_REST, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS,
+    READING_BYTES_MAX, ROOM_WAIT, SPLIT_READS_MAX, UNASKED_MAX,
 };
 use crate::owner::{
-    Admitted, Command, Context, OwnerInbox, OwnerStep, Pending, Place, Refusal, Unverified, Waiting,
-    owner_of, refuse_command,
+    Admitted, Command, Context, OwnerInbox, Pending, Place, Refusal, Unverified, Waiting, owner_of,
+    refuse_command,
 };
-use crate::parts::{self, MonitorPart, OwnerPart, Parts, Step, Surroundings, VerifierPart, WriterPart};
+use crate::parts::{self, OwnerPart, Parts, Surroundings};
 use crate::read::View;
-use crate::shared::{Rest, SharedOwner, said};
+use crate::shared::SharedOwner;
+use crate::threads::{Spawn, Starter, Thread, run_monitor, run_owner, run_verifier, run_writer};
 use crate::verifier::Scope;
 use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::NowMs;
 use bkes_core::{Incarnation, Partition, Partitioner, Position};
-use bkes_log::{Log, LogError, Waiter};
+use bkes_log::{Log, LogError};
 use bkes_storage::{Store, StoreError};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
@@ -170,8 +168,10 @@ pub enum StartError {
 /// A running engine; dropping it stops it without grace. [`EngineHandle`]s are what callers use.
 pub struct Engine {
     handle: EngineHandle,
-    threads: Vec<JoinHandle<()>>,
-    writer_thread: Option<JoinHandle<()>>,
+    owners: Vec<Thread>,
+    /// The verifier and the monitor: they wait for answers of the log.
+    asking: Vec<Thread>,
+    writer: Option<Thread>,
 }
 
 /// The way into a running engine: cheap to clone, from any task.
@@ -184,7 +184,6 @@ struct Inner {
     owners: OnceLock<Vec<Arc<SharedOwner>>>,
     clock: Clock,
     admitted: Arc<Admitted>,
-    monitor_stop: AtomicBool,
     /// One permit for each long read of a split aggregate that may be put in order now.
     split_reads: Semaphore,
     /// Room for reads off the executor while they are made, in [`READING_UNIT_BYTES`].
@@ -206,23 +205,28 @@ impl Engine {
         // Begins at 1, so that 0 can mean "never" on the board.
         let clock: Clock = Arc::new(move || began.elapsed().as_millis() as NowMs + 1);
         let surroundings = Surroundings { clock: Arc::clone(&clock), draw: Arc::new(draw_incarnation) };
-        let Parts { handle, owners, writer, monitor, verifier } =
-            parts::assemble(log, store, options, surroundings)?;
-        let mut engine = Engine { handle, threads: Vec::new(), writer_thread: None };
+        let parts = parts::assemble(log, store, options, surroundings)?;
+        Engine::run(parts, clock, std::thread::Builder::spawn)
+    }
+
+    /// Gives each part a thread, which `spawn` starts. If one cannot be started, those before it end.
+    fn run(parts: Parts, clock: Clock, spawn: impl Spawn) -> Result<Engine, StartError> {
+        let Parts { handle, owners, writer, monitor, verifier } = parts;
+        let mut threads = Starter { board: Arc::clone(&handle.0.context.board), spawn };
+        let mut engine = Engine { handle, owners: Vec::new(), asking: Vec::new(), writer: None };
         let mut shared = Vec::with_capacity(owners.len());
         for (index, (owner, waiter)) in owners.into_iter().map(OwnerPart::share).enumerate() {
             let (owner, clock) = (Arc::new(owner), Arc::clone(&clock));
             shared.push(Arc::clone(&owner));
             let run = move || run_owner(&owner, waiter, &*clock);
-            engine.threads.push(engine.spawn(&format!("bkes-owner-{index}"), run)?);
+            engine.owners.push(threads.start(format!("bkes-owner-{index}"), run)?);
         }
         let _ = engine.handle.0.owners.set(shared);
         let verifier_clock = Arc::clone(&clock);
-        engine.writer_thread = Some(engine.spawn("bkes-writer", move || run_writer(writer, &*clock))?);
+        engine.writer = Some(threads.start("bkes-writer".into(), move || run_writer(writer, &*clock))?);
         let run = move || run_verifier(verifier, &*verifier_clock);
-        engine.threads.push(engine.spawn("bkes-verifier", run)?);
-        let handle = engine.handle.clone();
-        engine.threads.push(engine.spawn("bkes-monitor", move || run_monitor(monitor, &handle))?);
+        engine.asking.push(threads.start("bkes-verifier".into(), run)?);
+        engine.asking.push(threads.start("bkes-monitor".into(), move || run_monitor(monitor))?);
         Ok(engine)
     }
 
@@ -232,7 +236,8 @@ impl Engine {
     }
 
     /// Stops gracefully: new and waiting appends are refused, sent ones awaited for at most `grace`, everything applied is
-    /// committed, the store closed. Blocks. The log is let go when the last [`EngineHandle`] is dropped too.
+    /// committed, the store closed. Blocks. The log is let go when the last [`EngineHandle`] is dropped too, and the questions that it
+    /// had not answered when `grace` was over have ended: nobody waits for those.
     pub fn stop(mut self, grace: Duration) -> Result<(), StoreError> {
         self.halt(grace);
         self.handle.0.context.store.close()
@@ -240,115 +245,25 @@ impl Engine {
 
     fn halt(&mut self, grace: Duration) {
         let inner = &self.handle.0;
+        let until = Instant::now() + grace.max(UNASKED_MAX);
         parts::begin_stop(&self.handle, (inner.clock)() + grace.as_millis() as NowMs);
-        inner.monitor_stop.store(true, Ordering::Release);
         inner.context.look.wake();
-        for thread in self.threads.drain(..) {
-            drop(thread.join());
+        self.owners.drain(..).for_each(Thread::join);
+        for thread in self.asking.drain(..) {
+            // What it may still do, when it has its answer, changes nothing: nobody listens.
+            thread.join_until(until);
         }
         parts::end_writer(&self.handle);
-        if let Some(writer) = self.writer_thread.take() {
-            drop(writer.join());
-        }
-    }
-
-    /// Starts a thread whose panic is seen: every partition is degraded, nothing goes on in silence.
-    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
-        let board = Arc::clone(&self.handle.0.context.board);
-        let thread_name = name.to_owned();
-        let watched = move || {
-            if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
-                let said = said(&*panic);
-                let reason = Degradation::Panicked { thread: thread_name, message: said };
-                board.partitions().iter().for_each(|partition| partition.degrade(reason.clone()));
-            }
-        };
-        std::thread::Builder::new().name(name.into()).spawn(watched).map_err(StartError::Thread)
+        self.writer.take().into_iter().for_each(Thread::join);
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if self.writer_thread.is_some() {
+        if !self.owners.is_empty() || self.writer.is_some() {
             self.halt(Duration::ZERO);
         }
     }
-}
-
-fn run_owner(owner: &SharedOwner, mut waiter: Waiter, clock: &dyn Fn() -> NowMs) {
-    let _end = EndOwner(owner);
-    loop {
-        let Rest { step, is_patient } = owner.step(clock());
-        match step {
-            OwnerStep::Busy => {}
-            OwnerStep::Pause => std::thread::sleep(PAUSE),
-            OwnerStep::Idle(until) => {
-                let timeout = until.map(|until| Duration::from_millis(until.saturating_sub(clock()).max(1)));
-                let patience = is_patient.then_some(PATIENCE);
-                waiter.set_patient(is_patient);
-                waiter.wait(timeout.into_iter().chain(patience).min());
-            }
-            OwnerStep::Stopped => return,
-        }
-    }
-}
-
-/// However an owner's thread ends, the owner ends with it.
-struct EndOwner<'a>(&'a SharedOwner);
-
-impl Drop for EndOwner<'_> {
-    fn drop(&mut self) {
-        self.0.end();
-    }
-}
-
-fn run_writer(mut writer: WriterPart, clock: &dyn Fn() -> NowMs) {
-    loop {
-        match writer.step(clock()) {
-            // Whatever was applied meanwhile would be a transaction of its own.
-            Step::Busy => writer.gather(COMMIT_GATHER),
-            Step::Idle(until) => {
-                if writer.wait(writer_rest(until, clock())) {
-                    writer.gather(COMMIT_GATHER);
-                }
-            }
-            Step::Stopped => return,
-        }
-    }
-}
-
-/// How long the writer rests when nothing comes: until what it has to do by itself is due, a failed write for one.
-fn writer_rest(until: Option<NowMs>, now: NowMs) -> Duration {
-    let rest_ms = until.map_or(SYNC_INTERVAL_MS, |until| until.saturating_sub(now));
-    Duration::from_millis(rest_ms.min(SYNC_INTERVAL_MS))
-}
-
-fn run_verifier(mut verifier: VerifierPart, clock: &dyn Fn() -> NowMs) {
-    loop {
-        match verifier.step(clock()) {
-            Step::Busy => {}
-            Step::Idle(until) => {
-                let timeout = until.map(|until| Duration::from_millis(until.saturating_sub(clock()).max(1)));
-                verifier.wait(timeout);
-            }
-            Step::Stopped => return,
-        }
-    }
-}
-
-fn run_monitor(mut monitor: MonitorPart, handle: &EngineHandle) {
-    while !handle.0.monitor_stop.load(Ordering::Acquire) {
-        let began = Instant::now();
-        monitor.step();
-        monitor.wait(rest_behind(began.elapsed()));
-        // Doubts need a look that begins after them, not a storm of looks.
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// How long the monitor rests behind a look that took so long.
-fn rest_behind(look: Duration) -> Duration {
-    look.saturating_mul(LOOK_REST_FACTOR).clamp(LOOK_INTERVAL, LOOK_REST_MAX)
 }
 
 /// What room for reads is counted in.
@@ -375,7 +290,6 @@ impl EngineHandle {
             owners,
             clock,
             admitted: Arc::default(),
-            monitor_stop: AtomicBool::new(false),
             reading: Arc::new(Semaphore::new(READING_BYTES_MAX / READING_UNIT_BYTES)),
             split_reads: Semaphore::new(SPLIT_READS_MAX),
         }))
@@ -676,18 +590,40 @@ impl Drop for Awaited<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bkes_log::memory::MemoryLog;
+    use bkes_storage::MemoryStore;
+    use std::num::NonZeroU32;
+    use std::thread::Builder;
 
+    /// The threads that had been started before went on for ever, with the log and the store in their hands.
     #[test]
-    fn the_monitor_rests_longer_behind_a_long_look_but_never_for_minutes() {
-        let rests = [0, 100, 1_000, 30_000].map(|ms| rest_behind(Duration::from_millis(ms)).as_millis());
-        assert_eq!(rests, [1_000, 1_000, 5_000, 10_000]);
-        assert_eq!(rest_behind(Duration::MAX), LOOK_REST_MAX);
-    }
-
-    #[test]
-    fn the_writer_rests_until_something_is_due_and_never_longer_than_a_sync() {
-        let rests =
-            [None, Some(1_500), Some(400), Some(90_000)].map(|until| writer_rest(until, 500).as_millis());
-        assert_eq!(rests, [10_000, 1_000, 0, 10_000]);
+    fn where_a_thread_cannot_be_started_those_before_it_end() {
+        let began = Instant::now();
+        let clock: Clock = Arc::new(move || began.elapsed().as_millis() as NowMs + 1);
+        let options = EngineOptions { threads: 2, ..EngineOptions::default() };
+        let mut started_most = 0;
+        for failing in 0..=5 {
+            let log: Arc<dyn Log> = Arc::new(MemoryLog::new("topic", NonZeroU32::new(2).expect("not zero")));
+            let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+            let surroundings = Surroundings { clock: Arc::clone(&clock), draw: Arc::new(draw_incarnation) };
+            let parts = parts::assemble(Arc::clone(&log), Arc::clone(&store), options.clone(), surroundings)
+                .expect("they belong together");
+            let mut started = 0;
+            let spawn = |builder: Builder, run: Box<dyn FnOnce() + Send>| {
+                if started == failing {
+                    return Err(std::io::ErrorKind::WouldBlock.into());
+                }
+                started += 1;
+                builder.spawn(run)
+            };
+            let engine = Engine::run(parts, Arc::clone(&clock), spawn);
+            assert_eq!(engine.is_err(), failing < 5, "there are five threads");
+            if let Ok(engine) = engine {
+                engine.stop(Duration::ZERO).expect("it closes");
+            }
+            started_most = started_most.max(started);
+            assert_eq!((Arc::strong_count(&log), Arc::strong_count(&store)), (1, 1), "thread {failing}");
+        }
+        assert_eq!(started_most, 5);
     }
 }

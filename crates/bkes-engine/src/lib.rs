@@ -45,6 +45,7 @@ mod read;
 mod shared;
 mod split;
 mod start;
+mod threads;
 mod topic_growth;
 mod verifier;
 mod writer;

@@ -67,6 +67,9 @@ pub const LOOK_REST_FACTOR: u32 = 5;
 /// would leave the instance with what was true then (the log is down, reading lags) for minutes.
 pub const LOOK_REST_MAX: Duration = Duration::from_secs(10);
 
+/// How long a stop waits at least for the threads that ask the log: one that has no question under way ends in a few milliseconds.
+pub const UNASKED_MAX: Duration = Duration::from_secs(1);
+
 /// How long a refusal may take to be verified, the question to the log and the applying together. A question takes a round trip, and what
 /// it tells is usually applied already. A partition that is applied no faster than this is in trouble, and callers of v1 have their
 /// own limits below it.

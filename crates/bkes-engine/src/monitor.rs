@@ -60,6 +60,11 @@ impl Monitor {
         }
     }
 
+    /// Whether the engine stops.
+    pub fn is_stopping(&self) -> bool {
+        self.board.stopping.load(Ordering::Acquire)
+    }
+
     /// Looks at the log once. `clock` tells the time between questions.
     pub fn step(&mut self, clock: &dyn Fn() -> NowMs) {
         let looked = self.check_topic().and_then(|()| self.check_partitions());

@@ -260,6 +260,11 @@ impl MonitorPart {
         self.monitor.step(&*self.clock);
     }
 
+    /// Whether the engine stops.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.monitor.is_stopping()
+    }
+
     /// Whether somebody asked for a look since the last look.
     pub fn take_wake(&mut self) -> bool {
         self.waiter.take()

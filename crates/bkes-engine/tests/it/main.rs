@@ -20,6 +20,7 @@ mod placing;
 mod refusals;
 mod room;
 mod split;
+mod stopping;
 mod support;
 mod turns_of_a_key;
 mod weighed;
