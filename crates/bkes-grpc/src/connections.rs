@@ -57,7 +57,7 @@ pub async fn run(
     let mut serving = pin!(async { tokio::try_join!(serving_wide, serving_narrow).map(|((), ())| ()) });
     tokio::select! {
         ended = serving.as_mut() => return ended.map(|()| Drained::Whole),
-        never = accept(listener, options.connections_max, Peers::new(&options), phases.clone(), taken) => match never {},
+        never = accept(listener, options.connections_max, Peers::new(&options, phases.clone()), phases.clone(), taken) => match never {},
         never = health::follow(&watched, &reporter) => match never {},
         () = shutdown => {}
     }

@@ -4,18 +4,21 @@
 //! at once. A body that has to be waited for takes room for what it is going to need: a stream's bookkeeping, and the length that
 //! the message declares in its first five bytes, before the library behind us makes that much room. The room is a connection's share of
 //! a bound that all connections have together, and it is kept until the body has ended. Whoever finds none is refused with a status; nothing was stored.
+//! So is whoever is waited for when the server stops.
 //!
 //! Bodies are never left lying: each is read as it comes, or refused. So what the windows of HTTP/2 allow is only ever in the
 //! library's buffers for as long as a task waits for its turn.
 //!
 //! This file does not know what is in a message.
 
-use crate::limits::{PROGRESS_BYTES, READ_PATIENCE, WAITING_STREAM_BYTES};
+use crate::accept::{Phase, reaches};
+use crate::limits::{PROGRESS_BYTES, READ_PATIENCE, STOP_PATIENCE, WAITING_STREAM_BYTES};
 use crate::shares::Share;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::Status;
 use tonic::body::Body;
@@ -24,6 +27,9 @@ use tonic::body::Body;
 pub trait HasUnread: Unpin + Send + 'static {
     /// The share.
     fn unread(&self) -> &Share;
+
+    /// Where the server is in its life.
+    fn phase(&self) -> &watch::Receiver<Phase>;
 }
 
 /// Whether a body has one message, which must come, or any number with any time between them.
@@ -46,9 +52,13 @@ pub struct Inbound<C: HasUnread> {
     /// How much of the share is taken.
     taken: usize,
     watch: Option<Pin<Box<Sleep>>>,
+    /// Resolves some time after the server was told to stop; made when the body is first waited for.
+    stop: Option<Stop>,
     /// Bytes that came since the watch was set.
     progress: usize,
 }
+
+type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Where in its messages a body is.
 #[derive(Clone, Copy)]
@@ -64,7 +74,8 @@ const BEGINNING: At = At::Head([0; 5], 0);
 impl<C: HasUnread> Inbound<C> {
     pub fn new(body: Body, connection: C, messages: Messages) -> Inbound<C> {
         let (came, taken, progress) = (0, 0, 0);
-        Inbound { body, connection, messages, at: BEGINNING, came, taken, watch: None, progress }
+        let (watch, stop) = (None, None);
+        Inbound { body, connection, messages, at: BEGINNING, came, taken, watch, stop, progress }
     }
 
     /// Takes in what came, before it is handed on.
@@ -137,6 +148,18 @@ impl<C: HasUnread> Inbound<C> {
     /// Nothing is there: sees to it that the body has its room, and that it is not waited for without end.
     fn wait(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
         self.weigh()?;
+        let stop = self.stop.get_or_insert_with(|| {
+            let stopping = reaches(self.connection.phase().clone(), Phase::Stopping);
+            Box::pin(async {
+                stopping.await;
+                sleep(STOP_PATIENCE).await;
+            })
+        });
+        if stop.as_mut().poll(cx).is_ready() {
+            return Err(Status::unavailable(
+                "the server stops, and the message did not come: nothing was stored",
+            ));
+        }
         if self.may_rest() {
             self.watch = None;
             return Ok(());

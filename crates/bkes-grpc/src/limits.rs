@@ -166,6 +166,10 @@ pub const PREFACE_WAIT: Duration = Duration::from_secs(20);
 /// The rest after a connection could not be accepted, out of file descriptors usually.
 pub const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// How long the rest of a message is waited for once the server stops: what a client was sending comes in this time, and calls whose
+/// message never comes hold up no stop.
+pub const STOP_PATIENCE: Duration = Duration::from_millis(500);
+
 /// How long connections that were cut may take to notice.
 pub const CUT_WAIT: Duration = Duration::from_secs(1);
 

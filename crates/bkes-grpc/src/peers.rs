@@ -1,10 +1,12 @@
 //! What a connection has of everything that is bounded for all of them together.
 
+use crate::accept::Phase;
 use crate::inbound::HasUnread;
 use crate::limits::{ServeOptions, UNREAD_PART, WORKING_PART};
 use crate::replies::{Replies, Room};
 use crate::shares::{Pool, Share};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The bounds of all connections.
 #[derive(Clone)]
@@ -13,15 +15,17 @@ pub struct Peers {
     unread: Pool,
     working: Pool,
     working_bytes: Pool,
+    phase: watch::Receiver<Phase>,
 }
 
 impl Peers {
-    pub fn new(options: &ServeOptions) -> Peers {
+    pub fn new(options: &ServeOptions, phase: watch::Receiver<Phase>) -> Peers {
         Peers {
             replies: Replies::new(options),
             unread: Pool::new(options.unread_bytes_max, UNREAD_PART),
             working: Pool::new(options.requests_max, WORKING_PART),
             working_bytes: Pool::new(options.working_bytes_max, WORKING_PART),
+            phase,
         }
     }
 
@@ -32,6 +36,7 @@ impl Peers {
             unread: self.unread.share(),
             working: self.working.share(),
             working_bytes: self.working_bytes.share(),
+            phase: self.phase.clone(),
         }))
     }
 }
@@ -45,6 +50,7 @@ struct Parts {
     unread: Share,
     working: Share,
     working_bytes: Share,
+    phase: watch::Receiver<Phase>,
 }
 
 impl Peer {
@@ -67,5 +73,9 @@ impl Peer {
 impl HasUnread for Peer {
     fn unread(&self) -> &Share {
         &self.0.unread
+    }
+
+    fn phase(&self) -> &watch::Receiver<Phase> {
+        &self.0.phase
     }
 }

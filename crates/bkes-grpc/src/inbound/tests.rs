@@ -32,11 +32,19 @@ impl http_body::Body for Script {
 }
 
 #[derive(Clone)]
-struct Connection(Arc<Share>);
+struct Connection {
+    share: Arc<Share>,
+    phase: watch::Receiver<Phase>,
+    server: Arc<watch::Sender<Phase>>,
+}
 
 impl HasUnread for Connection {
     fn unread(&self) -> &Share {
-        &self.0
+        &self.share
+    }
+
+    fn phase(&self) -> &watch::Receiver<Phase> {
+        &self.phase
     }
 }
 
@@ -52,7 +60,8 @@ fn inbound(
 
 /// A connection of its own.
 fn connection(pool: &Pool) -> Connection {
-    Connection(Arc::new(pool.share()))
+    let (server, phase) = watch::channel(Phase::Serving);
+    Connection { share: Arc::new(pool.share()), phase, server: Arc::new(server) }
 }
 
 fn head(bytes: u32) -> Vec<u8> {
@@ -85,18 +94,18 @@ async fn what_is_there_at_once_takes_no_room_and_what_is_waited_for_takes_what_i
     assert_eq!((poll(&mut begun), begun.taken), (COME, WAITING_STREAM_BYTES + 1_000_000));
     assert_eq!((poll(&mut begun), begun.taken), (Poll::Pending, WAITING_STREAM_BYTES + 1_000_000));
     drop(begun);
-    assert_eq!(connection(&pool).0.take(10_000_000), Some(10_000_000), "all came back");
+    assert_eq!(connection(&pool).share.take(10_000_000), Some(10_000_000), "all came back");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_length_for_which_there_is_no_room_is_refused_before_it_is_handed_on() {
     let pool = Pool::new(1_000_000, 1);
     let (own, other) = (connection(&pool), connection(&pool));
-    assert_eq!(other.0.take(300_000), Some(300_000));
+    assert_eq!(other.share.take(300_000), Some(300_000));
     let mut refused = inbound([Some(head(900_000))], false, &own, Messages::One);
     assert_eq!(poll(&mut refused), Poll::Ready(Err(Code::ResourceExhausted)));
     drop(refused);
-    other.0.give(300_000);
+    other.share.give(300_000);
     let mut larger_than_all = inbound([None, Some(head(9_000_000)), None], false, &own, Messages::One);
     assert_eq!(poll(&mut larger_than_all), Poll::Pending);
     assert_eq!(poll(&mut larger_than_all), COME, "nothing else is there");
@@ -122,6 +131,22 @@ async fn a_stream_of_messages_may_rest_between_them_and_not_within_one() {
     assert_eq!((poll(&mut many), many.taken), (Poll::Pending, WAITING_STREAM_BYTES + 5));
     tokio::time::advance(READ_PATIENCE).await;
     assert_eq!(poll(&mut many), Poll::Ready(Err(Code::DeadlineExceeded)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_stops_waits_a_moment_for_a_message_and_not_for_what_is_there() {
+    let pool = Pool::new(1_000_000, 1);
+    let own = connection(&pool);
+    let chunks = [None, None, Some(head(5)), None, None];
+    let mut body = inbound(chunks, false, &own, Messages::One);
+    assert_eq!(poll(&mut body), Poll::Pending);
+    own.server.send_replace(Phase::Stopping);
+    assert_eq!(poll(&mut body), Poll::Pending);
+    tokio::time::advance(STOP_PATIENCE).await;
+    assert_eq!(poll(&mut body), COME, "what came is taken");
+    assert_eq!(poll(&mut body), Poll::Ready(Err(Code::Unavailable)));
+    let mut later = inbound([Some([head(1), vec![1]].concat())], true, &own, Messages::One);
+    assert_eq!((poll(&mut later), poll(&mut later)), (COME, COME));
 }
 
 /// The same bytes in any pieces are the same messages.

@@ -1,12 +1,13 @@
 //! Clients that open calls and do not go on with them: silent, dripping, or taking them back. What they began holds up nobody.
 
-use crate::support::raw::{Call, Raw, START, prefix, start_message};
+use crate::support::raw::{Call, REFLECTION, Raw, START, prefix, start_message};
 use crate::support::{Server, memory_log, ready_engine, soon};
 use bkes_grpc::api::StartRequest;
-use bkes_grpc::{Gate, ServeOptions};
+use bkes_grpc::{Drained, Gate, ServeOptions};
 use bkes_storage::MemoryStore;
+use bytes::Bytes;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tonic::Code;
 
 /// Clients in a crowd, and the streams that a connection may have open.
@@ -254,4 +255,38 @@ async fn messages_that_are_waited_for_have_a_bound_and_a_connection_its_share_of
         assert_eq!(soon("it is answered", call.code()).await, None, "another connection has its share");
         drop(held);
     }
+}
+
+/// Calls whose message never came held up every stop for the whole drain time: 10 s by default.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_messages_that_do_not_come() {
+    let (_engine, gate) = ready_engine(memory_log(), MemoryStore::new()).await;
+    let drain = Duration::from_secs(15);
+    let server = Server::start(gate, ServeOptions { drain, ..ServeOptions::default() }).await;
+    let mut client = Raw::connect(server.address).await;
+    let silent = client.begin(START).await.expect("it is open");
+    let mut half_way = client.begin(START).await.expect("it is open");
+    half_way.push(prefix(4_000)).expect("it is open");
+    let mut streamed = client.begin(REFLECTION).await.expect("it is open");
+    streamed.push(vec![0, 0]).expect("it is open");
+    let mut slow = client.begin(START).await.expect("it is open");
+    let message = start_message("slow", b"value");
+    slow.push(message[..7].to_vec()).expect("it is open");
+    // So that all of them are waited for.
+    server.client().await.start("other").await.expect("it is stored");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let began = Instant::now();
+    let stopping = server.ask_to_stop();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    slow.push(message[7..].to_vec()).expect("it is open");
+    let (mut end, answer) = slow.split();
+    end.send_data(Bytes::new(), true).expect("it is open");
+    assert_eq!(soon("it is answered", answer.code()).await, None, "what comes in time is served");
+    for call in [silent, half_way] {
+        assert_eq!(soon("it is refused", call.code()).await, Some(Code::Unavailable));
+    }
+    // Whatever the library behind us says of it.
+    soon("it ends", streamed.code()).await;
+    assert_eq!(soon("it stops", stopping).await.expect("no panic"), Drained::Whole);
+    assert!(began.elapsed() < Duration::from_secs(8), "it took {:?}", began.elapsed());
 }

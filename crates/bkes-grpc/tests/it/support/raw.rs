@@ -11,6 +11,9 @@ use tonic::{Code, Status};
 
 pub const START: &str = "/tech.gklijs.bkes.api.Bkes/Start";
 
+/// A call that sends any number of messages.
+pub const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+
 pub struct Raw {
     send: SendRequest<Bytes>,
 }
