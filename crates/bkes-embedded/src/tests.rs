@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod errors;
 mod limits;
+mod panics;
 
 use crate::appender::EmbeddedAppender;
 use crate::disk::simulated::SimulatedDisk;

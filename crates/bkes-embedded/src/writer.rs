@@ -16,7 +16,9 @@ use crate::queue::{Queued, WriteState, report};
 use crate::shared::{Published, Shared};
 use bkes_core::{Offset, Partition, TimestampMs};
 use bkes_log::Delivery;
+use std::any::Any;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
@@ -48,7 +50,20 @@ impl Writer {
     }
 
     /// The writer thread: ends when it is told to and the queue is empty.
+    ///
+    /// After a panic nothing is written any more, and that is what everyone is told who asks for it.
     pub fn run(mut self) {
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work())) {
+            let was_broken = matches!(self.shared.queue().state, WriteState::Broken(_));
+            self.panicked(&*panic);
+            if was_broken {
+                // Not even refusing works.
+                return;
+            }
+        }
+    }
+
+    fn work(&mut self) {
         loop {
             match self.next() {
                 Next::Write => self.write(),
@@ -57,6 +72,15 @@ impl Writer {
                 Next::Stop => return,
             }
         }
+    }
+
+    fn panicked(&mut self, panic: &(dyn Any + Send)) {
+        let words = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        let detail = format!("writing the log panicked, restart to see what was kept: {words}");
+        tracing::error!("{detail}");
+        self.shared.set_state(WriteState::Broken(detail.clone()));
+        report(&mut self.group, |_| Delivery::Unknown { detail: detail.clone() });
     }
 
     /// Waits until there is something to do.
