@@ -6,54 +6,70 @@ mod data_path;
 mod exit;
 mod kafka;
 mod kafka_properties;
+mod log_filter;
+mod logging;
 mod open;
+mod open_files;
 mod progress;
 mod settings;
+mod shutdown;
 mod stop;
 
 use crate::exit::{Ended, Reason};
+use crate::logging::LogQueue;
 use crate::settings::Settings;
 use crate::stop::Stop;
 use bkes_engine::Engine;
-use bkes_grpc::{Drained, Gate, ServeOptions, check_health, run};
+use bkes_grpc::{Gate, ServeOptions, check_health, run};
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpListener;
-use tracing_subscriber::EnvFilter;
+use tokio::sync::oneshot;
 
 fn main() -> ExitCode {
-    let settings = match Settings::of_this_process() {
-        Ok(settings) => settings,
+    let log = match logging::start() {
+        Ok(log) => log,
+        // There is nobody to tell but whoever looks at the exit code, if standard error is no help either.
         Err(error) => {
-            eprintln!("bkes-server: {error}");
-            return Ended::new(Reason::Usage, error).code();
+            return end(Ended::new(Reason::Unexpected, format!("no thread for the log: {error}")), None);
         }
     };
-    tracing_subscriber::fmt().with_env_filter(log_filter()).with_writer(std::io::stderr).init();
-    match start(&settings) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(ended) => {
-            eprintln!("bkes-server: {ended}");
-            ended.code()
+    // The words of a panic are logged by then: a runtime without threads to be had panics, for one.
+    let panicked =
+        |_| Err(Ended::new(Reason::Unexpected, "ended by a panic; please report what was logged of it"));
+    match catch_unwind(AssertUnwindSafe(|| start(&log))).unwrap_or_else(panicked) {
+        Ok(()) => {
+            log.flush();
+            ExitCode::SUCCESS
         }
+        Err(ended) => end(ended, Some(&log)),
     }
 }
 
-/// What is logged: `RUST_LOG`, or `info` where that says nothing that can be read.
-fn log_filter() -> EnvFilter {
-    let asked = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|asked| !asked.is_empty());
-    asked.and_then(|asked| EnvFilter::try_new(asked).ok()).unwrap_or_else(|| EnvFilter::new("info"))
+/// Says why the process ends; its exit code.
+fn end(ended: Ended, log: Option<&LogQueue>) -> ExitCode {
+    let words = format!("bkes-server: {ended}");
+    match log {
+        Some(log) => {
+            log.line(&words);
+            log.flush();
+        }
+        None => drop(writeln!(io::stderr(), "{words}")),
+    }
+    ended.code()
 }
 
-fn start(settings: &Settings) -> Result<(), Ended> {
+fn start(log: &LogQueue) -> Result<(), Ended> {
+    let settings = &Settings::of_this_process().map_err(|error| Ended::new(Reason::Usage, error))?;
     if settings.version {
         let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("BKES_COMMIT"));
-        println!("bkes-server {version} (git {commit}, librdkafka {})", bkes_kafka::librdkafka_version());
-        return Ok(());
+        let librdkafka = bkes_kafka::librdkafka_version();
+        return show(&format!("bkes-server {version} (git {commit}, librdkafka {librdkafka})\n"));
     }
     if settings.print_config {
-        print!("{}", settings.print());
-        return Ok(());
+        return show(&settings.print());
     }
     for remark in &settings.kafka.remarks {
         tracing::warn!("{remark}");
@@ -66,11 +82,22 @@ fn start(settings: &Settings) -> Result<(), Ended> {
             let ready = check_health(&settings.address().to_string()).await;
             return ready.map_err(|error| Ended::new(Reason::NotReady, error));
         }
-        serve(settings).await
+        serve(settings, log).await
     });
     // What a connection left behind that would not end must not hold the process.
     runtime.shutdown_background();
     ended
+}
+
+/// Writes what was asked for to standard output. Who reads no further has read enough.
+fn show(text: &str) -> Result<(), Ended> {
+    let mut output = io::stdout();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Ended::new(Reason::Unexpected, format!("standard output cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Half of the processors are for the interface. The engine, the log's client and the store need the others, and a thread that
@@ -80,44 +107,32 @@ fn interface_threads() -> usize {
     (processors / 2).max(1)
 }
 
-async fn serve(settings: &Settings) -> Result<(), Ended> {
-    let stop = Stop::on_signals().map_err(|error| Ended::new(Reason::Unexpected, error))?;
+async fn serve(settings: &Settings, log: &LogQueue) -> Result<(), Ended> {
+    let stop = Stop::on_signals(log.clone()).map_err(|error| Ended::new(Reason::Unexpected, error))?;
     let gate = Gate::new();
     let grace = Duration::from_millis(settings.shutdown_ms);
+    let connections_max = open_files::connections(settings)?.get();
     // The port is taken first, so that a mistake shows at once; calls are answered "starting" until the gate opens.
     let listener = listen(settings).await?;
     let options = ServeOptions {
         reply_bytes_max: settings.reply_limit as usize,
         requests_max: settings.max_requests.get(),
-        connections_max: settings.max_connections.get(),
+        connections_max,
         drain: grace / 2,
         standby: settings.standby,
         ..ServeOptions::default()
     };
     let (interface_gate, interface_stop) = (gate.clone(), stop.clone());
-    let interface =
-        tokio::spawn(async move { run(listener, interface_gate, options, interface_stop.asked()).await });
+    let serving = async move { run(listener, interface_gate, options, interface_stop.asked()).await };
+    let interface = shutdown::watched(serving, stop.clone());
     let engine = open_engine(settings, &stop).await?;
-    let Some(engine) = engine else { return Ok(()) };
-    gate.open(engine.handle());
-    let showing = tokio::spawn(progress::show(engine.handle()));
-    stop.asked().await;
-    showing.abort();
-    let began = Instant::now();
-    match interface.await {
-        Ok(Ok(Drained::Whole)) => {}
-        Ok(Ok(Drained::Cut)) => tracing::warn!("some connections did not end in time and are cut"),
-        Ok(Err(error)) => tracing::error!("serving failed: {error}"),
-        Err(error) => tracing::error!("serving failed: {error}"),
+    if let Some(engine) = &engine {
+        gate.open(engine.handle());
+        let showing = tokio::spawn(progress::show(engine.handle()));
+        stop.asked().await;
+        showing.abort();
     }
-    progress::counts(&engine.handle().status());
-    let left = grace.saturating_sub(began.elapsed());
-    let stopped = tokio::task::spawn_blocking(move || engine.stop(left)).await;
-    stopped
-        .map_err(|error| Ended::new(Reason::Unexpected, error))?
-        .map_err(|error| Ended::new(Reason::Data, format!("the store was not closed cleanly: {error}")))?;
-    tracing::info!("stopped");
-    Ok(())
+    shutdown::shut_down(interface, engine, gate, grace).await
 }
 
 async fn listen(settings: &Settings) -> Result<TcpListener, Ended> {
@@ -140,9 +155,25 @@ async fn listen(settings: &Settings) -> Result<TcpListener, Ended> {
 /// Opens the engine off the runtime, where it may block; a stop in the meantime ends the wait.
 async fn open_engine(settings: &Settings, stop: &Stop) -> Result<Option<Engine>, Ended> {
     let for_thread = settings.clone();
-    let opening = tokio::task::spawn_blocking(move || open::engine(&for_thread));
+    let opening = on_a_thread("bkes-start", move || open::engine(&for_thread))?;
     tokio::select! {
-        opened = opening => opened.map_err(|error| Ended::new(Reason::Unexpected, error))?.map(Some),
+        opened = opening => {
+            opened.map_err(|_| Ended::new(Reason::Unexpected, "the start panicked"))?.map(Some)
+        }
         () = stop.asked() => Ok(None),
     }
+}
+
+/// Runs `work` on a thread of its own; what it comes to. (The runtime panics where it gets no thread for what blocks.)
+fn on_a_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<oneshot::Receiver<T>, Ended> {
+    let (tell, told) = oneshot::channel();
+    // Who has stopped waiting is told nothing.
+    let run = move || drop(tell.send(work()));
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    started
+        .map_err(|error| Ended::new(Reason::Unexpected, format!("a thread could not be started: {error}")))?;
+    Ok(told)
 }

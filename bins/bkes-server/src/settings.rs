@@ -104,7 +104,7 @@ pub struct Settings {
     #[arg(long, env = "READY_LAG_MS", default_value_t = 10_000)]
     pub ready_lag_ms: u64,
 
-    /// How long a stop may take, in milliseconds
+    /// How long a stop may take, in milliseconds, whatever brokers, disk and clients do
     #[arg(long, env = "SHUTDOWN_MS", default_value_t = 20_000)]
     pub shutdown_ms: u64,
 

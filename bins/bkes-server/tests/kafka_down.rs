@@ -142,3 +142,41 @@ async fn a_clock_two_hours_ahead_is_named_and_nothing_is_stored() {
     let (_server, mut client) = serve(data.path(), &topic).await;
     client.start("key", "0").await.expect("nothing was stored, and the clock is right");
 }
+
+/// The broker stands still for the time of a test.
+struct Paused;
+
+impl Paused {
+    fn new() -> Paused {
+        broker("pause");
+        Paused
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        broker("resume");
+    }
+}
+
+/// The story: the stop waited for the monitor, and the monitor asked a dead broker for each partition, five seconds a question.
+#[tokio::test]
+async fn a_stop_ends_in_time_though_no_broker_answers() {
+    let (data, topic) = (TempDir::new().expect("a directory"), make_topic(8, &[]).await);
+    let mut command = on_kafka(data.path(), &topic);
+    command.env("SHUTDOWN_MS", "4000");
+    let server = Server::start(command);
+    let mut client = server.client().await;
+    client.start_when_ready("key", "0").await;
+    let paused = Paused::new();
+    // The monitor asks from now on, again and again, and waits.
+    server.wait_for("the log does not answer");
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    drop(client);
+    let (status, took) = server.terminate();
+    drop(paused);
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(6), "it took {took:?}");
+    let (_server, mut client) = serve(data.path(), &topic).await;
+    assert_eq!(client.values("key").await, ["0"]);
+}

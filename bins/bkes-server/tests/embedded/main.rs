@@ -2,6 +2,7 @@
 
 mod crowds;
 mod faults;
+mod process;
 mod secrets;
 mod server;
 #[path = "../support/mod.rs"]
