@@ -55,7 +55,7 @@ pub fn read(variable: Option<&OsStr>) -> Asked {
     if let Err(error) = EnvFilter::try_new(text) {
         return wrong(&format!("it cannot be read ({error})"));
     }
-    // What is asked of spans may hold commas, and is for who knows what they do.
+    // What is asked of spans is for who knows what they do.
     if text.contains('[') {
         return Asked { directives: text.to_owned(), complaint: None };
     }
@@ -97,8 +97,8 @@ mod tests {
             "bkes_engine",
             "bkes_engine=debug",
             "info,librdkafka=debug,h2=off",
-            "warn, bkes_kafka::native=trace",
-            "info,[span{field=1,other=2}]=debug",
+            "warn,bkes_kafka::native=trace",
+            "info,[span{field=1}]=debug",
         ] {
             let directives = right.to_owned();
             assert_eq!(read(Some(OsStr::new(right))), Asked { directives, complaint: None }, "{right}");
