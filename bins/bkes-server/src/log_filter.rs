@@ -4,7 +4,7 @@
 //! others: `RUST_LOG=inof` silenced the server. So a word alone must be a level or a module that there is.
 
 use std::ffi::OsStr;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 /// What is logged unless something else is asked for.
 const USUAL: &str = "info";
@@ -35,7 +35,7 @@ const KNOWN: [&str; 18] = [
 /// What is logged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Asked {
-    /// For [`EnvFilter`].
+    /// For [`Targets`].
     pub directives: String,
     /// What is to be told of it.
     pub complaint: Option<String>,
@@ -52,12 +52,12 @@ pub fn read(variable: Option<&OsStr>) -> Asked {
     if words.is_empty() {
         return wrong("it is empty");
     }
-    if let Err(error) = EnvFilter::try_new(text) {
+    let text = words.join(",");
+    if let Err(error) = text.parse::<Targets>() {
         return wrong(&format!("it cannot be read ({error})"));
     }
-    // What is asked of spans is for who knows what they do.
-    if text.contains('[') {
-        return Asked { directives: text.to_owned(), complaint: None };
+    if let Some(word) = words.iter().find(|word| word.starts_with('=')) {
+        return wrong(&format!("{word:?} names no module"));
     }
     if let Some(word) = words.iter().find(|word| !word.contains('=') && !is_level(word) && !is_known(word)) {
         return wrong(&format!(
@@ -65,9 +65,9 @@ pub fn read(variable: Option<&OsStr>) -> Asked {
         ));
     }
     let stranger = words.iter().filter_map(|word| word.split_once('=')).find(|(name, _)| !is_known(name));
-    let Some((name, _)) = stranger else { return Asked { directives: text.to_owned(), complaint: None } };
+    let Some((name, _)) = stranger else { return Asked { directives: text, complaint: None } };
     let has_level = words.iter().any(|word| is_level(word));
-    let directives = if has_level { text.to_owned() } else { format!("{USUAL},{text}") };
+    let directives = if has_level { text } else { format!("{USUAL},{text}") };
     let rest = if has_level { String::new() } else { format!("; {USUAL:?} is logged beside it") };
     let complaint = format!("RUST_LOG={shown:?}: no module {name:?} is known here{rest}");
     Asked { directives, complaint: Some(complaint) }
@@ -98,11 +98,11 @@ mod tests {
             "bkes_engine=debug",
             "info,librdkafka=debug,h2=off",
             "warn,bkes_kafka::native=trace",
-            "info,[span{field=1}]=debug",
         ] {
             let directives = right.to_owned();
             assert_eq!(read(Some(OsStr::new(right))), Asked { directives, complaint: None }, "{right}");
         }
+        assert_eq!(read(Some(OsStr::new(" warn, h2=off,"))).directives, "warn,h2=off");
         assert_eq!(read(None), Asked { directives: "info".to_owned(), complaint: None });
     }
 
@@ -118,6 +118,7 @@ mod tests {
             "bkes_engine=debgu",
             "=",
             "info=x=y",
+            "info,[span{field=1}]=debug",
         ] {
             let Asked { directives, complaint } = read(Some(OsStr::new(wrong)));
             assert_eq!(directives, "info", "{wrong}");

@@ -12,8 +12,11 @@ use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Bytes of lines that wait to be written: some 8,000 lines, what a server at `debug` says in a second.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
@@ -150,14 +153,16 @@ impl MakeWriter<'_> for LogQueue {
 /// Logs to standard error from now on, panics too.
 pub fn start() -> io::Result<LogQueue> {
     let queue = LogQueue::to(io::stderr())?;
-    let asked = std::env::var_os(EnvFilter::DEFAULT_ENV);
+    let asked = std::env::var_os("RUST_LOG");
     let asked = log_filter::read(asked.as_deref());
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&asked.directives))
+        .with_max_level(LevelFilter::TRACE)
         .with_ansi(is_coloured(io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref()))
         .with_writer(queue.clone())
-        .log_internal_errors(false);
-    subscriber.init();
+        .log_internal_errors(false)
+        .finish();
+    let filter: Targets = asked.directives.parse().map_err(io::Error::other)?;
+    subscriber.with(filter).init();
     let for_panics = queue.clone();
     std::panic::set_hook(Box::new(move |panic| {
         for_panics.line(&words_of(panic));
