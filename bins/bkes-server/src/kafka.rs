@@ -10,6 +10,13 @@ use std::time::Duration;
 /// How long the server waits between attempts to reach a broker at start.
 pub const RETRY: Duration = Duration::from_secs(1);
 
+/// The Kafka client of this build: its version, and the SASL mechanisms it has.
+pub fn client() -> String {
+    let mechanisms = bkes_kafka::sasl_mechanisms().join(", ");
+    let tls = if cfg!(feature = "tls") { "with" } else { "without" };
+    format!("librdkafka {} {tls} TLS, SASL {mechanisms}", bkes_kafka::librdkafka_version())
+}
+
 /// Connects to the topic of the settings and checks it. While no broker answers it says so and tries again: brokers and
 /// servers are often started together.
 pub fn connect(settings: &Settings, brokers: &str) -> Result<Arc<dyn Log>, Ended> {
@@ -19,6 +26,7 @@ pub fn connect(settings: &Settings, brokers: &str) -> Result<Arc<dyn Log>, Ended
         queue_records_max: settings.max_in_flight.get().max(1_000),
         ..KafkaOptions::new(brokers, settings.kafka_topic.clone())
     };
+    tracing::info!("topic {} at {brokers}, by {}", settings.kafka_topic, client());
     let log = loop {
         match KafkaLog::connect(options.clone(), settings.create_topic) {
             Ok(log) => break log,

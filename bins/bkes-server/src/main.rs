@@ -65,8 +65,7 @@ fn start(log: &LogQueue) -> Result<(), Ended> {
     let settings = &Settings::of_this_process().map_err(|error| Ended::new(Reason::Usage, error))?;
     if settings.version {
         let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("BKES_COMMIT"));
-        let librdkafka = bkes_kafka::librdkafka_version();
-        return show(&format!("bkes-server {version} (git {commit}, librdkafka {librdkafka})\n"));
+        return show(&format!("bkes-server {version} (git {commit}, {})\n", kafka::client()));
     }
     if settings.print_config {
         return show(&settings.print());

@@ -37,6 +37,7 @@ pub fn engine(settings: &Settings) -> Result<Engine, Ended> {
         Some(brokers) => crate::kafka::connect(settings, brokers)?,
         None => Arc::new(embedded(settings)?),
     };
+    warn_of_unreadable(settings, &*log);
     let options = EngineOptions {
         threads: settings.max_consumer_threads.get(),
         partitioner: match settings.partitioner {
@@ -65,6 +66,21 @@ pub fn engine(settings: &Settings) -> Result<Engine, Ended> {
             }
             Err(error) => return Err(Ended::new(reason(&error), error)),
         }
+    }
+}
+
+/// What a reply has beside the value of an event, at most; the key is the caller's.
+const REPLY_ROOM_BYTES: u64 = 1024;
+
+/// An event that the log takes and no reply carries is there and cannot be read.
+fn warn_of_unreadable(settings: &Settings, log: &dyn Log) {
+    let (record, reply) = (log.record_bytes_max(), u64::from(settings.reply_limit));
+    if record.saturating_add(REPLY_ROOM_BYTES) > reply {
+        let whose = if settings.kafka_brokers.is_some() { "the topic" } else { "the embedded log" };
+        tracing::warn!(
+            "{whose} takes events of up to {record} bytes (max.message.bytes), and a reply has {reply} at most (--reply-limit, \
+             REPLY_LIMIT): an event in between can be appended and not be read. Raise --reply-limit, or lower max.message.bytes"
+        );
     }
 }
 

@@ -57,7 +57,7 @@ pub struct Settings {
     pub kafka_brokers: Option<String>,
 
     /// The topic
-    #[arg(long, env = "KAFKA_TOPIC", default_value = "events", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env = "KAFKA_TOPIC", default_value = "events")]
     pub kafka_topic: String,
 
     /// Most threads that apply records and send appends, each for a group of partitions

@@ -39,6 +39,27 @@ async fn a_value_beyond_the_topics_limit_is_refused_with_the_limit() {
     assert_eq!(client.values("key").await, [fits]);
 }
 
+/// The story: of a topic named `a b` the server said for ever that it was not there, and tried again.
+#[test]
+fn a_name_that_no_topic_can_have_is_refused_with_the_name() {
+    for name in [" ", "a b", "a/b", "", "..", "ev\u{e9}nements"] {
+        let mut command = on_kafka(directory().path(), "events");
+        command.args(["--kafka-topic", name]);
+        let (code, said) = refused(command);
+        assert_eq!(code, Some(3), "{name:?}: {said}");
+        assert!(said.contains(&format!("topic {name:?} cannot exist")), "{name:?}: {said}");
+    }
+}
+
+#[test]
+fn a_mechanism_that_the_build_lacks_is_refused_with_those_it_has() {
+    let mut command = on_kafka(directory().path(), "events");
+    command.args(["-X", "sasl.mechanisms=SCRAM-SHA-1"]);
+    let (code, said) = refused(command);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("property sasl.mechanisms is refused: this build has PLAIN"), "{said}");
+}
+
 #[tokio::test]
 async fn the_data_of_another_topic_is_refused_with_both_names() {
     let (data, first, second) = (directory(), make_topic(1, &[]).await, make_topic(1, &[]).await);

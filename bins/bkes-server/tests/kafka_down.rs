@@ -3,6 +3,7 @@
 mod support;
 
 use bkes_grpc::api::error::{Outcome, Reason};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -77,6 +78,91 @@ async fn appends_to_a_deleted_topic_are_refused_at_once() {
         refused_at_once(&mut client, "key", order, &server).await;
     }
     assert_eq!(client.values("key").await.len(), order as usize, "reads go on");
+}
+
+/// The story: the producer asked for its topic by name, and Kafka made it, as it does by default: it was back in 4 s, empty and with
+/// a week's retention.
+#[tokio::test]
+async fn a_deleted_topic_stays_deleted_where_kafka_makes_topics_by_itself() {
+    let _by_itself = Setting::new("auto.create.topics.enable=true");
+    let (data, topic) = (TempDir::new().expect("a directory"), make_topic(1, &[]).await);
+    let (server, mut client) = serve(data.path(), &topic).await;
+    client.start("key", "0").await.expect("it is new");
+    cluster().delete_topic(&topic).await.expect("it is deleted");
+    let mut order = wait_until_known(&mut client, &server, "").await;
+    let until = Instant::now() + Duration::from_secs(15);
+    while Instant::now() < until {
+        assert!(!cluster().has_topic(&topic).expect("the broker answers"), "it is back: {}", server.log());
+        // What is refused is not sent; what is sent before it is known must not make the topic either.
+        order += u32::from(client.add("key", order, "x").await.is_ok());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    server.wait_for("does not exist");
+    assert_eq!(client.values("key").await.len(), order as usize, "reads go on");
+}
+
+/// How often each handle of librdkafka has told its statistics.
+fn told(server: &Server) -> BTreeMap<String, usize> {
+    let mut told = BTreeMap::new();
+    for line in server.log().lines().filter(|line| line.contains("statistics: {")) {
+        let name = line.split("\"name\": \"").nth(1).and_then(|rest| rest.split('"').next());
+        *told.entry(name.expect("they begin with it").to_owned()).or_default() += 1;
+    }
+    told
+}
+
+/// The story: of four handles two were polled while all went well only. What librdkafka wanted of them piled up, new tokens for one
+/// thing: after a broker's restart neither could log in again, and all appends were refused.
+#[tokio::test]
+async fn every_handle_is_polled_though_no_question_is_answered() {
+    let (data, topic) = (TempDir::new().expect("a directory"), make_topic(1, &[]).await);
+    let mut command = on_kafka(data.path(), &topic);
+    command.args(["-X", "statistics.interval.ms=100"]).env("RUST_LOG", "info,librdkafka=debug");
+    let server = Server::start(command);
+    let mut client = server.client().await;
+    client.start_when_ready("key", "0").await;
+    // Under load there is a second reader.
+    for order in 1..200 {
+        client.add("key", order, "x").await.expect("its order is next");
+    }
+    broker("pause");
+    let (before, until) = (told(&server), Instant::now() + Duration::from_secs(60));
+    let kind = |kind: &str| before.keys().filter(|name| name.contains(kind)).count();
+    let silent = loop {
+        let now = told(&server);
+        let silent: Vec<&String> = before.keys().filter(|name| now[*name] < before[*name] + 50).collect();
+        if silent.is_empty() || Instant::now() > until {
+            break silent;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    broker("resume");
+    assert!(kind("consumer") >= 3 && kind("producer") == 1, "{before:?}");
+    assert!(silent.is_empty(), "nobody polls {silent:?}");
+}
+
+/// The story: a broker that tells clients a wrong address was tried 11,000 times a second, and "timed out" was all that was said.
+#[tokio::test]
+async fn a_broker_that_advertises_where_nobody_listens_is_named_with_that_address_and_tried_in_measure() {
+    let (data, topic) = (TempDir::new().expect("a directory"), make_topic(3, &[]).await);
+    let _wrong = Setting::new("advertised.listeners=PLAINTEXT://127.0.0.1:19");
+    let mut command = on_kafka(data.path(), &topic);
+    command.args(["-X", "debug=broker"]).env("RUST_LOG", "info,librdkafka=debug");
+    let began = Instant::now();
+    let server = Server::start(command);
+    let told = server.wait_for("broker 1 advertises 127.0.0.1:19");
+    assert!(told.contains("Connection refused") && told.contains("advertised.listeners"), "{told}");
+    server.wait_for("trying again");
+    let tries =
+        server.log().lines().filter(|line| line.contains("broker in state TRY_CONNECT connecting")).count();
+    let seconds = began.elapsed().as_secs() as usize + 1;
+    // Three handles, each with its bootstrap connection, the broker and the group's coordinator, are there for a part of the time.
+    assert!(tries < 60 * seconds, "{tries} in {seconds} s");
+    let mut refused_at_start = on_kafka(TempDir::new().expect("a directory").path(), &topic);
+    refused_at_start.env("FAIL_FAST", "true");
+    let (code, said) = support::kafka::refused(refused_at_start);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("broker 1 advertises 127.0.0.1:19"), "{said}");
 }
 
 /// The story: an append failed after 15 s with "message timed out", and nothing said that a replica was missing.

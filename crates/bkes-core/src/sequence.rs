@@ -44,6 +44,8 @@ pub enum Said {
     Stored(Option<Offset>),
     /// It is not and never will be.
     NotStored(String),
+    /// The same, for its size or that of others that it went with.
+    Oversized(String),
     /// It may or may not be.
     Unknown(String),
 }
@@ -60,6 +62,8 @@ pub enum Outcome {
     },
     /// Not stored, for ever: a retry is safe.
     NotStored(String),
+    /// The same, for its size or that of others that it went with.
+    Oversized(String),
     /// It may or may not be stored, at most once.
     Unknown(String),
 }
@@ -278,6 +282,7 @@ impl<W, T> Sequencer<W, T> {
                 out.extend(self.settle(id, Outcome::Accepted));
             }
             Said::NotStored(detail) => out.extend(self.settle(id, Outcome::NotStored(detail))),
+            Said::Oversized(detail) => out.extend(self.settle(id, Outcome::Oversized(detail))),
             Said::Stored(_) if stamp.i() < flight.count => {}
             Said::Stored(offset) => {
                 let detail = "stored, but reading the log has not reached it".into();

@@ -69,6 +69,10 @@ impl LogAppender for EmbeddedAppender {
         self.shared.queue().fits(Size::of_ordinary(records, bytes))
     }
 
+    fn record_bytes_max(&self) -> u64 {
+        self.shared.record_bytes_max
+    }
+
     fn poll(&mut self, out: &mut Vec<Report>) {
         out.append(&mut self.reports.0.lock().unwrap_or_else(PoisonError::into_inner));
     }

@@ -4,7 +4,7 @@ use crate::api::{
     AppendError, AppendRequest, Appended, Events, ReadError, ReadRequest, Status, Unit, Unready,
 };
 use crate::limits::{
-    MARKER_BYTES_MAX, PLACING_REST, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS,
+    MARKER_BYTES_MIN, PLACING_REST, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS,
     READING_BYTES_MAX, ROOM_WAIT, SPLIT_READS_MAX, UNASKED_MAX,
 };
 use crate::owner::{
@@ -364,7 +364,7 @@ impl EngineHandle {
         let Asking { request, place, since, until, is_verified } = asking;
         let owner = owner_of(context.board.placing().guess(&request.key), &context.owners);
         let (to, answer) = oneshot::channel();
-        let waiting = Waiting { request, to, place, is_verified, since, until };
+        let waiting = Waiting { request, to, place, is_verified, resent: 0, since, until };
         match context.owners[owner].push(Command::Append(waiting)) {
             Ok(()) => self.serve(owner),
             Err(command) => refuse_command(command, context.board.ended()),
@@ -501,10 +501,15 @@ impl EngineHandle {
         }
     }
 
-    /// The largest record the log takes, in bytes: key, value and what is added to them. What the log was asked at its start:
-    /// a topic whose limit is changed later takes more or less than this until the next start.
+    /// The largest record the log takes, in bytes: key, value and what is added to them. As far as is known now: where the log's limit is
+    /// changed, it is another one some seconds later.
     pub fn record_bytes_max(&self) -> u64 {
         self.0.context.log.record_bytes_max()
+    }
+
+    /// The largest event, in bytes, that is worth being taken in: a larger one has no answer but that it is too large.
+    pub fn topic_bytes_max(&self) -> u64 {
+        self.0.context.log.topic_bytes_max()
     }
 
     fn view(&self) -> View<'_> {
@@ -549,7 +554,8 @@ impl EngineHandle {
         }
         let bytes_max = self.0.context.log.record_bytes_max();
         let of = |value: &bytes::Bytes| (value.len() + request.key.bytes().len()) as u64;
-        let largest = request.values.iter().map(of).max().unwrap_or(0) + MARKER_BYTES_MAX;
+        // To the byte it is known when it is numbered.
+        let largest = request.values.iter().map(of).max().unwrap_or(0) + MARKER_BYTES_MIN;
         if largest > bytes_max {
             return Err(AppendError::TooLarge { bytes: largest, bytes_max });
         }

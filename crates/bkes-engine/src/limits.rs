@@ -122,6 +122,13 @@ const _: () =
 /// What the two reserved headers of a record take at most, beside key and value: their names, `order` and `bkes`, and their values.
 pub const MARKER_BYTES_MAX: u64 = 5 + 4 + bkes_core::marker::MARKER_TEXT_BYTES_MAX as u64;
 
+/// The same at the least: three numbers of one digit, `1;`, 16 digits of the name, three `;`, 8 digits of the sum.
+pub const MARKER_BYTES_MIN: u64 = 5 + 4 + 3 + 2 + 16 + 3 + 8;
+
+/// How often an append is sent again that the log did not take for the size of what it went with. Once is enough where the log tells its
+/// limit, twice where it does not; each further time the limit was changed in between.
+pub const RESENDS_MAX: u8 = 8;
+
 /// The bytes an event counts for beside its value in the overlay: key, map entry, bookkeeping.
 pub const EVENT_OVERHEAD_BYTES: usize = 200;
 

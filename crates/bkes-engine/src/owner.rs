@@ -57,7 +57,11 @@ use tokio::sync::oneshot;
 pub struct Ticket {
     request: AppendRequest,
     to: ReplySender,
-    _place: Place,
+    place: Place,
+    is_verified: bool,
+    resent: u8,
+    since: NowMs,
+    until: NowMs,
 }
 
 /// An append that was sent and is not decided.

@@ -81,6 +81,12 @@ impl Cluster {
         self.admin()?.delete_records(&offsets, &options()).await.map(drop)
     }
 
+    /// Whether a topic is there. All are asked for: a broker makes one that is asked for by name, where it is set so.
+    pub fn has_topic(&self, topic: &str) -> Result<bool, KafkaError> {
+        let found = self.admin()?.inner().fetch_metadata(None, ANSWER)?;
+        Ok(found.topics().iter().any(|found| found.name() == topic))
+    }
+
     /// Whether the brokers tell about a topic.
     pub fn may_describe(&self, topic: &str) -> Result<bool, KafkaError> {
         let found = self.admin()?.inner().fetch_metadata(Some(topic), ANSWER)?;

@@ -32,6 +32,8 @@ pub enum Right {
     Read,
     /// Writing records, and nothing else.
     Write,
+    /// Reading the topic's settings, and nothing else.
+    Settings,
 }
 
 /// Why the rights are what they were, in librdkafka's words.
@@ -59,6 +61,7 @@ impl Cluster {
             Right::All => Operation::RD_KAFKA_ACL_OPERATION_ALL,
             Right::Read => Operation::RD_KAFKA_ACL_OPERATION_READ,
             Right::Write => Operation::RD_KAFKA_ACL_OPERATION_WRITE,
+            Right::Settings => Operation::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS,
         };
         // A topic with any rule denies what no rule allows, so the other rights are allowed by name. Where both are said,
         // the denial counts.

@@ -36,7 +36,7 @@ impl Service {
     pub fn request_bytes_max(&self) -> usize {
         let least = self.options.request_bytes_max;
         let Some(engine) = self.gate.engine() else { return least };
-        let record = usize::try_from(engine.record_bytes_max()).unwrap_or(usize::MAX);
+        let record = usize::try_from(engine.topic_bytes_max()).unwrap_or(usize::MAX);
         least.max(record.saturating_add(REQUEST_ROOM_BYTES))
     }
 

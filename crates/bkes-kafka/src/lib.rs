@@ -2,7 +2,8 @@
 //!
 //! [`KafkaLog`] is one topic. Its readers are consumers that read committed records only, with explicit positions, and commit
 //! nothing; its appenders are idempotent producers that wait for all replicas. Both are polled by their owner's thread, which
-//! librdkafka wakes by the event callback of their queue: nothing sleeps or polls by an interval.
+//! librdkafka wakes by the event callback of their queue: nothing sleeps or polls by an interval. What no owner polls at all times,
+//! a thread of [`KafkaLog`]'s own does.
 //!
 //! All calls of librdkafka's C interface are in `native`; the facts they rest on are in librdkafka's documentation of each call.
 //! This crate does not know what an event is.
@@ -13,10 +14,12 @@ mod appender;
 mod log;
 mod native;
 mod options;
+mod polling;
 mod properties;
 mod reader;
 mod shortage;
 mod topic;
+mod topic_settings;
 
 pub use log::{ConnectError, KafkaLog};
 pub use native::with_yielding_threads;
@@ -33,4 +36,9 @@ pub const LINK_ARGUMENT: &str = "-Wl,--wrap=rd_slice_narrow_copy_relative";
 /// The version of librdkafka.
 pub fn librdkafka_version() -> String {
     native::version()
+}
+
+/// The SASL mechanisms that this build has.
+pub fn sasl_mechanisms() -> Vec<&'static str> {
+    native::sasl_mechanisms()
 }

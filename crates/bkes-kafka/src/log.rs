@@ -1,18 +1,20 @@
 //! The topic: questions about it, and its halves.
 
-use crate::appender::KafkaAppender;
+use crate::appender::{KafkaAppender, Shared};
 use crate::native::{Client, Kind, Sink, Told, with_yielding_threads};
-use crate::options::{self, KafkaOptions, RECORD_OVERHEAD_BYTES};
+use crate::options::{self, KafkaOptions};
+use crate::polling::PollingThread;
 use crate::properties::{self, PropertyError};
 use crate::reader::KafkaReader;
 use crate::shortage::Shortage;
-use crate::topic::{TopicReport, report};
+use crate::topic::{TopicReport, refused_name, report};
+use crate::topic_settings::TopicSettings;
 use bkes_core::{Partition, Position};
 use bkes_log::{Log, LogAppender, LogError, LogIdentity, LogReader, Pace, Waker, Watermarks};
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long one question may take.
@@ -25,9 +27,6 @@ const MOVING: Duration = Duration::from_secs(1);
 /// How long to wait before a new topic is looked for again.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
-/// How old the topic's settings may be: less than the time that a record has by default, so that a cause is known when it fails.
-const SETTINGS_AGE: Duration = Duration::from_secs(10);
-
 /// Why a topic cannot be used. Nothing was changed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -39,6 +38,14 @@ pub enum ConnectError {
     Client {
         /// In its own words.
         detail: String,
+    },
+    /// Kafka has no topic of such a name.
+    #[error("topic {topic:?} cannot exist: {reason}")]
+    TopicName {
+        /// The name.
+        topic: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// No broker answered in time.
     #[error("no broker at {brokers} answers: {detail}")]
@@ -83,13 +90,12 @@ pub enum ConnectError {
 /// One topic of a Kafka cluster.
 pub struct KafkaLog {
     options: KafkaOptions,
-    committed: Client,
-    uncommitted: Client,
+    committed: Arc<Client>,
+    uncommitted: Arc<Client>,
+    polling: PollingThread,
     report: TopicReport,
-    appenders: Mutex<Vec<Weak<Sink>>>,
     shortage: Arc<Shortage>,
-    /// How many replicas in sync a write needs, as far as is known, and when that was asked for.
-    needed: Mutex<(Option<u32>, Instant)>,
+    settings: Arc<TopicSettings>,
 }
 
 impl KafkaLog {
@@ -98,14 +104,25 @@ impl KafkaLog {
     pub fn connect(options: KafkaOptions, create: Option<NonZeroU32>) -> Result<KafkaLog, ConnectError> {
         for (name, value) in &options.properties {
             properties::check(name, value)?;
+            properties::check_mechanism(name, value)?;
         }
-        let client = |committed| {
-            let properties = options::consumer(&options, committed);
-            Client::new(Kind::Consumer, &options.topic, &properties, Arc::default())
-        };
+        let bad_name = |reason| ConnectError::TopicName { topic: options.topic.clone(), reason };
+        if let Some(reason) = refused_name(&options.topic) {
+            return Err(bad_name(reason.to_owned()));
+        }
         let made = |detail| ConnectError::Client { detail };
+        // Before the first question: a handle that waits for a token is answered nothing until it was polled.
+        let polling = PollingThread::start().map_err(|error| made(format!("no thread: {error}")))?;
+        let client = |committed| {
+            let properties = options::questions(&options, committed);
+            let sink = Arc::new(Sink::asking(polling.polled().waker()));
+            let client = Arc::new(Client::new(Kind::Questions, &options.topic, &properties, sink)?);
+            polling.polled().add(&client);
+            Ok(client)
+        };
         let (committed, uncommitted) = (client(true).map_err(made)?, client(false).map_err(made)?);
         let unreachable = |(code, detail): (Code, String)| match code {
+            Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION => bad_name(detail),
             Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => {
                 ConnectError::Denied { topic: options.topic.clone(), detail }
             }
@@ -133,7 +150,7 @@ impl KafkaLog {
             return Err(ConnectError::NoSuchTopic { topic, brokers });
         };
         let settings = committed.topic_settings(ANSWER);
-        let needed = Mutex::new((settings.as_ref().ok().and_then(|all| needed_in_sync(all)), Instant::now()));
+        let known = settings.as_deref().ok().map(<[_]>::to_vec);
         let report = report(&options, layout.replicas, settings);
         for (name, value) in &options.properties {
             if let Some(reason) = options::too_small_for(report.message_bytes_max, name, value) {
@@ -141,44 +158,14 @@ impl KafkaLog {
             }
         }
         try_handles(&options, report.message_bytes_max).map_err(made)?;
-        let (appenders, shortage) = (Mutex::default(), Arc::default());
-        Ok(KafkaLog { options, committed, uncommitted, report, appenders, shortage, needed })
+        let settings = TopicSettings::new(Arc::clone(&committed), known.as_deref(), report.message_bytes_max);
+        let (shortage, settings) = (Arc::default(), Arc::new(settings));
+        Ok(KafkaLog { options, committed, uncommitted, polling, report, shortage, settings })
     }
 
     /// What the topic's settings mean for an event store.
     pub fn report(&self) -> &TopicReport {
         &self.report
-    }
-
-    /// A broker answered a question: appenders that could not reach any may try again.
-    fn answered(&self) {
-        let mut appenders = self.appenders.lock().unwrap_or_else(PoisonError::into_inner);
-        appenders.retain(|sink| sink.upgrade().map(|sink| sink.is_up()).is_some());
-    }
-
-    /// Runs the callbacks of the handles that are asked: without that, what librdkafka says of them would pile up, and tokens
-    /// (OAUTHBEARER) would not be renewed.
-    fn poll(&self) {
-        self.committed.poll();
-        self.uncommitted.poll();
-    }
-
-    /// How many replicas in sync a write needs now, asked for again when that is some time ago. Who asks meanwhile is told what was
-    /// known before.
-    fn needed(&self) -> Option<u32> {
-        let lock = || self.needed.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = {
-            let mut needed = lock();
-            if needed.1.elapsed() < SETTINGS_AGE {
-                return needed.0;
-            }
-            needed.1 = Instant::now();
-            needed.0
-        };
-        // A question that fails says nothing about the setting.
-        let found = self.committed.topic_settings(ANSWER).map_or(known, |settings| needed_in_sync(&settings));
-        lock().0 = found;
-        found
     }
 
     /// Asks for all of these partitions together, and again for those whose leader has just moved, at its new place; where nobody could
@@ -210,7 +197,7 @@ impl KafkaLog {
             found.extend(ask(&moved, left));
         }
         if found.values().any(Result::is_ok) {
-            self.answered();
+            self.settings.answered();
         }
         let told = |partition: &Partition| match found.remove(partition) {
             Some(told) => told.map_err(|failed| no_mark(*partition, failed)),
@@ -245,10 +232,11 @@ fn try_handles(options: &KafkaOptions, message_bytes_max: u64) -> Result<(), Str
     if options.properties.is_empty() {
         return Ok(());
     }
+    let batch_bytes = options::batch_bytes(options::batch_bytes_wanted(options), message_bytes_max);
     for (kind, properties) in [
-        (Kind::Consumer, options::reader(options, Pace::Prompt, message_bytes_max)),
-        (Kind::Consumer, options::reader(options, Pace::Gathering, message_bytes_max)),
-        (Kind::Producer, options::producer(options, message_bytes_max)),
+        (Kind::Reader, options::reader(options, Pace::Prompt, message_bytes_max)),
+        (Kind::Reader, options::reader(options, Pace::Gathering, message_bytes_max)),
+        (Kind::Producer, options::producer(options, batch_bytes)),
     ] {
         let is_loud = |name: &str| ["bootstrap.servers", "debug", "log_level"].contains(&name);
         let mut quiet: Vec<_> = properties.into_iter().filter(|(name, _)| !is_loud(name)).collect();
@@ -256,10 +244,6 @@ fn try_handles(options: &KafkaOptions, message_bytes_max: u64) -> Result<(), Str
         Client::new(kind, &options.topic, &quiet, Arc::default())?;
     }
     Ok(())
-}
-
-fn needed_in_sync(settings: &[(String, String)]) -> Option<u32> {
-    settings.iter().find(|(name, _)| name == "min.insync.replicas")?.1.parse().ok()
 }
 
 /// Waits until every partition of a new topic answers: the topic is named before its leaders know of it.
@@ -325,16 +309,16 @@ impl Log for KafkaLog {
         let cluster = self
             .committed
             .cluster(ANSWER)
-            .ok_or_else(|| Self::unavailable("the cluster's id was not told"))?;
+            .ok_or_else(|| "the cluster's id was not told".to_owned())
+            .map_err(|detail| Self::unavailable(self.committed.sink().unanswered(detail)))?;
         let topic_id = self.committed.topic_id(ANSWER).map_err(Self::unavailable)?;
         Ok(LogIdentity { cluster, topic: self.options.topic.clone(), topic_id })
     }
 
     fn partition_count(&self) -> Result<NonZeroU32, LogError> {
-        self.poll();
         let found = self.committed.partitions(ANSWER).map_err(no_answer)?;
         if let Some(layout) = &found {
-            self.shortage.note(&layout.in_sync, self.needed());
+            self.shortage.note(&layout.in_sync, self.settings.needed());
         }
         let count = found.and_then(|layout| NonZeroU32::new(layout.count));
         count.ok_or_else(|| LogError::NoSuchTopic { topic: self.options.topic.clone() })
@@ -344,7 +328,7 @@ impl Log for KafkaLog {
         let failed = |failed| no_mark(partition, failed);
         let (low, stable) = marks(&self.committed, partition).map_err(failed)?;
         let (_, high) = marks(&self.uncommitted, partition).map_err(failed)?;
-        self.answered();
+        self.settings.answered();
         Ok(Watermarks { low, stable, high: high.max(stable) })
     }
 
@@ -357,28 +341,44 @@ impl Log for KafkaLog {
     }
 
     fn record_bytes_max(&self) -> u64 {
-        self.report.message_bytes_max.saturating_sub(RECORD_OVERHEAD_BYTES)
+        options::record_bytes_max(self.settings.batch_bytes_max())
+    }
+
+    fn topic_bytes_max(&self) -> u64 {
+        self.settings.batch_bytes_max()
     }
 
     fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
-        let (options, message_bytes_max) = (self.options.clone(), self.report.message_bytes_max);
+        let (options, message_bytes_max) = (self.options.clone(), self.settings.batch_bytes_max());
+        let polled = self.polling.polled().clone();
         let make = move |pace| {
             let properties = options::reader(&options, pace, message_bytes_max);
-            let sink = Arc::new(Sink::waking(waker.clone()));
-            Client::new(Kind::Consumer, &options.topic, &properties, sink)
+            let sink = Arc::new(Sink::reading(waker.clone(), polled.waker()));
+            let client = Arc::new(Client::new(Kind::Reader, &options.topic, &properties, sink)?);
+            polled.add(&client);
+            Ok(client)
         };
         let reader = KafkaReader::new(Box::new(make)).map_err(|detail| LogError::Failed { detail })?;
         Ok(Box::new(reader))
     }
 
     fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
-        let properties = options::producer(&self.options, self.report.message_bytes_max);
         let sink = Arc::new(Sink::appending(waker, Arc::clone(&self.shortage)));
-        self.appenders.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&sink));
-        let make = || Client::new(Kind::Producer, &self.options.topic, &properties, sink);
-        let client = with_yielding_threads(make).map_err(|detail| LogError::Failed { detail })?;
-        let shortage = Arc::clone(&self.shortage);
-        let (bytes_max, records_max) = (self.record_bytes_max(), self.options.queue_records_max);
-        Ok(Box::new(KafkaAppender::new(client, shortage, bytes_max, records_max)))
+        self.settings.tell(&sink);
+        let options = self.options.clone();
+        let make = move |batch_bytes| {
+            let properties = options::producer(&options, batch_bytes);
+            let make = || Client::new(Kind::Producer, &options.topic, &properties, Arc::clone(&sink));
+            with_yielding_threads(make)
+        };
+        let shared = Shared {
+            shortage: Arc::clone(&self.shortage),
+            settings: Arc::clone(&self.settings),
+            polled: self.polling.polled().clone(),
+            batch_bytes_wanted: options::batch_bytes_wanted(&self.options),
+            records_max: self.options.queue_records_max,
+        };
+        let appender = KafkaAppender::new(Box::new(make), shared);
+        Ok(Box::new(appender.map_err(|detail| LogError::Failed { detail })?))
     }
 }

@@ -1,14 +1,20 @@
 //! librdkafka's C interface, made safe: the only unsafe code of the product.
 //!
 //! A [`Client`] owns one handle and its queues. Callbacks run either inside [`Client::poll`], on the caller's thread, or (log
-//! lines, and the queue's wake-up) on a thread of librdkafka; all they touch is a [`Sink`] that outlives the handle.
+//! lines, and the wake-ups of queues) on a thread of librdkafka; all they touch is a [`Sink`] that outlives the handle.
+//!
+//! A handle that nobody polls renews no token and tells no error. So every handle wakes somebody who polls it: an appender and a
+//! question's handle have one queue for everything, a reader has one for records, which its owner polls when it wants records, and one
+//! for callbacks.
 
 #![allow(unsafe_code)]
 
+mod admin;
 mod callbacks;
 mod conf;
 mod draft;
 mod ends;
+mod features;
 mod fetched;
 mod headers;
 mod kept;
@@ -21,19 +27,18 @@ pub use conf::check_property;
 pub use conf::{ListedProperty, listed_properties};
 pub use draft::Draft;
 pub use ends::Told;
+pub use features::sasl_mechanisms;
 pub use yielding::with_yielding_threads;
 
 use crate::shortage::Shortage;
 use bkes_core::{Partition, Position};
 use bkes_log::{Delivery, ReadEvent, Report, Token, Waker};
 use bytes::Bytes;
-use callbacks::without_secrets;
 use fetched::Slab;
 use kept::{Kept, UNCOPIED_BYTES};
 use rdkafka_sys as sys;
 use reach::Reach;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,7 +55,10 @@ pub struct Sink {
     in_doubt: AtomicBool,
     down: FaultFlag,
     fatal: FaultFlag,
+    /// Of whoever polls records or reports.
     waker: Option<Waker>,
+    /// Of whoever polls a reader's callbacks.
+    callbacks: Option<Waker>,
     shortage: Arc<Shortage>,
     kept: Kept,
 }
@@ -79,8 +87,14 @@ impl FaultFlag {
 }
 
 impl Sink {
-    pub fn waking(waker: Waker) -> Sink {
+    /// Of a handle that is asked.
+    pub fn asking(waker: Waker) -> Sink {
         Sink { waker: Some(waker), ..Sink::default() }
+    }
+
+    /// Of a reader: `waker` when there are records, `callbacks` when there is something else.
+    pub fn reading(waker: Waker, callbacks: Waker) -> Sink {
+        Sink { waker: Some(waker), callbacks: Some(callbacks), ..Sink::default() }
     }
 
     /// Of an appender.
@@ -119,6 +133,14 @@ impl Sink {
         }
     }
 
+    /// Why no answer came, with the brokers that are not where they say that they are.
+    pub fn unanswered(&self, detail: String) -> String {
+        match lock(&self.reach).misplaced() {
+            Some(misplaced) => format!("{detail}: {misplaced}"),
+            None => detail,
+        }
+    }
+
     /// A record that will never be sent.
     pub fn refuse(&self, partition: Partition, token: Token, detail: String) {
         lock(&self.reports).push(Report { partition, token, delivery: Delivery::NotStored { detail } });
@@ -129,8 +151,14 @@ impl Sink {
         out.append(&mut lock(&self.reports));
     }
 
-    fn wake(&self) {
+    pub fn wake(&self) {
         if let Some(waker) = &self.waker {
+            waker.wake();
+        }
+    }
+
+    fn wake_for_callbacks(&self) {
+        if let Some(waker) = &self.callbacks {
             waker.wake();
         }
     }
@@ -140,10 +168,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Consumer or producer.
+/// What a handle is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    Consumer,
+    /// A consumer that only asks.
+    Questions,
+    /// A consumer that reads.
+    Reader,
     Producer,
 }
 
@@ -172,6 +203,8 @@ pub struct Client {
     produced: *mut sys::rd_kafka_topic_t,
     /// What the owner polls: a consumer's records, or a producer's reports.
     queue: *mut sys::rd_kafka_queue_t,
+    /// Where a reader's callbacks wait; null where they wait in the queue above.
+    callbacks: *mut sys::rd_kafka_queue_t,
     kind: Kind,
     /// What a batch may take of memory, as it was set.
     receive_bytes_max: String,
@@ -221,8 +254,9 @@ impl Client {
             sys::rd_kafka_conf_set_opaque(conf, Arc::as_ptr(&sink).cast_mut().cast());
             sys::rd_kafka_conf_set_log_cb(conf, Some(callbacks::on_log));
             sys::rd_kafka_conf_set_error_cb(conf, Some(callbacks::on_error));
+            sys::rd_kafka_conf_set_stats_cb(conf, Some(callbacks::on_statistics));
             let kind = match kind {
-                Kind::Consumer => sys::rd_kafka_type_t::RD_KAFKA_CONSUMER,
+                Kind::Questions | Kind::Reader => sys::rd_kafka_type_t::RD_KAFKA_CONSUMER,
                 Kind::Producer => {
                     sys::rd_kafka_conf_set_dr_msg_cb(conf, Some(callbacks::on_delivery));
                     sys::rd_kafka_type_t::RD_KAFKA_PRODUCER
@@ -231,37 +265,42 @@ impl Client {
             let handle = sys::rd_kafka_new(kind, conf, words.as_mut_ptr(), words.len());
             if handle.is_null() {
                 sys::rd_kafka_conf_destroy(conf);
-                return Err(without_secrets(text(words.as_ptr())));
+                return Err(callbacks::without_secrets(text(words.as_ptr())));
             }
             handle
         };
-        // SAFETY: the handle is live; the queue reference is ours and is given back before the handle is destroyed.
-        let queue = unsafe {
-            if kind == Kind::Consumer {
-                sys::rd_kafka_poll_set_consumer(handle);
-                sys::rd_kafka_queue_get_consumer(handle)
-            } else {
-                sys::rd_kafka_queue_get_main(handle)
+        // SAFETY: the handle is live; the queues' references are ours and are given back before the handle is destroyed.
+        let (queue, callbacks) = unsafe {
+            match kind {
+                Kind::Questions => {
+                    sys::rd_kafka_poll_set_consumer(handle);
+                    (sys::rd_kafka_queue_get_consumer(handle), ptr::null_mut())
+                }
+                Kind::Reader => {
+                    (sys::rd_kafka_queue_get_consumer(handle), sys::rd_kafka_queue_get_main(handle))
+                }
+                Kind::Producer => (sys::rd_kafka_queue_get_main(handle), ptr::null_mut()),
             }
         };
-        if sink.waker.is_some() {
-            // SAFETY: the opaque is the sink, which outlives the queue; the callback only wakes.
-            unsafe {
-                sys::rd_kafka_queue_cb_event_enable(
-                    queue,
-                    Some(callbacks::on_event),
-                    Arc::as_ptr(&sink).cast_mut().cast(),
-                )
-            };
+        let opaque = Arc::as_ptr(&sink).cast_mut().cast();
+        // SAFETY: the opaque is the sink, which outlives the queues; the callbacks only wake.
+        unsafe {
+            sys::rd_kafka_queue_cb_event_enable(queue, Some(callbacks::on_event), opaque);
+            if !callbacks.is_null() {
+                sys::rd_kafka_queue_cb_event_enable(callbacks, Some(callbacks::on_callbacks), opaque);
+            }
         }
+        // What came before that has woken nobody.
+        sink.wake();
+        sink.wake_for_callbacks();
         let produced = match kind {
-            Kind::Consumer => ptr::null_mut(),
+            Kind::Questions | Kind::Reader => ptr::null_mut(),
             // SAFETY: the handle is live, and the name ends with a zero byte.
             Kind::Producer => unsafe { sys::rd_kafka_topic_new(handle, topic.as_ptr(), ptr::null_mut()) },
         };
         let limit = properties.iter().rfind(|(name, _)| *name == "receive.message.max.bytes");
         let receive_bytes_max = limit.map_or_else(|| "100000000".to_owned(), |(_, value)| value.clone());
-        let client = Client { handle, topic, produced, queue, kind, receive_bytes_max, sink };
+        let client = Client { handle, topic, produced, queue, callbacks, kind, receive_bytes_max, sink };
         if kind == Kind::Producer && produced.is_null() {
             return Err(format!("topic {:?} is refused", client.topic));
         }
@@ -272,7 +311,7 @@ impl Client {
         &self.sink
     }
 
-    /// Runs the callbacks that are due.
+    /// Runs the callbacks that are due; of a reader, all but what comes with its records.
     pub fn poll(&self) {
         // SAFETY: the handle is live.
         unsafe { sys::rd_kafka_poll(self.handle, 0) };
@@ -385,8 +424,9 @@ impl Client {
             )
         };
         if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err((code, words_of(code)));
+            return Err((code, self.words_without_answer(code)));
         }
+        self.sink.is_up();
         let position = |offset: i64| Position(u64::try_from(offset).unwrap_or(0));
         Ok((position(low), position(high)))
     }
@@ -396,7 +436,7 @@ impl Client {
         // SAFETY: the topic handle and the metadata are ours and given back; arrays have the lengths that stand beside them.
         unsafe {
             let topic = sys::rd_kafka_topic_new(self.handle, self.topic.as_ptr(), ptr::null_mut());
-            let failed = |code| Err((code, words_of(code)));
+            let failed = |code| Err((code, self.words_without_answer(code)));
             if topic.is_null() {
                 return failed(sys::rd_kafka_last_error());
             }
@@ -429,6 +469,16 @@ impl Client {
         }
     }
 
+    fn words_without_answer(&self, code: Code) -> String {
+        let is_silence = matches!(
+            code,
+            Code::RD_KAFKA_RESP_ERR__TRANSPORT
+                | Code::RD_KAFKA_RESP_ERR__TIMED_OUT
+                | Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
+        );
+        if is_silence { self.sink.unanswered(words_of(code)) } else { words_of(code) }
+    }
+
     /// The cluster's id.
     pub fn cluster(&self, timeout: Duration) -> Option<String> {
         // SAFETY: the string is ours to free with librdkafka's own function.
@@ -442,214 +492,22 @@ impl Client {
             Some(copied)
         }
     }
-
-    /// The topic's own id, which is another one after it was created again.
-    pub fn topic_id(&self, timeout: Duration) -> Result<String, String> {
-        // SAFETY: what is made here is destroyed here; results live as long as their event.
-        unsafe {
-            let mut name = self.topic.as_ptr();
-            let topics = sys::rd_kafka_TopicCollection_of_topic_names(&mut name, 1);
-            let answer = self.ask(
-                sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
-                timeout,
-                |options, queue| {
-                    sys::rd_kafka_DescribeTopics(self.handle, topics, options, queue);
-                },
-            );
-            sys::rd_kafka_TopicCollection_destroy(topics);
-            let event = answer?;
-            let mut count = 0;
-            let described = sys::rd_kafka_event_DescribeTopics_result(event.0);
-            let topics = sys::rd_kafka_DescribeTopics_result_topics(described, &mut count);
-            if count != 1 {
-                return Err("the topic was not described".to_owned());
-            }
-            let error = sys::rd_kafka_TopicDescription_error(*topics);
-            if !error.is_null() && sys::rd_kafka_error_code(error) != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return Err(text(sys::rd_kafka_error_string(error)));
-            }
-            Ok(text(sys::rd_kafka_Uuid_base64str(sys::rd_kafka_TopicDescription_topic_id(*topics))))
-        }
-    }
-
-    /// The topic's settings, by name.
-    pub fn topic_settings(&self, timeout: Duration) -> Result<Vec<(String, String)>, String> {
-        // SAFETY: as in `topic_id`.
-        unsafe {
-            let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
-            let mut resource = sys::rd_kafka_ConfigResource_new(kind, self.topic.as_ptr());
-            let answer = self.ask(
-                sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS,
-                timeout,
-                |options, queue| {
-                    sys::rd_kafka_DescribeConfigs(self.handle, &mut resource, 1, options, queue);
-                },
-            );
-            sys::rd_kafka_ConfigResource_destroy(resource);
-            let event = answer?;
-            let described = sys::rd_kafka_event_DescribeConfigs_result(event.0);
-            let mut count = 0;
-            let resources = sys::rd_kafka_DescribeConfigs_result_resources(described, &mut count);
-            if count != 1 {
-                return Err("the settings were not described".to_owned());
-            }
-            if sys::rd_kafka_ConfigResource_error(*resources) != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return Err(text(sys::rd_kafka_ConfigResource_error_string(*resources)));
-            }
-            let entries = sys::rd_kafka_ConfigResource_configs(*resources, &mut count);
-            let entry = |i: usize| {
-                let entry = *entries.add(i);
-                (text(sys::rd_kafka_ConfigEntry_name(entry)), text(sys::rd_kafka_ConfigEntry_value(entry)))
-            };
-            Ok((0..count).map(entry).collect())
-        }
-    }
-
-    /// Makes the topic.
-    pub fn create_topic(
-        &self,
-        partitions: u32,
-        settings: &[(&CStr, &CStr)],
-        timeout: Duration,
-    ) -> Result<(), String> {
-        let mut words: [c_char; 512] = [0; 512];
-        // SAFETY: as in `topic_id`; -1 asks for the broker's default replication.
-        unsafe {
-            let mut topic = sys::rd_kafka_NewTopic_new(
-                self.topic.as_ptr(),
-                partitions as c_int,
-                -1,
-                words.as_mut_ptr(),
-                words.len(),
-            );
-            if topic.is_null() {
-                return Err(text(words.as_ptr()));
-            }
-            for (name, value) in settings {
-                sys::rd_kafka_NewTopic_set_config(topic, name.as_ptr(), value.as_ptr());
-            }
-            let answer = self.ask(
-                sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS,
-                timeout,
-                |options, queue| {
-                    sys::rd_kafka_CreateTopics(self.handle, &mut topic, 1, options, queue);
-                },
-            );
-            sys::rd_kafka_NewTopic_destroy(topic);
-            let event = answer?;
-            let mut count = 0;
-            let result = sys::rd_kafka_event_CreateTopics_result(event.0);
-            let topics = sys::rd_kafka_CreateTopics_result_topics(result, &mut count);
-            for i in 0..count {
-                let created = *topics.add(i);
-                let code = sys::rd_kafka_topic_result_error(created);
-                if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR
-                    && code != Code::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS
-                {
-                    return Err(text(sys::rd_kafka_topic_result_error_string(created)));
-                }
-            }
-            Ok(())
-        }
-    }
-
-    /// Asks an admin question and waits for the answer, for a bounded time.
-    ///
-    /// # Safety
-    ///
-    /// As [`begin`](Self::begin).
-    unsafe fn ask(
-        &self,
-        operation: sys::rd_kafka_admin_op_t,
-        timeout: Duration,
-        request: impl FnOnce(*const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
-    ) -> Result<Event, String> {
-        // SAFETY: promised by the caller.
-        unsafe { self.begin(operation, timeout, request) }.answer().map_err(|(_, words)| words)
-    }
-
-    /// Asks an admin question that is answered within a time.
-    ///
-    /// # Safety
-    ///
-    /// `request` hands options and queue to one admin call on this handle and keeps neither.
-    unsafe fn begin(
-        &self,
-        operation: sys::rd_kafka_admin_op_t,
-        timeout: Duration,
-        request: impl FnOnce(*const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
-    ) -> Question<'_> {
-        // SAFETY: options are ours and destroyed here, the queue by `Question`.
-        unsafe {
-            let options = sys::rd_kafka_AdminOptions_new(self.handle, operation);
-            let mut words: [c_char; 256] = [0; 256];
-            sys::rd_kafka_AdminOptions_set_request_timeout(
-                options,
-                millis(timeout),
-                words.as_mut_ptr(),
-                words.len(),
-            );
-            let queue = sys::rd_kafka_queue_new(self.handle);
-            request(options, queue);
-            sys::rd_kafka_AdminOptions_destroy(options);
-            Question { queue, timeout, client: PhantomData }
-        }
-    }
-}
-
-/// A question that was asked; it is answered, or given up, before its handle goes.
-struct Question<'c> {
-    /// Where the answer comes.
-    queue: *mut sys::rd_kafka_queue_t,
-    timeout: Duration,
-    client: PhantomData<&'c Client>,
-}
-
-impl Question<'_> {
-    /// Waits for the answer. librdkafka gives up by itself when the time is over; a second more is for the defects of others.
-    fn answer(self) -> Result<Event, (Code, String)> {
-        // SAFETY: the queue is ours; the event is freed by `Event`.
-        let event =
-            unsafe { sys::rd_kafka_queue_poll(self.queue, millis(self.timeout + Duration::from_secs(1))) };
-        if event.is_null() {
-            return Err((Code::RD_KAFKA_RESP_ERR__TIMED_OUT, "no answer in time".to_owned()));
-        }
-        let event = Event(event);
-        // SAFETY: the event is there.
-        let (code, words) =
-            unsafe { (sys::rd_kafka_event_error(event.0), text(sys::rd_kafka_event_error_string(event.0))) };
-        if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR { Ok(event) } else { Err((code, words)) }
-    }
-}
-
-impl Drop for Question<'_> {
-    fn drop(&mut self) {
-        // SAFETY: the queue is ours and destroyed once.
-        unsafe { sys::rd_kafka_queue_destroy(self.queue) };
-    }
-}
-
-struct Event(*mut sys::rd_kafka_event_t);
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        // SAFETY: the event is ours and freed once.
-        unsafe { sys::rd_kafka_event_destroy(self.0) };
-    }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // SAFETY: the wake-up is switched off before the queue goes; the handle goes last, and with it every callback; the
+        // SAFETY: the wake-ups are switched off before the queues go; the handle goes last, and with it every callback; the
         // sink is dropped after this.
         unsafe {
-            sys::rd_kafka_queue_cb_event_enable(self.queue, None, ptr::null_mut());
-            sys::rd_kafka_queue_destroy(self.queue);
+            for queue in [self.queue, self.callbacks].into_iter().filter(|queue| !queue.is_null()) {
+                sys::rd_kafka_queue_cb_event_enable(queue, None, ptr::null_mut());
+                sys::rd_kafka_queue_destroy(queue);
+            }
             if !self.produced.is_null() {
                 sys::rd_kafka_topic_destroy(self.produced);
             }
             let flags =
-                if self.kind == Kind::Consumer { sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE } else { 0 };
+                if self.kind == Kind::Producer { 0 } else { sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE };
             sys::rd_kafka_destroy_flags(self.handle, flags);
         }
     }

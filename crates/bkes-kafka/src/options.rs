@@ -49,9 +49,39 @@ impl KafkaOptions {
 /// Bytes of records an appender may have open.
 pub const QUEUE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// The overhead of a record and its batch in Kafka's format beside key, value and headers' bytes: 61 for the batch, about 21 for
-/// the record, up to 10 for each of our two headers; rounded up well.
-pub const RECORD_OVERHEAD_BYTES: u64 = 256;
+/// What a record of ours takes in Kafka's format beside key, value, and names and values of headers, at most: 61 for the batch; 5 for the
+/// record's length, 1 each for attributes, timestamp and offset, 5 for the length of the key and of the value, 1 for the number of
+/// headers, and 3 for the lengths of name and value of each of two.
+pub const RECORD_OVERHEAD_BYTES: u64 = 61 + 5 + 3 + 5 + 5 + 1 + 2 * 3;
+
+/// Room in the send queue beside the largest record, for what is counted with it before its headers are known.
+const QUEUE_SLACK_BYTES: u64 = 64 * 1024;
+
+/// The largest record, as [`NewRecord::bytes`](bkes_log::NewRecord::bytes) counts, for a topic that takes batches of so many bytes: one
+/// that the send queue has never room for is too large, whatever the topic takes.
+pub fn record_bytes_max(topic_takes: u64) -> u64 {
+    topic_takes.saturating_sub(RECORD_OVERHEAD_BYTES).min(QUEUE_BYTES_MAX - QUEUE_SLACK_BYTES)
+}
+
+/// librdkafka's own default of `batch.size`.
+const BATCH_BYTES_DEFAULT: u64 = 1_000_000;
+
+/// A batch of at most so many bytes has one record: librdkafka puts the first one into a batch whatever its size is.
+pub const BATCH_BYTES_ALONE: u64 = 1;
+
+/// What a user lets a batch have, by `batch.size`.
+pub fn batch_bytes_wanted(options: &KafkaOptions) -> u64 {
+    let set = options.properties.iter().rfind(|(name, _)| name == "batch.size");
+    set.and_then(|(_, value)| value.parse().ok()).unwrap_or(BATCH_BYTES_DEFAULT)
+}
+
+/// The bound of a batch for a topic that takes so much: what librdkafka puts together, the broker refuses as a whole.
+pub fn batch_bytes(wanted: u64, topic_takes: u64) -> u64 {
+    wanted.min(topic_takes).max(BATCH_BYTES_ALONE)
+}
+
+/// librdkafka's own bound for one record: never the one that counts.
+const MESSAGE_BYTES: u64 = QUEUE_BYTES_MAX + 1024 * 1024;
 
 /// Fetched and not polled, in KiB of content, over all partitions of a reader: small, since librdkafka takes twice as much beside
 /// that for records of 200 bytes. They are 10,000 then, and what a poll takes is 2,048.
@@ -121,8 +151,21 @@ fn passed(options: &KafkaOptions, kind: Kind) -> impl Iterator<Item = (&str, Str
     known.map(|(name, value)| (name.as_str(), value.clone()))
 }
 
+/// The properties of a handle that is asked about what was committed, and for all that administrative questions tell; or of one that
+/// is asked about what was not.
+pub fn questions(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> {
+    let mut all = consumer(options, committed);
+    // A handle that connects only to whom it needs does so again at once, whatever its backoff, while an administrative question (also
+    // that for the ends of partitions) waits for a broker that refuses: 11,000 times a second. One that keeps a connection to each
+    // broker waits between two tries.
+    if committed {
+        all.push(("enable.sparse.connections", "false".to_owned()));
+    }
+    all
+}
+
 /// The properties of a consumer: read committed or not.
-pub fn consumer(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> {
+fn consumer(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> {
     let mut all = common(options);
     all.extend([
         ("group.id", "bkes".to_owned()),
@@ -131,7 +174,7 @@ pub fn consumer(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> 
         ("fetch.wait.max.ms", "500".to_owned()),
         ("fetch.error.backoff.ms", "100".to_owned()),
     ]);
-    all.extend(passed(options, Kind::Consumer));
+    all.extend(passed(options, Kind::Reader));
     all.extend([
         ("isolation.level", if committed { "read_committed" } else { "read_uncommitted" }.to_owned()),
         ("enable.auto.commit", "false".to_owned()),
@@ -139,6 +182,8 @@ pub fn consumer(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> 
         ("enable.partition.eof", "true".to_owned()),
         ("auto.offset.reset", "error".to_owned()),
         ("check.crcs", "true".to_owned()),
+        // By Kafka's default whoever asks for a topic makes it, with a week's retention: one that was deleted would be back.
+        ("allow.auto.create.topics", "false".to_owned()),
     ]);
     all
 }
@@ -154,8 +199,8 @@ pub fn reader(options: &KafkaOptions, pace: Pace, message_bytes_max: u64) -> Vec
     all
 }
 
-/// The properties of a producer of records up to this size.
-pub fn producer(options: &KafkaOptions, message_bytes_max: u64) -> Vec<(&str, String)> {
+/// The properties of a producer whose batches have at most so many bytes.
+pub fn producer(options: &KafkaOptions, batch_bytes: u64) -> Vec<(&str, String)> {
     let mut all = common(options);
     all.extend([
         ("linger.ms", "0".to_owned()),
@@ -167,7 +212,9 @@ pub fn producer(options: &KafkaOptions, message_bytes_max: u64) -> Vec<(&str, St
         ("enable.idempotence", "true".to_owned()),
         ("acks", "all".to_owned()),
         ("message.timeout.ms", options.message_timeout_ms.to_string()),
-        ("message.max.bytes", message_bytes_max.clamp(1_000_000, 1_000_000_000).to_string()),
+        ("allow.auto.create.topics", "false".to_owned()),
+        ("message.max.bytes", MESSAGE_BYTES.to_string()),
+        ("batch.size", batch_bytes.to_string()),
     ]);
     all
 }
@@ -187,6 +234,27 @@ mod tests {
         assert_eq!(in_force("enable.idempotence"), Some("true"));
         assert_eq!(in_force("acks"), Some("all"));
         assert_eq!(in_force("message.timeout.ms"), Some("15000"));
+    }
+
+    #[test]
+    fn a_batch_and_a_record_are_no_larger_than_the_topic_takes() {
+        let mut options = KafkaOptions::new("broker:9092", "events");
+        let sizes = |options: &KafkaOptions, takes| {
+            let batch = batch_bytes(batch_bytes_wanted(options), takes);
+            let all = producer(options, batch);
+            let in_force =
+                all.iter().rfind(|(name, _)| *name == "batch.size").map(|(_, value)| value.clone());
+            assert_eq!(in_force, Some(batch.to_string()));
+            (batch, record_bytes_max(takes))
+        };
+        assert_eq!(sizes(&options, 65_536), (65_536, 65_450));
+        assert_eq!(sizes(&options, 1_048_588), (1_000_000, 1_048_502));
+        assert_eq!(sizes(&options, 0), (BATCH_BYTES_ALONE, 0));
+        let largest = sizes(&options, 100_000_000).1;
+        assert!(largest < QUEUE_BYTES_MAX && largest > QUEUE_BYTES_MAX * 99 / 100, "{largest}");
+        options.properties = vec![("batch.size".into(), "30000".into())];
+        assert_eq!(sizes(&options, 65_536).0, 30_000);
+        assert_eq!(sizes(&options, 20_000).0, 20_000);
     }
 
     #[test]

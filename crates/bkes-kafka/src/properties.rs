@@ -109,6 +109,19 @@ pub fn check(name: &str, value: &str) -> Result<(), PropertyError> {
     native::check_property(name, value).or_else(refused)
 }
 
+/// Refuses a SASL mechanism that this build lacks, with those that it has.
+pub fn check_mechanism(name: &str, value: &str) -> Result<(), PropertyError> {
+    let mechanisms = native::sasl_mechanisms();
+    let is_there = mechanisms.iter().any(|known| known.eq_ignore_ascii_case(value.trim()));
+    if canonical(name) != "sasl.mechanisms" || is_there {
+        return Ok(());
+    }
+    let more =
+        if cfg!(feature = "tls") { "" } else { "; one with --features tls has SCRAM and OAUTHBEARER too" };
+    let reason = format!("this build has {}{more}", mechanisms.join(", "));
+    Err(PropertyError { name: "sasl.mechanisms", reason })
+}
+
 /// The name of a property of librdkafka or of Java's client, as it is known here.
 pub fn known_property(name: &str) -> Option<&'static str> {
     known_properties().find(|known| *known == name)
@@ -172,7 +185,7 @@ fn row(name: &str) -> Option<&'static Row> {
 pub(crate) fn is_for(name: &str, kind: native::Kind) -> bool {
     let side = row(name).map_or(Side::Both, |row| row.side);
     match kind {
-        native::Kind::Consumer => side != Side::Writing,
+        native::Kind::Questions | native::Kind::Reader => side != Side::Writing,
         native::Kind::Producer => side != Side::Reading,
     }
 }
@@ -210,7 +223,6 @@ mod tests {
             ("delivery.report.only.error", "T"),
             ("enabled_events", "2"),
             ("log.queue", "true"),
-            ("statistics.interval.ms", "1000"),
             ("internal.termination.signal", "9"),
             ("api.version.request", "false"),
             ("enable.gapless.guarantee", "true"),
@@ -361,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_handle_is_given_what_it_knows() {
-        use native::Kind::{Consumer, Producer};
+        use native::Kind::{Producer, Reader as Consumer};
         for (name, consumer, producer) in
             [("client.id", true, true), ("acks", false, true), ("fetch.max.bytes", true, false)]
         {

@@ -8,17 +8,18 @@ use crate::native::{Client, Scratch};
 use bkes_core::{Partition, Position};
 use bkes_log::{LogReader, Pace, ReadEvent, ReadFailure};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Messages taken from librdkafka at once.
 const BATCH_MAX: usize = 4_096;
 
-type Make = Box<dyn Fn(Pace) -> Result<Client, String> + Send>;
+type Make = Box<dyn Fn(Pace) -> Result<Arc<Client>, String> + Send>;
 
 pub(crate) struct KafkaReader {
-    reading: Client,
+    reading: Arc<Client>,
     pace: Pace,
     /// The other one, made when it is asked for first.
-    resting: Option<Client>,
+    resting: Option<Arc<Client>>,
     make: Make,
     assigned: BTreeSet<Partition>,
     failed: Vec<ReadEvent>,

@@ -5,6 +5,24 @@ use crate::options::KafkaOptions;
 /// Kafka's own default of `max.message.bytes`.
 const MESSAGE_BYTES_DEFAULT: u64 = 1_048_588;
 
+/// Kafka's own bound for the name of a topic, which names files.
+const NAME_BYTES_MAX: usize = 249;
+
+/// What Kafka has against the name of a topic, whichever broker is asked. Whoever asks for a topic of such a name is told that there is
+/// none, or nothing at all.
+pub(crate) fn refused_name(name: &str) -> Option<&'static str> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    match name {
+        "" => Some("a name is not empty"),
+        "." | ".." => Some("a name is not . or .."),
+        _ if name.len() > NAME_BYTES_MAX => Some("a name has at most 249 characters"),
+        _ if !name.bytes().all(is_allowed) => {
+            Some("a name has only letters and digits of ASCII, dots, underscores and hyphens")
+        }
+        _ => None,
+    }
+}
+
 /// How much a finding matters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Severity {
@@ -36,6 +54,13 @@ pub struct TopicReport {
     pub findings: Vec<Finding>,
     /// The largest batch the topic takes, in bytes.
     pub message_bytes_max: u64,
+}
+
+/// The largest batch that a topic of these settings takes: no batch is larger than a segment either.
+pub(crate) fn batch_bytes_max(settings: &[(String, String)]) -> u64 {
+    let value = |name: &str| settings.iter().find(|(found, _)| found == name)?.1.parse::<u64>().ok();
+    let segment = value("segment.bytes").unwrap_or(u64::MAX);
+    value("max.message.bytes").unwrap_or(MESSAGE_BYTES_DEFAULT).min(segment)
 }
 
 /// Judges the settings of a topic with at least so many replicas.
@@ -87,8 +112,7 @@ pub(crate) fn report(
         let message = "unclean.leader.election.enable=true: acknowledged events may be lost".to_owned();
         add(Severity::Warning, message, alter("unclean.leader.election.enable=false"));
     }
-    let message_bytes_max =
-        value("max.message.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(MESSAGE_BYTES_DEFAULT);
+    let message_bytes_max = batch_bytes_max(&settings);
     TopicReport { findings, message_bytes_max }
 }
 
@@ -104,11 +128,34 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_kafka_refuses_is_known_before_it_is_asked() {
+        let longest = "x".repeat(NAME_BYTES_MAX);
+        for name in ["events", "a.b_c-D9", "...", "-", &longest] {
+            assert_eq!(refused_name(name), None, "{name}");
+        }
+        let long = format!("{longest}x");
+        for name in ["", " ", "a b", "a/b", ".", "..", "a\u{e9}", "a\n", "a:b", "a\0", &long] {
+            assert!(refused_name(name).is_some(), "{name:?}");
+        }
+    }
+
+    #[test]
     fn settings_that_cost_events_are_found() {
         assert_eq!(severities(3, &[("cleanup.policy", "delete"), ("retention.ms", "-1")]), []);
         assert_eq!(severities(3, &[("cleanup.policy", "compact,delete")]), [Severity::Refused]);
         assert_eq!(severities(3, &[("retention.ms", "604800000")]), [Severity::LosesEvents]);
         assert_eq!(severities(1, &[("min.insync.replicas", "1")]), [Severity::Warning, Severity::Warning]);
+    }
+
+    #[test]
+    fn a_batch_is_no_larger_than_a_segment() {
+        let of = |settings: &[(&str, &str)]| {
+            let owned = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            batch_bytes_max(&owned.collect::<Vec<_>>())
+        };
+        assert_eq!(of(&[]), MESSAGE_BYTES_DEFAULT);
+        assert_eq!(of(&[("max.message.bytes", "65536"), ("segment.bytes", "1073741824")]), 65_536);
+        assert_eq!(of(&[("max.message.bytes", "9000000"), ("segment.bytes", "1048576")]), 1_048_576);
     }
 
     #[test]

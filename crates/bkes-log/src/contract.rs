@@ -90,8 +90,13 @@ pub trait Log: Send + Sync + 'static {
         partitions.iter().map(|partition| self.watermarks(*partition).map(|marks| marks.stable)).collect()
     }
 
-    /// The largest key + value + headers of one record that the log takes, in bytes.
+    /// The largest key + value + headers of one record that the log takes, in bytes, as far as is known now.
     fn record_bytes_max(&self) -> u64;
+
+    /// What it would take if its client, or we, had no bound of our own: an event of so many bytes is told the limit, not "try again".
+    fn topic_bytes_max(&self) -> u64 {
+        self.record_bytes_max()
+    }
 
     /// A new reader that reads nothing until partitions are assigned to it.
     fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError>;
@@ -296,6 +301,12 @@ pub enum Delivery {
         /// Why.
         detail: String,
     },
+    /// It is not in the log and never will be: it, or what was handed over together with it, is larger than the log takes by now. What
+    /// is not too large itself ([`LogAppender::record_bytes_max`]) may be sent again.
+    Oversized {
+        /// Why.
+        detail: String,
+    },
     /// It may or may not be, now or later.
     Unknown {
         /// Why.
@@ -348,6 +359,9 @@ pub trait LogAppender: Send {
     /// Whether so many more records, of `bytes` bytes in all, fit into the queue now, or the bound that they would pass: a batch asks
     /// before its first member is sent.
     fn has_room(&self, records: usize, bytes: u64) -> Result<(), QueueBound>;
+
+    /// The largest record that [`send`](Self::send) takes, in bytes; it changes only while reports are taken.
+    fn record_bytes_max(&self) -> u64;
 
     /// Moves the reports that are there to the end of `out`, without blocking. The waker is called whenever there may be more.
     fn poll(&mut self, out: &mut Vec<Report>);

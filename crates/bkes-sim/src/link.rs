@@ -299,6 +299,10 @@ impl LogAppender for LinkedAppender {
         self.inner.has_room(records, bytes)
     }
 
+    fn record_bytes_max(&self) -> u64 {
+        self.inner.record_bytes_max()
+    }
+
     fn poll(&mut self, out: &mut Vec<Report>) {
         if self.link.is_away() || self.link.falls(|rates| rates.held, Fault::ReportHeld) {
             self.waker.wake();

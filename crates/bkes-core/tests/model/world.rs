@@ -487,7 +487,7 @@ impl World {
             let answer = match settled.outcome {
                 Outcome::Accepted => Answer::Success,
                 Outcome::Conflict { next } => Answer::Conflict { next },
-                Outcome::NotStored(_) => Answer::NotStored,
+                Outcome::NotStored(_) | Outcome::Oversized(_) => Answer::NotStored,
                 Outcome::Unknown(_) if passed && self.bug == Some(Bug::TakesHighForNotStored) => {
                     Answer::NotStored
                 }

@@ -47,6 +47,7 @@ fn lives(disk: &SimulatedDisk, told: &mut Told, random: &mut Rng, context: &str)
                     told.stored.push(group);
                 }
                 Ok(Delivery::NotStored { .. }) => assert!(!rig.is_up(), "{context}: it says that it is down"),
+                Ok(refused @ Delivery::Oversized { .. }) => panic!("{context}: {refused:?}"),
                 Ok(Delivery::Unknown { .. }) => {
                     assert!(!rig.is_up(), "{context}: it says that it is down");
                     told.unknown = Some(group);

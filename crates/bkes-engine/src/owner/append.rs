@@ -7,15 +7,17 @@ use super::{Command, Context, Ended, Owner, Refusal, Sent, Ticket, Unverified, W
 use crate::api::{AppendError, AppendRequest, Appended, Expected, Unit, Unready};
 use crate::board::Placing;
 use crate::degraded::Degradation;
+use crate::limits::{MARKER_BYTES_MAX, RESENDS_MAX};
 use crate::verifier::Scope;
 use bkes_core::checksum::PayloadSum;
 use bkes_core::limits::ORDER_MAX;
 use bkes_core::marker::{BatchPlace, Marker, Stamp};
 use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::{NowMs, Outcome, Said};
-use bkes_core::{Key, Offset, Order, Partition, TimestampMs};
+use bkes_core::{Header, Incarnation, Key, Offset, Order, Partition, Position, TimestampMs};
 use bkes_log::{AppenderState, Delivery, NewRecord, QueueBound, Report, SendError, Token};
 use bkes_storage::{Head, Heads, StoreError};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
@@ -96,20 +98,25 @@ impl Owner {
                 return Some(rest);
             }
         };
-        let Waiting { request, to, place, .. } = waiting;
+        let Waiting { request, to, place, is_verified, resent, since, until } = waiting;
         let count = request.values.len() as u32;
         let (value, others) = (request.values[0].clone(), request.values[1..].to_vec());
         let kept = if planted(Bug::RestIsSent) { request.values.clone() } else { Vec::new() };
-        let ticket = Ticket { request, to, _place: place };
+        let ticket = Ticket { request, to, place, is_verified, resent, since, until };
         let owned = self.partitions.get_mut(&partition).expect("the caller found it");
         let base = owned.checkpoint.position;
         let flight = owned.sequencer.begin(key.clone(), first, count, ticket, rest);
+        let mut refused = self.oversized_member(&key, &value, &others, first, flight, base);
         for (index, value) in std::iter::once(value).chain(others).enumerate() {
             let i = index as u32 + 1;
             let place = (count > 1).then_some(BatchPlace { i, count });
             let stamp = Stamp { incarnation: flight.0, number: flight.1, place };
             let marker = Marker { stamp, order: Order(first.0 + index as u64), base };
-            let Err(error) = self.send(partition, &key, value, marker, located) else { continue };
+            let sent = match refused.take() {
+                Some(error) => Err(error),
+                None => self.send(partition, &key, value, marker, located),
+            };
+            let Err(error) = sent else { continue };
             if i == 1 {
                 let owned = self.partitions.get_mut(&partition).expect("the caller found it");
                 let (ticket, rest) = owned.sequencer.withdraw(flight);
@@ -133,11 +140,42 @@ impl Owner {
         None
     }
 
+    /// The first member of a batch that is larger than the log takes. A batch is looked at as a whole before anything of it is sent:
+    /// what was sent of one that cannot become whole would be void for ever. A single event is looked at when it is sent.
+    fn oversized_member(
+        &self,
+        key: &Key,
+        value: &Bytes,
+        others: &[Bytes],
+        first: Order,
+        (incarnation, number): (Incarnation, u64),
+        base: Position,
+    ) -> Option<SendError> {
+        if others.is_empty() {
+            return None;
+        }
+        let bytes_max = self.appender.as_ref()?.record_bytes_max();
+        let content = |value: &Bytes| (key.bytes().len() + value.len()) as u64;
+        let is_near = |value: &Bytes| content(value) + MARKER_BYTES_MAX > bytes_max;
+        let count = others.len() as u32 + 1;
+        let near = std::iter::once(value).chain(others).enumerate().filter(|(_, value)| is_near(value));
+        let sized = near.map(|(index, value)| {
+            let place = Some(BatchPlace { i: index as u32 + 1, count });
+            let stamp = Stamp { incarnation, number, place };
+            let marker = Marker { stamp, order: Order(first.0 + index as u64), base };
+            let headers = Vec::from(marker.headers(PayloadSum::of(Some(key.as_ref()), Some(value))));
+            let of = |header: &Header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len);
+            content(value) + headers.iter().map(of).sum::<usize>() as u64
+        });
+        let bytes = sized.max().filter(|bytes| *bytes > bytes_max)?;
+        Some(SendError::TooLarge { bytes, bytes_max })
+    }
+
     fn send(
         &mut self,
         partition: Partition,
         key: &Key,
-        value: bytes::Bytes,
+        value: Bytes,
         marker: Marker,
         located: &Located,
     ) -> Result<(), SendError> {
@@ -232,8 +270,8 @@ impl Owner {
             return Err(Unready::Store { detail });
         }
         if owned.board.stalled.load(Ordering::Acquire) {
-            let stable = bkes_core::Position(owned.board.stable.load(Ordering::Acquire));
-            let high = bkes_core::Position(owned.board.high.load(Ordering::Acquire));
+            let stable = Position(owned.board.stable.load(Ordering::Acquire));
+            let high = Position(owned.board.high.load(Ordering::Acquire));
             return Err(Unready::Stalled { partition, stable, high });
         }
         let lag_ms = owned.board.lag_ms(now);
@@ -308,6 +346,7 @@ impl Owner {
             }
             Delivery::Stored { offset, timestamp: _ } => self.said(report.token, Said::Stored(offset), now),
             Delivery::NotStored { detail } => self.said(report.token, Said::NotStored(detail), now),
+            Delivery::Oversized { detail } => self.said(report.token, Said::Oversized(detail), now),
             Delivery::Unknown { detail } => self.said(report.token, Said::Unknown(detail), now),
         }
     }
@@ -350,31 +389,19 @@ impl Owner {
             self.context.in_flight.release(self.context.overlay.hash(&settled.key), &settled.key);
         }
         for (settled, mut queue) in ended.drain(..) {
-            let Ticket { request, to, _place } = settled.ticket;
+            let Ticket { request, to, place: of_append, is_verified, resent, since, until } = settled.ticket;
             let last = Order(settled.first.0 + u64::from(settled.count) - 1);
-            let board = &self.context.board;
             let failed = matches!(settled.outcome, Outcome::NotStored(_) | Outcome::Unknown(_));
-            let answer = match settled.outcome {
-                Outcome::Accepted => {
-                    board.appended.fetch_add(1, Ordering::Relaxed);
-                    let (partition, offset, timestamp) = place.expect("only an applied record is accepted");
-                    let timestamp_ms = timestamp.map(|timestamp| timestamp.0);
-                    Ok(Appended { partition, offset, timestamp_ms, first: settled.first, last })
-                }
-                Outcome::Conflict { next } => {
-                    board.conflicts.fetch_add(1, Ordering::Relaxed);
-                    Err(match request.expected {
-                        Expected::New => AppendError::AlreadyExists { current: next },
-                        Expected::At(expected) => AppendError::Conflict { expected, current: next },
-                    })
-                }
-                Outcome::NotStored(detail) => Err(AppendError::NotStored { detail }),
-                Outcome::Unknown(detail) => {
-                    board.unknown.fetch_add(1, Ordering::Relaxed);
-                    Err(AppendError::Unknown { detail })
-                }
-            };
-            self.answers.push((to, answer.map_err(Refusal::Final)));
+            // It is not stored and never will be, so it is an append like a new one: checked again, against what the log takes by now.
+            let is_resent = matches!(settled.outcome, Outcome::Oversized(_)) && resent < RESENDS_MAX;
+            if is_resent {
+                let resent = resent + 1;
+                let place = of_append;
+                queue.push_front(Waiting { request, to, place, is_verified, resent, since, until });
+            } else {
+                let answer = self.answer_to(&request, settled.outcome, settled.first, last, place);
+                self.answers.push((to, answer.map_err(Refusal::Final)));
+            }
             while let Some(mut waiting) = queue.pop_front() {
                 if planted(Bug::PredecessorsFailure) && failed {
                     let error = AppendError::Conflict { expected: settled.first, current: Order(last.0 + 1) };
@@ -400,6 +427,38 @@ impl Owner {
                     }
                     Ok((_, located)) => self.take_in(waiting, &located, now),
                 }
+            }
+        }
+    }
+
+    /// What the caller of an append that ended is told.
+    fn answer_to(
+        &self,
+        request: &AppendRequest,
+        outcome: Outcome,
+        first: Order,
+        last: Order,
+        place: Option<Place>,
+    ) -> Result<Appended, AppendError> {
+        let board = &self.context.board;
+        match outcome {
+            Outcome::Accepted => {
+                board.appended.fetch_add(1, Ordering::Relaxed);
+                let (partition, offset, timestamp) = place.expect("only an applied record is accepted");
+                let timestamp_ms = timestamp.map(|timestamp| timestamp.0);
+                Ok(Appended { partition, offset, timestamp_ms, first, last })
+            }
+            Outcome::Conflict { next } => {
+                board.conflicts.fetch_add(1, Ordering::Relaxed);
+                Err(match request.expected {
+                    Expected::New => AppendError::AlreadyExists { current: next },
+                    Expected::At(expected) => AppendError::Conflict { expected, current: next },
+                })
+            }
+            Outcome::NotStored(detail) | Outcome::Oversized(detail) => Err(AppendError::NotStored { detail }),
+            Outcome::Unknown(detail) => {
+                board.unknown.fetch_add(1, Ordering::Relaxed);
+                Err(AppendError::Unknown { detail })
             }
         }
     }

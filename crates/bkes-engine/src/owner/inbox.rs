@@ -40,6 +40,8 @@ pub struct Waiting {
     pub place: Place,
     /// Everything is applied that its refusal could rest on.
     pub is_verified: bool,
+    /// How often it was sent and not taken for the size of what it went with.
+    pub resent: u8,
     /// When it came.
     pub since: NowMs,
     /// Until when it may wait for room.

@@ -36,6 +36,45 @@ fn is_degraded(bench: &Bench, partition: u32) -> bool {
     matches!(status.partitions[partition as usize].state, PartitionState::Degraded { .. })
 }
 
+/// The story: a large event took its neighbours with it: the broker refuses a batch as a whole, and they were answered "try again".
+#[test]
+fn what_was_not_taken_for_the_size_of_its_neighbours_is_sent_again_and_in_measure() {
+    let log = FlawedLog::new(1);
+    let mut bench = Bench::ready(log.clone(), memory_store());
+    bench.put("key", 0, "zero").expect("accepted");
+    log.flaws().oversized = 3;
+    bench.put("key", 1, "one").expect("it is sent until it is taken");
+    assert_eq!(log.flaws().oversized, 0, "it was not taken three times");
+    assert_eq!(bench.values("key"), ["zero", "one"]);
+    log.flaws().oversized = 1_000;
+    let given_up = bench.put("key", 2, "two");
+    assert!(matches!(given_up, Err(AppendError::NotStored { .. })), "{given_up:?}");
+    assert_eq!(log.flaws().oversized, 1_000 - 9, "once, and eight times again");
+    log.flaws().oversized = 0;
+    bench.put("key", 2, "two").expect("its key is free");
+    assert_eq!(bench.values("key"), ["zero", "one", "two"]);
+}
+
+/// A batch of which a part is sent and the rest refused would be void for ever.
+#[test]
+fn a_batch_with_a_member_that_is_too_large_is_refused_as_a_whole_and_to_the_byte() {
+    let log = one_partition();
+    let mut bench = Bench::ready(log.clone(), memory_store());
+    log.set_record_bytes_max(1_000);
+    let before = log.records(Partition(0)).len();
+    // Two headers with an order of one digit, numbers of one, a base of one and a place: 41 bytes and `;2/2`.
+    let room = 1_000 - "key".len() - 45;
+    let [fits, large] = [room, room + 1].map(|bytes| "x".repeat(bytes));
+    let answer = bench.append("key", Expected::New, &["small", &large]);
+    let refused = bench.answer(answer);
+    assert_eq!(refused, Err(AppendError::TooLarge { bytes: 1_001, bytes_max: 1_000 }));
+    assert_eq!(log.records(Partition(0)).len(), before, "nothing of it was sent");
+    let answer = bench.append("key", Expected::New, &["small", &fits]);
+    bench.answer(answer).expect("it fits");
+    let single = "x".repeat(1_000 - "key".len() - 41);
+    bench.put("key", 2, &single).expect("it fits to the byte");
+}
+
 /// The story: the first partition that did not answer ended the look at the log. Without a leader for partition 0 the whole log
 /// passed for down, and nobody looked at the other partitions any more.
 #[test]

@@ -13,6 +13,26 @@ pub unsafe extern "C" fn on_event(_: *mut sys::rd_kafka_t, sink: *mut c_void) {
     sink.guarded(|| sink.wake());
 }
 
+pub unsafe extern "C" fn on_callbacks(_: *mut sys::rd_kafka_t, sink: *mut c_void) {
+    // SAFETY: the opaque is the sink, alive as long as the queue.
+    let sink = unsafe { &*sink.cast::<Sink>() };
+    sink.guarded(|| sink.wake_for_callbacks());
+}
+
+/// For `-X statistics.interval.ms`. Nothing keeps the text: librdkafka frees it.
+pub unsafe extern "C" fn on_statistics(
+    _: *mut sys::rd_kafka_t,
+    json: *mut c_char,
+    _: usize,
+    _: *mut c_void,
+) -> c_int {
+    // SAFETY: a string of librdkafka that lives through the call.
+    let json = unsafe { text(json) };
+    // As of lines of the log.
+    drop(guarded(|| tracing::debug!(target: "librdkafka", "statistics: {json}")));
+    0
+}
+
 /// librdkafka's words without what it repeats of `sasl.oauthbearer.config`, the one secret that it writes into a message.
 pub fn without_secrets(mut words: String) -> String {
     for from in ["sasl.oauthbearer.config", "SASL/OAUTHBEARER extension"] {
@@ -79,6 +99,11 @@ fn not_delivered(code: Code, shortage: Option<&str>) -> String {
     }
 }
 
+/// Whether the broker refused a batch for its size.
+fn is_size(code: Code) -> bool {
+    matches!(code, Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE | Code::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE)
+}
+
 /// The codes that say something about the way to the brokers.
 fn code_of(number: c_int) -> Option<Code> {
     let codes = [
@@ -111,7 +136,11 @@ pub unsafe extern "C" fn on_delivery(
             let detail = not_delivered(found.err, shortage.as_deref());
             match status {
                 sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED => {
-                    Delivery::NotStored { detail }
+                    if is_size(found.err) {
+                        Delivery::Oversized { detail }
+                    } else {
+                        Delivery::NotStored { detail }
+                    }
                 }
                 _ => Delivery::Unknown { detail },
             }
@@ -194,7 +223,7 @@ mod tests {
     #[test]
     fn a_handle_whose_callback_panicked_is_finished() {
         let (waker, _waiter) = wake_pair();
-        let sink = Sink::waking(waker);
+        let sink = Sink::asking(waker);
         sink.guarded(|| ());
         assert_eq!(sink.fatal(), None);
         sink.guarded(|| panic!("on purpose"));

@@ -1,6 +1,7 @@
 //! The marks of many partitions by one question each (ListOffsets): a request to each leader.
 
-use super::{Client, Code, Question, words_of};
+use super::admin::Question;
+use super::{Client, Code};
 use bkes_core::{Partition, Position};
 use bkes_log::Watermarks;
 use rdkafka_sys as sys;
@@ -92,6 +93,7 @@ impl Client {
 impl Question<'_> {
     /// The answer to [`Client::ask_offsets`].
     fn offsets(self) -> Told<BTreeMap<Partition, Mark>> {
+        let client = self.client;
         let event = self.answer()?;
         // SAFETY: results live as long as their event.
         unsafe {
@@ -104,9 +106,10 @@ impl Question<'_> {
                     (Code::RD_KAFKA_RESP_ERR_NO_ERROR, Ok(offset)) => Ok(Position(offset)),
                     // Its leader did not answer.
                     (Code::RD_KAFKA_RESP_ERR_NO_ERROR, Err(_)) => {
-                        Err((Code::RD_KAFKA_RESP_ERR__TIMED_OUT, "its leader did not answer".to_owned()))
+                        let detail = client.sink.unanswered("its leader did not answer".to_owned());
+                        Err((Code::RD_KAFKA_RESP_ERR__TIMED_OUT, detail))
                     }
-                    (code, _) => Err((code, words_of(code))),
+                    (code, _) => Err((code, client.words_without_answer(code))),
                 };
                 (Partition(found.partition as u32), end)
             };

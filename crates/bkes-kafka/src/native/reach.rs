@@ -5,7 +5,7 @@
 //! to every broker was *tried* since anything was heard of one, and each try failed.
 
 use super::Code;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of the brokers of one handle. There are few of them, and so are names here.
 #[derive(Default, Debug)]
@@ -14,6 +14,8 @@ pub struct Reach {
     failed: BTreeSet<String>,
     /// How many brokers librdkafka knew when no connection was left, if that was since then too: it may know more later.
     brokers: Option<usize>,
+    /// Brokers that told where they are to be found, by their number: where that is, and what became of the try.
+    advertised: BTreeMap<i32, (String, String)>,
 }
 
 impl Reach {
@@ -27,6 +29,9 @@ impl Reach {
             let name = words.split_once(": ").map_or(words, |(name, _)| name);
             let name = name.split_once('/').map_or(name, |(address, _)| address);
             self.failed.insert(name.to_owned());
+            if let Some((number, address, cause)) = advertised(words) {
+                self.advertised.insert(number, (address.to_owned(), cause.to_owned()));
+            }
         }
         let all_failed = self.brokers.is_some_and(|count| self.failed.len() >= count.max(1));
         all_failed.then(|| {
@@ -43,12 +48,31 @@ impl Reach {
     pub fn alive(&mut self) {
         self.failed.clear();
         self.brokers = None;
+        self.advertised.clear();
+    }
+
+    /// Brokers that are not found where they told that they are. Whoever set that up thinks of the address that clients are given to
+    /// begin with, which may well answer.
+    pub fn misplaced(&self) -> Option<String> {
+        let each = self.advertised.iter().map(|(number, (address, cause))| {
+            format!("broker {number} advertises {address}, and there: {cause}")
+        });
+        let all = each.collect::<Vec<_>>().join("; ");
+        (!all.is_empty()).then(|| format!("{all} (advertised.listeners of the broker)"))
     }
 
     /// Whether anything is held against the brokers since the last sign of life.
     pub fn is_in_doubt(&self) -> bool {
         !self.failed.is_empty() || self.brokers.is_some()
     }
+}
+
+/// The number, the address and the rest, where the words are about a broker that told its address itself.
+fn advertised(words: &str) -> Option<(i32, &str, &str)> {
+    let (name, cause) = words.split_once(": ")?;
+    let (address, number) = name.rsplit_once('/')?;
+    let cause = cause.split_once(" (after ").map_or(cause, |(cause, _)| cause);
+    Some((number.parse().ok()?, address, cause)).filter(|_| address.contains(':'))
 }
 
 /// Whether this was an attempt to connect or to be answered. That a standing connection was closed is none: whoever needs one
@@ -103,6 +127,29 @@ mod tests {
         assert!(is_down_after(&[CLOSED, ALL_DOWN, REFUSED_BY_A, UNKNOWN_B]));
         assert!(is_down_after(&[REFUSED_BY_A, UNKNOWN_B, ALL_DOWN]), "in either order");
         assert!(is_down_after(&[ALL_DOWN, NO_ANSWER_OF_A, B_AS_NODE]));
+    }
+
+    /// The story: the only message was "timed out while waiting for controller".
+    #[test]
+    fn a_broker_that_is_not_where_it_says_is_named_with_that_address() {
+        let mut reach = Reach::default();
+        reach.error(UNKNOWN_B.0, UNKNOWN_B.1);
+        assert_eq!(reach.misplaced(), None, "it told nothing yet");
+        reach.error(Code::RD_KAFKA_RESP_ERR__TRANSPORT, "GroupCoordinator/1: a:1: Connect to a:1 failed");
+        assert_eq!(reach.misplaced(), None, "that is a part, not a broker");
+        reach.error(CLOSED.0, CLOSED.1);
+        assert_eq!(reach.misplaced(), None, "it was there");
+        reach.error(REFUSED_BY_A.0, REFUSED_BY_A.1);
+        let told = reach.misplaced().expect("it refused");
+        assert!(
+            told.starts_with("broker 1 advertises a:1, and there: Connect to ipv4#1.2.3.4:1 failed"),
+            "{told}"
+        );
+        assert!(told.contains("Connection refused (advertised.listeners"), "{told}");
+        reach.error(B_AS_NODE.0, B_AS_NODE.1);
+        assert!(reach.misplaced().is_some_and(|told| told.contains("broker 2 advertises b:1")));
+        reach.alive();
+        assert_eq!(reach.misplaced(), None);
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub static TABLE: &[Row] = &[
         "with a longer pause appends fail long after the brokers are back",
     ),
     Row::word(Both, "statistics.interval.ms")
-        .fixed(&["0"], "nothing takes the statistics: they would pile up"),
+        .note("the statistics are logged at the level `debug`, for the module `librdkafka`"),
     Row::word(Both, "enabled_events")
         .fixed(&["0"], "reports of appends would become events that nothing takes"),
     Row::api(Both, "error_cb").refused(CALLBACK),
@@ -239,7 +239,7 @@ pub static TABLE: &[Row] = &[
     Row::word(Writing, "compression.codec"),
     Row::alias("compression.type", "compression.codec"),
     Row::word(Writing, "batch.num.messages"),
-    Row::word(Writing, "batch.size"),
+    Row::word(Writing, "batch.size").note("a batch is never larger than the topic takes"),
     Row::word(Writing, "delivery.report.only.error").fixed(
         FALSE,
         "appends that succeed would never be answered, and the instance stop when its queue is full",

@@ -207,6 +207,10 @@ impl LogAppender for MemoryAppender {
         if fits { Ok(()) } else { Err(QueueBound::Records { records_max: state.queue_max as u64 }) }
     }
 
+    fn record_bytes_max(&self) -> u64 {
+        self.log.lock().record_bytes_max
+    }
+
     fn poll(&mut self, out: &mut Vec<Report>) {
         out.extend(self.log.lock().appenders[self.slot].reports.drain(..));
     }

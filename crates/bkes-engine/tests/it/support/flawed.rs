@@ -35,6 +35,8 @@ pub struct Flaws {
     pub expired: bool,
     /// Every second record finds the send queue full.
     pub every_second_full: bool,
+    /// The broker does not take so many records, for the size of what they go with.
+    pub oversized: u32,
     /// A change of the pace begins reading anew, as on Kafka.
     pub paced: bool,
     /// The pace that the reader was told last.
@@ -216,6 +218,13 @@ impl LogAppender for FlawedAppender {
             self.reports.push(Report { partition: record.partition, token, delivery });
             return Ok(());
         }
+        if flaws.oversized > 0 {
+            drop(flaws);
+            self.log.flaws().oversized -= 1;
+            let delivery = Delivery::Oversized { detail: "what it went with is too large".into() };
+            self.reports.push(Report { partition: record.partition, token, delivery });
+            return Ok(());
+        }
         if flaws.leaderless.contains(&record.partition) {
             self.held.push((record, token));
             return Ok(());
@@ -234,6 +243,10 @@ impl LogAppender for FlawedAppender {
 
     fn has_room(&self, records: usize, bytes: u64) -> Result<(), QueueBound> {
         self.inner.has_room(records, bytes)
+    }
+
+    fn record_bytes_max(&self) -> u64 {
+        self.inner.record_bytes_max()
     }
 
     fn poll(&mut self, out: &mut Vec<Report>) {
