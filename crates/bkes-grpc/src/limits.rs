@@ -12,15 +12,15 @@ pub struct ServeOptions {
     /// 1 MiB of room. A request above it is refused while it is read.
     pub request_bytes_max: usize,
     /// Most requests worked on at once, over all connections. The ones above are answered as overloaded. One that waits for
-    /// Kafka costs a few KiB and its value. See [`WORKING_PART`] for what a connection may have of it.
+    /// Kafka costs a few KiB and its value. See `WORKING_PART` for what a connection may have of it.
     pub requests_max: usize,
     /// Most bytes of requests worked on at once: keys and values of appends, and what reads found. The ones above are
     /// answered as overloaded; a single one is always let in when nothing else is there. 256 MiB are 4,096 values of 64 KiB,
-    /// or 64 replies at their limit. See [`WORKING_PART`] for what a connection may have of it.
+    /// or 64 replies at their limit. See `WORKING_PART` for what a connection may have of it.
     pub working_bytes_max: usize,
     /// Most bytes for messages that have begun to come and are waited for: their declared lengths, and
     /// 32 KiB for each stream. One that finds no room is refused; a message that came with its headers needs none. 512 MiB are 128
-    /// messages of 4 MiB, or 16,384 calls that say nothing. See [`UNREAD_PART`] for what a connection may have of it.
+    /// messages of 4 MiB, or 16,384 calls that say nothing. See `UNREAD_PART` for what a connection may have of it.
     pub unread_bytes_max: usize,
     /// Most connections; one above is closed as soon as it is made. A client needs one, whatever the number of its callers.
     /// An idle connection was measured at 17 KiB, so 10,000 are 170 MiB; it also takes a file descriptor: where the system
