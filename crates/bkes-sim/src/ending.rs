@@ -11,7 +11,7 @@ use crate::recorder::{event, page};
 use crate::world::Simulation;
 use bkes_check::{ClientId, Content, ContentOf, Event, InstanceId};
 use bkes_core::{Key, Order, Partition};
-use bkes_engine::{EngineHandle, PartitionState, Status, Unready};
+use bkes_engine::{EngineHandle, PartitionState, PartitionStatus, Status, Unready};
 use bkes_log::Log;
 use bkes_log::memory::Faults as Delivery;
 use std::collections::BTreeMap;
@@ -118,7 +118,7 @@ impl Simulation {
         idle && self.world.log.on_the_way() == 0 && self.instances.iter().all(|instance| self.is_up(instance))
     }
 
-    /// Ready, and everything that the log holds is applied.
+    /// Ready, every partition served, and everything that the log holds is applied.
     fn is_up(&self, instance: &Instance) -> bool {
         let Some(life) = &instance.life else { return false };
         if instance.is_stopping() {
@@ -131,7 +131,11 @@ impl Simulation {
             let at = status.partitions.get(number as usize).map(|partition| partition.applied);
             marks.is_ok_and(|marks| at == Some(marks.high))
         };
-        status.unready.is_none() && degraded(&status).is_none() && (0..count).all(applied)
+        // An instance is ready while it reads one partition anew; at rest it serves that one too.
+        let is_served = |partition: &PartitionStatus| {
+            !matches!(partition.state, PartitionState::CatchingUp | PartitionState::Degraded { .. })
+        };
+        status.unready.is_none() && status.partitions.iter().all(is_served) && (0..count).all(applied)
     }
 
     /// Whoever operates an instance removes its data and starts it again when it says that only this will help.
