@@ -10,7 +10,8 @@
 //! * A key of which such an instance denies what was written since. Where the log still ends below what the instance had applied,
 //!   that is seen and nothing is denied; where it has grown as long again, only reading tells.
 //! * What lies below a record that was lost with the end of the log and is back at its old place with every byte, because a copy of
-//!   it came late: an instance that was down meanwhile compares that record only, and nobody rested on what it had missed (P20).
+//!   it came late: an instance that was down meanwhile compares that record only. It shows what others do not have, and may answer an
+//!   append that is void for them, until it meets a record above the next order (P20).
 //! * A key whose head was *removed* by retention: whoever begins with nothing knows nothing of it, and it may be begun anew.
 //!
 //! Everything else is held against every run.
@@ -58,8 +59,12 @@ impl<'h> Excused<'h> {
             Violation::ReadDiffers { key, .. } | Violation::ContentsDiffer { key, .. } => {
                 self.removed.contains(key) || self.below_returned.contains(key)
             }
+            Violation::AcknowledgedLost { call, key, .. } => {
+                let begin = self.history.calls[call.0].begin;
+                let is_later = self.history.excuses.truncations.iter().any(|lost| lost.at <= begin);
+                self.removed.contains(key) || (is_later && self.below_returned.contains(key))
+            }
             Violation::AcknowledgedTwice { key, .. }
-            | Violation::AcknowledgedLost { key, .. }
             | Violation::ReadBadPage { key, .. }
             | Violation::StoredAtAnotherOrder { key, .. } => self.removed.contains(key),
             Violation::OffsetsGoBack { key, event, .. } => {
