@@ -92,7 +92,7 @@ bugs! {
     /// What was applied in an older fold is committed in a newer one.
     OldEpochCommitted = "old-epoch-committed", 5_000;
     /// A read that a new beginning overtook shows what it found.
-    OvertakenReadShown = "overtaken-read-shown", 10_000;
+    OvertakenReadShown = "overtaken-read-shown", 50_000;
     /// New keys are placed before all partitions were read.
     PlacedEarly = "placed-early", 20_000;
     /// A split key is appended to.
