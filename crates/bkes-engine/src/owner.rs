@@ -32,7 +32,7 @@ pub use self::readback::Divergence;
 use self::readback::Readback;
 use self::room::{Held, Load};
 use self::turns::Turns;
-use crate::api::{AppendError, AppendRequest, Appended, Unready};
+use crate::api::{AppendError, Appended, Unready};
 use crate::board::{Board, PartitionBoard};
 use crate::degraded::Degradation;
 use crate::in_flight::InFlight;
@@ -52,17 +52,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
-
-/// An append in flight.
-pub struct Ticket {
-    request: AppendRequest,
-    to: ReplySender,
-    place: Place,
-    is_verified: bool,
-    resent: u8,
-    since: NowMs,
-    until: NowMs,
-}
 
 /// An append that was sent and is not decided.
 pub struct Pending {
@@ -144,7 +133,7 @@ struct Owned {
     /// Of this fold, as the partition's board counts them.
     epoch: u64,
     rule: AcceptRule,
-    sequencer: Sequencer<Waiting, Ticket>,
+    sequencer: Sequencer<Waiting, Waiting>,
     checkpoint: Checkpoint,
     /// What was applied and not read.
     readback: Readback,
@@ -287,7 +276,7 @@ pub enum Accepted {
     Left,
 }
 
-type Ended = Vec<(Settled<Ticket>, VecDeque<Waiting>)>;
+type Ended = Vec<(Settled<Waiting>, VecDeque<Waiting>)>;
 
 impl Owner {
     /// An owner of the partitions at `index` modulo the number of owners, resuming at what `loaded` holds.
@@ -700,8 +689,8 @@ impl Owner {
 
     fn pending(&self, key: &Key) -> Vec<Pending> {
         let of = |(partition, owned): (&Partition, &Owned)| {
-            let (first, ticket) = owned.sequencer.flight(key)?;
-            Some(Pending { partition: *partition, first, values: ticket.request.values.clone() })
+            let (first, in_flight) = owned.sequencer.flight(key)?;
+            Some(Pending { partition: *partition, first, values: in_flight.request.values.clone() })
         };
         self.partitions.iter().filter_map(of).collect()
     }

@@ -3,7 +3,7 @@
 use super::fingerprint::checksum;
 use super::gather::Located;
 use super::room::Load;
-use super::{Command, Context, Ended, Owner, Refusal, Sent, Ticket, Unverified, Waiting};
+use super::{Command, Context, Ended, Owner, Refusal, Sent, Unverified, Waiting};
 use crate::api::{AppendError, AppendRequest, Appended, Expected, Unit, Unready};
 use crate::board::Placing;
 use crate::degraded::Degradation;
@@ -98,14 +98,13 @@ impl Owner {
                 return Some(rest);
             }
         };
-        let Waiting { request, to, place, is_verified, resent, since, until } = waiting;
+        let request = &waiting.request;
         let count = request.values.len() as u32;
         let (value, others) = (request.values[0].clone(), request.values[1..].to_vec());
         let kept = if planted(Bug::RestIsSent) { request.values.clone() } else { Vec::new() };
-        let ticket = Ticket { request, to, place, is_verified, resent, since, until };
         let owned = self.partitions.get_mut(&partition).expect("the caller found it");
         let base = owned.checkpoint.position;
-        let flight = owned.sequencer.begin(key.clone(), first, count, ticket, rest);
+        let flight = owned.sequencer.begin(key.clone(), first, count, waiting, rest);
         let mut refused = self.oversized_member(&key, &value, &others, first, flight, base);
         for (index, value) in std::iter::once(value).chain(others).enumerate() {
             let i = index as u32 + 1;
@@ -119,9 +118,9 @@ impl Owner {
             let Err(error) = sent else { continue };
             if i == 1 {
                 let owned = self.partitions.get_mut(&partition).expect("the caller found it");
-                let (ticket, rest) = owned.sequencer.withdraw(flight);
+                let (waiting, rest) = owned.sequencer.withdraw(flight);
                 self.context.in_flight.release(hash, &key);
-                drop(ticket.to.send(Err(send_error(error).into())));
+                drop(waiting.to.send(Err(send_error(error).into())));
                 return Some(rest);
             }
             for (later, value) in kept.into_iter().enumerate().skip(index) {
@@ -389,18 +388,16 @@ impl Owner {
             self.context.in_flight.release(self.context.overlay.hash(&settled.key), &settled.key);
         }
         for (settled, mut queue) in ended.drain(..) {
-            let Ticket { request, to, place: of_append, is_verified, resent, since, until } = settled.ticket;
+            let waiting = settled.ticket;
             let last = Order(settled.first.0 + u64::from(settled.count) - 1);
             let failed = matches!(settled.outcome, Outcome::NotStored(_) | Outcome::Unknown(_));
             // It is not stored and never will be, so it is an append like a new one: checked again, against what the log takes by now.
-            let is_resent = matches!(settled.outcome, Outcome::Oversized(_)) && resent < RESENDS_MAX;
+            let is_resent = matches!(settled.outcome, Outcome::Oversized(_)) && waiting.resent < RESENDS_MAX;
             if is_resent {
-                let resent = resent + 1;
-                let place = of_append;
-                queue.push_front(Waiting { request, to, place, is_verified, resent, since, until });
+                queue.push_front(Waiting { resent: waiting.resent + 1, ..waiting });
             } else {
-                let answer = self.answer_to(&request, settled.outcome, settled.first, last, place);
-                self.answers.push((to, answer.map_err(Refusal::Final)));
+                let answer = self.answer_to(&waiting.request, settled.outcome, settled.first, last, place);
+                self.answers.push((waiting.to, answer.map_err(Refusal::Final)));
             }
             while let Some(mut waiting) = queue.pop_front() {
                 if planted(Bug::PredecessorsFailure) && failed {

@@ -33,7 +33,7 @@ impl From<AppendError> for Refusal {
     }
 }
 
-/// An append that came in, and waits for its turn or for room.
+/// An append that came in, until it is answered: it waits for its turn, for room, or in flight.
 pub struct Waiting {
     pub request: AppendRequest,
     pub to: ReplySender,
