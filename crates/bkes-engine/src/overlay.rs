@@ -279,9 +279,7 @@ impl Overlay {
         drop(generations);
         drop((open, sealed));
     }
-}
 
-impl Overlay {
     /// The fold of one of an owner's partitions begins anew: nothing of it is left. The writer seals nothing of the owner between the
     /// partition's drop and this, so all of it is open.
     pub fn forget(&self, owner: usize, partition: Partition) {

@@ -312,8 +312,7 @@ impl Writer {
         if !self.is_same_topic(now) {
             return;
         }
-        let due: Vec<(Partition, String)> = self.rebuild.clone().into_iter().collect();
-        for (partition, reason) in due {
+        for (partition, reason) in self.rebuild.clone() {
             tracing::error!("partition {partition} is read anew from the log: {reason}");
             if let Err(error) = self.drop_partition(partition, now) {
                 return self.failed(error, None, now);
@@ -393,11 +392,10 @@ impl Writer {
         };
         let epoch = self.board.epoch.load(Ordering::Acquire);
         let lanes = self.overlay.lanes();
-        let is_taking_over = |(partition, epoch): (&Partition, &mut u64)| {
+        self.taking_over.retain(|partition, epoch| {
             let fold = self.board.partition(*partition).and_then(|board| board.applied_in());
             fold.is_none_or(|(fold, _)| fold < *epoch)
-        };
-        self.taking_over.retain(|partition, epoch| is_taking_over((partition, epoch)));
+        });
         let (lane, generation) = (0..lanes).find_map(|step| {
             let lane = (self.lane + step) % lanes;
             if self.taking_over.keys().any(|partition| partition.0 as usize % lanes == lane) {
