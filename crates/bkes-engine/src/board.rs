@@ -4,6 +4,7 @@
 //! and the admission of appends look. Nothing here decides: the accept rule and the sequencer do.
 
 use crate::degraded::Degradation;
+use crate::lock::lock;
 use crate::placing::Sample;
 use crate::verifier::Awaited;
 use crate::writer::Shown;
@@ -508,11 +509,6 @@ impl FaultFlag {
         self.is_set.store(words.is_some(), Ordering::Release);
         *before = words;
     }
-}
-
-/// What lies under these locks is replaced whole, so a panic elsewhere cannot leave it torn.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ mod degraded;
 mod handle;
 mod in_flight;
 mod limits;
+mod lock;
 mod monitor;
 mod overlay;
 mod owner;

@@ -14,6 +14,7 @@
 use crate::api::{Unit, Unready};
 use crate::board::{Board, PartitionBoard};
 use crate::limits::{VERIFY_MS_MAX, VERIFY_WAITING_MAX};
+use crate::lock::lock;
 use crate::owner::OwnerInbox;
 use crate::topic_growth::take_in;
 use bkes_core::sequence::NowMs;
@@ -360,9 +361,4 @@ fn answer(callers: Vec<Caller>, verified: &Verified) {
         // Whoever went away is not told.
         let _ = caller.to.send(verified.clone());
     }
-}
-
-/// What lies under these locks is replaced whole, so a panic elsewhere cannot leave it torn.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -30,6 +30,7 @@ pub use ends::Told;
 pub use features::sasl_mechanisms;
 pub use yielding::with_yielding_threads;
 
+use crate::lock::lock;
 use crate::shortage::Shortage;
 use bkes_core::{Partition, Position};
 use bkes_log::{Delivery, ReadEvent, Report, Token, Waker};
@@ -41,7 +42,7 @@ use reach::Reach;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sys::rd_kafka_resp_err_t as Code;
@@ -162,10 +163,6 @@ impl Sink {
             waker.wake();
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a handle is for.

@@ -4,10 +4,11 @@
 //! room. What librdkafka says of such a handle would pile up, and its tokens (OAUTHBEARER) would not be renewed: after the next
 //! break of its connection it could not log in again. The thread sleeps until the queue of one of them wakes it.
 
+use crate::lock::lock;
 use crate::native::Client;
 use bkes_log::{Waker, wake_pair};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 
 /// Runs the thread; dropping it ends the thread.
@@ -89,8 +90,4 @@ impl Polled {
         lock(&self.shared.retired).push(client);
         self.waker.wake();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,10 +1,11 @@
 //! Partitions that have fewer replicas in sync than a write needs: their leader refuses every record, and librdkafka tries again
 //! and says nothing until a record's time is over. So it is known from the topic's metadata, before anything is sent.
 
+use crate::lock::lock;
 use bkes_core::Partition;
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What the last look at the topic said. Looked at for each record, so without a lock while nothing is short.
 #[derive(Default)]
@@ -20,7 +21,7 @@ impl Shortage {
         if !self.is_any.load(Ordering::Acquire) {
             return None;
         }
-        self.lock().get(&partition).cloned()
+        lock(&self.short).get(&partition).cloned()
     }
 
     /// Takes over how many replicas of each partition are in sync, and how many a write needs, if that is known. What changed
@@ -36,7 +37,7 @@ impl Shortage {
             .filter(is_short)
             .map(|(partition, count)| (*partition, words(*partition, *count, needed)))
             .collect();
-        let mut before = self.lock();
+        let mut before = lock(&self.short);
         for (partition, reason) in now.iter().filter(|(partition, _)| !before.contains_key(partition)) {
             tracing::warn!(partition = partition.0, "{reason}; its appends are refused until then");
         }
@@ -45,10 +46,6 @@ impl Shortage {
         }
         self.is_any.store(!now.is_empty(), Ordering::Release);
         *before = now;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Partition, String>> {
-        self.short.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

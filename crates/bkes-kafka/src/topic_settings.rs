@@ -3,10 +3,11 @@
 //! Whoever asks how many partitions there are has them read again when they are old. An appender of which the broker refused a batch for
 //! its size has them read at once, by a thread of its own: the appender's owner never waits.
 
+use crate::lock::lock;
 use crate::native::{Client, Sink};
 use crate::topic::batch_bytes_max;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 /// How old the topic's settings may be: less than the time that a record has by default, so that a cause is known when it fails.
@@ -118,8 +119,4 @@ impl TopicSettings {
 
 fn needed_in_sync(settings: &[(String, String)]) -> Option<u32> {
     settings.iter().find(|(name, _)| name == "min.insync.replicas")?.1.parse().ok()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,7 @@
 //! What librdkafka calls: nothing unwinds into it. A panic there would end the process, whatever else it is doing.
 
-use super::{Code, Sink, fetched, lock, sys, text, words_of};
+use super::{Code, Sink, fetched, sys, text, words_of};
+use crate::lock::lock;
 use bkes_core::{Offset, Partition};
 use bkes_log::{Delivery, Report, Token};
 use std::any::Any;

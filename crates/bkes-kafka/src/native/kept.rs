@@ -3,7 +3,7 @@
 //! A producer that copies a value reads and writes it once more, into memory that is new each time. So a large one stays where it is
 //! until librdkafka has reported on its record: it looks at it no more then, or the handle is gone.
 
-use super::lock;
+use crate::lock::lock;
 use bkes_log::Token;
 use bytes::Bytes;
 use hashbrown::HashMap;
