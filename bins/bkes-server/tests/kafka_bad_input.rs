@@ -2,6 +2,7 @@
 
 mod support;
 
+use bkes_foreign::ForeignRecord;
 use bkes_grpc::api::error::{Outcome, Reason};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -206,16 +207,60 @@ async fn a_damaged_store_is_set_aside_and_rebuilt() {
     damage::is_survived(data.path(), async || serve(data.path(), &topic).await).await;
 }
 
-/// Changes bytes of a value in the broker's own file, or changes them back, while the broker is down.
-fn change_in_the_brokers_file(topic: &str, from: &[u8], to: &[u8]) {
+/// Changes the broker's own file of a topic's only partition while the broker is down.
+fn change_the_brokers_file(topic: &str, change: impl FnOnce(&mut Vec<u8>)) {
     let folder = Path::new(&variable("BKES_KAFKA_DATA")).join(format!("{topic}-0"));
     let file = folder.join("00000000000000000000.log");
     let mut bytes = std::fs::read(&file).expect("the partition's file");
-    let at = bytes.windows(from.len()).position(|window| window == from).expect("the value lies there");
-    bytes[at..at + to.len()].copy_from_slice(to);
+    change(&mut bytes);
     broker("stop");
     std::fs::write(&file, bytes).expect("it is writable");
     broker("start");
+}
+
+/// Changes bytes of a value there, or changes them back.
+fn change_in_the_brokers_file(topic: &str, from: &[u8], to: &[u8]) {
+    change_the_brokers_file(topic, |bytes| {
+        let at = bytes.windows(from.len()).position(|window| window == from).expect("the value lies there");
+        bytes[at..at + to.len()].copy_from_slice(to);
+    });
+}
+
+/// While the server was down the log lost its end and grew again, and the last record that the server had read came back to its old
+/// offset, byte by byte. Nothing but the leader that took it tells that everything before it is something else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_is_back_at_its_place_does_not_hide_what_the_log_lost() {
+    let (data, topic) = (directory(), make_topic(1, &[]).await);
+    let foreign = |keys: &[&str]| {
+        let producer = cluster().producer(&[]).expect("a producer");
+        for key in keys {
+            let record = ForeignRecord {
+                key: Some(key.as_bytes()),
+                value: Some(b"foreign"),
+                timestamp_ms: Some(1_000_000_000_000),
+                ..ForeignRecord::default()
+            };
+            producer.send(&topic, &record).expect("it is sent");
+        }
+        producer.flush().expect("it is stored");
+    };
+    let (server, mut client) = serve(data.path(), &topic).await;
+    client.start("lost", "0").await.expect("it is new");
+    foreign(&["last"]);
+    let until = Instant::now() + Duration::from_secs(30);
+    while client.values("last").await.is_empty() {
+        assert!(Instant::now() < until, "{}", server.log());
+    }
+    let (status, _) = tokio::task::block_in_place(|| server.terminate());
+    assert!(status.success(), "{status}");
+    tokio::task::block_in_place(|| change_the_brokers_file(&topic, Vec::clear));
+    foreign(&["other", "last"]);
+
+    let (server, mut client) = serve(data.path(), &topic).await;
+    assert_eq!(client.values("lost").await, Vec::<String>::new(), "{}", server.log());
+    assert_eq!(client.values("other").await, ["foreign"]);
+    assert_eq!(client.values("last").await, ["foreign"]);
+    client.start("lost", "anew").await.expect("it is new");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

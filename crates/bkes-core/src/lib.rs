@@ -23,4 +23,6 @@ pub use accept::{
 };
 pub use marker::{BatchPlace, Marker, RecordClass, Stamp};
 pub use place::Partitioner;
-pub use words::{Header, Incarnation, Key, Offset, Order, Partition, Position, Record, TimestampMs};
+pub use words::{
+    Header, Incarnation, Key, LeaderEpoch, Offset, Order, Partition, Position, Record, TimestampMs,
+};

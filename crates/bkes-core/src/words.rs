@@ -143,6 +143,11 @@ pub struct Header {
     pub value: Option<Bytes>,
 }
 
+/// Which of its partition's leaders took a record; each has a higher number than the one before. Of one leader there is one record at an
+/// offset, and one log below it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct LeaderEpoch(pub u32);
+
 /// What lies in the log at one offset.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Record {

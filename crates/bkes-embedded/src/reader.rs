@@ -132,7 +132,8 @@ impl LogReader for EmbeddedReader {
                 Ok(record) => {
                     place.next = Offset(offset.0 + 1);
                     place.told_end = false;
-                    out.push(ReadEvent::Record(record));
+                    // A file has no leaders.
+                    out.push(ReadEvent::Record { record, epoch: None });
                 }
                 Err(broken) => return self.fail(format!("{broken:?} before byte {}", self.at), out),
             }

@@ -93,7 +93,7 @@ fn read(shared: &Arc<Shared>) -> Result<Vec<Vec<NewRecord>>, ReadFailure> {
         assert!(!events.is_empty(), "a reader that has not come to the end has something to say");
         for event in events.drain(..) {
             match event {
-                ReadEvent::Record(record) => {
+                ReadEvent::Record { record, .. } => {
                     let Record { partition, offset, timestamp, key, value, headers } = record;
                     let found = &mut found[partition.0 as usize];
                     assert_eq!(offset.0, found.len() as u64, "offsets have no gaps");

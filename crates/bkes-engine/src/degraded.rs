@@ -68,10 +68,7 @@ pub enum Degradation {
 }
 
 fn shown(found: &Option<Fingerprint>) -> String {
-    match found {
-        Some(Fingerprint { offset, crc32c }) => format!("offset {offset} with checksum {crc32c:08x}"),
-        None => "nothing".into(),
-    }
+    found.map_or_else(|| "nothing".into(), |found| found.to_string())
 }
 
 impl Degradation {
@@ -139,7 +136,7 @@ mod tests {
     /// One for each variant, lowest rank first.
     fn all() -> Vec<Degradation> {
         let topic = |id: &str| LogIdentity { cluster: "c".into(), topic: "t".into(), topic_id: id.into() };
-        let divergence = Divergence::Changed(Fingerprint { offset: Offset(4), crc32c: 7 });
+        let divergence = Divergence::Changed(Fingerprint { offset: Offset(4), crc32c: 7, epoch: None });
         let (low, applied) = (Position(5), Position(4));
         let above = AboveNext { incarnation: Incarnation(1), expected: Order(2), next: Order(1) };
         vec![

@@ -173,9 +173,11 @@ impl Owned {
         self.board.is_caught_up_in(self.epoch)
     }
 
-    /// Lets the partition be served if this fold is applied up to its target.
+    /// Lets the partition be served if this fold is applied up to its target, of a log that is the one it began with.
     fn note_caught_up(&self) {
-        self.board.note_caught_up(self.epoch);
+        if self.readback.is_compared() {
+            self.board.note_caught_up(self.epoch);
+        }
     }
 
     /// Where reading begins, so that everything that was applied and not read is met.
@@ -616,7 +618,7 @@ impl Owner {
         let (mut checkpoints, mut incarnations) = (Vec::new(), Vec::new());
         for (partition, owned) in self.partitions.iter_mut().filter(|(_, owned)| owned.dirty) {
             owned.dirty = false;
-            owned.checkpoint.unread = owned.readback.unread();
+            owned.readback.note_in(&mut owned.checkpoint);
             checkpoints.push((*partition, owned.checkpoint));
             let changes = owned.rule.take_changes().into_iter();
             incarnations.extend(changes.map(|(incarnation, state)| (*partition, incarnation, state)));

@@ -58,7 +58,7 @@ fn names_of_headers_are_bytes_and_keep_their_zeros() {
         appender.poll(&mut reports);
         reader.poll(10, &mut events);
         let record = events.iter().find_map(|event| match event {
-            ReadEvent::Record(record) => Some(record.clone()),
+            ReadEvent::Record { record, .. } => Some(record.clone()),
             _ => None,
         });
         if let Some(record) = record {

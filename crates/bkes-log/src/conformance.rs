@@ -8,7 +8,7 @@ use crate::{
     ReadFailure, Report, SendError, Waiter, wake_pair,
 };
 use bkes_core::checksum::record_sum;
-use bkes_core::{Header, Offset, Partition, Position, Record};
+use bkes_core::{Header, LeaderEpoch, Offset, Partition, Position, Record};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -98,19 +98,27 @@ impl Reading {
     }
 
     fn records(&mut self, count: usize) -> Vec<Record> {
-        let events = self.until(|events| {
-            events.iter().filter(|event| matches!(event, ReadEvent::Record(_))).count() >= count
-        });
-        let record = |event| if let ReadEvent::Record(record) = event { Some(record) } else { None };
-        events.into_iter().filter_map(record).collect()
+        self.taken_records(count).into_iter().map(|(record, _)| record).collect()
     }
 
-    /// Where so many records lie, and their sums, read by one who knows them all.
-    fn sums(&mut self, count: usize) -> Vec<(Offset, u32)> {
+    /// So many records, and the leaders that took them.
+    fn taken_records(&mut self, count: usize) -> Vec<(Record, Option<LeaderEpoch>)> {
+        let events = self.until(|events| {
+            events.iter().filter(|event| matches!(event, ReadEvent::Record { .. })).count() >= count
+        });
+        let taken = |event| match event {
+            ReadEvent::Record { record, epoch } => Some((record, epoch)),
+            _ => None,
+        };
+        events.into_iter().filter_map(taken).collect()
+    }
+
+    /// Where so many records lie, their sums, and who took them, read by one who knows them all.
+    fn sums(&mut self, count: usize) -> Vec<(Offset, u32, Option<LeaderEpoch>)> {
         let (mut events, mut sums, until) = (Vec::new(), Vec::new(), Instant::now() + PATIENCE);
         let sum = |event| match event {
-            ReadEvent::Record(record) => Some((record.offset, record_sum(&record))),
-            ReadEvent::Known { offset, crc32c, .. } => Some((offset, crc32c)),
+            ReadEvent::Record { record, epoch } => Some((record.offset, record_sum(&record), epoch)),
+            ReadEvent::Known { offset, crc32c, epoch, .. } => Some((offset, crc32c, epoch)),
             ReadEvent::End { .. } | ReadEvent::Failed { .. } => None,
         };
         loop {
@@ -178,8 +186,8 @@ fn what_is_stored_is_read_back_as_it_was(log: &impl Log) {
     ];
     let mut writing = Writing::new(log);
     let offsets: Vec<Offset> = variants.iter().map(|record| writing.append(record.clone())).collect();
-    let found = Reading::new(log, &[(0, low(log, 0))]).records(variants.len());
-    for ((found, offset), sent) in found.iter().zip(offsets).zip(variants) {
+    let found = Reading::new(log, &[(0, low(log, 0))]).taken_records(variants.len());
+    for (((found, _), offset), sent) in found.iter().zip(offsets).zip(variants) {
         let back = NewRecord {
             partition: found.partition,
             key: found.key.clone(),
@@ -190,10 +198,11 @@ fn what_is_stored_is_read_back_as_it_was(log: &impl Log) {
         assert!(found.timestamp.is_some_and(|timestamp| timestamp.0 > 0), "{:?}", found.timestamp);
     }
     // Whoever knows them is told the same by their sums.
-    let expected: Vec<_> = found.iter().map(|record| (record.offset, record_sum(record))).collect();
+    let expected: Vec<_> =
+        found.iter().map(|(record, epoch)| (record.offset, record_sum(record), *epoch)).collect();
     assert_eq!(Reading::new(log, &[(0, low(log, 0))]).sums(found.len()), expected);
     let marks = log.watermarks(Partition(0)).expect("the log answers");
-    assert!(marks.stable == marks.high && marks.high > found[found.len() - 1].offset.next().min(marks.low));
+    assert!(marks.stable == marks.high && marks.high > found[found.len() - 1].0.offset.next().min(marks.low));
 }
 
 fn every_send_has_one_report_and_partitions_keep_their_order(log: &impl Log) {

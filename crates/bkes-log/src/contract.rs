@@ -1,7 +1,7 @@
 //! The three traits of a log, in the words of bkes-core.
 
 use crate::Waker;
-use bkes_core::{Header, Offset, Partition, Position, Record, TimestampMs};
+use bkes_core::{Header, LeaderEpoch, Offset, Partition, Position, Record, TimestampMs};
 use bytes::Bytes;
 use std::num::NonZeroU32;
 
@@ -109,7 +109,12 @@ pub trait Log: Send + Sync + 'static {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ReadEvent {
     /// The next record of its partition. Records of aborted transactions and control records never show up.
-    Record(Record),
+    Record {
+        /// The record.
+        record: Record,
+        /// The leader that took it; `None` if the log has none, or does not keep it.
+        epoch: Option<LeaderEpoch>,
+    },
     /// The next record of its partition, of which only the sum is told, since more is known already: see
     /// [`poll_known`](LogReader::poll_known).
     Known {
@@ -119,6 +124,8 @@ pub enum ReadEvent {
         offset: Offset,
         /// Over the whole record: [`record_sum`](bkes_core::checksum::record_sum).
         crc32c: u32,
+        /// As of a whole record.
+        epoch: Option<LeaderEpoch>,
     },
     /// Everything below `position` has been read: the reader stands at the end of what is stable, gaps included.
     End {

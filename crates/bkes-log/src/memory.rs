@@ -7,7 +7,7 @@
 mod halves;
 
 use crate::{Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, Token, Waker, Watermarks};
-use bkes_core::{Header, Offset, Partition, Position, Record, TimestampMs};
+use bkes_core::{Header, LeaderEpoch, Offset, Partition, Position, Record, TimestampMs};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
@@ -47,7 +47,9 @@ enum Fate {
 
 #[derive(Debug, Default)]
 struct PartitionLog {
-    records: BTreeMap<Offset, (Record, Fate)>,
+    records: BTreeMap<Offset, (Record, LeaderEpoch, Fate)>,
+    /// The leader's; another one leads after a loss, and after the brokers were away.
+    epoch: u32,
     low: u64,
     high: u64,
     /// The first offset of each open transaction.
@@ -87,6 +89,7 @@ struct State {
     down: Option<String>,
     now: TimestampMs,
     append_time: bool,
+    leaders_told: bool,
     faults: Faults,
     /// How often each fate met a record so far.
     fates: Faults,
@@ -119,6 +122,7 @@ impl MemoryLog {
             down: None,
             now: TimestampMs(1_000),
             append_time: false,
+            leaders_told: true,
             faults,
             fates: Faults::default(),
             random: fastrand::Rng::with_seed(seed),
@@ -159,6 +163,11 @@ impl MemoryLog {
         self.lock().append_time = append_time;
     }
 
+    /// From here on nobody is told which leader took a record, as with Kafka's older message formats.
+    pub fn tell_no_leaders(&self) {
+        self.lock().leaders_told = false;
+    }
+
     /// The broker goes away.
     pub fn go_down(&self, detail: &str) {
         let mut state = self.lock();
@@ -166,10 +175,11 @@ impl MemoryLog {
         state.wake_all();
     }
 
-    /// The broker comes back.
+    /// The broker comes back, and leads anew.
     pub fn come_up(&self) {
         let mut state = self.lock();
         state.down = None;
+        state.partitions.iter_mut().for_each(|log| log.epoch += 1);
         state.wake_all();
     }
 
@@ -244,7 +254,7 @@ impl MemoryLog {
                 continue;
             }
             log.high += 1;
-            for (_, fate) in log.records.values_mut() {
+            for (_, _, fate) in log.records.values_mut() {
                 if *fate == Fate::Open(transaction) {
                     *fate = if commit { Fate::Visible } else { Fate::Aborted };
                 }
@@ -279,6 +289,7 @@ impl MemoryLog {
         drop(log.records.split_off(&Offset(high)));
         log.open.retain(|_, first| *first < high);
         log.truncations.push(high);
+        log.epoch += 1;
         state.wake_all();
     }
 
@@ -372,8 +383,8 @@ impl MemoryLog {
         let log = &state.partitions[partition.0 as usize];
         log.records
             .values()
-            .filter(|(_, fate)| *fate == Fate::Visible)
-            .map(|(record, _)| record.clone())
+            .filter(|(_, _, fate)| *fate == Fate::Visible)
+            .map(|(record, ..)| record.clone())
             .collect()
     }
 
@@ -391,7 +402,7 @@ impl State {
         record.offset = offset;
         record.timestamp = Some(timestamp);
         log.high += 1;
-        log.records.insert(offset, (record, fate));
+        log.records.insert(offset, (record, LeaderEpoch(log.epoch), fate));
         offset
     }
 

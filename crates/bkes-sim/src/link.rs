@@ -180,7 +180,7 @@ impl LinkedReader {
                     continue;
                 }
                 ReadEvent::End { partition, .. } => (*partition, None),
-                ReadEvent::Record(Record { partition, offset, .. })
+                ReadEvent::Record { record: Record { partition, offset, .. }, .. }
                 | ReadEvent::Known { partition, offset, .. } => {
                     let is_read = !self.ended.contains(partition);
                     (*partition, is_read.then(|| self.failure(Position(offset.0))).flatten())
@@ -235,10 +235,11 @@ impl LogReader for LinkedReader {
     ) {
         self.poll(records_max, out);
         for event in out {
-            let ReadEvent::Record(record) = event else { continue };
+            let ReadEvent::Record { record, epoch } = event else { continue };
             let (partition, offset) = (record.partition, record.offset);
             if offset < known(partition).offset() && offset.0.is_multiple_of(KNOWN_EVERY) {
-                *event = ReadEvent::Known { partition, offset, crc32c: record_sum(record) };
+                let (crc32c, epoch) = (record_sum(record), *epoch);
+                *event = ReadEvent::Known { partition, offset, crc32c, epoch };
             }
         }
     }

@@ -7,8 +7,8 @@ use crate::contract::{
     StoreBatch, StoreError, StoreIdentity, StoredEvent, Unread,
 };
 use bkes_core::{
-    BatchPlace, Header, Incarnation, IncarnationState, Key, Offset, OpenBatch, Order, Partition, Partitioner,
-    Position, Record, Stamp, TimestampMs,
+    BatchPlace, Header, Incarnation, IncarnationState, Key, LeaderEpoch, Offset, OpenBatch, Order, Partition,
+    Partitioner, Position, Record, Stamp, TimestampMs,
 };
 use bytes::Bytes;
 use fastrand::Rng;
@@ -206,11 +206,15 @@ fn undecided_batches_come_back_and_are_forgotten<B: Bench>(bench: &mut B) {
     let open = OpenBatch { key: key(b"key"), first: Order(4), count: 3, bytes: 3, members: vec![member; 2] };
     let state = IncarnationState { top: 8, last_offset: Offset(10), open: Some(open) };
     let plain = IncarnationState { top: 1, last_offset: Offset(1), open: None };
+    let epoch = Some(LeaderEpoch(u32::MAX));
     let checkpoint = Checkpoint {
         position: Position(11),
         fold_start: Position(2),
-        fingerprint: Some(Fingerprint { offset: Offset(10), crc32c: u32::MAX }),
-        unread: Some(Unread { behind: Some(Fingerprint { offset: Offset(9), crc32c: 1 }), sum: u64::MAX }),
+        fingerprint: Some(Fingerprint { offset: Offset(10), crc32c: u32::MAX, epoch }),
+        unread: Some(Unread {
+            behind: Some(Fingerprint { offset: Offset(9), crc32c: 1, epoch: None }),
+            sum: u64::MAX,
+        }),
         cut: true,
         counters: Counters { events: 1, void: 2, foreign: 3, forwarded: 2, split: 4, skipped: u64::MAX },
     };

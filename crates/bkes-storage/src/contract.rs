@@ -1,8 +1,8 @@
 //! The store's contract, in the words of bkes-core.
 
 use bkes_core::{
-    Header, Incarnation, IncarnationState, Key, Offset, Order, Partition, Partitioner, Position, Stamp,
-    TimestampMs,
+    Header, Incarnation, IncarnationState, Key, LeaderEpoch, Offset, Order, Partition, Partitioner, Position,
+    Stamp, TimestampMs,
 };
 use bytes::Bytes;
 use std::num::NonZeroU32;
@@ -59,6 +59,24 @@ pub struct Fingerprint {
     pub offset: Offset,
     /// CRC-32C of its key, value and headers.
     pub crc32c: u32,
+    /// The leader that took it; `None` where that is not told: before the record was read, and by a log without leaders.
+    pub epoch: Option<LeaderEpoch>,
+}
+
+impl Fingerprint {
+    /// Whether nothing that is known of both tells them apart.
+    pub fn agrees_with(&self, other: &Fingerprint) -> bool {
+        let is_one_leader = self.epoch.is_none() || other.epoch.is_none() || self.epoch == other.epoch;
+        (self.offset, self.crc32c) == (other.offset, other.crc32c) && is_one_leader
+    }
+}
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Fingerprint { offset, crc32c, epoch } = self;
+        write!(f, "offset {offset} with checksum {crc32c:08x}")?;
+        epoch.map_or(Ok(()), |LeaderEpoch(epoch)| write!(f, " of leader epoch {epoch}"))
+    }
 }
 
 /// Records at the end of what is applied that were applied before they were read from the log.

@@ -209,13 +209,13 @@ fn a_reader_asks_the_disk_again_after_damage() {
         let failed = events
             .iter()
             .any(|event| matches!(event, ReadEvent::Failed { failure: ReadFailure::Damaged { .. }, .. }));
-        let before = events.iter().filter(|event| matches!(event, ReadEvent::Record(_))).count();
+        let before = events.iter().filter(|event| matches!(event, ReadEvent::Record { .. })).count();
         assert!(failed && before < group.len(), "byte {at}: {events:?}");
         disk.overwrite(file::FILE, &good);
         reader.assign(Partition(0), Position(before as u64));
         events.clear();
         reader.poll(100, &mut events);
-        let read = events.iter().filter(|event| matches!(event, ReadEvent::Record(_))).count();
+        let read = events.iter().filter(|event| matches!(event, ReadEvent::Record { .. })).count();
         assert_eq!(read, group.len() - before, "byte {at}: {events:?}");
     }
 }

@@ -40,7 +40,7 @@ pub fn read(log: &EmbeddedLog) -> Vec<u64> {
         reader.poll(100, &mut events);
         for event in events.drain(..) {
             match event {
-                ReadEvent::Record(record) => {
+                ReadEvent::Record { record, .. } => {
                     assert_eq!(record.offset, Offset(values.len() as u64));
                     let value = record.value.expect("a value");
                     values.push(String::from_utf8_lossy(&value).parse().expect("a number"));

@@ -1,12 +1,12 @@
 //! The fingerprint of a record: what tells it from another at the same offset. Its bytes are a format (docs/formats.md).
 
 use bkes_core::checksum::{PartsSum, PayloadSum, record_sum};
-use bkes_core::{Header, Record};
+use bkes_core::{Header, LeaderEpoch, Record};
 use bkes_storage::Fingerprint;
 
-/// Of a record as it was read.
-pub fn fingerprint(record: &Record) -> Fingerprint {
-    Fingerprint { offset: record.offset, crc32c: record_sum(record) }
+/// Of a record as it was read, and who took it.
+pub fn fingerprint(record: &Record, epoch: Option<LeaderEpoch>) -> Fingerprint {
+    Fingerprint { offset: record.offset, crc32c: record_sum(record), epoch }
 }
 
 /// CRC-32C over key, value, and name and value of each header, each with its length before it; of a record that is sent.
@@ -55,7 +55,8 @@ mod tests {
             let (key, value) = (bytes(300), bytes(600));
             let (partition, offset) = (Partition(0), Offset(7));
             let record = Record { partition, offset, timestamp: None, key, value, headers };
-            assert_eq!(fingerprint(&record), Fingerprint { offset, crc32c: plain(&record) });
+            let epoch = Some(LeaderEpoch(3));
+            assert_eq!(fingerprint(&record, epoch), Fingerprint { offset, crc32c: plain(&record), epoch });
             let payload = PayloadSum::of(record.key.as_deref(), record.value.as_deref());
             assert_eq!(checksum(payload, &record.headers), plain(&record));
         }

@@ -32,9 +32,7 @@ impl Divergence {
 impl std::fmt::Display for Divergence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Divergence::Changed(Fingerprint { offset, crc32c }) => {
-                write!(f, "applied offset {offset} with checksum {crc32c:08x}")
-            }
+            Divergence::Changed(mark) => write!(f, "applied {mark}"),
             Divergence::Added(offset) => write!(f, "met nothing at offset {offset}"),
         }
     }
@@ -67,20 +65,29 @@ impl Readback {
     pub fn resume(checkpoint: &Checkpoint) -> Readback {
         let Some(last) = checkpoint.fingerprint else { return Readback::default() };
         let Some(Unread { behind, sum }) = checkpoint.unread else {
-            return Readback { confirmed: Some(last), ..Readback::default() };
+            return Readback { confirmed: Some(last), again: true, ..Readback::default() };
         };
-        let earlier = Some(Earlier { last, sum, left: None });
-        Readback { confirmed: behind, earlier, sum, ..Readback::default() }
+        let (again, earlier) = (behind.is_some(), Some(Earlier { last, sum, left: None }));
+        Readback { confirmed: behind, again, earlier, sum, ..Readback::default() }
     }
 
-    /// What a checkpoint has to say.
-    pub fn unread(&self) -> Option<Unread> {
-        self.is_behind().then_some(Unread { behind: self.confirmed, sum: self.sum })
+    /// Writes into a checkpoint what was not read, and of the last record, once it was, which leader took it.
+    pub fn note_in(&self, checkpoint: &mut Checkpoint) {
+        checkpoint.unread = self.is_behind().then_some(Unread { behind: self.confirmed, sum: self.sum });
+        let last = checkpoint.fingerprint.map(|last| last.offset);
+        if let Some(confirmed) = self.confirmed.filter(|confirmed| Some(confirmed.offset) == last) {
+            checkpoint.fingerprint = Some(confirmed);
+        }
     }
 
     /// Whether reading has met a record at `position` or behind it.
     pub fn has_met(&self, position: Position) -> bool {
         self.confirmed.is_some_and(|confirmed| confirmed.offset >= position.offset())
+    }
+
+    /// Whether this is the log that an earlier run knew: what its checkpoint names of it was met, as far as it is still there.
+    pub fn is_compared(&self) -> bool {
+        !self.again && self.earlier.is_none()
     }
 
     /// Whether something that was applied was not read yet.
@@ -141,10 +148,8 @@ impl Readback {
                 return Ok(());
             }
             self.again = false;
-            if mark() != confirmed {
-                return Err(Divergence::Changed(confirmed));
-            }
-            return Ok(());
+            let is_same = mark().agrees_with(&confirmed);
+            return if is_same { Ok(()) } else { Err(Divergence::Changed(confirmed)) };
         }
         if let Some(earlier) = &mut self.earlier {
             let mark = mark();
@@ -152,7 +157,7 @@ impl Readback {
             if mark.offset < earlier.last.offset {
                 return Ok(());
             }
-            if mark != earlier.last || earlier.left.is_some_and(|left| left != 0) {
+            if !mark.agrees_with(&earlier.last) || earlier.left.is_some_and(|left| left != 0) {
                 return Err(Divergence::Changed(earlier.last));
             }
             self.sum = self.sum.wrapping_sub(earlier.sum);
@@ -165,8 +170,9 @@ impl Readback {
             let is_added = offset < position.offset();
             return if is_added { Err(Divergence::Added(offset)) } else { Ok(()) };
         };
-        self.confirm(known);
-        if known == mark() { Ok(()) } else { Err(Divergence::Changed(known)) }
+        let mark = mark();
+        self.confirm(Fingerprint { epoch: mark.epoch, ..known });
+        if mark.agrees_with(&known) { Ok(()) } else { Err(Divergence::Changed(known)) }
     }
 
     /// Reading came to the end of the log, or past what holds no records, without meeting anything below `position`. Fails with
@@ -195,7 +201,7 @@ fn share(mark: Fingerprint) -> u64 {
 mod tests {
     use super::super::fingerprint::fingerprint;
     use super::*;
-    use bkes_core::{Partition, Record};
+    use bkes_core::{LeaderEpoch, Partition, Record};
     use bytes::Bytes;
 
     fn record(offset: u64, value: u8) -> Record {
@@ -210,34 +216,39 @@ mod tests {
         }
     }
 
+    /// A record, and who took it.
+    type Logged = (Record, Option<LeaderEpoch>);
+
     /// Reads a log from where `readback` wants it, and says what it met instead, if anything.
     fn read_all(
         readback: &mut Readback,
-        checkpoint: &Checkpoint,
-        log: &[Record],
+        checkpoint: &mut Checkpoint,
+        log: &[Logged],
         low: u64,
     ) -> Result<(), Divergence> {
         let start = readback.begin(checkpoint.fold_start, checkpoint.position, Position(low));
-        for record in log.iter().filter(|record| record.offset >= start.offset()) {
+        for (record, epoch) in log.iter().filter(|(record, _)| record.offset >= start.offset()) {
             if record.offset < checkpoint.position.offset() {
-                readback.met(record.offset, || fingerprint(record), checkpoint.position)?;
+                readback.met(record.offset, || fingerprint(record, *epoch), checkpoint.position)?;
             }
         }
-        readback.ended(checkpoint.position)
+        readback.ended(checkpoint.position)?;
+        readback.note_in(checkpoint);
+        Ok(())
     }
 
     /// A log with gaps, applied up to the end, with its first records read and the rest not; an earlier run's checkpoint may lie in
     /// the middle of the unread ones.
-    fn applied(random: &mut fastrand::Rng, log: &[Record]) -> (Checkpoint, Readback, usize) {
+    fn applied(random: &mut fastrand::Rng, log: &[Logged]) -> (Checkpoint, Readback, usize) {
         let read = random.usize(..=log.len());
         let crash = random.usize(read..=log.len());
         let (mut readback, mut checkpoint) = (Readback::default(), Checkpoint::default());
-        for (index, record) in log.iter().enumerate() {
+        for (index, (record, epoch)) in log.iter().enumerate() {
             if index == crash {
                 readback = Readback::resume(&checkpoint);
                 let _ = readback.begin(checkpoint.fold_start, checkpoint.position, Position(0));
             }
-            let mark = fingerprint(record);
+            let mark = fingerprint(record, epoch.filter(|_| index < read));
             if index < read {
                 readback.applied(mark)
             } else {
@@ -245,48 +256,83 @@ mod tests {
             }
             checkpoint.position = record.offset.next();
             checkpoint.fingerprint = Some(mark);
-            checkpoint.unread = readback.unread();
+            readback.note_in(&mut checkpoint);
         }
         (checkpoint, readback, read)
+    }
+
+    fn random_log(random: &mut fastrand::Rng) -> Vec<Logged> {
+        let (mut offset, mut epoch) = (0, random.u32(..3));
+        let mut next = || {
+            offset += random.u64(1..3);
+            epoch += random.u32(..2);
+            // The oldest message formats do not tell.
+            (record(offset, random.u8(..)), (epoch > 1).then_some(LeaderEpoch(epoch)))
+        };
+        (0..8).map(|_| next()).collect()
     }
 
     #[test]
     fn a_change_of_anything_that_was_not_read_is_noticed_and_nothing_else_is() {
         for seed in 0..20_000 {
             let random = &mut fastrand::Rng::with_seed(seed);
-            let mut offset = 0;
-            let log: Vec<Record> = (0..random.usize(1..8))
-                .map(|_| {
-                    offset += random.u64(1..3);
-                    record(offset, random.u8(..))
-                })
-                .collect();
-            let (checkpoint, mut running, read) = applied(random, &log);
+            let mut log = random_log(random);
+            log.truncate(random.usize(1..8));
+            let (mut checkpoint, mut running, read) = applied(random, &log);
             let mut resumed = Readback::resume(&checkpoint);
             let mut other = log.clone();
             // The record before the unread ones counts too: where the log lost more, it is another one.
             let changed = random.usize(read.saturating_sub(1)..log.len());
-            let hole = (1..log.len())
-                .find(|index| *index >= read && log[*index].offset.0 > log[*index - 1].offset.0 + 1);
+            let at = |index: usize| log[index].0.offset.0;
+            let hole = (1..log.len()).find(|index| *index >= read && at(*index) > at(*index - 1) + 1);
             match (random.u8(..3), hole) {
-                (0, _) => other[changed].value = None,
-                (1, Some(hole)) => other.insert(hole, record(log[hole].offset.0 - 1, 7)),
+                (0, _) => other[changed].0.value = None,
+                (1, Some(hole)) => other.insert(hole, (record(at(hole) - 1, 7), None)),
                 _ => drop(other.remove(changed)),
             }
-            assert!(read_all(&mut resumed, &checkpoint, &other, 0).is_err(), "seed {seed}");
-            assert!(read_all(&mut running, &checkpoint, &other, 0).is_err(), "seed {seed}");
+            assert!(read_all(&mut resumed, &mut checkpoint, &other, 0).is_err(), "seed {seed}");
+            assert!(read_all(&mut running, &mut checkpoint, &other, 0).is_err(), "seed {seed}");
 
             let (checkpoint, mut running, _) = applied(random, &log);
             let mut resumed = Readback::resume(&checkpoint);
             // What retention removed cannot be compared, and everything else still is.
-            let low = random.u64(..=offset + 1);
+            let low = random.u64(..=log[log.len() - 1].0.offset.0 + 1);
             for readback in [&mut resumed, &mut running] {
+                let mut checkpoint = checkpoint;
                 for _ in 0..2 {
-                    assert_eq!(read_all(readback, &checkpoint, &log, low), Ok(()), "seed {seed}");
+                    assert_eq!(read_all(readback, &mut checkpoint, &log, low), Ok(()), "seed {seed}");
                 }
-                assert_eq!(readback.unread(), None, "seed {seed}: everything was read");
+                assert_eq!(checkpoint.unread, None, "seed {seed}: everything was read");
                 assert_eq!(readback.confirmed, checkpoint.fingerprint, "seed {seed}");
             }
         }
+    }
+
+    /// The last record that was read was lost with everything behind it, something else was written, and a copy of that record came to
+    /// its old offset: only its leader tells it from the one that was read.
+    #[test]
+    fn a_record_that_was_read_and_is_back_from_another_leader_is_noticed() {
+        let mut noticed = 0;
+        for seed in 0..20_000 {
+            let random = &mut fastrand::Rng::with_seed(seed);
+            let log = random_log(random);
+            let (mut checkpoint, mut running, read) = applied(random, &log);
+            let (last, known) = match random.bool() {
+                true => {
+                    // By and by everything is read, and a checkpoint says so.
+                    assert_eq!(read_all(&mut running, &mut checkpoint, &log, 0), Ok(()), "seed {seed}");
+                    (log.len() - 1, true)
+                }
+                false => (read.saturating_sub(1), read > 0),
+            };
+            let mut resumed = Readback::resume(&checkpoint);
+            let mut other = log;
+            let Some(epoch) = other[last].1.as_mut().filter(|_| known) else { continue };
+            *epoch = LeaderEpoch(epoch.0 + 1);
+            let met = read_all(&mut resumed, &mut checkpoint, &other, 0).map_err(Divergence::offset);
+            assert_eq!(met, Err(other[last].0.offset), "seed {seed}");
+            noticed += 1;
+        }
+        assert!(noticed > 10_000, "{noticed}");
     }
 }

@@ -16,11 +16,21 @@ use bkes_core::evidence::PlacedKey;
 use bkes_core::marker::{classify, is_reserved};
 use bkes_core::planted::{Bug, planted};
 use bkes_core::sequence::NowMs;
-use bkes_core::{Decision, Key, Offset, Order, Partition, Position, Record, RecordClass, Stamp, TimestampMs};
+use bkes_core::{
+    Decision, Key, LeaderEpoch, Offset, Order, Partition, Position, Record, RecordClass, Stamp, TimestampMs,
+};
 use bkes_log::{ReadEvent, ReadFailure, Token};
 use bkes_storage::{Fingerprint, Heads, StoreError, StoredEvent};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
+
+/// A record as reading met it.
+struct Fetched {
+    record: Record,
+    epoch: Option<LeaderEpoch>,
+    /// Whether another one of the partition comes right behind it.
+    is_followed: bool,
+}
 
 /// A record to be applied now.
 struct Applying {
@@ -43,7 +53,7 @@ impl Owner {
         let mut next_class = None;
         while let Some((event, counted)) = events.next() {
             match event {
-                ReadEvent::Record(record) => {
+                ReadEvent::Record { record, epoch } => {
                     // One that was applied before it was read is only compared: what its headers say is known.
                     let known = next_class.take();
                     let class = self.is_new(&record).then(|| known.unwrap_or_else(|| classify(&record)));
@@ -52,11 +62,11 @@ impl Owner {
                     // Of all records, only one of a newer format ends the fold in the middle of what was fetched.
                     let is_followed =
                         next_class.is_some_and(|class| !matches!(class, RecordClass::Newer { .. }));
-                    self.met(record, class, is_followed, counted, now);
+                    self.met(Fetched { record, epoch, is_followed }, class, counted, now);
                 }
-                ReadEvent::Known { partition, offset, crc32c } => {
+                ReadEvent::Known { partition, offset, crc32c, epoch } => {
                     next_class = None;
-                    self.met_known(partition, Fingerprint { offset, crc32c }, now);
+                    self.met_known(partition, Fingerprint { offset, crc32c, epoch }, now);
                 }
                 ReadEvent::End { partition, position } => self.ended(partition, position, now),
                 ReadEvent::Failed { partition, failure } => self.read_failed(partition, failure, now),
@@ -89,7 +99,7 @@ impl Owner {
         let (bytes, headers) = (Some(key.bytes().clone()), Vec::new());
         let timestamp = Some(timestamp);
         let record = Record { partition, offset, timestamp, key: bytes, value: Some(value), headers };
-        let mark = Some(Fingerprint { offset, crc32c });
+        let mark = Some(Fingerprint { offset, crc32c, epoch: None });
         let class = RecordClass::Marked(marker);
         let counted = Some(Counted { hash, key, partition, count });
         self.apply(Applying { record, class, mark, counted }, now, true);
@@ -171,7 +181,7 @@ impl Owner {
 
     /// The key of a record that is to be applied, not counted yet.
     fn to_be_counted(&self, event: &ReadEvent) -> Option<Counted> {
-        let ReadEvent::Record(record) = event else { return None };
+        let ReadEvent::Record { record, .. } = event else { return None };
         let partition = record.partition;
         let owned = self.partitions.get(&partition)?;
         if record.offset < owned.checkpoint.position.offset() {
@@ -214,7 +224,7 @@ impl Owner {
         let partitions: BTreeSet<Partition> = events
             .iter()
             .filter_map(|event| match event {
-                ReadEvent::Record(record) => Some(record.partition),
+                ReadEvent::Record { record, .. } => Some(record.partition),
                 ReadEvent::Known { partition, .. } | ReadEvent::End { partition, .. } => Some(*partition),
                 ReadEvent::Failed { partition, .. } => *partition,
             })
@@ -235,14 +245,8 @@ impl Owner {
 
     /// The reader met a record: new, or one that was applied before it was read. If it is new and followed by another of its
     /// partition, that one will be applied.
-    fn met(
-        &mut self,
-        record: Record,
-        class: Option<RecordClass>,
-        is_followed: bool,
-        counted: Option<Counted>,
-        now: NowMs,
-    ) {
+    fn met(&mut self, fetched: Fetched, class: Option<RecordClass>, counted: Option<Counted>, now: NowMs) {
+        let Fetched { record, epoch, is_followed } = fetched;
         let most = planted(Bug::OffsetsAcrossPartitions)
             .then(|| self.partitions.values().map(|owned| owned.checkpoint.position).max());
         let most = most.flatten().unwrap_or_default();
@@ -250,7 +254,7 @@ impl Owner {
         if !owned.is_read() {
             return;
         }
-        let mark = || fingerprint(&record);
+        let mark = || fingerprint(&record, epoch);
         if let Err(divergence) = owned.readback.met(record.offset, mark, owned.checkpoint.position) {
             return self.diverged(record.partition, divergence, Some(mark()), now);
         }
@@ -258,7 +262,7 @@ impl Owner {
         let is_due = |_: &RecordClass| record.offset >= position.offset() || planted(Bug::AppliedAgain);
         if let Some(class) = class.filter(is_due) {
             owned.passed(record.offset.next());
-            let mark = (!is_followed).then(|| fingerprint(&record));
+            let mark = (!is_followed).then(mark);
             let counted = counted.map(|counted| self.as_of_now(counted));
             if self.doubts(&record, class, counted.as_ref(), now) {
                 return;
@@ -475,7 +479,7 @@ impl Owned {
 
 /// What the record is that was fetched next, if it lies behind this one in its partition.
 fn class_behind(record: &Record, next: Option<&ReadEvent>) -> Option<RecordClass> {
-    let ReadEvent::Record(next) = next? else { return None };
+    let ReadEvent::Record { record: next, .. } = next? else { return None };
     let is_behind = next.partition == record.partition && next.offset > record.offset;
     is_behind.then(|| classify(next))
 }

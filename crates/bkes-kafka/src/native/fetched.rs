@@ -2,7 +2,7 @@
 
 use super::{Code, headers, sys, text, words_of};
 use bkes_core::checksum::PartsSum;
-use bkes_core::{Header, Offset, Partition, Position, Record, TimestampMs};
+use bkes_core::{Header, LeaderEpoch, Offset, Partition, Position, Record, TimestampMs};
 use bkes_log::{ReadEvent, ReadFailure};
 use bytes::Bytes;
 use std::ffi::{c_char, c_void};
@@ -37,18 +37,18 @@ pub unsafe fn copy(
             let found = &*message;
             drafts.push(if is_known(found) {
                 let (partition, offset) = (Partition(found.partition as u32), Offset(found.offset as u64));
+                let epoch = epoch_of(message);
                 match sum(message) {
-                    Ok(crc32c) => Draft::Event(Some(ReadEvent::Known { partition, offset, crc32c })),
+                    Ok(crc32c) => Draft::Event(Some(ReadEvent::Known { partition, offset, crc32c, epoch })),
                     Err(code) => Draft::Event(Some(headers_unreadable(partition, offset, code))),
                 }
             } else if found.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                 slab.add(found.key, found.key_len);
                 slab.add(found.payload, found.len);
                 let (partition, offset) = (Partition(found.partition as u32), Offset(found.offset as u64));
+                let (timestamp, epoch) = (timestamp_of(message), epoch_of(message));
                 match headers::add(message, &mut slab) {
-                    Ok(headers) => {
-                        Draft::Record { partition, offset, timestamp: timestamp_of(message), headers }
-                    }
+                    Ok(headers) => Draft::Record { partition, offset, timestamp, epoch, headers },
                     Err(code) => Draft::Unreadable { partition, offset, code },
                 }
             } else {
@@ -59,11 +59,12 @@ pub unsafe fn copy(
         let mut parts = slab.parts();
         out.extend(drafts.into_iter().filter_map(|draft| match draft {
             Draft::Event(event) => event,
-            Draft::Record { partition, offset, timestamp, headers } => {
+            Draft::Record { partition, offset, timestamp, epoch, headers } => {
                 let (key, value) = (parts.next(), parts.next());
                 let header = |_| Header { name: parts.next().unwrap_or_default(), value: parts.next() };
                 let headers = (0..headers).map(header).collect();
-                Some(ReadEvent::Record(Record { partition, offset, timestamp, key, value, headers }))
+                let record = Record { partition, offset, timestamp, key, value, headers };
+                Some(ReadEvent::Record { record, epoch })
             }
             Draft::Unreadable { partition, offset, code } => {
                 let _key_and_value = (parts.next(), parts.next());
@@ -105,6 +106,16 @@ pub unsafe fn timestamp_of(message: *const sys::rd_kafka_message_t) -> Option<Ti
     let timestamp = unsafe { sys::rd_kafka_message_timestamp(message, &mut kind) };
     let is_told = kind != sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
     (is_told && timestamp != NO_TIMESTAMP).then_some(TimestampMs(timestamp))
+}
+
+/// The leader that took a record; none where the message format has none, or the record was not fetched, which is -1.
+///
+/// # Safety
+///
+/// `message` is live.
+unsafe fn epoch_of(message: *const sys::rd_kafka_message_t) -> Option<LeaderEpoch> {
+    // SAFETY: promised by the caller.
+    u32::try_from(unsafe { sys::rd_kafka_message_leader_epoch(message) }).ok().map(LeaderEpoch)
 }
 
 /// Kafka's own word for a record without a timestamp.
@@ -153,6 +164,7 @@ enum Draft {
         partition: Partition,
         offset: Offset,
         timestamp: Option<TimestampMs>,
+        epoch: Option<LeaderEpoch>,
         headers: usize,
     },
     /// A record whose headers are not told.

@@ -65,12 +65,13 @@ impl LogReader for MemoryReader {
             }
             let stable = log.stable();
             let unread = log.records.range(Offset(place.position.0)..);
-            for (offset, (record, fate)) in unread.take_while(|(offset, _)| offset.0 < stable) {
+            for (offset, (record, epoch, fate)) in unread.take_while(|(offset, _)| offset.0 < stable) {
                 if out.len() >= end {
                     return;
                 }
                 if *fate == Fate::Visible {
-                    out.push(ReadEvent::Record(record.clone()));
+                    let epoch = state.leaders_told.then_some(*epoch);
+                    out.push(ReadEvent::Record { record: record.clone(), epoch });
                 }
                 place.position = offset.next();
                 place.told_end = false;

@@ -18,7 +18,7 @@ fn read_all(log: &MemoryLog, from: u64) -> Vec<String> {
     let mut events = Vec::new();
     reader.poll(100, &mut events);
     let show = |event: ReadEvent| match event {
-        ReadEvent::Record(record) => format!("{}", record.offset),
+        ReadEvent::Record { record, .. } => format!("{}", record.offset),
         ReadEvent::Known { offset, .. } => format!("known {offset}"),
         ReadEvent::End { position, .. } => format!("end {position}"),
         ReadEvent::Failed { failure, .. } => failure.to_string(),

@@ -7,8 +7,8 @@ use super::dropping::{Dead, Dropped, Swept};
 use super::spread::Spread;
 use crate::contract::{Checkpoint, Counters, Fingerprint, StoreIdentity, StoredEvent, Unread};
 use bkes_core::{
-    BatchPlace, Header, Incarnation, IncarnationState, Key, Offset, OpenBatch, Order, Partition, Partitioner,
-    Position, Record, Stamp, TimestampMs,
+    BatchPlace, Header, Incarnation, IncarnationState, Key, LeaderEpoch, Offset, OpenBatch, Order, Partition,
+    Partitioner, Position, Record, Stamp, TimestampMs,
 };
 use bytes::Bytes;
 use std::num::NonZeroU32;
@@ -371,9 +371,10 @@ pub fn put_checkpoint(partition: Partition, checkpoint: &Checkpoint) -> Vec<u8> 
 }
 
 fn put_fingerprint(fingerprint: Option<Fingerprint>, out: &mut Vec<u8>) {
-    let Some(Fingerprint { offset, crc32c }) = fingerprint else { return };
+    let Some(Fingerprint { offset, crc32c, epoch }) = fingerprint else { return };
     put_number(out, offset.0);
     put_number(out, u64::from(crc32c));
+    put_number(out, epoch.map_or(0, |LeaderEpoch(epoch)| u64::from(epoch) + 1));
 }
 
 pub fn get_checkpoint(partition: Partition, row: &[u8]) -> Decoded<Checkpoint> {
@@ -400,7 +401,9 @@ pub fn get_checkpoint(partition: Partition, row: &[u8]) -> Decoded<Checkpoint> {
 }
 
 fn get_fingerprint(cursor: &mut Cursor) -> Decoded<Fingerprint> {
-    Ok(Fingerprint { offset: Offset(cursor.number()?), crc32c: cursor.small()? })
+    let (offset, crc32c) = (Offset(cursor.number()?), cursor.small()?);
+    let epoch = cursor.number()?.checked_sub(1).map(u32::try_from).transpose();
+    Ok(Fingerprint { offset, crc32c, epoch: epoch.map_err(|_| Garbled)?.map(LeaderEpoch) })
 }
 
 fn put_record(out: &mut Vec<u8>, record: &Record) {

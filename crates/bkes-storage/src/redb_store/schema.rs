@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::ops::Bound;
 
 /// The format this code writes, and the only one it reads.
-pub const FORMAT: u64 = 8;
+pub const FORMAT: u64 = 9;
 
 /// The last format whose file was one of redb, without sums beside its blocks.
 pub const BARE_FORMAT: u64 = 2;

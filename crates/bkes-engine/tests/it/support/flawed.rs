@@ -145,7 +145,7 @@ struct FlawedReader {
 
 fn partition_of(event: &ReadEvent) -> Option<Partition> {
     match event {
-        ReadEvent::Record(record) => Some(record.partition),
+        ReadEvent::Record { record, .. } => Some(record.partition),
         ReadEvent::Known { partition, .. } | ReadEvent::End { partition, .. } => Some(*partition),
         ReadEvent::Failed { partition, .. } => *partition,
     }
@@ -180,7 +180,9 @@ impl LogReader for FlawedReader {
                 continue;
             }
             match event {
-                ReadEvent::Record(record) if flaws.damaged == Some((record.partition, record.offset)) => {
+                ReadEvent::Record { record, .. }
+                    if flaws.damaged == Some((record.partition, record.offset)) =>
+                {
                     let (partition, position) = (record.partition, Position(record.offset.0));
                     self.stopped.insert(partition, position);
                     let failure = match flaws.unfit {

@@ -185,8 +185,12 @@ fn a_checkpoints_row_is_what_was_written_or_garbled() {
     for seed in 0..cases() {
         let random = &mut Rng::with_seed(seed);
         let partition = Partition(random.u32(..));
-        let fingerprint = Fingerprint { offset: Offset(edge(random)), crc32c: random.u32(..) };
-        let behind = Fingerprint { offset: Offset(edge(random)), crc32c: random.u32(..) };
+        let mut fingerprint = || Fingerprint {
+            offset: Offset(edge(random)),
+            crc32c: random.u32(..),
+            epoch: random.bool().then(|| LeaderEpoch(edge(random) as u32)),
+        };
+        let (fingerprint, behind) = (fingerprint(), fingerprint());
         let unread = Unread { behind: random.bool().then_some(behind), sum: edge(random) };
         let checkpoint = Checkpoint {
             position: Position(edge(random)),
