@@ -114,7 +114,7 @@ async fn events_that_retention_removed_are_told_from_those_that_are_still_held()
     server.wait_for("the log's start moved to 5");
     assert_filled(&mut client, 10).await;
     client.add("key-0", 1, "on").await.expect("it goes on");
-    let (status, _) = server.terminate();
+    let (status, _) = server.terminate().await;
     assert!(status.success(), "{status}");
     // Removed before it was read: refused with both numbers.
     let record = |n: u32| format!("late-{n}");
@@ -251,7 +251,7 @@ async fn a_record_that_is_back_at_its_place_does_not_hide_what_the_log_lost() {
     while client.values("last").await.is_empty() {
         assert!(Instant::now() < until, "{}", server.log());
     }
-    let (status, _) = tokio::task::block_in_place(|| server.terminate());
+    let (status, _) = server.terminate().await;
     assert!(status.success(), "{status}");
     tokio::task::block_in_place(|| change_the_brokers_file(&topic, Vec::clear));
     foreign(&["other", "last"]);

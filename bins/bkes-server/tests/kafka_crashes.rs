@@ -14,7 +14,7 @@ async fn a_kill_in_the_middle_of_writes_loses_nothing_and_doubles_nothing() {
     for round in 0..5 {
         let (server, mut client) = serve(data.path(), &topic).await;
         load.check(&mut client).await;
-        load.run(server, |server| {
+        load.run(server, async |server| {
             server.kill();
             None
         })
@@ -34,11 +34,11 @@ async fn a_broker_killed_and_paused_under_load_costs_time_only() {
     let load = Load::on(16);
     let (mut server, _client) = serve(data.path(), &topic).await;
     for words in [["kill", "start"], ["pause", "resume"], ["stop", "start"]] {
-        let running = load.run(server, |server| {
+        let running = load.run(server, async |server| {
             broker(words[0]);
-            std::thread::sleep(Duration::from_secs(3));
+            tokio::time::sleep(Duration::from_secs(3)).await;
             broker(words[1]);
-            std::thread::sleep(Duration::from_secs(4));
+            tokio::time::sleep(Duration::from_secs(4)).await;
             Some(server)
         });
         server = running.await.expect("it runs on");

@@ -259,7 +259,7 @@ async fn a_stop_ends_in_time_though_no_broker_answers() {
     server.wait_for("the log does not answer");
     tokio::time::sleep(Duration::from_secs(12)).await;
     drop(client);
-    let (status, took) = server.terminate();
+    let (status, took) = server.terminate().await;
     drop(paused);
     assert!(status.success(), "{status}");
     assert!(took < Duration::from_secs(6), "it took {took:?}");

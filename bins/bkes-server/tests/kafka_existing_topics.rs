@@ -158,7 +158,7 @@ async fn a_foreign_topic_is_served_completely_and_goes_on() {
     let stale = client.add(&key_of(0), 3, "stale").await.expect_err("its order is taken");
     assert_eq!(stale.reason(), Reason::Conflict);
 
-    let (status, _) = server.terminate();
+    let (status, _) = server.terminate().await;
     assert!(status.success(), "{status}");
     let (server, mut client) = serve(data.path(), &topic).await;
     assert_same(&content(&mut client).await, &expected, "after a restart");
@@ -348,7 +348,7 @@ async fn a_standby_leaves_a_restore_point_that_reads_only_the_rest() {
     standby.arg("--standby");
     let standby = Server::start_silent(standby);
     standby.wait_for("ready:");
-    let (status, _) = standby.terminate();
+    let (status, _) = standby.terminate().await;
     assert!(status.success(), "{status}");
     for n in 0..10 {
         client.add(&key_of(n), 1, "1").await.expect("its order is next");
@@ -402,7 +402,7 @@ async fn keys_that_the_original_split_are_refused_or_read_in_the_order_of_their_
         }
     }
     assert!((20..40).contains(&split), "five of six keys are split, as a rule: {split}");
-    server.terminate();
+    server.terminate().await;
     let mut merging = on_kafka(data.path(), &topic);
     merging.env("SPLIT_BY_ORDER_HEADERS", "true");
     let server = Server::start(merging);

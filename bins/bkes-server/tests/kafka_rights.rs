@@ -74,7 +74,7 @@ async fn a_server_whose_rights_are_taken_away_under_load_goes_on_when_they_are_g
     let (server, mut client) = serve(data.path(), &topic).await;
     client.start("mine", "0").await.expect("it is new");
     let runtime = tokio::runtime::Handle::current();
-    let running = load.run(server, |server| {
+    let running = load.run(server, async |server| {
         take(&topic, Right::All);
         runtime.block_on(async {
             serving(&server, false).await;
@@ -85,7 +85,7 @@ async fn a_server_whose_rights_are_taken_away_under_load_goes_on_when_they_are_g
         });
         give_back(&topic);
         runtime.block_on(serving(&server, true));
-        load.wait_for_more(300);
+        load.wait_for_more(300).await;
         Some(server)
     });
     let server = running.await.expect("the same process runs on");
@@ -95,7 +95,7 @@ async fn a_server_whose_rights_are_taken_away_under_load_goes_on_when_they_are_g
     assert!(acknowledged >= 600, "only {acknowledged} appends were acknowledged");
     let mine = "mine".to_owned();
     rebuilt_agrees(&mut client, &topic, load.keys().chain([&mine])).await;
-    let (status, _) = server.terminate();
+    let (status, _) = server.terminate().await;
     assert!(status.success(), "{status}");
 }
 

@@ -32,7 +32,7 @@ async fn a_killed_server_and_a_lost_store_come_back_with_the_same_content() {
             assert_eq!(client.values(&format!("key-{n}")).await, expected, "key {n}, round {round}");
         }
     }
-    let (status, _) = server.terminate();
+    let (status, _) = server.terminate().await;
     assert!(status.success(), "{status}");
 }
 

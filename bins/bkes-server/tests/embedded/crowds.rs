@@ -50,7 +50,7 @@ async fn a_crowd_of_idle_connections_leaves_the_others_their_answers() {
     for one in &mut idle {
         assert_eq!(one.values("key").await.len(), 20);
     }
-    let (status, took) = tokio::task::block_in_place(|| server.terminate());
+    let (status, took) = server.terminate().await;
     assert!(status.success(), "{status}");
     println!("stopped in {took:?}");
 }
@@ -173,7 +173,7 @@ async fn a_crowd_of_calls_that_do_not_go_on_leaves_the_others_their_answers_with
     let took = server.memory_max() - before;
     assert!(took < bound, "{took} bytes more than without them");
     assert_eq!(client.values("key").await.len(), 13);
-    let (status, took) = tokio::task::block_in_place(|| server.terminate());
+    let (status, took) = server.terminate().await;
     assert!(status.success(), "{status}");
     println!("stopped in {took:?}");
 }

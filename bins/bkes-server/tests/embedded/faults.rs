@@ -25,7 +25,7 @@ async fn an_embedded_server_killed_under_load_loses_nothing_and_doubles_nothing(
     for round in 0..4 {
         let (server, mut client) = serve(data.path()).await;
         load.check(&mut client).await;
-        load.run(server, |server| {
+        load.run(server, async |server| {
             server.kill();
             None
         })
@@ -46,9 +46,9 @@ async fn a_server_told_to_stop_under_load_answers_truly_and_ends_in_order() {
     for _ in 0..3 {
         let (server, mut client) = serve(data.path()).await;
         load.check(&mut client).await;
-        load.run(server, |server| {
+        load.run(server, async |server| {
             println!("under load: {}", server.memory());
-            let (status, _) = server.terminate();
+            let (status, _) = server.terminate().await;
             assert!(status.success(), "{status}");
             None
         })
@@ -67,11 +67,11 @@ async fn a_server_that_stands_still_under_load_goes_on_with_true_answers() {
     let frozen = frozen.map_or(FROZEN, Duration::from_secs);
     let (data, load) = (directory(), Load::on(16));
     let (server, _) = serve(data.path()).await;
-    let server = load.run(server, |server| {
+    let server = load.run(server, async |server| {
         server.signal("STOP");
-        std::thread::sleep(frozen);
+        tokio::time::sleep(frozen).await;
         server.signal("CONT");
-        load.wait_for_more(300);
+        load.wait_for_more(300).await;
         Some(server)
     });
     let server = server.await.expect("it runs on");

@@ -26,18 +26,18 @@ impl Process {
         Process(command.stdin(Stdio::null()).stderr(log).spawn().expect("it starts"))
     }
 
-    /// Sends SIGTERM and waits for the end.
-    fn terminate(&mut self) -> ExitStatus {
+    /// Sends SIGTERM and waits for the end; this test's clients go on meanwhile.
+    async fn terminate(&mut self) -> ExitStatus {
         let sent = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());
-        self.ends_within(Duration::from_secs(30)).expect("it ends when it is told to")
+        self.ends_within(Duration::from_secs(30)).await.expect("it ends when it is told to")
     }
 
-    fn ends_within(&mut self, time: Duration) -> Option<ExitStatus> {
+    async fn ends_within(&mut self, time: Duration) -> Option<ExitStatus> {
         let until = Instant::now() + time;
         loop {
             match self.0.try_wait().expect("it is ours") {
-                None if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+                None if Instant::now() < until => tokio::time::sleep(Duration::from_millis(10)).await,
                 ended => return ended,
             }
         }
@@ -88,7 +88,7 @@ async fn a_log_whose_reader_is_gone_costs_lines_and_nothing_else() {
     let mut client = client(&address).await;
     client.start_when_ready("book", "bought").await;
     assert_eq!(client.values("book").await, ["bought"]);
-    let status = server.terminate();
+    let status = server.terminate().await;
     assert!(status.success(), "{status}");
 }
 
@@ -100,20 +100,20 @@ async fn a_log_that_is_full_from_the_start_on_costs_lines_and_nothing_else() {
     let mut server = Process::start(server, dev_full());
     let mut client = client(&address).await;
     client.start_when_ready("book", "bought").await;
-    let status = server.terminate();
+    let status = server.terminate().await;
     assert!(status.success(), "{status}");
 }
 
 /// Without a broker librdkafka logs on a thread of its own, and a panic there aborted the process.
-#[test]
-fn lines_of_librdkafka_that_cannot_be_written_do_not_abort_the_process() {
+#[tokio::test]
+async fn lines_of_librdkafka_that_cannot_be_written_do_not_abort_the_process() {
     let data = TempDir::new().expect("a directory");
     let (mut server, _) = on_a_free_port(data.path());
     server.env("KAFKA_BROKERS", "127.0.0.1:1");
     let mut server = Process::start(server, dev_full());
-    let ended = server.ends_within(Duration::from_secs(3));
+    let ended = server.ends_within(Duration::from_secs(3)).await;
     assert_eq!(ended, None, "it waits for a broker");
-    let status = server.terminate();
+    let status = server.terminate().await;
     assert!(status.success(), "{status}");
 }
 
@@ -133,7 +133,7 @@ async fn a_reader_of_the_log_that_stands_still_holds_up_nobody() {
         }
     };
     tokio::time::timeout(patience, appending).await.expect("nobody waits for the log's reader");
-    let status = server.terminate();
+    let status = server.terminate().await;
     assert!(status.success(), "{status}");
     let mut log = Vec::new();
     server.0.stderr.take().expect("its log").read_to_end(&mut log).expect("it is readable");
@@ -221,7 +221,7 @@ async fn connections_leave_descriptors_for_the_store_where_the_limit_is_low() {
     server.wait_for("there are 36 connections");
     first.add("book", 1, "rented").await.expect("accepted");
     assert!(!server.log().contains("could not be accepted"), "{}", server.log());
-    let (status, _) = server.terminate();
+    let (status, _) = server.terminate().await;
     assert!(status.success(), "{status}");
 }
 

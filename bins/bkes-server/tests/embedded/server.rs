@@ -80,7 +80,7 @@ async fn a_stop_ends_in_time_with_idle_and_half_open_connections() {
     let mut idle = server.client().await;
     idle.start_when_ready("book", "bought").await;
     let half_open = TcpStream::connect(&server.address).expect("it connects");
-    let (status, took) = server.terminate();
+    let (status, took) = server.terminate().await;
     assert!(status.success(), "{status}");
     assert!(took < Duration::from_secs(10), "{took:?}");
     drop((idle, half_open));
@@ -276,18 +276,18 @@ async fn a_standby_says_that_it_is_healthy_and_serves_no_calls() {
     while health(&server, &mut command(data.path())) != Some(0) {
         assert!(std::time::Instant::now() < until, "{}", server.log());
     }
-    let (status, _) = server.terminate();
+    let (status, _) = server.terminate().await;
     assert!(status.success(), "{status}");
 }
 
-#[test]
-fn files_of_the_original_are_left_alone_and_named() {
+#[tokio::test]
+async fn files_of_the_original_are_left_alone_and_named() {
     let data = TempDir::new().expect("a directory");
     std::fs::write(data.path().join("original.db"), "theirs").expect("a file");
     let server = Server::start(command(data.path()));
     std::thread::sleep(Duration::from_millis(300));
     assert!(server.log().contains("original.db"), "{}", server.log());
-    server.terminate();
+    server.terminate().await;
     assert_eq!(std::fs::read(data.path().join("original.db")).expect("it is there"), b"theirs");
 }
 

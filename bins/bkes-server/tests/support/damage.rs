@@ -17,14 +17,13 @@ fn store_file(data: &Path) -> PathBuf {
     files.pop().expect("it has a file").1
 }
 
-/// Fills a store, damages its file in several ways, and each time a server that starts on it shows everything. On a runtime with
-/// several threads: a client that cannot say that it heard of the stop would hold it up.
+/// Fills a store, damages its file in several ways, and each time a server that starts on it shows everything.
 pub async fn is_survived(data: &Path, serve: impl AsyncFn() -> (Server, Client)) {
     let (server, mut client) = serve().await;
     for n in 0..KEYS {
         client.start(&format!("key-{n}"), &format!("value-{n}")).await.expect("it is new");
     }
-    let (status, _) = tokio::task::block_in_place(|| server.terminate());
+    let (status, _) = server.terminate().await;
     assert!(status.success(), "{status}");
     let file = store_file(data);
     let whole = std::fs::read(&file).expect("it is readable");
@@ -62,7 +61,7 @@ pub async fn is_survived(data: &Path, serve: impl AsyncFn() -> (Server, Client))
             assert_eq!(values.len(), 1, "{what}: {key}");
             assert_eq!(values[0].value, format!("value-{n}").as_bytes(), "{what}: {key}");
         }
-        let (status, _) = tokio::task::block_in_place(|| server.terminate());
+        let (status, _) = server.terminate().await;
         assert!(status.success(), "{what}: {status}");
     }
 }

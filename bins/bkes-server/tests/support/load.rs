@@ -100,16 +100,20 @@ impl Load {
     }
 
     /// Waits until this many more appends are acknowledged.
-    pub fn wait_for_more(&self, count: usize) {
+    pub async fn wait_for_more(&self, count: usize) {
         let (until, enough) = (Instant::now() + Duration::from_secs(120), self.acknowledged() + count);
         while self.acknowledged() < enough {
             assert!(Instant::now() < until, "{} of {enough} acknowledged", self.acknowledged());
-            std::thread::sleep(Duration::from_millis(5));
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
     /// Runs all writers on a server; `during` is done to it once 300 of their appends are acknowledged.
-    pub async fn run(&self, server: Server, during: impl FnOnce(Server) -> Option<Server>) -> Option<Server> {
+    pub async fn run(
+        &self,
+        server: Server,
+        during: impl AsyncFnOnce(Server) -> Option<Server>,
+    ) -> Option<Server> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();
         for (key, known) in &self.known {
@@ -117,10 +121,8 @@ impl Load {
             let (known, stop, calls) = (Arc::clone(known), Arc::clone(&stop), Arc::clone(&self.calls));
             tasks.push(tokio::spawn(write(client, key.clone(), known, stop, calls)));
         }
-        let server = tokio::task::block_in_place(|| {
-            self.wait_for_more(300);
-            during(server)
-        });
+        self.wait_for_more(300).await;
+        let server = during(server).await;
         stop.store(true, Ordering::Release);
         for task in tasks {
             task.await.expect("a writer does not panic");
