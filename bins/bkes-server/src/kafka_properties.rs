@@ -7,7 +7,8 @@ mod file;
 mod list;
 
 use bkes_kafka::{
-    Properties, known_properties, known_property, librdkafka_version, resolve, shown_value, similar_property,
+    Properties, canonical_property, known_properties, known_property, librdkafka_version, resolve,
+    shown_value, similar_property,
 };
 use std::ffi::OsString;
 use std::fs::File;
@@ -134,7 +135,8 @@ fn of_variables(variables: Vec<(OsString, OsString)>) -> Result<Vec<Given>, Stri
                 return Err(format!("{variable}: no property has this name{}", similar.unwrap_or_default()));
             }
         };
-        if let Some(other) = found.iter().find(|given| given.name == name) {
+        let is_same = |given: &&Given| canonical_property(given.name) == canonical_property(name);
+        if let Some(other) = found.iter().find(is_same) {
             return Err(format!(
                 "{} and {variable} set the same property: one of them is too many",
                 other.place

@@ -26,7 +26,8 @@ pub use log::{ConnectError, KafkaLog};
 pub use native::with_yielding_threads;
 pub use options::KafkaOptions;
 pub use properties::{
-    Properties, PropertyError, known_properties, known_property, resolve, shown_value, similar_property,
+    Properties, PropertyError, canonical as canonical_property, known_properties, known_property, resolve,
+    shown_value, similar_property,
 };
 pub use topic::{Finding, Severity, TopicReport};
 

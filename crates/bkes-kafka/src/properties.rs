@@ -167,8 +167,8 @@ fn is_shown(name: &str) -> bool {
     row(name).is_some_and(|row| row.is_shown) && !SECRET_PARTS.iter().any(|part| lower.contains(part))
 }
 
-/// The name behind an alias.
-fn canonical(name: &str) -> &str {
+/// The name behind an alias: librdkafka has two for some properties.
+pub fn canonical(name: &str) -> &str {
     row(name).map_or(name, |row| row.name)
 }
 

@@ -73,6 +73,15 @@ fn a_variable_may_name_a_file_that_holds_the_value() {
     assert!(error.contains("KAFKA_PROPERTY_SASL_PASSWORD_FILE: /no/such/file cannot be read"), "{error}");
 }
 
+/// Which of the two counted was a matter of the alphabet.
+#[test]
+fn two_names_of_one_property_are_not_set_by_two_variables() {
+    let names = ["KAFKA_PROPERTY_SASL_MECHANISM", "KAFKA_PROPERTY_SASL_MECHANISMS"];
+    let twice = variables(&[(names[0], "PLAIN"), (names[1], "SCRAM-SHA-256")]);
+    let error = read(Sources { variables: twice, ..Sources::default() }).expect_err("which?");
+    assert!(names.iter().all(|name| error.contains(name)) && error.contains("too many"), "{error}");
+}
+
 #[test]
 fn a_variable_that_is_no_property_is_named() {
     for (name, part) in [
