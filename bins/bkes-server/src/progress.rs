@@ -1,15 +1,11 @@
-//! The progress of the catch-up: a bar on a terminal, a line every few seconds otherwise.
+//! The progress of the catch-up: a line of the log every few seconds. A bar would be drawn on the terminal itself, which somebody may have
+//! stopped.
 
 use bkes_engine::{EngineHandle, Status};
-use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-/// How often a line is written where there is no terminal.
+/// How often a line is written.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How often the bar moves.
-const BAR_INTERVAL: Duration = Duration::from_millis(200);
 
 struct Mark {
     applied: u64,
@@ -30,11 +26,7 @@ fn mark(status: &Status) -> Mark {
 pub async fn show(engine: EngineHandle) {
     let began = Instant::now();
     let start = mark(&engine.status());
-    if std::io::stderr().is_terminal() {
-        bar(&engine, &start).await;
-    } else {
-        lines(&engine, &start, began).await;
-    }
+    lines(&engine, &start, began).await;
     let end = mark(&engine.status());
     let seconds = began.elapsed().as_secs_f64();
     tracing::info!(
@@ -59,19 +51,6 @@ pub fn counts(status: &Status) {
         of(|p| p.counters.skipped),
         of(|p| p.counters.split)
     );
-}
-
-async fn bar(engine: &EngineHandle, start: &Mark) {
-    let bar = ProgressBar::new(start.target.saturating_sub(start.applied));
-    let style = ProgressStyle::with_template("catching up {wide_bar} {percent}% {pos}/{len} {per_sec} {eta}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    while !engine.is_ready() {
-        let now = mark(&engine.status());
-        bar.set_length(now.target.saturating_sub(start.applied));
-        bar.set_position(now.applied.saturating_sub(start.applied));
-        tokio::time::sleep(BAR_INTERVAL).await;
-    }
-    bar.finish_and_clear();
 }
 
 async fn lines(engine: &EngineHandle, start: &Mark, began: Instant) {
