@@ -139,7 +139,8 @@ pub fn assemble(
         Box::new(ToOwners(Arc::clone(&context.owners))),
         (Arc::clone(&context.log), topic.clone()),
         identity,
-    );
+    )
+    .resumed_at(&loaded.checkpoints);
     let mut owners = Vec::with_capacity(count);
     for (index, waiter) in waiters.into_iter().enumerate() {
         owners.push(OwnerPart { owner: Owner::new(context.clone(), index, &loaded)?, waiter });

@@ -159,6 +159,9 @@ pub struct Writer {
     identity: StoreIdentity,
     /// Whether the store does not have it yet.
     identity_due: bool,
+    /// What the store was last heard to hold of each partition. Checkpoints have no order: where the log lost what held no record, a fold
+    /// goes back to a position below the one that is stored.
+    committed: HashMap<Partition, Checkpoint>,
     /// What failed to be written: a generation, or nothing but the identity or a look-up.
     failed: Option<Work>,
     /// The store has to be emptied, and that failed so far.
@@ -214,6 +217,7 @@ impl Writer {
             topic,
             identity,
             identity_due: false,
+            committed: HashMap::new(),
             failed: None,
             reset_due: false,
             lane: 0,
@@ -227,6 +231,11 @@ impl Writer {
             unsynced: false,
             synced_at: 0,
         }
+    }
+
+    /// The same, of a store that holds this already.
+    pub fn resumed_at(self, checkpoints: &[(Partition, Checkpoint)]) -> Writer {
+        Writer { committed: checkpoints.iter().copied().collect(), ..self }
     }
 
     /// Does what is due at `now`.
@@ -334,6 +343,7 @@ impl Writer {
         (self.unsynced, self.synced_at) = (false, now);
         board[0].target.store(TARGET_UNKNOWN, Ordering::Release);
         board[0].stored.store(0, Ordering::Release);
+        self.committed.remove(&partition);
         let epoch = self.board.announce(board);
         self.rebuild.remove(&partition);
         self.dropped_in.insert(partition, epoch);
@@ -438,8 +448,9 @@ impl Writer {
         }
     }
 
-    fn committed(&self, work: Work) {
+    fn committed(&mut self, work: Work) {
         let Some((lane, generation)) = work else { return };
+        self.committed.extend(generation.batch().checkpoints.iter().copied());
         for (partition, checkpoint) in &generation.batch().checkpoints {
             if let Some(board) = self.board.partition(*partition) {
                 board.stored.store(checkpoint.position.0, Ordering::Release);
@@ -468,10 +479,6 @@ impl Writer {
         if self.reset_due {
             return self.begin_anew(now, Beginning::Empty);
         }
-        let stored = |partition: Partition| {
-            let board = self.board.partition(partition);
-            board.map_or(0, |board| board.stored.load(Ordering::Acquire))
-        };
         let loaded = match self.store.reopen() {
             Ok(loaded) => loaded,
             Err(StoreError::Damaged { detail }) => {
@@ -485,12 +492,18 @@ impl Writer {
                 return;
             }
         };
-        let held: HashMap<Partition, u64> =
-            loaded.checkpoints.iter().map(|(p, c)| (*p, c.position.0)).collect();
-        let whole = self.board.partitions().iter().all(|p| {
-            let expected = stored(p.partition);
-            // One that is being dropped is gone, or will be.
-            p.is_beginning() || held.get(&p.partition).map_or(expected == 0, |at| *at >= expected)
+        let held: HashMap<Partition, Checkpoint> = loaded.checkpoints.iter().copied().collect();
+        let tried = self.failed.as_ref().and_then(Option::as_ref).map(|(_, generation)| generation.batch());
+        let tried = tried.map_or(&[][..], |batch| &batch.checkpoints);
+        let is_held =
+            |(partition, checkpoint): &(Partition, Checkpoint)| held.get(partition) == Some(checkpoint);
+        // The write that was said to have failed had come through.
+        let came_through = !tried.is_empty() && tried.iter().all(is_held);
+        let whole = self.board.partitions().iter().map(|board| board.partition).all(|partition| {
+            came_through && tried.iter().any(|(of, _)| *of == partition)
+                || held.get(&partition) == self.committed.get(&partition)
+                // One that is being dropped is gone, or will be.
+                || self.board.partition(partition).is_none_or(|board| board.is_beginning())
         }) && loaded.identity.is_some();
         // An odd epoch: a new beginning was announced to readers and failed.
         if !whole || !self.board.epoch.load(Ordering::Acquire).is_multiple_of(2) {
@@ -499,16 +512,11 @@ impl Writer {
         }
         let work = self.failed.take().flatten();
         self.board.set_store_down(None);
-        let is_held = |(partition, checkpoint): &(Partition, Checkpoint)| {
-            held.get(partition).is_some_and(|at| *at >= checkpoint.position.0)
-        };
-        match work {
-            // The write that was said to have failed had come through.
-            Some((lane, generation)) if generation.batch().checkpoints.iter().all(is_held) => {
-                self.unsynced = true;
-                self.committed(Some((lane, generation)));
-            }
-            work => self.commit(work, Durability::Immediate, now),
+        if came_through {
+            self.unsynced = true;
+            self.committed(work);
+        } else {
+            self.commit(work, Durability::Immediate, now);
         }
         if self.failed.is_none() {
             tracing::info!("the store can be written again");
@@ -553,8 +561,7 @@ impl Writer {
         self.identity_due = false;
         self.unsynced = false;
         self.taking_over.clear();
-        let held: HashMap<Partition, u64> =
-            loaded.checkpoints.iter().map(|(p, c)| (*p, c.position.0)).collect();
+        self.committed = loaded.checkpoints.iter().copied().collect();
         // A partition that is added from here on begins by itself, behind what is announced.
         let partitions = self.board.partitions();
         for board in partitions.iter() {
@@ -562,7 +569,8 @@ impl Writer {
                 let applied = board.applied.load(Ordering::Acquire);
                 board.target.fetch_max(applied, Ordering::AcqRel);
             }
-            board.stored.store(held.get(&board.partition).copied().unwrap_or(0), Ordering::Release);
+            let held = self.committed.get(&board.partition).map_or(0, |held| held.position.0);
+            board.stored.store(held, Ordering::Release);
             board.is_read_anew.store(false, Ordering::Release);
         }
         self.board.set_store_down(None);
