@@ -190,7 +190,7 @@ fn a_write_that_failed_behind_a_lost_end_that_held_nothing_is_repeated() {
         let store = Arc::new(Wounded::default());
         let mut bench = filled(&log, &store);
         log.skip_offsets(Partition(0), 3);
-        bench.run(3_000);
+        bench.run(20_000);
         let stored = |store: &Wounded| store.load().expect("it answers").checkpoints[0].1.position;
         assert_eq!(stored(&store), Position(6));
         drop(bench);
