@@ -26,6 +26,8 @@ pub struct Faults {
     pub lost: u32,
     /// Reported as not stored.
     pub not_stored: u32,
+    /// Reported as too large for what it was sent with, and not stored.
+    pub oversized: u32,
     /// Delivered and reported as unknown, and a copy is delivered by a later step.
     pub repeated: u32,
     /// Delivered, and reported without its offset.

@@ -36,6 +36,8 @@ faults! {
     Lost = "lost",
     /// A record is reported as not stored.
     NotStored = "not-stored",
+    /// A record is reported as too large for what it was sent with, and not stored.
+    Oversized = "oversized",
     /// A record is delivered, reported as unknown, and delivered again later.
     Repeated = "repeated",
     /// A record is delivered and its offset is not told.

@@ -434,6 +434,7 @@ fn delivery(plan: &Plan, random: &mut Rng) -> Delivery {
         late: rate(Fault::Late, 60),
         lost: rate(Fault::Lost, 60),
         not_stored: rate(Fault::NotStored, 60),
+        oversized: rate(Fault::Oversized, 60),
         repeated: rate(Fault::Repeated, 60),
         offset_unknown: rate(Fault::OffsetUnknown, 60),
         gap: rate(Fault::Gap, 60),

@@ -201,6 +201,7 @@ async fn answers_hold_under_every_fault_of_delivery() {
         late: share,
         lost: share,
         not_stored: share,
+        oversized: share,
         repeated: share,
         offset_unknown: share,
         gap: share,

@@ -139,8 +139,17 @@ impl LogAppender for MemoryAppender {
         let NewRecord { partition, key, value, headers } = record;
         let timestamp = Some(state.now);
         let record = Record { partition, offset: Offset(0), timestamp, key, value, headers };
-        let Faults { delayed, acknowledgement_lost, late, lost, not_stored, repeated, offset_unknown, gap } =
-            state.faults;
+        let Faults {
+            delayed,
+            acknowledgement_lost,
+            late,
+            lost,
+            not_stored,
+            oversized,
+            repeated,
+            offset_unknown,
+            gap,
+        } = state.faults;
         let mut dice = state.random.u32(..1_000);
         let mut falls = |share: u32| {
             let hit = dice < share;
@@ -169,6 +178,9 @@ impl LogAppender for MemoryAppender {
         } else if falls(not_stored) {
             state.fates.not_stored += 1;
             Delivery::NotStored { detail: "it never left the queue".into() }
+        } else if falls(oversized) {
+            state.fates.oversized += 1;
+            Delivery::Oversized { detail: "what it was sent with is too large".into() }
         } else if falls(acknowledgement_lost) {
             state.fates.acknowledgement_lost += 1;
             state.store(record, Fate::Visible);

@@ -63,6 +63,7 @@ fn one_seed_gives_one_history_and_every_send_one_report() {
             late: share,
             lost: share,
             not_stored: share,
+            oversized: share,
             repeated: share,
             offset_unknown: share,
             gap: share,
