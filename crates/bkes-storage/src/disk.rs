@@ -1,4 +1,5 @@
-//! What a store on disk lies on: one file in a place of its own, which may be set aside or removed as a whole.
+//! What a store on disk lies on: a file of tables and one of large values, in a place of their own, which may be set aside or
+//! removed as a whole.
 //!
 //! [`Disk`] is the seam through which faults are injected: the store knows no other way to its bytes. A directory of the
 //! system is what [`crate::RedbStore::open`] uses; [`SimulatedDisk`] does to a store what real disks do, on demand. Neither
@@ -12,39 +13,43 @@ mod simulated;
 pub(crate) use checked::{BLOCK, Checked, Kind};
 pub(crate) use directory::Directory;
 #[cfg(test)]
-pub(crate) use directory::FILE;
+pub(crate) use directory::{FILE, VALUES};
 pub use simulated::{Operation, Operations, SimulatedDisk, Unsynced};
 
 use crate::redb_store::OpenError;
 use std::any::Any;
 use std::fmt::Debug;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// Held by the store that claimed a disk; another one may claim it once this is dropped.
 pub type Claim = Box<dyn Any + Send + Sync>;
 
-/// A place for one file.
+/// A place for the two files of a store.
 pub trait Disk: Send + Sync {
     /// Takes the place for one store alone.
     fn claim(&self) -> Result<Claim, OpenError>;
 
-    /// Opens the file; it is made, empty, when it is not there.
+    /// Opens the file of tables; it is made, empty, when it is not there.
     fn open(&self) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Opens the file of large values; it is made, empty, when it is not there.
+    fn open_values(&self) -> io::Result<Box<dyn DiskFile>>;
 
     /// Tries whether this many bytes more can be written and made lasting, and leaves nothing behind.
     fn try_room(&self, bytes: u64) -> io::Result<()>;
 
-    /// Moves the file away, under the name returned.
+    /// Moves both files away; the one of tables has the name returned.
     fn set_aside(&self) -> io::Result<PathBuf>;
 
-    /// Deletes the file.
+    /// Deletes both files.
     fn remove(&self) -> io::Result<()>;
 
-    /// How long the file is; 0 when there is none.
+    /// How long the files are together; 0 when there are none.
     fn file_bytes(&self) -> u64;
 
-    /// The file's name, for messages.
+    /// The name of the file of tables, for messages.
     fn path(&self) -> PathBuf;
 }
 
@@ -64,4 +69,9 @@ pub trait DiskFile: Debug + Send + Sync {
 
     /// Makes everything written lasting.
     fn sync(&self) -> io::Result<()>;
+
+    /// Gives the room of these bytes back, if that can be done: what is read there from now on is not what was written.
+    fn discard(&self, _range: Range<u64>) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -1,4 +1,4 @@
-//! The store on disk: one redb file in a directory of its own.
+//! The store on disk: a redb file, and beside it one of large values, in a directory of their own.
 //!
 //! redb trusts a file that was closed cleanly, and panics on pages of garbage. So every row with content carries a checksum,
 //! every call runs under a guard that turns a panic into [`StoreError::Damaged`], and a damaged file is set aside, never
@@ -14,6 +14,7 @@ mod read;
 mod schema;
 mod spread;
 mod unsettled;
+mod values;
 
 use crate::contract::{
     Durability, Heads, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
@@ -32,6 +33,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use unsettled::{Changes, Unsettled};
+use values::Values;
 
 /// Room that must be there before a store whose disk was full is reopened: one transaction of the engine at its largest.
 const ROOM_BYTES: u64 = 16 * 1024 * 1024;
@@ -95,7 +97,7 @@ pub struct Opened {
 pub struct RedbStore {
     disk: Arc<dyn Disk>,
     cache_bytes: usize,
-    database: RwLock<Option<Arc<Database>>>,
+    files: RwLock<Option<Files>>,
     snapshot: Mutex<Snapshot>,
     /// Rises behind each commit, and when the file is let go: a snapshot of an earlier version is not used again.
     version: AtomicU64,
@@ -112,6 +114,13 @@ pub struct RedbStore {
     sweep_limits: SweepLimits,
     /// Held for the store's life.
     _claim: Claim,
+}
+
+/// The files as they are open.
+#[derive(Clone)]
+struct Files {
+    database: Arc<Database>,
+    values: Arc<Values>,
 }
 
 /// What reads look at, kept from one commit to the next: opening it costs as much as a look-up does.
@@ -147,8 +156,8 @@ impl RedbStore {
                 (opened, Some(aside))
             }
         };
-        let (database, numbers) = match opened {
-            FileState::Open(database, numbers) => (database, numbers),
+        let (files, numbers) = match opened {
+            FileState::Open(files, numbers) => (files, numbers),
             FileState::OtherFormat(found) => {
                 let path = disk.path();
                 let directory = path.parent().map_or_else(PathBuf::new, Into::into);
@@ -157,7 +166,7 @@ impl RedbStore {
         };
         let store = RedbStore {
             keys: AtomicU64::new(numbers.keys),
-            database: RwLock::new(Some(Arc::new(database))),
+            files: RwLock::new(Some(files)),
             snapshot: Mutex::default(),
             version: AtomicU64::new(0),
             unsettled: RwLock::default(),
@@ -173,16 +182,16 @@ impl RedbStore {
         Ok(Opened { store, set_aside })
     }
 
-    fn database(&self) -> Result<Arc<Database>, StoreError> {
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        database.as_ref().map(Arc::clone).ok_or(StoreError::Closed)
+    fn files(&self) -> Result<Files, StoreError> {
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        files.clone().ok_or(StoreError::Closed)
     }
 
     fn take_database(&self) -> Option<Arc<Database>> {
-        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        let files = self.files.write().unwrap_or_else(PoisonError::into_inner).take();
         self.end_snapshot();
         self.unsettled_mut().clear();
-        database
+        files.map(|files| files.database)
     }
 
     fn unsettled_mut(&self) -> RwLockWriteGuard<'_, Unsettled> {
@@ -196,8 +205,9 @@ impl RedbStore {
         if let Some(tables) = current(&self.snapshot()) {
             return Ok(tables);
         }
-        let database = self.database().map_err(|_| Failure::Redb(redb::Error::DatabaseClosed))?;
-        let tables = Arc::new(read::Tables::open(&schema::begin_read(&database)?)?);
+        let Files { database, values } =
+            self.files().map_err(|_| Failure::Redb(redb::Error::DatabaseClosed))?;
+        let tables = Arc::new(read::Tables::open(&schema::begin_read(&database)?, values)?);
         // A commit that returns from here on raises the version, so that these are not used behind it.
         *self.snapshot() = Snapshot { version, tables: Some(Arc::clone(&tables)) };
         Ok(tables)
@@ -247,17 +257,20 @@ impl RedbStore {
     fn writing<T>(
         &self,
         durability: Durability,
-        write: impl FnOnce(&redb::WriteTransaction, &mut Numbers) -> Result<T, Failure>,
+        write: impl FnOnce(&redb::WriteTransaction, &Values, &mut Numbers) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
-        let database = self.database()?;
+        let Files { database, values } = self.files()?;
         let mut ahead = self.numbers().clone();
         let file_use = self.file_use();
         let written = guarded(|| {
-            check_writable(&file_use)?;
+            check_writable(&file_use, &values)?;
             let transaction = Fragile::new(begin_write(&database, durability)?);
-            let written = write(&transaction, &mut ahead)?;
+            let written = write(&transaction, &values, &mut ahead)?;
+            if durability == Durability::Immediate {
+                values.sync()?;
+            }
             transaction.into_inner().commit()?;
-            check_writable(&file_use).map(|()| written)
+            check_writable(&file_use, &values).map(|()| written)
         });
         match written {
             Ok(written) => {
@@ -273,12 +286,12 @@ impl RedbStore {
     /// Makes a lasting change that settles everything.
     fn writing_settled(
         &self,
-        write: impl FnOnce(&redb::WriteTransaction, &Unsettled, &mut Numbers) -> Result<(), Failure>,
+        write: impl FnOnce(&redb::WriteTransaction, &Values, (&Unsettled, &mut Numbers)) -> Result<(), Failure>,
     ) -> Result<(), StoreError> {
         {
             let unsettled = unsettled::locked(&self.unsettled);
-            self.writing(Durability::Immediate, |transaction, numbers| {
-                write(transaction, &unsettled, numbers)
+            self.writing(Durability::Immediate, |transaction, values, numbers| {
+                write(transaction, values, (&unsettled, numbers))
             })?;
         }
         let mut unsettled = self.unsettled_mut();
@@ -309,10 +322,10 @@ impl RedbStore {
         let opened = guarded(|| open_file(&*self.disk, self.cache_bytes, &file_use));
         let failed = |detail| StoreError::WriteFailed { detail };
         match opened.map_err(|failure| self.note(failure, failed))? {
-            FileState::Open(database, numbers) => {
+            FileState::Open(files, numbers) => {
                 self.keys.store(numbers.keys, Ordering::Relaxed);
                 *self.numbers() = numbers;
-                *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(database));
+                *self.files.write().unwrap_or_else(PoisonError::into_inner) = Some(files);
                 Ok(())
             }
             FileState::OtherFormat(found) => {
@@ -331,14 +344,16 @@ impl Drop for RedbStore {
 
 impl Store for RedbStore {
     fn load(&self) -> Result<Loaded, StoreError> {
-        let database = self.database()?;
-        let mut loaded = self.reading(|| schema::load(&schema::begin_read(&database)?))?;
+        let files = self.files()?;
+        let mut loaded = self.reading(|| schema::load(&schema::begin_read(&files.database)?))?;
         unsettled::locked(&self.unsettled).amend(&mut loaded);
         Ok(loaded)
     }
 
     fn set_identity(&self, identity: &StoreIdentity) -> Result<(), StoreError> {
-        self.writing(Durability::Immediate, |write, numbers| schema::set_identity(write, identity, numbers))
+        self.writing(Durability::Immediate, |write, _, numbers| {
+            schema::set_identity(write, identity, numbers)
+        })
     }
 
     fn heads(&self, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), StoreError> {
@@ -355,7 +370,14 @@ impl Store for RedbStore {
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
         let before = out.len();
-        let read = self.reading(|| read::read(&self.unsettled, || self.tables(), part, out));
+        let version = self.version.load(Ordering::Acquire);
+        let mut read = guarded(|| read::read(&self.unsettled, || self.tables(), part, out));
+        if matches!(read, Err(Failure::Garbled(_))) && self.version.load(Ordering::Acquire) != version {
+            // The room of a value may have been given back that nobody names any more but the snapshot that this read had.
+            out.truncate(before);
+            read = guarded(|| read::read(&self.unsettled, || self.tables(), part, out));
+        }
+        let read = self.reading(|| read);
         if read.is_err() {
             out.truncate(before);
         }
@@ -373,8 +395,8 @@ impl Store for RedbStore {
             let unsettled = unsettled::locked(&self.unsettled);
             let syncs = lasts || unsettled.unsynced_bytes >= UNSYNCED_BYTES_MAX;
             let durability = if syncs { Durability::Immediate } else { Durability::Eventual };
-            let (changes, settled) = self.writing(durability, |write, numbers| {
-                let changes = schema::write(write, &batch.events, &unsettled, numbers)?;
+            let (changes, settled) = self.writing(durability, |write, values, numbers| {
+                let changes = schema::write(write, (&batch.events, values), &unsettled, numbers)?;
                 numbers.forget_states(&batch.incarnations);
                 if lasts {
                     schema::settle(write, &unsettled, Some((&changes, batch)), numbers)?;
@@ -401,7 +423,7 @@ impl Store for RedbStore {
     }
 
     fn drop_partition(&self, partition: Partition) -> Result<(), StoreError> {
-        self.writing_settled(|write, unsettled, numbers| {
+        self.writing_settled(|write, _, (unsettled, numbers)| {
             schema::drop_partition(write, partition, unsettled, numbers)
         })
     }
@@ -410,8 +432,8 @@ impl Store for RedbStore {
         let is_left = || !self.numbers().dropped.0.is_empty();
         if is_left() {
             let limits = self.sweep_limits;
-            self.writing_settled(|write, unsettled, numbers| {
-                schema::sweep(write, limits, unsettled, numbers)
+            self.writing_settled(|write, values, (unsettled, numbers)| {
+                schema::sweep(write, (values, limits), unsettled, numbers)
             })?;
         }
         Ok(is_left())
@@ -447,6 +469,7 @@ impl Store for RedbStore {
 
     fn close(&self) -> Result<(), StoreError> {
         self.commit(&StoreBatch::default(), Durability::Immediate)?;
+        let values = self.files()?.values;
         let Some(database) = self.take_database() else { return Err(StoreError::Closed) };
         let file_use = self.file_use();
         let closed = guarded(move || {
@@ -454,7 +477,7 @@ impl Store for RedbStore {
             if let Ok(database) = Arc::try_unwrap(database) {
                 database.close()?;
             }
-            check_writable(&file_use)
+            check_writable(&file_use, &values)
         });
         closed.map_err(|failure| store_error(failure, |detail| StoreError::WriteFailed { detail }))
     }
@@ -465,7 +488,7 @@ impl Store for RedbStore {
 }
 
 enum FileState {
-    Open(Database, Numbers),
+    Open(Files, Numbers),
     OtherFormat(u64),
 }
 
@@ -500,8 +523,10 @@ fn open_file(disk: &dyn Disk, cache_bytes: usize, file_use: &FileUse) -> Result<
         schema::remove_blocks_from(&transaction, blocks)?;
         transaction.into_inner().commit()?;
     }
-    check_writable(file_use)?;
-    Ok(FileState::Open(database, numbers))
+    let values = Values::open(disk, file_use, numbers.values_end);
+    let values = Arc::new(values.map_err(|error| Failure::Redb(redb::Error::Io(error)))?);
+    check_writable(file_use, &values)?;
+    Ok(FileState::Open(Files { database: Arc::new(database), values }, numbers))
 }
 
 /// A lasting commit syncs its pages before it says that they count: redb could do with one sync and find out by their checksums
@@ -516,8 +541,8 @@ fn begin_write(database: &Database, durability: Durability) -> Result<redb::Writ
 }
 
 /// redb does not know that a write failed: it goes on in memory.
-fn check_writable(file_use: &FileUse) -> Result<(), Failure> {
-    match file_use.failure() {
+fn check_writable(file_use: &FileUse, values: &Values) -> Result<(), Failure> {
+    match file_use.failure().or_else(|| values.failure().cloned()) {
         Some(detail) => Err(Failure::Redb(redb::Error::Io(io::Error::other(detail)))),
         None => Ok(()),
     }

@@ -5,13 +5,17 @@ use super::{Claim, Disk, DiskFile};
 use crate::redb_store::OpenError;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
+#[cfg(target_os = "linux")]
+use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub const FILE: &str = "store.redb";
+pub const VALUES: &str = "store.values";
 const LOCK: &str = "lock";
 const ROOM: &str = "room";
 
@@ -40,6 +44,12 @@ impl Disk for Directory {
         Ok(Box::new(SystemFile::new(file)?))
     }
 
+    fn open_values(&self) -> io::Result<Box<dyn DiskFile>> {
+        let path = self.0.join(VALUES);
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        Ok(Box::new(PlainFile::new(file)))
+    }
+
     fn try_room(&self, bytes: u64) -> io::Result<()> {
         let path = self.0.join(ROOM);
         let write = || {
@@ -59,27 +69,82 @@ impl Disk for Directory {
     }
 
     fn set_aside(&self) -> io::Result<PathBuf> {
-        let name = |number: u32| self.0.join(format!("{FILE}.damaged-{number}"));
-        for number in (1..SET_ASIDE_MAX).rev() {
-            match fs::rename(name(number), name(number + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+        let name = |file: &str, number: u32| self.0.join(format!("{file}.damaged-{number}"));
+        for file in [VALUES, FILE] {
+            for number in (1..SET_ASIDE_MAX).rev() {
+                unless_missing(fs::rename(name(file, number), name(file, number + 1)))?;
             }
         }
-        fs::rename(self.path(), name(1))?;
-        Ok(name(1))
+        unless_missing(fs::rename(self.0.join(VALUES), name(VALUES, 1)))?;
+        fs::rename(self.path(), name(FILE, 1))?;
+        Ok(name(FILE, 1))
     }
 
     fn remove(&self) -> io::Result<()> {
+        unless_missing(fs::remove_file(self.0.join(VALUES)))?;
         fs::remove_file(self.path())
     }
 
     fn file_bytes(&self) -> u64 {
-        fs::metadata(self.path()).map_or(0, |metadata| metadata.len())
+        let bytes = |file| fs::metadata(self.0.join(file)).map_or(0, |metadata| metadata.len());
+        bytes(FILE) + bytes(VALUES)
     }
 
     fn path(&self) -> PathBuf {
         self.0.join(FILE)
+    }
+}
+
+/// A file that is not there is as good as one that was moved or removed.
+fn unless_missing(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+/// A file as it is; what was written is synced while more is.
+#[derive(Debug)]
+struct PlainFile {
+    file: Arc<File>,
+    syncs: SyncAhead,
+}
+
+impl PlainFile {
+    fn new(file: File) -> PlainFile {
+        let file = Arc::new(file);
+        let synced = Arc::clone(&file);
+        PlainFile { file, syncs: SyncAhead::new(move || synced.sync_data()) }
+    }
+}
+
+impl DiskFile for PlainFile {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(data, offset)?;
+        self.syncs.note_written(data.len());
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.syncs.sync()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn discard(&self, range: Range<u64>) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(fallocate(&self.file, flags, range.start, range.end - range.start)?)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::redb_store::OpenError;
 use fastrand::Rng;
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -149,6 +150,7 @@ struct Fault {
 #[derive(Debug, Default)]
 struct State {
     file: Option<Arc<Mutex<Content>>>,
+    values: Option<Arc<Mutex<Content>>>,
     set_aside: Vec<Vec<u8>>,
     space_bytes: Option<u64>,
     read_time: Duration,
@@ -162,10 +164,13 @@ struct State {
 }
 
 impl State {
+    /// Those that are there, the one of tables first.
+    fn files(&self) -> impl Iterator<Item = &Arc<Mutex<Content>>> {
+        self.file.iter().chain(&self.values)
+    }
+
     fn crash(&mut self, unsynced: Unsynced) {
-        if let Some(file) = &self.file {
-            locked(file).crash(unsynced);
-        }
+        self.files().for_each(|file| locked(file).crash(unsynced));
         self.crash_at = None;
         self.crashes += 1;
         self.claimed = Weak::new();
@@ -221,8 +226,8 @@ impl SimulatedDisk {
 
     /// Bytes in use.
     pub fn used_bytes(&self) -> u64 {
-        let file = locked(&self.0).file.clone();
-        file.map_or(0, |file| locked(&file).blocks.len() as u64 * BLOCK_BYTES)
+        let state = locked(&self.0);
+        state.files().map(|file| locked(file).blocks.len() as u64 * BLOCK_BYTES).sum()
     }
 
     /// The n-th operation of this kind from now on fails once, without effect; 0 is the next.
@@ -261,16 +266,22 @@ impl SimulatedDisk {
         locked(&self.0).crashes
     }
 
-    /// Turns one bit of the file around, lastingly; nothing happens behind its end.
+    /// Turns one bit around, lastingly: of the file of tables, or behind its end of the file of values; nothing happens behind both.
     pub fn flip_bit(&self, bit: u64) {
-        let Some(file) = locked(&self.0).file.clone() else { return };
-        let mut content = locked(&file);
-        let (byte, mask) = ((bit / 8) as usize, 1 << (bit % 8));
-        let Content { visible, lasting, .. } = &mut *content;
-        for bytes in [visible, lasting] {
-            if let Some(byte) = bytes.get_mut(byte) {
-                *byte ^= mask;
+        let state = locked(&self.0);
+        let (mut byte, mask) = ((bit / 8) as usize, 1 << (bit % 8));
+        for file in state.files() {
+            let Content { visible, lasting, .. } = &mut *locked(file);
+            let length = visible.len();
+            if byte < length {
+                for bytes in [visible, lasting] {
+                    if let Some(byte) = bytes.get_mut(byte) {
+                        *byte ^= mask;
+                    }
+                }
+                return;
             }
+            byte -= length;
         }
     }
 
@@ -299,6 +310,14 @@ impl Disk for SimulatedDisk {
         Ok(Box::new(SimulatedFile { disk: self.clone(), content, life }))
     }
 
+    fn open_values(&self) -> io::Result<Box<dyn DiskFile>> {
+        let mut state = locked(&self.0);
+        let life = state.crashes;
+        let content = Arc::clone(state.values.get_or_insert_default());
+        drop(state);
+        Ok(Box::new(SimulatedFile { disk: self.clone(), content, life }))
+    }
+
     fn try_room(&self, bytes: u64) -> io::Result<()> {
         let used = self.used_bytes();
         match locked(&self.0).space_bytes {
@@ -310,18 +329,21 @@ impl Disk for SimulatedDisk {
     fn set_aside(&self) -> io::Result<PathBuf> {
         let mut state = locked(&self.0);
         let file = state.file.take().ok_or(ErrorKind::NotFound)?;
+        state.values = None;
         let bytes = locked(&file).visible.clone();
         state.set_aside.push(bytes);
         Ok(PathBuf::from(format!("simulated/store.redb.damaged-{}", state.set_aside.len())))
     }
 
     fn remove(&self) -> io::Result<()> {
-        locked(&self.0).file.take().map(drop).ok_or(ErrorKind::NotFound.into())
+        let mut state = locked(&self.0);
+        state.values = None;
+        state.file.take().map(drop).ok_or(ErrorKind::NotFound.into())
     }
 
     fn file_bytes(&self) -> u64 {
-        let file = locked(&self.0).file.clone();
-        file.map_or(0, |file| locked(&file).visible.len() as u64)
+        let state = locked(&self.0);
+        state.files().map(|file| locked(file).visible.len() as u64).sum()
     }
 
     fn path(&self) -> PathBuf {
@@ -376,7 +398,9 @@ impl DiskFile for SimulatedFile {
         let (state, mut content) = self.begin(Operation::Write)?;
         let blocks = offset / BLOCK_BYTES..(offset + data.len() as u64).div_ceil(BLOCK_BYTES);
         let new: Vec<u64> = blocks.filter(|block| !content.blocks.contains(block)).collect();
-        let used = (content.blocks.len() + new.len()) as u64 * BLOCK_BYTES;
+        let others = state.files().filter(|file| !Arc::ptr_eq(file, &self.content));
+        let others: usize = others.map(|file| locked(file).blocks.len()).sum();
+        let used = (content.blocks.len() + new.len() + others) as u64 * BLOCK_BYTES;
         if !new.is_empty() && state.space_bytes.is_some_and(|space| used > space) {
             return Err(ErrorKind::StorageFull.into());
         }
@@ -391,6 +415,16 @@ impl DiskFile for SimulatedFile {
         for change in unsynced.drain(..) {
             change.apply(lasting);
         }
+        Ok(())
+    }
+
+    fn discard(&self, range: Range<u64>) -> io::Result<()> {
+        let (_state, mut content) = self.begin(Operation::Write)?;
+        let whole = range.start.div_ceil(BLOCK_BYTES)..range.end / BLOCK_BYTES;
+        content.blocks.retain(|block| !whole.contains(block));
+        let end = range.end.min(content.visible.len() as u64);
+        let zeros = vec![0; end.saturating_sub(range.start) as usize];
+        content.change(Change::Write { offset: range.start.min(end), data: zeros });
         Ok(())
     }
 }

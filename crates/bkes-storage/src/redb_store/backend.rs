@@ -55,6 +55,16 @@ impl FileUse {
         self.0.warned.load(Ordering::Relaxed) > 0
     }
 
+    /// Reads from the file, and has the next reads expect to wait if this one did.
+    pub fn watched<T>(&self, read: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let done = read();
+        if began.elapsed() >= DISK_WAIT {
+            self.0.warned.store(READS_WARNED, Ordering::Relaxed);
+        }
+        done
+    }
+
     /// An aggregate was read.
     pub fn note_read(&self) {
         if self.may_wait() {
@@ -139,12 +149,7 @@ impl StorageBackend for Backend {
         if self.file_use.0.failed.load(Ordering::Acquire) {
             return locked(&self.changes).beyond.read(&*self.file, offset, out);
         }
-        let began = Instant::now();
-        let read = self.file.read(offset, out);
-        if began.elapsed() >= DISK_WAIT {
-            self.file_use.0.warned.store(READS_WARNED, Ordering::Relaxed);
-        }
-        read
+        self.file_use.watched(|| self.file.read(offset, out))
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {

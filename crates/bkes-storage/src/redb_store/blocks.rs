@@ -114,20 +114,30 @@ pub enum Rest {
     Nothing,
 }
 
-/// Takes the rows of partitions out of a block.
-pub fn without(block: &[u8], is_dropped: impl Fn(Partition) -> bool) -> Result<Rest, Garbled> {
+/// Takes the rows of partitions out of a block, and hands each of them to `cut`.
+pub fn without(
+    block: &[u8],
+    is_dropped: impl Fn(Partition) -> bool,
+    mut cut: impl FnMut(&[u8]) -> Result<(), Garbled>,
+) -> Result<Rest, Garbled> {
     let (mut rows, runs) = split(block)?;
     let (mut left, mut left_runs) = (Vec::new(), Vec::new());
     let (mut changed, mut empty) = (false, true);
     for mut run in runs.iter().map(Run::get) {
         if !run.is_cut {
-            let (of_run, behind) = rows.split_at_checked(run.bytes).ok_or(Garbled)?;
+            let (mut of_run, behind) = rows.split_at_checked(run.bytes).ok_or(Garbled)?;
             rows = behind;
             run.is_cut = is_dropped(run.partition);
             changed |= run.is_cut;
             if !run.is_cut {
                 left.extend_from_slice(of_run);
                 empty = false;
+            }
+            while run.is_cut && !of_run.is_empty() {
+                let length = usize::try_from(number(&mut of_run)?).map_err(|_| Garbled)?;
+                let (row, behind) = of_run.split_at_checked(length).ok_or(Garbled)?;
+                cut(row)?;
+                of_run = behind;
             }
         }
         left_runs.push(run);
@@ -295,8 +305,21 @@ mod tests {
         let mut gone = vec![false; blocks.len()];
         let (mut cut, mut emptied) = (0, 0);
         for dropped in [1, 2] {
-            for (block, gone) in blocks.iter_mut().zip(&mut gone).filter(|(_, gone)| !**gone) {
-                match without(block, |partition| partition == Partition(dropped)).expect("it is a block") {
+            let blocks_left = (0..).zip(blocks.iter_mut()).zip(&mut gone);
+            for ((number, block), gone) in blocks_left.filter(|(_, gone)| !**gone) {
+                let of_block =
+                    rows.iter().filter(|(place, p, _)| place.block() == number && *p == Partition(dropped));
+                let mut expected = of_block.map(|(_, _, row)| &row[..]);
+                let rest = without(
+                    block,
+                    |partition| partition == Partition(dropped),
+                    |row| {
+                        assert_eq!(Some(row), expected.next());
+                        Ok(())
+                    },
+                );
+                assert_eq!(expected.next(), None, "all of them are handed out");
+                match rest.expect("it is a block") {
                     Rest::All => {}
                     Rest::Some(left) => {
                         assert!(left.len() < block.len());
@@ -350,7 +373,7 @@ mod tests {
             if let Ok(row) = row(&block, place) {
                 assert!(row.len() < block.len());
             }
-            let _ = without(&block, |partition| partition.0.is_multiple_of(2));
+            let _ = without(&block, |partition| partition.0.is_multiple_of(2), |_| Ok(()));
             let _ = Tail::resume(1, &block);
         }
         assert_eq!(row(&[0xff; 10], Place(0)), Err(Garbled));

@@ -5,6 +5,7 @@
 use super::blocks::Place;
 use super::dropping::{Dead, Dropped, Swept};
 use super::spread::Spread;
+use super::values::Large;
 use crate::contract::{Checkpoint, Counters, Fingerprint, StoreIdentity, StoredEvent, Unread};
 use bkes_core::{
     BatchPlace, Header, Incarnation, IncarnationState, Key, LeaderEpoch, Offset, OpenBatch, Order, Partition,
@@ -133,6 +134,13 @@ impl<'a> Cursor<'a> {
         (0..count).map(|_| Ok(Header { name: self.bytes()?, value: self.optional()? })).collect()
     }
 
+    fn large(&mut self, flags: u8) -> Decoded<Option<Large>> {
+        if flags & LARGE == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Large { block: self.number()?, bytes: self.number()?, sum: self.small()? }))
+    }
+
     /// All that is left.
     fn rest(self) -> Bytes {
         Bytes::copy_from_slice(self.rest)
@@ -165,6 +173,7 @@ const TIMESTAMP: u8 = 2;
 const STAMP: u8 = 4;
 const PLACE: u8 = 8;
 const HEADERS: u8 = 16;
+const LARGE: u8 = 32;
 
 /// How far back an event lies: what such a number takes at most.
 const BACK_BYTES_MAX: usize = 10;
@@ -177,7 +186,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    fn context(self) -> [u8; 16] {
+    pub fn context(self) -> [u8; 16] {
         let mut context = [0; 16];
         context[..8].copy_from_slice(&self.stream.to_le_bytes());
         context[8..].copy_from_slice(&self.order.0.to_le_bytes());
@@ -185,15 +194,20 @@ impl Slot {
     }
 }
 
-/// An event's row, written in `out`. `back` is how far back the event before it in its stream lies, 0 for the first; `name` is
-/// the short number of its incarnation. The partition is its aggregate's to know.
-pub fn put_event<'o>(
-    out: &'o mut Vec<u8>,
-    slot: Slot,
-    event: &StoredEvent,
-    back: u64,
-    name: Option<u64>,
-) -> &'o [u8] {
+/// Where the rest of an event is, beside its row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Links {
+    /// How far back the event before it in its stream lies, 0 for the first.
+    pub back: u64,
+    /// The short number of its incarnation.
+    pub name: Option<u64>,
+    /// Its value, unless that is in the row.
+    pub large: Option<Large>,
+}
+
+/// An event's row, written in `out`. The partition is its aggregate's to know.
+pub fn put_event<'o>(out: &'o mut Vec<u8>, slot: Slot, event: &StoredEvent, links: Links) -> &'o [u8] {
+    let Links { back, name, large } = links;
     let place = event.stamp.and_then(|stamp| stamp.place);
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     out.clear();
@@ -204,9 +218,15 @@ pub fn put_event<'o>(
             | flag(event.timestamp.is_some(), TIMESTAMP)
             | flag(event.stamp.is_some(), STAMP)
             | flag(place.is_some(), PLACE)
-            | flag(!event.headers.is_empty(), HEADERS),
+            | flag(!event.headers.is_empty(), HEADERS)
+            | flag(large.is_some(), LARGE),
     );
     put_number(out, back);
+    if let Some(Large { block, bytes, sum }) = large {
+        put_number(out, block);
+        put_number(out, bytes);
+        put_number(out, u64::from(sum));
+    }
     put_number(out, event.offset.0);
     if let Some(timestamp) = event.timestamp {
         put_signed(out, timestamp.0);
@@ -222,7 +242,9 @@ pub fn put_event<'o>(
     if !event.headers.is_empty() {
         put_headers(out, &event.headers);
     }
-    out.extend_from_slice(&event.value);
+    if large.is_none() {
+        out.extend_from_slice(&event.value);
+    }
     // Sealed with its context in place: one call of the checksum costs half of what two do.
     let crc = crc32c::crc32c(out);
     let row = &mut out[context.len() - SEAL_BYTES..];
@@ -231,7 +253,7 @@ pub fn put_event<'o>(
 }
 
 /// What an event's row takes at most: all of it but how far back the event before it lies is known.
-pub fn event_bytes_max(event: &StoredEvent, name: Option<u64>) -> usize {
+pub fn event_bytes_max(event: &StoredEvent, Links { name, large, .. }: Links) -> usize {
     let timestamp = event.timestamp.map_or(0, |timestamp| number_bytes(zigzag(timestamp.0)));
     let stamp = event.stamp.map_or(0, |stamp| {
         let place =
@@ -253,7 +275,12 @@ pub fn event_bytes_max(event: &StoredEvent, name: Option<u64>) -> usize {
         + timestamp
         + stamp
         + headers
-        + event.value.len()
+        + match large {
+            Some(Large { block, bytes, sum }) => {
+                number_bytes(block) + number_bytes(bytes) + number_bytes(u64::from(sum))
+            }
+            None => event.value.len(),
+        }
 }
 
 /// How far back the event before this one lies, read without a look at the checksum: whoever goes there finds the wrong event,
@@ -262,17 +289,27 @@ pub fn get_back(row: &[u8]) -> Decoded<u64> {
     number(&mut row.get(SEAL_BYTES + 1..).ok_or(Garbled)?)
 }
 
-/// Reads an event's row; `name` finds the incarnation of a short number. Besides the event: how far back the one before it lies.
+/// Where its value lies, if that is not in the row; read without a look at the checksum.
+pub fn get_large(row: &[u8]) -> Decoded<Option<Large>> {
+    let mut cursor = Cursor::new(row.get(SEAL_BYTES..).ok_or(Garbled)?);
+    let flags = cursor.byte()?;
+    cursor.number()?;
+    cursor.large(flags)
+}
+
+/// Reads an event's row; `name` finds the incarnation of a short number. Besides the event: how far back the one before it lies,
+/// and where its value is if it has none yet.
 pub fn get_event(
     row: &[u8],
     slot: Slot,
     partition: Partition,
     name: impl FnOnce(u64) -> Option<Incarnation>,
-) -> Decoded<(StoredEvent, u64)> {
+) -> Decoded<(StoredEvent, u64, Option<Large>)> {
     let mut cursor = Cursor::new(unseal(&slot.context(), row)?);
     let flags = cursor.byte()?;
     let has = |flag: u8| flags & flag != 0;
     let back = cursor.number()?;
+    let large = cursor.large(flags)?;
     let offset = Offset(cursor.number()?);
     let timestamp = if has(TIMESTAMP) { Some(TimestampMs(cursor.signed()?)) } else { None };
     let stamp = if has(STAMP) {
@@ -286,8 +323,11 @@ pub fn get_event(
     };
     let headers = if has(HEADERS) { cursor.headers()? } else { Vec::new() };
     let value = cursor.rest();
+    if large.is_some() && !value.is_empty() {
+        return Err(Garbled);
+    }
     let (order, tombstone) = (slot.order, has(TOMBSTONE));
-    Ok((StoredEvent { order, partition, offset, timestamp, value, tombstone, stamp, headers }, back))
+    Ok((StoredEvent { order, partition, offset, timestamp, value, tombstone, stamp, headers }, back, large))
 }
 
 /// One partition's share of an aggregate, and where its last event lies in the log table.

@@ -13,6 +13,7 @@ use super::codec::{self, Garbled, Part};
 use super::fragile::Fragile;
 use super::schema::{Failure, INCARNATIONS, LOG, MARKS, META, Numbers, OFFSETS, STREAMS, garbled};
 use super::spread::GROUP_BYTES;
+use super::values::Values;
 use bkes_core::Partition;
 use redb::{ReadableTable, WriteTransaction};
 use std::collections::BTreeMap;
@@ -30,12 +31,14 @@ pub struct SweepLimits {
     pub bytes: usize,
     /// Marks that it removes.
     pub marks: usize,
+    /// Large values whose room it gives back, but for those of the last block.
+    pub values: usize,
 }
 
 /// Some 10 ms of work, and a few MiB of pages that change: a commit of events waits no longer for it than for another commit.
 impl Default for SweepLimits {
     fn default() -> SweepLimits {
-        SweepLimits { rows: 8_192, bytes: 4 * 1024 * 1024, marks: 8_192 }
+        SweepLimits { rows: 8_192, bytes: 4 * 1024 * 1024, marks: 8_192, values: 256 }
     }
 }
 
@@ -115,12 +118,17 @@ fn put_dropped(write: &WriteTransaction, dropped: &Dropped) -> Result<(), Failur
 }
 
 /// Sweeps a bounded part of what is dead. Nothing is unsettled, and `numbers` are written by whoever calls this.
-pub fn sweep(write: &WriteTransaction, numbers: &mut Numbers, limits: SweepLimits) -> Result<(), Failure> {
+pub fn sweep(
+    write: &WriteTransaction,
+    numbers: &mut Numbers,
+    values: &Values,
+    limits: SweepLimits,
+) -> Result<(), Failure> {
     let Some((partition, dead)) = numbers.dropped.0.first_key_value() else { return Ok(()) };
     let (partition, end) = (*partition, dead.blocks);
     let swept = match dead.swept.clone() {
         Swept::Rows(last) => sweep_rows(write, &last, numbers, limits)?,
-        Swept::Blocks(from) => sweep_blocks(write, from..end, &numbers.dropped, limits)?,
+        Swept::Blocks(from) => sweep_blocks(write, from..end, (&numbers.dropped, values), limits)?,
     };
     match (swept, numbers.dropped.0.get_mut(&partition)) {
         (Some(swept), Some(dead)) => dead.swept = swept,
@@ -215,26 +223,35 @@ fn remove_marks(write: &WriteTransaction, stream: u64, marks_max: usize) -> Resu
     Ok(of_stream.len())
 }
 
-/// Cuts the rows of dropped partitions out of the next blocks; removes those that have no others.
+/// Cuts the rows of dropped partitions out of the next blocks; removes those that have no others. Large values are given back.
 fn sweep_blocks(
     write: &WriteTransaction,
     numbers: std::ops::Range<u64>,
-    dropped: &Dropped,
+    (dropped, values): (&Dropped, &Values),
     limits: SweepLimits,
 ) -> Result<Option<Swept>, Failure> {
     let mut log = Fragile::new(write.open_table(LOG)?);
-    let (mut changed, mut bytes, mut end) = (Vec::new(), 0, None);
+    let (mut changed, mut bytes, mut discarded, mut end) = (Vec::new(), 0, 0, None);
     {
         let mut blocks = Fragile::new(log.range(numbers)?);
         while let Some((number, block)) = blocks.next().transpose()? {
             let (number, block) = (number.value(), Fragile::new(block));
             bytes += block.value().len();
-            let left = blocks::without(block.value(), |partition| dropped.is_dead_in(number, partition));
+            // It is dead whether this transaction lasts or not, and if not it is given back again.
+            let give_back = |row: &[u8]| {
+                if let Some(large) = codec::get_large(row)? {
+                    values.discard(large);
+                    discarded += 1;
+                }
+                Ok(())
+            };
+            let is_dead = |partition| dropped.is_dead_in(number, partition);
+            let left = blocks::without(block.value(), is_dead, give_back);
             let left = left.map_err(garbled(format!("block {number} of events")))?;
             if left != Rest::All {
                 changed.push((number, left));
             }
-            if bytes >= limits.bytes {
+            if bytes >= limits.bytes || discarded >= limits.values {
                 end = Some(Swept::Blocks(number + 1));
                 break;
             }

@@ -11,6 +11,7 @@ use super::dropping::Dropped;
 use super::schema::{self, Failure, LOG, MARKS, NAMES, STREAMS};
 use super::spread::Spread;
 use super::unsettled::{Unsettled, locked};
+use super::values::Values;
 use crate::contract::{Head, Heads, ReadPart, StoredEvent};
 use bkes_core::{Incarnation, Key, Order};
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use std::sync::{Arc, RwLock};
 /// Events of a stream from one mark to the next, at most. A walk that skips so many costs about 10 us.
 pub const MARK_EVENTS: u64 = 64;
 
-/// Bytes of rows from one mark to the next, but for the last row: what a read holds beside what it returns.
+/// Bytes of rows and their large values from one mark to the next, but for the last row: what a read holds beside what it returns.
 pub const MARK_BYTES: u64 = 64 * 1024;
 
 /// The tables that reading needs, as of one commit.
@@ -29,19 +30,21 @@ pub struct Tables {
     marks: redb::ReadOnlyTable<(u64, u64), u64>,
     log: redb::ReadOnlyTable<u64, &'static [u8]>,
     names: redb::ReadOnlyTable<u64, u64>,
+    values: Arc<Values>,
     spread: Spread,
     dropped: Dropped,
 }
 
 impl Tables {
     /// Opens them in a transaction, which lasts as long as they do.
-    pub fn open(read: &ReadTransaction) -> Result<Tables, Failure> {
+    pub fn open(read: &ReadTransaction, values: Arc<Values>) -> Result<Tables, Failure> {
         let (spread, dropped) = schema::layout(read)?;
         Ok(Tables {
             streams: read.open_table(STREAMS)?,
             marks: read.open_table(MARKS)?,
             log: read.open_table(LOG)?,
             names: read.open_table(NAMES)?,
+            values,
             spread,
             dropped,
         })
@@ -220,7 +223,10 @@ impl Walk<'_> {
                 };
                 let found = codec::get_event(row, slot, self.part.partition, name);
                 let garbled = |Garbled| Failure::Garbled(format!("event {order} of key {}", self.key));
-                let (event, back) = found.map_err(garbled)?;
+                let (mut event, back, large) = found.map_err(garbled)?;
+                if let Some(large) = large {
+                    event.value = self.tables.values.get(slot, large)?;
+                }
                 out.push(event);
                 back
             } else {

@@ -6,12 +6,13 @@
 //! [behind](super::unsettled) the log table.
 
 use super::blocks::{Place, Tail, in_block};
-use super::codec::{self, Garbled, Part, Slot};
+use super::codec::{self, Garbled, Links, Part, Slot};
 use super::dropping::{self, Dropped, SweepLimits};
 use super::fragile::Fragile;
 use super::read::{MARK_BYTES, MARK_EVENTS};
 use super::spread::{GROUP_BYTES, Ranked, Spread};
 use super::unsettled::{Changes, Unsettled};
+use super::values::{LARGE_BYTES, Values};
 use crate::contract::{Loaded, NewEvent, StoreBatch, StoreIdentity, StoredEvent};
 use bkes_core::{Incarnation, IncarnationState, Order, Partition};
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
@@ -19,7 +20,7 @@ use std::collections::HashMap;
 use std::ops::Bound;
 
 /// The format this code writes, and the only one it reads.
-pub const FORMAT: u64 = 9;
+pub const FORMAT: u64 = 10;
 
 /// The last format whose file was one of redb, without sums beside its blocks.
 pub const BARE_FORMAT: u64 = 2;
@@ -58,6 +59,8 @@ pub struct Numbers {
     pub tail: Tail,
     pub next_stream: u64,
     pub keys: u64,
+    /// Where the large values end.
+    pub values_end: u64,
     pub dropped: Dropped,
     spread: Spread,
     names: Names,
@@ -122,6 +125,7 @@ pub fn numbers(read: &ReadTransaction) -> Result<(Numbers, u64), Failure> {
         let mut cursor = codec::Cursor::new(row.value());
         let mut next = || cursor.number().map_err(garbled("the stream numbers"));
         (numbers.next_stream, numbers.keys, blocks) = (next()?, next()?, next()?);
+        numbers.values_end = next()?;
     }
     let last = blocks.checked_sub(1).map(|last| read.open_table(LOG)?.get(last).map_err(Failure::from));
     let dropped = dropping::read_dropped(&read.open_table(META)?)?;
@@ -208,7 +212,7 @@ pub fn set_identity(
 /// transaction is committed and settled.
 pub fn write(
     write: &WriteTransaction,
-    events: &[NewEvent],
+    (events, values): (&[NewEvent], &Values),
     unsettled: &Unsettled,
     numbers: &mut Numbers,
 ) -> Result<Changes, Failure> {
@@ -221,6 +225,7 @@ pub fn write(
     let mut events = EventWriter {
         log: log_end(&mut log, numbers.tail.number())?,
         names: Fragile::new(write.open_table(NAMES)?),
+        values,
         row: Vec::new(),
         changes: Changes::default(),
         numbers,
@@ -309,7 +314,7 @@ pub fn settle(
 /// Writes where the numbers of what belongs to the rows stand.
 fn put_numbers(write: &WriteTransaction, numbers: &Numbers) -> Result<(), Failure> {
     let mut row = Vec::new();
-    for number in [numbers.next_stream, numbers.keys, numbers.tail.blocks()] {
+    for number in [numbers.next_stream, numbers.keys, numbers.tail.blocks(), numbers.values_end] {
         codec::put_number(&mut row, number);
     }
     Fragile::new(write.open_table(META)?).insert("streams", &row[..])?;
@@ -331,12 +336,12 @@ pub fn drop_partition(
 /// Settles everything and sweeps a part of what was dropped.
 pub fn sweep(
     write: &WriteTransaction,
-    limits: SweepLimits,
+    (values, limits): (&Values, SweepLimits),
     unsettled: &Unsettled,
     numbers: &mut Numbers,
 ) -> Result<(), Failure> {
     settle(write, unsettled, None, numbers)?;
-    dropping::sweep(write, numbers, limits)?;
+    dropping::sweep(write, numbers, values, limits)?;
     put_numbers(write, numbers)
 }
 
@@ -360,6 +365,7 @@ type LogEnd<'a> = redb::CursorMut<'a, u64, &'static [u8]>;
 struct EventWriter<'a, 'txn> {
     log: Fragile<LogEnd<'a>>,
     names: Fragile<redb::Table<'txn, u64, u64>>,
+    values: &'a Values,
     row: Vec<u8>,
     changes: Changes,
     numbers: &'a mut Numbers,
@@ -388,20 +394,25 @@ impl EventWriter<'_, '_> {
                 Some(stamp) => Some(name_of(&mut self.names, &mut self.numbers.names, stamp.incarnation)?),
                 None => None,
             };
-            let EventWriter { log, row, numbers, changes, .. } = self;
+            let EventWriter { log, row, values, numbers, changes, .. } = self;
+            let slot = Slot { stream, order: next };
+            let is_large = event.value.len() >= LARGE_BYTES;
+            let large =
+                is_large.then(|| values.add(slot, &event.value, &mut numbers.values_end)).transpose()?;
+            let links = Links { back: 0, name, large };
             // How far back the event before lies is a part of the row, and where the row lies hangs on its length: room is taken
             // for the row as it would be with the farthest way back.
-            let length = in_block(codec::event_bytes_max(event, name));
+            let length = in_block(codec::event_bytes_max(event, links));
             let full = |number: u64, block: &[u8]| log.insert_before(number, block);
             let place = numbers.tail.place(partition, length, full)?;
             let back = if next == base { 0 } else { place.0 - last.0 };
-            let row = codec::put_event(row, Slot { stream, order: next }, event, back, name);
+            let row = codec::put_event(row, slot, event, Links { back, ..links });
             numbers.tail.push(partition, row);
             changes.event_bytes += row.len();
             part.last = place;
             part.next = Order(next.0 + 1);
             part.unmarked += 1;
-            part.unmarked_bytes += row.len() as u64;
+            part.unmarked_bytes += row.len() as u64 + large.map_or(0, |large| large.bytes);
             if part.unmarked >= MARK_EVENTS || part.unmarked_bytes >= MARK_BYTES {
                 changes.marks.push(((stream, next.0), place));
                 (part.unmarked, part.unmarked_bytes) = (0, 0);

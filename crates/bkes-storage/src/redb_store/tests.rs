@@ -3,7 +3,7 @@
 use super::*;
 use crate::conformance::{self, Bench};
 use crate::contract::{NewEvent, StoredEvent};
-use crate::disk::FILE;
+use crate::disk::{FILE, VALUES};
 use bkes_core::{Offset, Order, Partition, TimestampMs};
 use bytes::Bytes;
 use std::fs;
@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 mod dropping;
 mod faults;
+mod large;
 
 fn options(directory: &TempDir) -> RedbOptions {
     RedbOptions { directory: directory.path().to_owned(), cache_bytes: 16 * 1024 * 1024 }
@@ -35,10 +36,12 @@ impl Bench for OnDisk {
         open(&self.0)
     }
 
-    /// A killed process leaves the file as it is: a copy of it, taken while the store is open.
+    /// A killed process leaves the files as they are: a copy of them, taken while the store is open.
     fn crash(&mut self, store: RedbStore) -> RedbStore {
         let copy = TempDir::new().expect("a directory");
-        fs::copy(self.0.path().join(FILE), copy.path().join(FILE)).expect("the file is copied");
+        for file in [FILE, VALUES] {
+            fs::copy(self.0.path().join(file), copy.path().join(file)).expect("the file is copied");
+        }
         drop(store);
         self.0 = copy;
         open(&self.0)
@@ -255,5 +258,7 @@ fn at_most_two_damaged_files_are_kept() {
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut names: Vec<String> = names.collect();
     names.sort();
-    assert_eq!(names, ["lock", FILE, "store.redb.damaged-1", "store.redb.damaged-2"]);
+    let damaged = [FILE, VALUES].map(|file| [1, 2].map(|number| format!("{file}.damaged-{number}")));
+    let [[redb_1, redb_2], [values_1, values_2]] = &damaged;
+    assert_eq!(names, ["lock", FILE, redb_1, redb_2, VALUES, values_1, values_2]);
 }

@@ -134,16 +134,22 @@ fn an_events_row_is_what_was_written_or_garbled() {
         let random = &mut Rng::with_seed(seed);
         let slot = Slot { stream: edge(random), order: Order(edge(random)) };
         let partition = Partition(random.u32(..));
-        let (event, back, name) = (some_event(random, slot, partition), edge(random), edge(random));
-        let mut row = put_event(&mut Vec::new(), slot, &event, back, event.stamp.map(|_| name)).to_vec();
-        assert!(row.len() <= event_bytes_max(&event, Some(name)), "seed {seed}");
-        assert_eq!(get_back(&row), Ok(back), "seed {seed}");
+        let (mut event, back, name) = (some_event(random, slot, partition), edge(random), edge(random));
+        let large = Large { block: edge(random), bytes: edge(random), sum: random.u32(..) };
+        let large = random.bool().then_some(large);
+        let links = Links { back, name: event.stamp.map(|_| name), large };
+        let mut row = put_event(&mut Vec::new(), slot, &event, links).to_vec();
+        assert!(row.len() <= event_bytes_max(&event, links), "seed {seed}");
+        assert_eq!((get_back(&row), get_large(&row)), (Ok(back), Ok(large)), "seed {seed}");
+        if large.is_some() {
+            event.value = Bytes::new();
+        }
         let spoiled = spoil(random, &slot.context(), &mut row);
-        let _ = get_back(&row);
+        let _ = (get_back(&row), get_large(&row));
         let incarnation = event.stamp.map(|stamp| stamp.incarnation);
         let named = |asked: u64| incarnation.filter(|_| asked == name);
         let read = get_event(&row, slot, partition, named);
-        seen.note(seed, spoiled, &(event, back), read);
+        seen.note(seed, spoiled, &(event, back, large), read);
     }
     seen.check("events");
 }

@@ -10,7 +10,7 @@ const KEPT: Partition = Partition(0);
 const DROPPED: Partition = Partition(1);
 
 /// A transaction sweeps next to nothing.
-const STEPS: SweepLimits = SweepLimits { rows: 2, bytes: 20_000, marks: 1 };
+const STEPS: SweepLimits = SweepLimits { rows: 2, bytes: 20_000, marks: 1, values: 1 };
 
 fn stamp_of(incarnation: Incarnation, number: u64) -> Option<Stamp> {
     Some(Stamp { incarnation, number, place: None })
@@ -23,10 +23,11 @@ struct Held {
     dropped: Option<(u64, u64)>,
 }
 
-/// Batch `n` of a partition: one event for each of three keys, the same in both, and the checkpoint that covers them.
+/// Batch `n` of a partition: one event for each of three keys, every third time one with a large value, the same in both, and the checkpoint that covers them.
 fn batch(partition: Partition, round: u64, n: u64) -> StoreBatch {
     let events = (0..3).map(|k| {
-        let value = format!("round {round} of {partition}, key {k}, {n}").repeat(1 + (n % 3) as usize * 200);
+        let value = format!("round {round} of {partition}, key {k}, {n}")
+            .repeat(1 + (n % 3) as usize * if k == 1 { 400 } else { 200 });
         let event = StoredEvent {
             partition,
             offset: Offset(n * 3 + k),
@@ -199,7 +200,7 @@ fn a_crash_at_any_change_of_dropping_and_sweeping_leaves_a_partition_whole_or_go
 #[test]
 fn what_a_dropped_partition_leaves_behind_is_swept_in_small_steps_and_its_room_used_again() {
     let disk = SimulatedDisk::new();
-    let store = in_steps(open_on(&disk).store, SweepLimits { rows: 50, bytes: 40_000, marks: 5 });
+    let store = in_steps(open_on(&disk).store, SweepLimits { rows: 50, bytes: 40_000, marks: 5, values: 10 });
     let value = |round: u64| Bytes::from(vec![round as u8; 700]);
     let fill = |partition: Partition, round: u64| {
         for order in 0..70 {
@@ -215,7 +216,7 @@ fn what_a_dropped_partition_leaves_behind_is_swept_in_small_steps_and_its_room_u
     fill(KEPT, 0);
     fill(DROPPED, 0);
     let blocks = || {
-        let read = schema::begin_read(&store.database().expect("it is open")).expect("reads");
+        let read = schema::begin_read(&store.files().expect("it is open").database).expect("reads");
         schema::counts(&read).expect("reads")
     };
     let (full, file_bytes) = (blocks(), disk.file_bytes());

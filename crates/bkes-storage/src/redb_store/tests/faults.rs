@@ -58,7 +58,7 @@ fn the_redb_store_conforms_on_a_disk_that_loses_or_keeps_or_tears_what_was_not_s
     }
 }
 
-/// Batch `n` of a workload: one event for each of three keys, and the checkpoint that covers them.
+/// Batch `n` of a workload: one event for each of three keys, every third time one with a large value, and the checkpoint that covers them.
 fn batch(n: u64) -> StoreBatch {
     let events = (0..3).map(|k| {
         let event = StoredEvent {
@@ -66,7 +66,7 @@ fn batch(n: u64) -> StoreBatch {
             partition: PARTITION,
             offset: Offset(n * 3 + k),
             timestamp: None,
-            value: value(k, n).repeat(1 + (n % 3) as usize * 60).into(),
+            value: value(k, n).repeat(1 + (n % 3) as usize * if k == 1 { 130 } else { 60 }).into(),
             tombstone: false,
             stamp: None,
             headers: Vec::new(),
@@ -273,7 +273,7 @@ fn crash_everywhere(cache_bytes: usize, unsynced: impl Fn(u64) -> Unsynced) -> u
 fn events_that_were_not_settled_when_the_process_died_are_gone_and_leave_no_trace() {
     let disk = SimulatedDisk::new();
     let blocks = |store: &RedbStore| {
-        let read = schema::begin_read(&store.database().expect("it is open")).expect("reads");
+        let read = schema::begin_read(&store.files().expect("it is open").database).expect("reads");
         (0..).take_while(|number| schema::has_blocks_from(&read, *number).expect("reads")).count()
     };
     let store = open_on(&disk).store;
@@ -370,13 +370,13 @@ fn a_read_at_work_while_the_store_is_reopened_is_no_damage() {
     let simulated = open_on(&SimulatedDisk::new()).store;
     for store in [on_disk, simulated] {
         commit(&store, 0, Durability::Immediate).expect("commits");
-        let reader = store.database().expect("open");
+        let reader = store.files().expect("open");
         let reopened = store.reopen().map(|_| ());
         assert!(matches!(reopened, Err(StoreError::WriteFailed { .. })), "{reopened:?}");
         drop(reader);
         store.reopen().expect("nobody reads any more");
         assert_eq!(batches_held(&store), 1);
-        let reader = store.database().expect("open");
+        let reader = store.files().expect("open");
         store.reset().expect("a new file needs nobody to stop");
         drop(reader);
         assert_eq!(batches_held(&store), 0);
