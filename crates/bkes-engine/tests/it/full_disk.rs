@@ -56,8 +56,9 @@ async fn add(handle: &EngineHandle, order: u64) -> Result<Appended, AppendError>
     handle.append(AppendRequest { key, expected, values: vec![value(order)] }).await
 }
 
+/// As large as it can be and still lie among the rows, of which the store keeps what was read in memory.
 fn value(order: u64) -> Bytes {
-    Bytes::from(format!("value {order} ").repeat(2_000))
+    Bytes::from(format!("value {order} ").repeat(1_600))
 }
 
 async fn count(handle: &EngineHandle) -> u64 {

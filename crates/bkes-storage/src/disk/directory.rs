@@ -10,7 +10,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -86,8 +86,10 @@ impl Disk for Directory {
     }
 
     fn file_bytes(&self) -> u64 {
-        let bytes = |file| fs::metadata(self.0.join(file)).map_or(0, |metadata| metadata.len());
-        bytes(FILE) + bytes(VALUES)
+        let metadata = |file| fs::metadata(self.0.join(file));
+        // What was given back lies in the file as holes.
+        let without_holes = |values: fs::Metadata| values.len().min(values.blocks() * 512);
+        metadata(FILE).map_or(0, |file| file.len()) + metadata(VALUES).map_or(0, without_holes)
     }
 
     fn path(&self) -> PathBuf {

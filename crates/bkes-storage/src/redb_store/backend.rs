@@ -22,6 +22,9 @@ const READERS_WAITS_MAX: u32 = 500;
 /// A read of a page that takes so long waited for the disk: from the system's cache it comes in some microseconds.
 const DISK_WAIT: Duration = Duration::from_micros(50);
 
+/// So many bytes more may take a microsecond longer: a slow memory copies a gigabyte in a second.
+const BYTES_OF_MICROSECOND: u64 = 1_000;
+
 /// So many reads of aggregates are said to be about to wait, behind one that did.
 const READS_WARNED: u32 = 200;
 
@@ -55,11 +58,11 @@ impl FileUse {
         self.0.warned.load(Ordering::Relaxed) > 0
     }
 
-    /// Reads from the file, and has the next reads expect to wait if this one did.
-    pub fn watched<T>(&self, read: impl FnOnce() -> T) -> T {
+    /// Reads so many bytes from the file, and has the next reads expect to wait if this one did.
+    pub fn watched<T>(&self, bytes: usize, read: impl FnOnce() -> T) -> T {
         let began = Instant::now();
         let done = read();
-        if began.elapsed() >= DISK_WAIT {
+        if began.elapsed() >= DISK_WAIT + Duration::from_micros(bytes as u64 / BYTES_OF_MICROSECOND) {
             self.0.warned.store(READS_WARNED, Ordering::Relaxed);
         }
         done
@@ -149,7 +152,7 @@ impl StorageBackend for Backend {
         if self.file_use.0.failed.load(Ordering::Acquire) {
             return locked(&self.changes).beyond.read(&*self.file, offset, out);
         }
-        self.file_use.watched(|| self.file.read(offset, out))
+        self.file_use.watched(out.len(), || self.file.read(offset, out))
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {

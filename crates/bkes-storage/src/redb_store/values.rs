@@ -100,7 +100,7 @@ impl Values {
         let bytes = usize::try_from(large.bytes).map_err(|_| garbled(detail())(Garbled))?;
         let at = large.block.checked_mul(BLOCK_BYTES).ok_or_else(|| garbled(detail())(Garbled))?;
         let mut value = vec![0; bytes];
-        let read = self.file_use.watched(|| self.file.read(at, &mut value));
+        let read = self.file_use.watched(bytes, || self.file.read(at, &mut value));
         read.map_err(|error| Failure::Redb(redb::Error::Io(error)))?;
         if sum(slot, &value) != large.sum {
             return Err(garbled(detail())(Garbled));
