@@ -179,9 +179,10 @@ impl Simulation {
         for index in 0..self.instances.len() {
             let mut last = Client::careful(ClientId(LAST.0 + index as u32), self.random.fork());
             for key in self.world.keys.clone() {
-                let events = self.everything(index, &key).unwrap_or_default();
                 // Callers read one page only.
-                if (events.len() as u64) < crate::recorder::PAGE {
+                if let Some(events) = self.everything_repaired(index, &key)
+                    && (events.len() as u64) < crate::recorder::PAGE
+                {
                     self.append_one(&mut last, index, &key);
                 }
             }
@@ -210,13 +211,29 @@ impl Simulation {
             }
             self.rest();
         };
-        let events = self.everything(index, key).unwrap_or_default();
+        let Some(events) = self.everything_repaired(index, key) else { return };
         let is_split = events.windows(2).any(|pair| pair[0].partition != pair[1].partition);
         let expected = if is_split { "split" } else { "accepted" };
         let may_fail = told == "cut" && self.world.plan.topic == Topic::Forgets;
         if told != expected && !may_fail {
             self.findings.push(Finding::AppendFails { call, key: key.clone(), told });
         }
+    }
+
+    /// Every event of a key; damage that only this read meets is repaired first. None, and a finding, if that takes too long.
+    fn everything_repaired(&mut self, index: usize, key: &Key) -> Option<Vec<Event>> {
+        for _ in 0..3 {
+            if let Ok(events) = self.everything(index, key) {
+                return Some(events);
+            }
+            self.rest();
+        }
+        let read = self.everything(index, key);
+        read.map_err(|detail| {
+            let instance = self.instances[index].id;
+            self.findings.push(Finding::NotReady { instance, detail });
+        })
+        .ok()
     }
 
     /// Lives until a caller has its answer, or the time is over.
