@@ -73,18 +73,15 @@ async fn a_server_whose_rights_are_taken_away_under_load_goes_on_when_they_are_g
     let load = Load::on(16);
     let (server, mut client) = serve(data.path(), &topic).await;
     client.start("mine", "0").await.expect("it is new");
-    let runtime = tokio::runtime::Handle::current();
     let running = load.run(server, async |server| {
         take(&topic, Right::All);
-        runtime.block_on(async {
-            serving(&server, false).await;
-            let reasons = [Reason::LogDown, Reason::NotStored];
-            assert_refused(&mut client, "mine", 1, &reasons, "authorization failed").await;
-            server.wait_for("the log does not answer: not permitted: ");
-            assert_eq!(client.values("mine").await, ["0"], "reads go on");
-        });
+        serving(&server, false).await;
+        let reasons = [Reason::LogDown, Reason::NotStored];
+        assert_refused(&mut client, "mine", 1, &reasons, "authorization failed").await;
+        server.wait_for("the log does not answer: not permitted: ");
+        assert_eq!(client.values("mine").await, ["0"], "reads go on");
         give_back(&topic);
-        runtime.block_on(serving(&server, true));
+        serving(&server, true).await;
         load.wait_for_more(300).await;
         Some(server)
     });

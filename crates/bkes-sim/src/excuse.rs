@@ -9,11 +9,13 @@
 //!   it may be an event in what is left.
 //! * A key of which such an instance denies what was written since. Where the log still ends below what the instance had applied,
 //!   that is seen and nothing is denied; where it has grown as long again, only reading tells.
+//! * An append that such an instance acknowledged at the exact offset, behind a transaction that is open in what is left: it is not stable,
+//!   and is shown again when the transaction ends (P4).
 //! * A key whose head was *removed* by retention: whoever begins with nothing knows nothing of it, and it may be begun anew.
 //!
 //! Everything else is held against every run.
 
-use bkes_check::{AppendOutcome, Call, ContentOf, History, Operation, ReadOutcome, Violation};
+use bkes_check::{AppendCall, AppendOutcome, Call, ContentOf, History, Operation, ReadOutcome, Violation};
 use bkes_core::{Key, Offset, Partition};
 use std::collections::BTreeSet;
 
@@ -45,12 +47,31 @@ impl<'h> Excused<'h> {
         Excused { history, split, removed }
     }
 
+    /// Whether an append was acknowledged where the end of the log had been lost, and read before everybody had noticed.
+    fn hides_again(&self, read: &Call, append: &Call) -> bool {
+        let Operation::Append(AppendCall {
+            outcome: AppendOutcome::Acknowledged { partition, offset, .. },
+            ..
+        }) = &append.operation
+        else {
+            return false;
+        };
+        self.history.excuses.truncations.iter().any(|lost| {
+            let is_behind = append.end.is_some_and(|end| end >= lost.at);
+            lost.partition == *partition && *offset >= lost.from && is_behind && read.begin <= lost.until
+        })
+    }
+
     /// Whether this breaks nothing that was promised.
     pub fn excuses(&self, violation: &Violation) -> bool {
         match violation {
-            Violation::ReadWentBack { key, .. }
-            | Violation::AcknowledgedNotShown { key, .. }
-            | Violation::PremiseBroken { key, .. } => self.split.contains(key) || self.removed.contains(key),
+            Violation::ReadWentBack { key, .. } | Violation::PremiseBroken { key, .. } => {
+                self.split.contains(key) || self.removed.contains(key)
+            }
+            Violation::AcknowledgedNotShown { call, key, append, .. } => {
+                let (read, append) = (&self.history.calls[call.0], &self.history.calls[append.0]);
+                self.split.contains(key) || self.removed.contains(key) || self.hides_again(read, append)
+            }
             Violation::ReadDiffers { key, .. }
             | Violation::ContentsDiffer { key, .. }
             | Violation::AcknowledgedLost { key, .. }
