@@ -180,7 +180,7 @@ impl Simulation {
             let mut last = Client::careful(ClientId(LAST.0 + index as u32), self.random.fork());
             for key in self.world.keys.clone() {
                 // Callers read one page only.
-                if let Some(events) = self.everything_repaired(index, &key)
+                if let Some(events) = self.repaired(index, |simulation| simulation.everything(index, &key))
                     && (events.len() as u64) < crate::recorder::PAGE
                 {
                     self.append_one(&mut last, index, &key);
@@ -211,7 +211,8 @@ impl Simulation {
             }
             self.rest();
         };
-        let Some(events) = self.everything_repaired(index, key) else { return };
+        let events = self.repaired(index, |simulation| simulation.everything(index, key));
+        let Some(events) = events else { return };
         let is_split = events.windows(2).any(|pair| pair[0].partition != pair[1].partition);
         let expected = if is_split { "split" } else { "accepted" };
         let may_fail = told == "cut" && self.world.plan.topic == Topic::Forgets;
@@ -220,20 +221,24 @@ impl Simulation {
         }
     }
 
-    /// Every event of a key; damage that only this read meets is repaired first. None, and a finding, if that takes too long.
-    fn everything_repaired(&mut self, index: usize, key: &Key) -> Option<Vec<Event>> {
-        for _ in 0..3 {
-            if let Ok(events) = self.everything(index, key) {
-                return Some(events);
+    /// What is read of an instance; damage that only this meets is repaired first. None, and a finding, if that does not help.
+    fn repaired<T>(
+        &mut self,
+        index: usize,
+        mut read: impl FnMut(&mut Simulation) -> Result<T, String>,
+    ) -> Option<T> {
+        let found = (0..3).find_map(|_| match read(self) {
+            Ok(found) => Some(Ok(found)),
+            Err(_) if self.rest() => None,
+            Err(detail) => Some(Err(detail)),
+        });
+        match found.unwrap_or_else(|| read(self)) {
+            Ok(found) => Some(found),
+            Err(detail) => {
+                self.findings.push(Finding::NotReady { instance: self.instances[index].id, detail });
+                None
             }
-            self.rest();
         }
-        let read = self.everything(index, key);
-        read.map_err(|detail| {
-            let instance = self.instances[index].id;
-            self.findings.push(Finding::NotReady { instance, detail });
-        })
-        .ok()
     }
 
     /// Lives until a caller has its answer, or the time is over.
@@ -290,19 +295,8 @@ impl Simulation {
             }
             return None;
         }
-        // Damage that only these reads meet is repaired first.
-        let keys = (0..3).find_map(|_| match self.read_keys(index) {
-            Ok(keys) => Some(Ok(keys)),
-            Err(_) if self.rest() => None,
-            Err(detail) => Some(Err(detail)),
-        });
-        match keys.unwrap_or_else(|| self.read_keys(index)) {
-            Ok(keys) => Some(Content { of, keys }),
-            Err(detail) => {
-                self.findings.push(Finding::NotReady { instance: self.instances[index].id, detail });
-                None
-            }
-        }
+        let keys = self.repaired(index, |simulation| simulation.read_keys(index))?;
+        Some(Content { of, keys })
     }
 
     fn read_keys(&mut self, index: usize) -> Result<BTreeMap<Key, Vec<Event>>, String> {

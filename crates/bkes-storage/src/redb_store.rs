@@ -371,16 +371,19 @@ impl Store for RedbStore {
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
         let before = out.len();
         let version = self.version.load(Ordering::Acquire);
-        let mut read = guarded(|| read::read(&self.unsettled, || self.tables(), part, out));
+        let mut try_read = || {
+            let read = guarded(|| read::read(&self.unsettled, || self.tables(), part, out));
+            if read.is_err() {
+                out.truncate(before);
+            }
+            read
+        };
+        let mut read = try_read();
         if matches!(read, Err(Failure::Garbled(_))) && self.version.load(Ordering::Acquire) != version {
             // The room of a value may have been given back that nobody names any more but the snapshot that this read had.
-            out.truncate(before);
-            read = guarded(|| read::read(&self.unsettled, || self.tables(), part, out));
+            read = try_read();
         }
         let read = self.reading(|| read);
-        if read.is_err() {
-            out.truncate(before);
-        }
         self.file_use_locked().note_read();
         read
     }

@@ -224,6 +224,15 @@ impl SimulatedDisk {
         locked(&self.0).read_time = time;
     }
 
+    /// One of the files, as it is until the next crash.
+    fn opened(&self, file: fn(&mut State) -> &mut Option<Arc<Mutex<Content>>>) -> Box<dyn DiskFile> {
+        let mut state = locked(&self.0);
+        let life = state.crashes;
+        let content = Arc::clone(file(&mut state).get_or_insert_default());
+        drop(state);
+        Box::new(SimulatedFile { disk: self.clone(), content, life })
+    }
+
     /// Bytes in use.
     pub fn used_bytes(&self) -> u64 {
         let state = locked(&self.0);
@@ -303,19 +312,11 @@ impl Disk for SimulatedDisk {
     }
 
     fn open(&self) -> io::Result<Box<dyn DiskFile>> {
-        let mut state = locked(&self.0);
-        let life = state.crashes;
-        let content = Arc::clone(state.file.get_or_insert_default());
-        drop(state);
-        Ok(Box::new(SimulatedFile { disk: self.clone(), content, life }))
+        Ok(self.opened(|state| &mut state.file))
     }
 
     fn open_values(&self) -> io::Result<Box<dyn DiskFile>> {
-        let mut state = locked(&self.0);
-        let life = state.crashes;
-        let content = Arc::clone(state.values.get_or_insert_default());
-        drop(state);
-        Ok(Box::new(SimulatedFile { disk: self.clone(), content, life }))
+        Ok(self.opened(|state| &mut state.values))
     }
 
     fn try_room(&self, bytes: u64) -> io::Result<()> {
