@@ -499,11 +499,11 @@ impl Writer {
             |(partition, checkpoint): &(Partition, Checkpoint)| held.get(partition) == Some(checkpoint);
         // The write that was said to have failed had come through.
         let came_through = !tried.is_empty() && tried.iter().all(is_held);
-        let whole = self.board.partitions().iter().map(|board| board.partition).all(|partition| {
-            came_through && tried.iter().any(|(of, _)| *of == partition)
-                || held.get(&partition) == self.committed.get(&partition)
+        let whole = self.board.partitions().iter().all(|board| {
+            came_through && tried.iter().any(|(partition, _)| *partition == board.partition)
+                || held.get(&board.partition) == self.committed.get(&board.partition)
                 // One that is being dropped is gone, or will be.
-                || self.board.partition(partition).is_none_or(|board| board.is_beginning())
+                || board.is_beginning()
         }) && loaded.identity.is_some();
         // An odd epoch: a new beginning was announced to readers and failed.
         if !whole || !self.board.epoch.load(Ordering::Acquire).is_multiple_of(2) {
