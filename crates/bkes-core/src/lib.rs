@@ -8,19 +8,30 @@
 #![forbid(unsafe_code)]
 
 pub mod accept;
+pub mod append;
+mod checkpoint;
 pub mod checksum;
+mod event;
 pub mod evidence;
+mod heads;
 pub mod limits;
+mod log_words;
+pub mod machine;
 pub mod marker;
 mod place;
 #[doc(hidden)]
 pub mod planted;
 pub mod sequence;
+pub mod topic;
 mod words;
 
 pub use accept::{
     AboveNext, AcceptRule, Applied, Decision, IncarnationState, NewerFormat, OpenBatch, VoidReason,
 };
+pub use checkpoint::{Checkpoint, Counters, Fingerprint, Unread};
+pub use event::StoredEvent;
+pub use heads::{Count, Head, Heads};
+pub use log_words::{Delivery, ReadFailure, Token, Watermarks};
 pub use marker::{BatchPlace, Marker, RecordClass, Stamp};
 pub use place::Partitioner;
 pub use words::{

@@ -17,7 +17,7 @@
 
 use crate::accept::{Decision, VoidReason};
 use crate::planted::{Bug, planted};
-use crate::{Incarnation, Key, Offset, Order, Position, Stamp};
+use crate::{Delivery, Incarnation, Key, Offset, Order, Position, Stamp};
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Debug, Formatter};
@@ -36,19 +36,6 @@ const NUMBER_TAKEN: &str = "its number was judged before: another writer has the
 const TOO_LATE: &str = "it reached the log too late: a million others were written since it was numbered";
 
 const BATCH_INCOMPLETE: &str = "its batch is incomplete in the log";
-
-/// What the log said of a sent record.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Said {
-    /// It is there, at this offset if known.
-    Stored(Option<Offset>),
-    /// It is not and never will be.
-    NotStored(String),
-    /// The same, for its size or that of others that it went with.
-    Oversized(String),
-    /// It may or may not be.
-    Unknown(String),
-}
 
 /// How an append ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -167,6 +154,11 @@ impl<W, T> Sequencer<W, T> {
         self.next_number = 1;
     }
 
+    /// What the next append will be numbered as.
+    pub fn next_append(&self) -> (Incarnation, u64) {
+        (self.incarnation, self.next_number)
+    }
+
     /// Appends in flight.
     pub fn in_flight(&self) -> usize {
         self.flights.len()
@@ -262,35 +254,35 @@ impl<W, T> Sequencer<W, T> {
     pub fn reported(
         &mut self,
         stamp: Stamp,
-        said: Said,
+        delivery: Delivery,
         position: Position,
         now: NowMs,
         out: &mut Vec<(Settled<T>, VecDeque<W>)>,
     ) -> Result<(), Diverged> {
         let id = (stamp.incarnation, stamp.number);
         let Some(flight) = self.flights.get_mut(&id) else { return Ok(()) };
-        match said {
-            Said::Stored(Some(offset)) if offset < position.offset() && flight.met < stamp.i() => {
+        match delivery {
+            Delivery::Stored { offset: Some(offset), .. } if offset < position.offset() && flight.met < stamp.i() => {
                 let diverged = Diverged { offset, position };
                 out.extend(self.settle(id, Outcome::Unknown(diverged.to_string())));
                 return Err(diverged);
             }
-            Said::Unknown(detail) if planted(Bug::UnknownIsNotStored) => {
+            Delivery::Unknown { detail } if planted(Bug::UnknownIsNotStored) => {
                 out.extend(self.settle(id, Outcome::NotStored(detail)));
             }
-            Said::Stored(Some(_)) if stamp.i() == flight.count && planted(Bug::AcknowledgedOnDelivery) => {
+            Delivery::Stored { offset: Some(_), .. } if stamp.i() == flight.count && planted(Bug::AcknowledgedOnDelivery) => {
                 out.extend(self.settle(id, Outcome::Accepted));
             }
-            Said::NotStored(detail) => out.extend(self.settle(id, Outcome::NotStored(detail))),
-            Said::Oversized(detail) => out.extend(self.settle(id, Outcome::Oversized(detail))),
-            Said::Stored(_) if stamp.i() < flight.count => {}
-            Said::Stored(offset) => {
+            Delivery::NotStored { detail } => out.extend(self.settle(id, Outcome::NotStored(detail))),
+            Delivery::Oversized { detail } => out.extend(self.settle(id, Outcome::Oversized(detail))),
+            Delivery::Stored { .. } if stamp.i() < flight.count => {}
+            Delivery::Stored { offset, .. } => {
                 let detail = "stored, but reading the log has not reached it".into();
                 let high = if offset.is_some() { High::NotWanted } else { High::Wanted };
                 self.doubts += usize::from(flight.doubt.is_none());
                 flight.doubt.get_or_insert(Doubt { detail, since: now, until: now + TAIL_WAIT_MS, high });
             }
-            Said::Unknown(detail) => {
+            Delivery::Unknown { detail } => {
                 self.doubts += usize::from(flight.doubt.is_none());
                 flight.doubt = Some(Doubt { detail, since: now, until: now + DOUBT_MS, high: High::Wanted });
             }

@@ -1,237 +1,159 @@
-//! The board: what every thread of an engine may know of every other, without waiting for it.
+//! The board: what the threads of an engine know of each other, without waiting for each other.
 //!
-//! Owners write where their partitions stand, the monitor what the log says, the writer what is stored; readers, the status
-//! and the admission of appends look. Nothing here decides: the accept rule and the sequencer do.
+//! Of each partition there is one [`PartitionState`]: what its machine sees, as its owner published it last, and which of its folds
+//! counts, which the writer says. The monitor, the verifier, readers and the status look. Nothing here decides.
+//!
+//! A fold that has begun anew and is not announced yet, or whose owner has not taken over, is not caught up: nothing is read from it.
 
-use crate::degraded::Degradation;
+use crate::api::{PartitionState as State, PartitionStatus};
+use crate::fault::Fault;
 use crate::lock::lock;
-use crate::placing::Sample;
-use crate::verifier::Awaited;
-use crate::writer::Shown;
-use crate::{PartitionState, PartitionStatus, Unready};
-use bkes_core::evidence::{Completeness, PlacedKey};
-use bkes_core::{Key, Partition, Partitioner, Position};
-use bkes_storage::Counters;
-use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use crate::waits::Awaited;
+use bkes_core::append::Unready;
+use bkes_core::machine::{BeforeQuestion, FoldId, Snapshot};
+use bkes_core::sequence::NowMs;
+use bkes_core::topic::TopicMachine;
+use bkes_core::{Counters, Partition, Position, Watermarks};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-/// A target that the next look at the log has to prove.
-pub const TARGET_UNKNOWN: u64 = u64::MAX;
+/// A number that rises whenever a fold begins anew, and when that is announced.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Version(u64);
 
-const NEVER: u64 = u64::MAX;
+/// Which run of all folds together: rises when they all begin anew, and when that is announced.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Epoch(pub u64);
 
-/// One partition as others see it.
-#[derive(Debug)]
-pub struct PartitionBoard {
-    pub partition: Partition,
-    /// Which of its folds counts: rises when it begins anew and when that is announced, odd in between. See [`Board::version`].
-    epoch: AtomicU64,
-    /// The next offset to apply, in the fold of the epoch beside it.
-    pub applied: AtomicU64,
-    /// The epoch of the fold that `applied` is of; `NEVER` before there is one, and while one takes over.
-    fold: AtomicU64,
-    /// The end of what is committed.
-    pub stored: AtomicU64,
-    /// Up to where it must be applied before it is served: the proven target of the start, or what was shown before a fall-back.
-    pub target: AtomicU64,
-    /// The low watermark, the last stable offset and the high watermark at the last look.
-    pub low: AtomicU64,
-    pub stable: AtomicU64,
-    pub high: AtomicU64,
-    /// Up to where somebody waits for it to be applied: reading is prompt below.
-    pub awaited_end: AtomicU64,
-    /// Since when something is known to be unread, in engine milliseconds; 0 when nothing is. Catching up begins it anew.
-    pub behind_since_ms: AtomicU64,
-    /// The epoch of the fold that was applied up to its target; `NEVER` before.
-    caught_up_in: AtomicU64,
-    /// Whether it is read anew while the others are served: until it is caught up, or all begin anew.
-    pub is_read_anew: AtomicBool,
-    /// Whether an open foreign transaction holds it.
-    pub stalled: AtomicBool,
-    /// Whether the head of its log was cut off.
-    pub cut: AtomicBool,
-    degraded: Mutex<Option<Degradation>>,
-    counters: Mutex<Counters>,
+/// Which fold of a partition counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Counting {
+    /// This one.
+    Fold(FoldId),
+    /// None: it begins anew, and that is not announced yet.
+    Beginning,
 }
 
-impl PartitionBoard {
-    pub fn new(partition: Partition, low: Position, target: Position) -> PartitionBoard {
-        PartitionBoard {
-            partition,
-            epoch: AtomicU64::new(0),
-            applied: AtomicU64::new(low.0),
-            fold: AtomicU64::new(NEVER),
-            stored: AtomicU64::new(0),
-            target: AtomicU64::new(target.0),
-            low: AtomicU64::new(low.0),
-            stable: AtomicU64::new(target.0),
-            high: AtomicU64::new(target.0),
-            awaited_end: AtomicU64::new(0),
-            behind_since_ms: AtomicU64::new(0),
-            caught_up_in: AtomicU64::new(NEVER),
-            is_read_anew: AtomicBool::new(false),
-            stalled: AtomicBool::new(false),
-            cut: AtomicBool::new(false),
-            degraded: Mutex::new(None),
-            counters: Mutex::new(Counters::default()),
-        }
-    }
+/// One partition as all threads know it.
+#[derive(Clone, Debug)]
+pub struct PartitionState {
+    /// What its machine sees. It may be of a fold that no longer counts.
+    pub seen: Snapshot,
+    /// Which fold counts.
+    pub counting: Counting,
+    /// Since when.
+    pub since: Version,
+    /// The end of what is committed.
+    pub stored: Position,
+    /// Whether it is read anew while the others are served: until it is caught up, or all begin anew.
+    pub is_read_anew: bool,
+}
 
-    /// Which of its folds counts.
-    pub fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::SeqCst)
-    }
-
-    /// Whether it begins anew and that is not announced yet.
-    pub fn is_beginning(&self) -> bool {
-        !self.epoch().is_multiple_of(2)
-    }
-
-    /// A fold takes over where it begins.
-    pub fn begin_fold(&self, epoch: u64, position: Position) {
-        self.fold.store(NEVER, Ordering::SeqCst);
-        self.applied.store(position.0, Ordering::SeqCst);
-        self.fold.store(epoch, Ordering::SeqCst);
-    }
-
-    /// What is applied, and the epoch of the fold that applied it; none while one takes over.
-    pub fn applied_in(&self) -> Option<(u64, Position)> {
-        let before = self.fold.load(Ordering::SeqCst);
-        let applied = Position(self.applied.load(Ordering::SeqCst));
-        let is_one = before != NEVER && before == self.fold.load(Ordering::SeqCst);
-        is_one.then_some((before, applied))
-    }
-
-    /// Lets the partition be served once the fold of this epoch is applied up to its target. An owner that has not heard of
-    /// a new beginning yet speaks of the old epoch, and that counts for nothing.
-    pub fn note_caught_up(&self, epoch: u64) {
-        let is_there = self.applied.load(Ordering::Acquire) >= self.target.load(Ordering::Acquire);
-        if is_there && !self.is_caught_up_in(epoch) {
-            // How long it took is no lag, which only the monitor's next look would end.
-            self.behind_since_ms.store(0, Ordering::Release);
-            self.caught_up_in.store(epoch, Ordering::Release);
-            if epoch == self.epoch() {
-                self.is_read_anew.store(false, Ordering::Release);
-            }
-        }
-    }
-
-    /// Whether the fold of this epoch was applied up to its target.
-    pub fn is_caught_up_in(&self, epoch: u64) -> bool {
-        self.caught_up_in.load(Ordering::Acquire) == epoch
+impl PartitionState {
+    /// What its machine sees, if that is of the fold that counts.
+    pub fn current(&self) -> Option<&Snapshot> {
+        (self.counting == Counting::Fold(self.seen.fold)).then_some(&self.seen)
     }
 
     /// Whether the fold that counts was applied up to its target.
     pub fn is_caught_up(&self) -> bool {
-        // No fold has an odd epoch.
-        self.is_caught_up_in(self.epoch())
+        self.current().is_some_and(|seen| seen.is_caught_up)
     }
 
-    /// Marks the partition as not served, unless it is so for a reason that takes as much to be mended.
-    pub fn degrade(&self, reason: Degradation) {
-        let mut degraded = lock(&self.degraded);
-        if degraded.as_ref().is_none_or(|known| known.rank() < reason.rank()) {
-            tracing::error!(partition = self.partition.0, "partition degraded: {reason}");
-            *degraded = Some(reason);
-        }
-    }
-
-    /// Everything below `position` was read: what lay in a record below it is over. Says where the next such record is.
-    pub fn passed(&self, position: Position) -> Option<Position> {
-        let mut degraded = lock(&self.degraded);
-        let stopped_at = degraded.as_ref()?.stopped_at()?;
-        if position > stopped_at {
-            let reason = degraded.take().map(|reason| reason.to_string()).unwrap_or_default();
-            tracing::info!(partition = self.partition.0, "no longer degraded: {reason}");
-            return None;
-        }
-        Some(stopped_at)
-    }
-
-    /// The fold begins anew at `position`: what that mends is over. Says whether the log had lost what was applied.
-    pub fn mend(&self, shown: Shown, position: Position) -> bool {
-        let mut degraded = lock(&self.degraded);
-        let is_loss = degraded.as_ref().is_some_and(Degradation::is_loss);
-        if let Some(reason) = degraded.take_if(|reason| !reason.outlasts(shown, position)) {
-            tracing::info!(partition = self.partition.0, "no longer degraded: {reason}");
-            return is_loss;
-        }
-        false
-    }
-
-    /// Why it is not served, in words.
-    pub fn degraded(&self) -> Option<String> {
-        lock(&self.degraded).as_ref().map(Degradation::to_string)
-    }
-
-    /// Where the record is that reading has to come past before it is served.
-    pub fn stopped_at(&self) -> Option<Position> {
-        lock(&self.degraded).as_ref().and_then(Degradation::stopped_at)
+    /// How far the fold that counts has come. One whose owner has not taken over yet has applied nothing.
+    pub fn progress(&self) -> Progress {
+        let Some(seen) = self.current() else { return Progress::default() };
+        let target = seen.target.map(|target| target.max(seen.applied).0);
+        Progress { applied: seen.applied.0, target }
     }
 
     /// Why it is not served, if that is so.
     pub fn unserved(&self) -> Option<Unready> {
-        let partition = self.partition;
-        if let Some(detail) = self.degraded() {
-            return Some(Unready::Degraded { partition, detail });
+        let partition = self.seen.partition;
+        if let Some(reason) = &self.seen.degradation {
+            return Some(Unready::Degraded { partition, detail: reason.to_string() });
         }
-        (!self.is_caught_up()).then(|| {
-            let Progress { applied, target } = self.progress();
-            Unready::CatchingUp { applied, target }
-        })
+        let Progress { applied, target } = self.progress();
+        (!self.is_caught_up()).then_some(Unready::CatchingUp { applied, target })
     }
 
-    /// How far the fold that counts has come. One that has not taken over yet has applied nothing.
-    pub fn progress(&self) -> Progress {
-        let epoch = self.epoch();
-        let of_this = self.applied_in().filter(|(fold, _)| *fold == epoch);
-        let Some((_, applied)) = of_this else { return Progress { applied: 0, target: None } };
-        let target = self.target.load(Ordering::Acquire);
-        let target = (target != TARGET_UNKNOWN).then_some(target.max(applied.0));
-        Progress { applied: applied.0, target }
-    }
-
-    pub fn set_counters(&self, counters: Counters) {
-        *lock(&self.counters) = counters;
-    }
-
-    pub fn status(&self, ready_lag_ms: u64, now_ms: u64) -> PartitionStatus {
-        let position = |value: &AtomicU64| Position(value.load(Ordering::Acquire));
-        let (applied, stable) = (position(&self.applied), position(&self.stable));
-        let caught_up = self.is_caught_up();
-        let state = match self.degraded() {
-            Some(reason) => PartitionState::Degraded { reason },
-            None if !caught_up || self.lag_ms(now_ms) >= ready_lag_ms => PartitionState::CatchingUp,
-            None if self.stalled.load(Ordering::Acquire) => PartitionState::Stalled,
-            None if self.cut.load(Ordering::Acquire) => PartitionState::Cut,
-            None => PartitionState::Ready,
-        };
-        let target = position(&self.target);
-        let target = if caught_up || target.0 == TARGET_UNKNOWN { stable.max(applied) } else { target };
-        PartitionStatus {
-            partition: self.partition,
-            state,
-            applied,
-            stored: position(&self.stored),
-            target,
-            high: position(&self.high).max(applied),
-            lag: target.0.saturating_sub(applied.0),
-            counters: *lock(&self.counters),
-        }
+    /// What is compared with the log's answer to a question that begins now.
+    pub fn before_question(&self) -> Option<BeforeQuestion> {
+        let Snapshot { fold, applied, target, .. } = *self.current()?;
+        Some(BeforeQuestion { fold, applied, target })
     }
 
     /// Whether it alone is not served.
     fn is_away(&self) -> bool {
-        self.degraded().is_some() || self.is_read_anew.load(Ordering::Acquire)
+        self.seen.degradation.is_some() || self.is_read_anew
     }
 
-    /// For how long something has been known to be unread.
-    pub fn lag_ms(&self, now_ms: u64) -> u64 {
-        match self.behind_since_ms.load(Ordering::Acquire) {
-            0 => 0,
-            since => now_ms.saturating_sub(since),
+    fn status(&self, ready_lag_ms: NowMs, now: NowMs) -> PartitionStatus {
+        let PartitionState { seen, stored, .. } = self;
+        let caught_up = self.is_caught_up();
+        let state = match &seen.degradation {
+            Some(reason) => State::Degraded { reason: reason.to_string() },
+            None if !caught_up || seen.lag_ms(now) >= ready_lag_ms => State::CatchingUp,
+            None if seen.is_stalled => State::Stalled,
+            None if seen.is_cut => State::Cut,
+            None => State::Ready,
+        };
+        let stable = seen.marks.stable.max(seen.applied);
+        let target = seen.target.filter(|_| !caught_up).unwrap_or(stable);
+        PartitionStatus {
+            partition: seen.partition,
+            state,
+            applied: seen.applied,
+            stored: *stored,
+            target,
+            high: seen.marks.high.max(seen.applied),
+            lag: target.0.saturating_sub(seen.applied.0),
+            counters: seen.counters,
         }
+    }
+}
+
+/// A partition's place on the board.
+#[derive(Debug)]
+pub struct PartitionBoard {
+    pub partition: Partition,
+    state: RwLock<PartitionState>,
+}
+
+impl PartitionBoard {
+    /// A partition that is read up to what is stable now before it is served.
+    pub fn new(partition: Partition, marks: Watermarks) -> PartitionBoard {
+        let seen = Snapshot {
+            partition,
+            fold: FoldId::default(),
+            applied: marks.low,
+            target: Some(marks.stable),
+            is_caught_up: false,
+            marks,
+            lagging_since: None,
+            is_stalled: false,
+            is_cut: false,
+            degradation: None,
+            counters: Counters::default(),
+        };
+        let state = PartitionState {
+            seen,
+            counting: Counting::Fold(FoldId::default()),
+            since: Version::default(),
+            stored: Position::START,
+            is_read_anew: false,
+        };
+        PartitionBoard { partition, state: RwLock::new(state) }
+    }
+
+    /// It, as it is now. Whoever changes it waits meanwhile.
+    pub fn state(&self) -> RwLockReadGuard<'_, PartitionState> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this fold counts.
+    pub fn counts(&self, fold: FoldId) -> bool {
+        self.state().counting == Counting::Fold(fold)
     }
 }
 
@@ -242,157 +164,134 @@ pub struct Progress {
     pub target: Option<u64>,
 }
 
-/// How new keys are placed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placing {
-    pub partitions: NonZeroU32,
-    pub partitioner: Option<Partitioner>,
-}
-
-impl Placing {
-    /// The partition that a key hashes to. Where its aggregate lives may be another one.
-    pub fn guess(&self, key: &Key) -> Partition {
-        self.partitioner.map_or(Partition(0), |partitioner| partitioner.place(key.as_ref(), self.partitions))
-    }
+/// Calls, by how they ended.
+#[derive(Debug, Default)]
+pub struct Ended {
+    pub appended: AtomicU64,
+    pub conflicts: AtomicU64,
+    pub unknown: AtomicU64,
 }
 
 /// The board of an engine.
 #[derive(Debug)]
 pub struct Board {
     partitions: RwLock<Vec<Arc<PartitionBoard>>>,
-    placing: Mutex<Placing>,
+    /// How many of them are not caught up; changed under the lock of the one that changes.
+    unread: AtomicUsize,
+    topic: Mutex<TopicMachine>,
     /// Those who wait for something to be applied.
     pub awaited: Awaited,
-    sample: Mutex<Sample>,
-    sample_wanted: AtomicBool,
-    /// Whether an earlier run read keys that are not in the sample.
-    completeness: Completeness,
-    /// Rises by one when all folds begin anew and by one when that is announced: odd while reads must not be answered.
-    pub epoch: AtomicU64,
-    /// Rises by two when any fold begins anew and when that is announced.
+    epoch: AtomicU64,
     version: AtomicU64,
     pub stopping: AtomicBool,
-    pub appended: AtomicU64,
-    pub conflicts: AtomicU64,
-    pub unknown: AtomicU64,
-    log_down: FaultFlag,
-    store_down: FaultFlag,
-    /// When the log last answered the monitor, in engine milliseconds.
-    pub looked_ms: AtomicU64,
+    pub ended: Ended,
+    log_down: FaultFlag<String>,
+    store_down: FaultFlag<String>,
+    fault: FaultFlag<Fault>,
 }
 
 impl Board {
-    pub fn new(partitions: Vec<Arc<PartitionBoard>>, placing: Placing) -> Board {
+    pub fn new(partitions: Vec<Arc<PartitionBoard>>, topic: TopicMachine) -> Board {
         Board {
+            unread: AtomicUsize::new(partitions.len()),
             partitions: RwLock::new(partitions),
-            placing: Mutex::new(placing),
+            topic: Mutex::new(topic),
             awaited: Awaited::default(),
-            sample: Mutex::default(),
-            sample_wanted: AtomicBool::new(placing.partitioner.is_none()),
-            completeness: Completeness::Whole,
             epoch: AtomicU64::new(0),
             version: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
-            appended: AtomicU64::new(0),
-            conflicts: AtomicU64::new(0),
-            unknown: AtomicU64::new(0),
+            ended: Ended::default(),
             log_down: FaultFlag::default(),
             store_down: FaultFlag::default(),
-            looked_ms: AtomicU64::new(0),
+            fault: FaultFlag::default(),
         }
     }
 
     pub fn partitions(&self) -> RwLockReadGuard<'_, Vec<Arc<PartitionBoard>>> {
-        self.partitions.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.partitions.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn partition(&self, partition: Partition) -> Option<Arc<PartitionBoard>> {
         self.partitions().get(partition.0 as usize).cloned()
     }
 
-    /// What readers go by: while it does not change, no fold has begun anew. If it has, a partition whose fold has is one whose epoch
-    /// is higher than this was.
-    pub fn version(&self) -> u64 {
-        self.version.load(Ordering::SeqCst)
+    /// The topic machine; whoever else asks it waits.
+    pub fn topic(&self) -> MutexGuard<'_, TopicMachine> {
+        lock(&self.topic)
+    }
+
+    /// Changes a partition's state.
+    pub fn change<R>(&self, board: &PartitionBoard, change: impl FnOnce(&mut PartitionState) -> R) -> R {
+        let mut state = board.state.write().unwrap_or_else(PoisonError::into_inner);
+        let was_unread = !state.is_caught_up();
+        let changed = change(&mut state);
+        let is_caught_up = state.is_caught_up();
+        state.is_read_anew &= !is_caught_up;
+        match (was_unread, !is_caught_up) {
+            (true, false) => drop(self.unread.fetch_sub(1, Ordering::SeqCst)),
+            (false, true) => drop(self.unread.fetch_add(1, Ordering::SeqCst)),
+            _ => {}
+        }
+        changed
+    }
+
+    /// What readers go by: while it does not change, no fold has begun anew.
+    pub fn version(&self) -> Version {
+        Version(self.version.load(Ordering::SeqCst))
     }
 
     /// The folds of these partitions begin anew: nothing is read from them until that is announced. Only the writer calls this.
     pub fn begin(&self, partitions: &[Arc<PartitionBoard>]) {
-        let version = self.version() + 2;
-        partitions.iter().for_each(|board| board.epoch.store(version + 1, Ordering::SeqCst));
-        self.version.store(version, Ordering::SeqCst);
+        self.set_counting(partitions, |_| Counting::Beginning);
     }
 
-    /// They have begun anew, in the epoch returned. Only the writer calls this.
-    pub fn announce(&self, partitions: &[Arc<PartitionBoard>]) -> u64 {
-        let version = self.version() + 2;
-        partitions.iter().for_each(|board| board.epoch.store(version, Ordering::SeqCst));
-        self.version.store(version, Ordering::SeqCst);
-        version
+    /// They have begun anew, as the fold returned. Only the writer calls this.
+    pub fn announce(&self, partitions: &[Arc<PartitionBoard>]) -> FoldId {
+        let fold = |Version(version)| FoldId(version);
+        fold(self.set_counting(partitions, |version| Counting::Fold(fold(version))))
+    }
+
+    fn set_counting(
+        &self,
+        partitions: &[Arc<PartitionBoard>],
+        counting: impl Fn(Version) -> Counting,
+    ) -> Version {
+        let since = Version(self.version().0 + 1);
+        for board in partitions {
+            self.change(board, |state| (state.counting, state.since) = (counting(since), since));
+        }
+        self.version.store(since.0, Ordering::SeqCst);
+        since
     }
 
     /// Whether none of these partitions began anew since the board had this version.
-    pub fn is_as_in(&self, version: u64, mut partitions: impl Iterator<Item = Partition>) -> bool {
-        let is_as_then = |partition| self.partition(partition).is_some_and(|board| board.epoch() <= version);
+    pub fn is_as_in(&self, version: Version, mut partitions: impl Iterator<Item = Partition>) -> bool {
+        let is_as_then =
+            |partition| self.partition(partition).is_some_and(|board| board.state().since <= version);
         self.version() == version || partitions.all(is_as_then)
+    }
+
+    /// Which run of all folds this is.
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.load(Ordering::SeqCst))
+    }
+
+    /// All folds begin anew, or have. Only the writer calls this.
+    pub fn next_epoch(&self) -> Epoch {
+        Epoch(self.epoch.fetch_add(1, Ordering::SeqCst) + 1)
     }
 
     /// Adds the next partition; says whether it was not there yet.
     pub fn add_partition(&self, partition: Arc<PartitionBoard>) -> bool {
-        let mut partitions = self.partitions.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
         let number = partition.partition.0 as usize;
         assert!(number <= partitions.len(), "partitions are added in order");
         if number < partitions.len() {
             return false;
         }
-        let of_all =
-            |board: &Arc<PartitionBoard>| lock(&board.degraded).clone().filter(Degradation::is_of_all);
-        if let Some(reason) = partitions.iter().find_map(of_all) {
-            partition.degrade(reason);
-        }
+        self.unread.fetch_add(1, Ordering::SeqCst);
         partitions.push(partition);
         true
-    }
-
-    pub fn placing(&self) -> Placing {
-        *lock(&self.placing)
-    }
-
-    /// Changes how new keys are placed; whoever else does waits.
-    pub fn change_placing<T>(&self, change: impl FnOnce(&mut Placing) -> T) -> T {
-        let mut placing = lock(&self.placing);
-        let changed = change(&mut placing);
-        if placing.partitioner.is_some() {
-            self.sample_wanted.store(false, Ordering::Relaxed);
-        }
-        changed
-    }
-
-    /// New keys are refused whatever the topic says.
-    pub fn refuse_new_keys(&mut self) {
-        self.sample_wanted.store(false, Ordering::Relaxed);
-    }
-
-    /// Keys that an earlier run had read are not seen in this one.
-    pub fn set_completeness(&mut self, completeness: Completeness) {
-        self.completeness = completeness;
-    }
-
-    pub fn completeness(&self) -> Completeness {
-        self.completeness
-    }
-
-    /// Whether the topic's keys still matter for the choice of the partitioner.
-    pub fn wants_evidence(&self) -> bool {
-        self.sample_wanted.load(Ordering::Relaxed)
-    }
-
-    pub fn add_evidence(&self, keys: impl IntoIterator<Item = PlacedKey>) {
-        self.sample().add(keys);
-    }
-
-    pub fn sample(&self) -> MutexGuard<'_, Sample> {
-        lock(&self.sample)
     }
 
     pub fn set_log_down(&self, detail: Option<String>) {
@@ -411,21 +310,49 @@ impl Board {
         self.store_down.get()
     }
 
+    /// Something is wrong with the whole engine.
+    pub fn set_fault(&self, fault: Fault) {
+        if self.fault.set_if(|known| known.is_none_or(|known| known.rank() < fault.rank()), fault.clone()) {
+            tracing::error!("no partition is served any more: {fault}");
+        }
+    }
+
+    /// What a partition says of itself while something is wrong with all.
+    pub fn faulty(&self, partition: Partition) -> Option<Unready> {
+        self.fault.get().map(|fault| Unready::Degraded { partition, detail: fault.to_string() })
+    }
+
+    /// Why a partition is not served, if that is so.
+    pub fn unserved(&self, board: &PartitionBoard) -> Option<Unready> {
+        self.faulty(board.partition).or_else(|| board.state().unserved())
+    }
+
+    /// Whether every partition was applied up to its target.
+    pub fn all_read(&self) -> bool {
+        self.unread.load(Ordering::SeqCst) == 0
+    }
+
     /// Whether a partition was not yet applied up to its target, and if it never will by itself, why. New aggregates, and saying
     /// that there is none, need all.
     pub fn catching_up(&self) -> Option<Unready> {
-        self.catching_up_among(|_| true)
+        if self.all_read() { None } else { self.catching_up_among(|_| true) }
     }
 
-    fn catching_up_among(&self, is_meant: impl Fn(&PartitionBoard) -> bool) -> Option<Unready> {
+    fn catching_up_among(&self, is_meant: impl Fn(&PartitionState) -> bool) -> Option<Unready> {
         let partitions = self.partitions();
-        let is_behind = |p: &&Arc<PartitionBoard>| is_meant(p) && !p.is_caught_up();
-        partitions.iter().find(is_behind)?;
-        let stuck = partitions
-            .iter()
-            .filter(is_behind)
-            .find_map(|p| p.degraded().map(|detail| Unready::Degraded { partition: p.partition, detail }));
-        stuck.or_else(|| Some(Board::progress(&partitions)))
+        let (mut is_behind, mut stuck) = (false, None);
+        for board in partitions.iter() {
+            let state = board.state();
+            if !is_meant(&state) || state.is_caught_up() {
+                continue;
+            }
+            is_behind = true;
+            let degraded = |reason: &_| Unready::Degraded { partition: board.partition, detail: format!("{reason}") };
+            stuck = stuck
+                .or_else(|| self.faulty(board.partition))
+                .or_else(|| state.seen.degradation.as_ref().map(degraded));
+        }
+        is_behind.then(|| stuck.unwrap_or_else(|| Board::progress(&partitions)))
     }
 
     /// The same where it was found so a moment ago.
@@ -436,8 +363,8 @@ impl Board {
 
     fn progress(partitions: &[Arc<PartitionBoard>]) -> Unready {
         let (mut applied, mut target) = (0, Some(0));
-        for partition in partitions {
-            let progress = partition.progress();
+        for board in partitions {
+            let progress = board.state().progress();
             applied += progress.applied;
             target = target.zip(progress.target).map(|(all, one)| all + one);
         }
@@ -447,28 +374,29 @@ impl Board {
     /// The partitions that were not yet applied up to their targets.
     pub fn behind(&self) -> Vec<Partition> {
         let partitions = self.partitions();
-        partitions.iter().filter(|p| !p.is_caught_up()).map(|p| p.partition).collect()
+        partitions.iter().filter(|board| !board.state().is_caught_up()).map(|board| board.partition).collect()
     }
 
     /// A partition that is degraded.
     fn degraded(&self) -> Option<Unready> {
-        self.partitions()
-            .iter()
-            .find_map(|p| p.degraded().map(|detail| Unready::Degraded { partition: p.partition, detail }))
+        self.partitions().iter().find_map(|board| {
+            let degraded = self.faulty(board.partition).or_else(|| board.state().unserved());
+            degraded.filter(|unready| matches!(unready, Unready::Degraded { .. }))
+        })
     }
 
     /// Why an owner has ended: the engine stops, or a thread panicked and every partition says so.
-    pub fn ended(&self) -> Unready {
+    pub fn why_ended(&self) -> Unready {
         let stopping = self.stopping.load(Ordering::Acquire);
         self.degraded().filter(|_| !stopping).unwrap_or(Unready::ShuttingDown)
     }
 
     /// Why the engine as a whole is not ready. While some of its partitions are served, it is.
-    pub fn unready(&self, ready_lag_ms: u64, now_ms: u64) -> Option<Unready> {
+    pub fn unready(&self, ready_lag_ms: NowMs, now: NowMs) -> Option<Unready> {
         if self.stopping.load(Ordering::Acquire) {
             return Some(Unready::ShuttingDown);
         }
-        if self.partitions().iter().all(|p| p.is_away()) {
+        if self.fault.is_set() || self.partitions().iter().all(|board| board.state().is_away()) {
             return self.degraded().or_else(|| self.catching_up());
         }
         if let Some(detail) = self.log_down() {
@@ -477,146 +405,74 @@ impl Board {
         if let Some(detail) = self.store_down() {
             return Some(Unready::Store { detail });
         }
-        let is_here = |p: &PartitionBoard| !p.is_read_anew.load(Ordering::Acquire);
-        if let Some(unready) = self.catching_up_among(is_here) {
+        if let Some(unready) = self.catching_up_among(|state| !state.is_read_anew) {
             return Some(unready);
         }
-        self.partitions().iter().filter(|p| is_here(p)).find_map(|p| {
-            let lag_ms = p.lag_ms(now_ms);
-            (lag_ms >= ready_lag_ms).then_some(Unready::Lagging { partition: p.partition, lag_ms })
+        self.partitions().iter().find_map(|board| {
+            let state = board.state();
+            let lag_ms = state.seen.lag_ms(now);
+            let lags = !state.is_read_anew && lag_ms >= ready_lag_ms;
+            lags.then_some(Unready::Lagging { partition: board.partition, lag_ms })
         })
+    }
+
+    /// The status of each partition.
+    pub fn status(&self, ready_lag_ms: NowMs, now: NowMs) -> Vec<PartitionStatus> {
+        let fault = self.fault.get();
+        let of = |board: &Arc<PartitionBoard>| {
+            let status = board.state().status(ready_lag_ms, now);
+            match &fault {
+                Some(fault) => PartitionStatus { state: State::Degraded { reason: fault.to_string() }, ..status },
+                None => status,
+            }
+        };
+        self.partitions().iter().map(of).collect()
     }
 }
 
 /// What is wrong, if anything; looked at for each append, so without a lock while nothing is.
-#[derive(Debug, Default)]
-struct FaultFlag {
-    words: Mutex<Option<String>>,
-    /// Written under the lock of the words.
+#[derive(Debug)]
+struct FaultFlag<T> {
+    value: Mutex<Option<T>>,
+    /// Written under the lock of the value.
     is_set: AtomicBool,
 }
 
-impl FaultFlag {
-    fn get(&self) -> Option<String> {
-        if !self.is_set.load(Ordering::Acquire) {
-            return None;
-        }
-        lock(&self.words).clone()
+impl<T> Default for FaultFlag<T> {
+    fn default() -> FaultFlag<T> {
+        FaultFlag { value: Mutex::new(None), is_set: AtomicBool::new(false) }
+    }
+}
+
+impl<T: Clone> FaultFlag<T> {
+    fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Acquire)
     }
 
-    fn set(&self, words: Option<String>) {
-        let mut before = lock(&self.words);
-        self.is_set.store(words.is_some(), Ordering::Release);
-        *before = words;
+    fn get(&self) -> Option<T> {
+        if !self.is_set() {
+            return None;
+        }
+        lock(&self.value).clone()
+    }
+
+    fn set(&self, value: Option<T>) {
+        let mut before = lock(&self.value);
+        self.is_set.store(value.is_some(), Ordering::Release);
+        *before = value;
+    }
+
+    /// Sets it if that is wanted, by what it was; says whether it did.
+    fn set_if(&self, is_wanted: impl FnOnce(Option<&T>) -> bool, value: T) -> bool {
+        let mut before = lock(&self.value);
+        let sets = is_wanted(before.as_ref());
+        if sets {
+            self.is_set.store(true, Ordering::Release);
+            *before = Some(value);
+        }
+        sets
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A partition that had taken half a minute to read was not served before the monitor's next look, up to ten seconds later.
-    #[test]
-    fn a_partition_does_not_lag_when_it_has_only_just_caught_up() {
-        let board = PartitionBoard::new(Partition(0), Position(0), Position(10));
-        board.behind_since_ms.store(1, Ordering::Release);
-        board.note_caught_up(0);
-        assert_eq!(board.lag_ms(60_001), 60_000, "it is on its way");
-        board.applied.store(10, Ordering::Release);
-        board.note_caught_up(0);
-        assert_eq!((board.is_caught_up(), board.lag_ms(60_001)), (true, 0));
-        board.behind_since_ms.store(60_001, Ordering::Release);
-        board.note_caught_up(0);
-        assert_eq!(board.lag_ms(60_011), 10, "what it missed since then is not forgotten");
-    }
-
-    /// While the folds begin anew, and where a partition caught up in the middle of a look, it said "0 of 0 offsets applied".
-    #[test]
-    fn catching_up_is_told_in_true_numbers_or_said_to_be_unknown() {
-        let boards = [(0, 10), (1, 20)].map(|(number, target)| {
-            Arc::new(PartitionBoard::new(Partition(number), Position(0), Position(target)))
-        });
-        let placing = Placing { partitions: NonZeroU32::MIN, partitioner: None };
-        let board = Board::new(boards.to_vec(), placing);
-        let unready = |applied, target| Unready::CatchingUp { applied, target };
-        assert_eq!(board.still_catching_up(), unready(0, None), "no fold has begun");
-        boards[0].begin_fold(0, Position(3));
-        boards[1].begin_fold(0, Position(4));
-        assert_eq!(board.catching_up(), Some(unready(7, Some(30))));
-        assert_eq!(boards[1].unserved(), Some(unready(4, Some(20))), "of its own");
-        boards[0].begin_fold(0, Position(10));
-        boards[1].begin_fold(0, Position(20));
-        boards.iter().for_each(|board| board.note_caught_up(0));
-        assert_eq!((board.catching_up(), boards[0].unserved()), (None, None));
-        assert_eq!(board.still_catching_up(), unready(30, Some(30)), "it was not a moment ago");
-        board.begin(&boards);
-        assert_eq!(board.still_catching_up(), unready(0, None), "what the folds apply anew is not known");
-    }
-
-    #[test]
-    fn of_one_partition_that_begins_anew_the_others_know_nothing() {
-        let boards =
-            [0, 1].map(|number| Arc::new(PartitionBoard::new(Partition(number), Position(0), Position(0))));
-        let board = Board::new(boards.to_vec(), Placing { partitions: NonZeroU32::MIN, partitioner: None });
-        for board in &boards {
-            board.begin_fold(0, Position(0));
-            board.note_caught_up(0);
-        }
-        let before = board.version();
-        board.begin(&boards[1..]);
-        assert_eq!(boards[0].unserved(), None);
-        assert_eq!(boards[1].unserved(), Some(Unready::CatchingUp { applied: 0, target: None }));
-        let is_as_before = |partition| board.is_as_in(before, [Partition(partition)].into_iter());
-        assert!(is_as_before(0) && !is_as_before(1));
-        let epoch = board.announce(&boards[1..]);
-        assert!(is_as_before(0) && !is_as_before(1) && !boards[1].is_caught_up());
-        // What an owner says that has not heard of it yet.
-        boards[1].note_caught_up(0);
-        assert!(!boards[1].is_caught_up());
-        boards[1].begin_fold(epoch, Position(0));
-        boards[1].note_caught_up(epoch);
-        assert!(boards[1].is_caught_up() && board.is_as_in(board.version(), [Partition(1)].into_iter()));
-    }
-
-    /// An instance of which one partition is read anew said that it does not serve, and was taken away whole by whoever goes by that.
-    #[test]
-    fn an_instance_is_ready_while_one_partition_is_read_anew_and_not_while_all_are() {
-        let boards =
-            [0, 1].map(|number| Arc::new(PartitionBoard::new(Partition(number), Position(0), Position(9))));
-        let board = Board::new(boards.to_vec(), Placing { partitions: NonZeroU32::MIN, partitioner: None });
-        let begin = |board: &PartitionBoard, applied| {
-            board.begin_fold(board.epoch(), Position(applied));
-            board.note_caught_up(board.epoch());
-        };
-        begin(&boards[0], 9);
-        begin(&boards[1], 3);
-        assert!(board.unready(1_000, 1).is_some(), "one is read for the first time");
-        begin(&boards[1], 9);
-        assert_eq!(board.unready(1_000, 1), None);
-        for (count, is_ready) in [(1, true), (2, false)] {
-            let anew = &boards[..count];
-            board.begin(anew);
-            anew.iter().for_each(|board| board.is_read_anew.store(true, Ordering::Release));
-            board.announce(anew);
-            boards[0].behind_since_ms.store(1, Ordering::Release);
-            assert_eq!(board.unready(1_000, 60_000).is_none(), is_ready, "{count} are read anew");
-        }
-        boards.iter().for_each(|board| begin(board, 9));
-        assert_eq!(board.unready(1_000, 60_000), None);
-        assert!(boards.iter().all(|board| !board.is_away()));
-    }
-
-    /// A panic was forgotten in a partition that came later.
-    #[test]
-    fn what_is_wrong_with_all_partitions_is_wrong_with_a_new_one() {
-        let new = |number| Arc::new(PartitionBoard::new(Partition(number), Position(0), Position(0)));
-        let board = Board::new(vec![new(0)], Placing { partitions: NonZeroU32::MIN, partitioner: None });
-        let panicked = Degradation::Panicked { thread: "bkes-writer".into(), message: "on purpose".into() };
-        board.partitions()[0].degrade(panicked.clone());
-        board.add_partition(new(1));
-        assert_eq!(
-            board.partition(Partition(1)).and_then(|board| board.degraded()),
-            Some(panicked.to_string())
-        );
-    }
-}
+mod tests;

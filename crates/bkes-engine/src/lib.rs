@@ -25,38 +25,49 @@
 //!   [`Unready::CatchingUp`].
 //! * [`Engine::stop`] refuses what is new, awaits what was sent, and leaves the store as a clean point to resume from.
 //!
-//! The engine never names Kafka or redb. Time, random names and threads are at the rim (`handle`): owner, writer and monitor
-//! are state machines with a `step`, driven by threads here and by a simulator in tests. Services do not need [`parts`].
+//! The engine never names Kafka or redb. Time, random names and threads are at the rim (`engine`): owner, writer and monitor
+//! are state machines with a `step`, driven by threads here and by a simulator in tests. Services do not need [`assembly`].
 
 #![forbid(unsafe_code)]
 
 mod api;
-mod board;
-mod degraded;
+mod engine;
 mod handle;
-mod in_flight;
-mod limits;
-mod lock;
-mod monitor;
-mod overlay;
-mod owner;
-pub mod parts;
-mod placing;
-mod read;
-mod shared;
-mod split;
-mod start;
+mod options;
+
+pub mod assembly;
 mod threads;
-mod topic_growth;
+
+mod monitor;
+mod owner;
+mod owner_lock;
+mod start;
 mod verifier;
 mod writer;
 
-pub use api::{
-    AppendError, AppendRequest, Appended, ErrorClass, Events, Expected, PartitionState, PartitionStatus,
-    ReadError, ReadRequest, Status, Unit, Unready,
-};
-pub use handle::{Engine, EngineHandle, EngineOptions, StartError};
+mod owner_inbox;
+mod placing;
+mod read;
+mod split;
+mod topic_growth;
+mod verifier_inbox;
+mod writer_inbox;
+
+mod board;
+mod fault;
+mod in_flight;
+mod limits;
+mod lock;
+mod overlay;
+mod waits;
+
+pub use board::Epoch;
+pub use api::{Events, PartitionState, PartitionStatus, ReadError, ReadRequest, Status};
+pub use engine::Engine;
+pub use handle::EngineHandle;
+pub use options::{EngineOptions, StartError};
 pub use split::{Layout, NoOrder};
 
-// Words of the store that the face speaks, so that its callers need not know the store.
-pub use bkes_storage::{Counters, StoredEvent};
+// Words of bkes-core that the face speaks.
+pub use bkes_core::append::{AppendError, AppendRequest, Appended, ErrorClass, Expected, Unit, Unready};
+pub use bkes_core::{Counters, StoredEvent};

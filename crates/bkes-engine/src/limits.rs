@@ -26,15 +26,15 @@ pub const SYNC_INTERVAL_MS: u64 = 10_000;
 
 /// The longest an append is gathered behind others of its partition: a log that takes longer than this to answer is far away or
 /// in trouble, and more requests under way at once help then.
-pub const GATHER_MS_MAX: u64 = 20;
+pub const GROUP_MS_MAX: u64 = 20;
 
 /// The longest a small group is gathered while as much is on the way to other partitions. They go together then, in fewer and larger
 /// requests; a partition that does not answer costs the others no more than this. A producer of Kafka 4 waits 5 ms, even alone.
-pub const GATHER_OTHERS_MS: u64 = 2;
+pub const GROUP_OTHERS_MS: u64 = 2;
 
 /// A group of so many does not wait for other partitions: it is worth requests of its own. For embedded callers, who are back at
 /// once and make large groups, waiting would cost more than it brings.
-pub const GATHER_LARGE: usize = 4;
+pub const GROUP_LARGE: usize = 4;
 
 /// Answers in one step that are given at its very end, and behind which the owner pauses: so many callers may well ask again at
 /// once. Fewer gain less than the pause costs them, and through gRPC, where callers are not back so soon, steps rarely have so many.
@@ -50,12 +50,6 @@ pub const PATIENCE: Duration = Duration::from_millis(5);
 
 /// How long nobody else must have written before the reader gathers. A change of the pace costs a seek in every partition.
 pub const PACE_WINDOW_MS: u64 = 500;
-
-/// How long partitions that are caught up may give nothing before others get their turn: a leader may be away.
-pub const TURN_PATIENCE_MS: u64 = 500;
-
-/// Records applied by the fast path that reading has not confirmed yet, per partition. Above it appends wait for tailing.
-pub const UNCONFIRMED_MAX: usize = 100_000;
 
 /// How often the monitor looks at the log, and how much longer than a look took it rests at least.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -119,27 +113,11 @@ pub const READ_EVENT_BYTES: usize = 152 + 48;
 const _: () =
     assert!(size_of::<bkes_storage::StoredEvent>() <= 152, "READ_EVENT_BYTES must say what it says");
 
-/// What the two reserved headers of a record take at most, beside key and value: their names, `order` and `bkes`, and their values.
-pub const MARKER_BYTES_MAX: u64 = 5 + 4 + bkes_core::marker::MARKER_TEXT_BYTES_MAX as u64;
-
 /// The same at the least: three numbers of one digit, `1;`, 16 digits of the name, three `;`, 8 digits of the sum.
 pub const MARKER_BYTES_MIN: u64 = 5 + 4 + 3 + 2 + 16 + 3 + 8;
 
-/// How often an append is sent again that the log did not take for the size of what it went with. Once is enough where the log tells its
-/// limit, twice where it does not; each further time the limit was changed in between.
-pub const RESENDS_MAX: u8 = 8;
-
 /// The bytes an event counts for beside its value in the overlay: key, map entry, bookkeeping.
 pub const EVENT_OVERHEAD_BYTES: usize = 200;
-
-/// Rebuilds of a partition in one process, one after the other, for records above the next order that turn out to be void. One happens
-/// for each writer that rested on a lost end of the log, and there are as many of those as instances; a topic that is copied into
-/// another one may have any number, and each rebuild reads the whole partition.
-pub const VAIN_REBUILDS_MAX: u32 = 8;
-
-/// Names of writers that rested on what is not in the log, kept for a partition: 8 bytes each, 16 KiB in all. When there are more, their
-/// records cost rebuilds, which are bounded as well.
-pub const UNFOUNDED_MAX: usize = 1_000;
 
 /// How often an aggregate is looked for in one call when a fold begins anew meanwhile. That happens once in months, and twice within a
 /// look-up never.

@@ -5,19 +5,19 @@
 //! together, so that one that does not answer (it may have no leader) costs the others no more than the time limit of a
 //! question. The log is down when nobody answers.
 
-use crate::board::{Board, PartitionBoard, TARGET_UNKNOWN};
-use crate::degraded::Degradation;
-use crate::owner::{Command, Look, OwnerInbox, owner_of};
-use crate::start::identity_of;
+use crate::board::{Board, PartitionBoard};
+use crate::fault::Fault;
+use crate::owner_inbox::{Command, OwnerInbox, owner_of};
+use crate::placing;
 use crate::topic_growth::take_in;
-use crate::writer::WriterInbox;
+use crate::writer_inbox::WriterInbox;
+use bkes_core::Partition;
+use bkes_core::machine::WatermarksRead;
 use bkes_core::sequence::NowMs;
-use bkes_core::{Partition, Position};
-use bkes_log::{Log, LogError, LogIdentity, Watermarks};
+use bkes_log::{Log, LogError, LogIdentity};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 /// The monitor's state; a thread, or a simulator, steps it.
 pub struct Monitor {
@@ -26,15 +26,8 @@ pub struct Monitor {
     owners: Arc<Vec<OwnerInbox>>,
     writer: WriterInbox,
     identity: LogIdentity,
-    /// What each partition looked like last, and when.
-    last: Vec<Option<(Watermarks, NowMs)>>,
     /// Partitions that did not answer when they were asked last.
     silent: BTreeSet<Partition>,
-    low_warned: bool,
-    /// How long new partitions rest before keys are placed in them.
-    placing_rest_ms: NowMs,
-    /// How many partitions were read, and since when they rest.
-    resting: Option<(u32, NowMs)>,
 }
 
 impl Monitor {
@@ -44,20 +37,8 @@ impl Monitor {
         owners: Arc<Vec<OwnerInbox>>,
         writer: WriterInbox,
         identity: LogIdentity,
-        placing_rest: Duration,
     ) -> Monitor {
-        Monitor {
-            log,
-            board,
-            owners,
-            writer,
-            identity,
-            last: Vec::new(),
-            silent: BTreeSet::new(),
-            low_warned: false,
-            placing_rest_ms: placing_rest.as_millis() as NowMs,
-            resting: None,
-        }
+        Monitor { log, board, owners, writer, identity, silent: BTreeSet::new() }
     }
 
     /// Whether the engine stops.
@@ -75,19 +56,19 @@ impl Monitor {
         let boards: Vec<Arc<PartitionBoard>> = self.board.partitions().clone();
         let partitions: Vec<Partition> = boards.iter().map(|board| board.partition).collect();
         // What the answers are compared with is what was there before the question.
-        let before =
-            |board: &Arc<PartitionBoard>| (clock(), board.target.load(Ordering::Acquire), board.applied_in());
-        let before: Vec<_> = boards.iter().map(before).collect();
+        let before: Vec<_> =
+            boards.iter().map(|board| (clock(), board.state().before_question())).collect();
         let answers = self.log.watermarks_of(&partitions);
-        for ((board, (asked, target, applied_before)), marks) in boards.iter().zip(before).zip(answers) {
+        for ((board, (asked, before)), marks) in boards.iter().zip(before).zip(answers) {
             let partition = board.partition;
             match marks {
                 Ok(marks) => {
                     answered = true;
                     self.log_answers();
                     self.silent.remove(&partition);
-                    settle_target(board, target, marks);
-                    self.note(board, Look { partition, marks, asked, applied_before }, clock());
+                    let read = WatermarksRead { marks, asked, answered: clock(), before };
+                    // An owner that has ended needs no marks; its partitions are degraded or the engine stops.
+                    let _ = self.owner_of(partition).send(Command::Watermarks { partition, read });
                 }
                 Err(error) => {
                     self.fell_silent(partition, &error);
@@ -102,13 +83,10 @@ impl Monitor {
                 }
                 self.board.set_log_down(Some(error.to_string()));
             }
-            None => {
-                self.log_answers();
-                self.board.looked_ms.store(clock(), Ordering::Release);
-            }
+            None => self.log_answers(),
         }
-        self.place_over_new_partitions(clock());
-        crate::placing::decide(&self.board, &self.writer, &self.identity);
+        placing::place_over_new_partitions(&self.board, &self.writer, &self.identity, clock());
+        placing::choose(&self.board, &self.writer, &self.identity);
     }
 
     /// Somebody answered: appends are taken again at once, however long the rest of the look takes.
@@ -132,57 +110,11 @@ impl Monitor {
         &self.owners[owner_of(partition, &self.owners)]
     }
 
-    fn note(&mut self, board: &Arc<PartitionBoard>, look: Look, now: NowMs) {
-        let marks = look.marks;
-        let index = board.partition.0 as usize;
-        if self.last.len() <= index {
-            self.last.resize(index + 1, None);
-        }
-        let applied = Position(board.applied.load(Ordering::Acquire));
-        board.low.store(marks.low.0, Ordering::Release);
-        board.stable.store(marks.stable.0, Ordering::Release);
-        board.high.store(marks.high.0, Ordering::Release);
-        if let Some((before, then)) = self.last[index] {
-            if applied >= before.stable {
-                board.behind_since_ms.store(0, Ordering::Release);
-            } else if board.behind_since_ms.load(Ordering::Acquire) == 0 {
-                board.behind_since_ms.store(then.max(1), Ordering::Release);
-            }
-            // The marks of one look are asked for one after the other, so that a log that only just goes on seems to stand. What
-            // was the end a look ago and is not stable yet is held.
-            let is_held = marks.stable < before.high.min(marks.high);
-            let stands = is_held && before.stable == marks.stable && applied >= marks.stable;
-            if board.stalled.swap(stands, Ordering::AcqRel) != stands {
-                let partition = board.partition;
-                if stands {
-                    tracing::warn!(%partition, "stalled at {} below {} by an open transaction of another producer", marks.stable, marks.high);
-                } else {
-                    tracing::info!(%partition, "no longer stalled");
-                }
-            }
-            if marks.low > before.low && !self.low_warned {
-                self.low_warned = true;
-                tracing::warn!(
-                    partition = board.partition.0,
-                    "the log's start moved to {}: retention removes events; the store still has them, a rebuild would not. \
-                     Set retention.ms=-1 and retention.bytes=-1",
-                    marks.low
-                );
-            }
-        }
-        self.last[index] = Some((marks, now));
-        // An owner that has ended needs no marks; its partitions are degraded or the engine stops.
-        let _ = self.owner_of(board.partition).send(Command::Marks(look));
-    }
-
     /// Another topic under the same name: nothing of the store is true of it.
     fn check_topic(&self) -> Result<(), LogError> {
         let found = self.log.identity()?;
         if found != self.identity {
-            for board in self.board.partitions().iter() {
-                let (known, found) = (self.identity.clone(), found.clone());
-                board.degrade(Degradation::AnotherTopic { known, found });
-            }
+            self.board.set_fault(Fault::AnotherTopic { known: self.identity.clone(), found });
         }
         Ok(())
     }
@@ -191,48 +123,5 @@ impl Monitor {
     fn check_partitions(&mut self) -> Result<(), LogError> {
         let count = self.log.partition_count()?;
         take_in(&*self.log, &self.board, &self.owners, count)
-    }
-
-    /// Places keys over new partitions once they were read, and others had the time to see and read them too.
-    fn place_over_new_partitions(&mut self, now: NowMs) {
-        let count = self.board.partitions().len() as u32;
-        let placing = self.board.placing();
-        if placing.partitions.get() >= count || self.board.catching_up().is_some() {
-            self.resting = None;
-            return;
-        }
-        let (of, since) = *self.resting.get_or_insert((count, now));
-        if of != count {
-            self.resting = Some((count, now));
-        }
-        if of != count || now < since + self.placing_rest_ms {
-            return;
-        }
-        let partitions = placing.partitions.saturating_add(count - placing.partitions.get());
-        self.board.change_placing(|placing| {
-            placing.partitions = partitions;
-            self.writer.set_identity(identity_of(&self.identity, *placing));
-        });
-        tracing::info!("keys are placed over {partitions} partitions now");
-    }
-}
-
-/// What the log says of the target as it was when the question was asked; one that is younger is left alone.
-///
-/// A target that was not known is known now. Where the log ends below a target that it had reached, a failover lost what lay in
-/// between, and waiting for it would never end.
-fn settle_target(board: &PartitionBoard, target: u64, marks: Watermarks) {
-    let set = |to: Position| board.target.compare_exchange(target, to.0, Ordering::AcqRel, Ordering::Acquire);
-    if target == TARGET_UNKNOWN {
-        let _ = set(marks.stable);
-        return;
-    }
-    let lost = marks.high.0 < target;
-    if lost && set(marks.stable).is_ok() {
-        tracing::error!(
-            partition = board.partition.0,
-            "the log ends at {}, below {target}, which it had reached: it was truncated",
-            marks.high
-        );
     }
 }

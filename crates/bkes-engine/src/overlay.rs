@@ -15,15 +15,18 @@ mod generation;
 pub use generation::Generation;
 
 use crate::limits::{COMMIT_GATHER_BYTES, COMMIT_GATHER_EVENTS};
-use bkes_core::planted::{Bug, planted};
-use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition};
-use bkes_storage::{Checkpoint, Head, StoredEvent};
+use crate::board::Epoch;
+use bkes_core::machine::{Accepted, Counted};
+use bkes_core::{Checkpoint, Count, Head, Incarnation, IncarnationState, Key, Partition, StoredEvent};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Keys that are looked up under one lock: some 30 us, for which others wait.
 const COUNTED_AT_ONCE: usize = 256;
+
+/// Appends whose events enter under one lock.
+const INSERTED_AT_ONCE: usize = 64;
 
 /// Applied events by key, shared by owners, writer and readers.
 pub struct Overlay {
@@ -56,28 +59,12 @@ pub struct OverlayPart {
     pub events: Vec<StoredEvent>,
 }
 
-/// Where a key stands in a partition.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Count {
-    pub head: Option<Head>,
-    /// Whether it has events in another partition; of one that stands in this one too that may be left open.
-    pub elsewhere: bool,
-}
-
-/// The key of a record, with its hash, and where it stands in the record's partition.
-pub struct Counted {
-    pub hash: u64,
-    pub key: Key,
-    pub partition: Partition,
-    pub count: Count,
-}
-
 impl Overlay {
     /// An overlay with a lane for each of so many owners.
     pub fn new(owners: usize) -> Overlay {
         let lane = || Lane {
             generations: RwLock::new(Generations {
-                open: Generation::new(0),
+                open: Generation::new(Epoch::default()),
                 sealed: None,
                 spare: None,
                 in_step: false,
@@ -122,31 +109,18 @@ impl Overlay {
         self.lanes[owner].write().in_step = true;
     }
 
-    /// Adds an event, in the middle of a step; `base` is the order of the aggregate's first event in the partition.
-    pub fn insert(&self, owner: usize, hash: u64, key: Key, base: Order, event: StoredEvent) {
+    /// Adds what was accepted, in the middle of a step. The events of a batch enter under one lock, so that nobody sees a part of them.
+    pub fn insert(&self, owner: usize, accepted: &mut Vec<Accepted>) {
         let lane = &self.lanes[owner];
-        let mut generations = lane.write();
-        generations.in_step = true;
-        generations.open.insert(hash, key, base, event);
-        lane.open_bytes.store(generations.open.bytes(), Ordering::Relaxed);
-    }
-
-    /// Adds the events of a batch, in the middle of a step: under one lock, so that nobody sees a part of them.
-    pub fn insert_batch(
-        &self,
-        owner: usize,
-        hash: u64,
-        key: &Key,
-        base: Order,
-        events: impl IntoIterator<Item = StoredEvent>,
-    ) {
-        let lane = &self.lanes[owner];
-        let mut generations = lane.write();
-        generations.in_step = true;
-        for event in events {
-            generations.open.insert(hash, key.clone(), base, event);
+        let mut accepted = accepted.drain(..).peekable();
+        while accepted.peek().is_some() {
+            let mut generations = lane.write();
+            generations.in_step = true;
+            for accepted in accepted.by_ref().take(INSERTED_AT_ONCE) {
+                generations.open.insert_accepted(accepted);
+            }
+            lane.open_bytes.store(generations.open.bytes(), Ordering::Relaxed);
         }
-        lane.open_bytes.store(generations.open.bytes(), Ordering::Relaxed);
     }
 
     /// Ends a step: the checkpoints and incarnations that go with the events added in it. Says whether what is
@@ -191,22 +165,20 @@ impl Overlay {
 
     /// The same for many. One lock is held for several: each is a wait for memory that the next need not wait for, and a lock in
     /// between would make it.
-    pub fn count_all(&self, wanted: &mut [Option<Counted>]) {
+    pub fn count_all(&self, wanted: &mut [(Partition, Counted)]) {
         for wanted in wanted.chunks_mut(COUNTED_AT_ONCE) {
             for lane in &self.lanes {
                 let generations = lane.read();
-                for Counted { hash, key, partition, count } in wanted.iter_mut().flatten() {
+                for (partition, Counted { hash, key, count }) in wanted.iter_mut() {
                     generations.count(*hash, key, *partition, count);
                 }
             }
         }
     }
 
-    /// Where the aggregate stands by what the owner has open: it is ahead of all else.
-    pub fn count_open(&self, owner: usize, hash: u64, key: &Key, partition: Partition) -> Count {
-        let mut count = Count::default();
-        count.add(partition, self.lanes[owner].read().open.heads(hash, key));
-        count
+    /// Whether the owner has events of a key open in another partition than this one.
+    pub fn is_elsewhere(&self, owner: usize, hash: u64, key: &Key, partition: Partition) -> bool {
+        self.lanes[owner].read().open.heads(hash, key).any(|head| head.partition != partition)
     }
 
     /// A copy of all uncommitted events of a key.
@@ -233,7 +205,7 @@ impl Overlay {
 
     /// Takes what an owner has open out for the writer, unless the owner is in the middle of a step or there is nothing. What a
     /// fold of another epoch left there is dropped. The generation stays in the overlay until [`clear`](Self::clear).
-    pub fn seal(&self, owner: usize, epoch: u64) -> Option<Arc<Generation>> {
+    pub fn seal(&self, owner: usize, epoch: Epoch) -> Option<Arc<Generation>> {
         let lane = &self.lanes[owner];
         let mut generations = lane.write();
         assert!(generations.sealed.is_none(), "one generation is committed at a time");
@@ -242,10 +214,10 @@ impl Overlay {
         }
         // Until the owner takes over the new epoch itself, all that it adds is of its old one.
         let spare = generations.spare.take();
-        let next = spare.unwrap_or_else(|| Generation::new(0)).of(generations.open.epoch());
+        let next = spare.unwrap_or_else(|| Generation::new(Epoch::default())).of(generations.open.epoch());
         let open = std::mem::replace(&mut generations.open, next);
         lane.open_bytes.store(0, Ordering::Relaxed);
-        if open.epoch() != epoch && !planted(Bug::OldEpochCommitted) {
+        if open.epoch() != epoch {
             self.cleared.fetch_add(1, Ordering::SeqCst);
             return None;
         }
@@ -267,7 +239,7 @@ impl Overlay {
     }
 
     /// The owner's fold begins anew: nothing of the old one is left, and what it adds now is of this epoch.
-    pub fn restart(&self, owner: usize, epoch: u64) {
+    pub fn restart(&self, owner: usize, epoch: Epoch) {
         let lane = &self.lanes[owner];
         self.cleared.fetch_add(1, Ordering::SeqCst);
         let mut generations = lane.write();
@@ -285,9 +257,6 @@ impl Overlay {
     pub fn forget(&self, owner: usize, partition: Partition) {
         let lane = &self.lanes[owner];
         self.cleared.fetch_add(1, Ordering::SeqCst);
-        if planted(Bug::OldEpochCommitted) {
-            return;
-        }
         let mut generations = lane.write();
         generations.open.forget(partition, |key| self.hash(key));
         lane.open_bytes.store(generations.open.bytes(), Ordering::Relaxed);
@@ -300,19 +269,6 @@ impl Generations {
         for generation in std::iter::once(&self.open).chain(self.sealed.as_deref()) {
             if count.head.is_none() {
                 count.add(partition, generation.heads(hash, key));
-            }
-        }
-    }
-}
-
-impl Count {
-    /// Adds where a key stands by something that is behind what was added before.
-    pub fn add(&mut self, partition: Partition, heads: impl IntoIterator<Item = Head>) {
-        for head in heads {
-            if head.partition != partition {
-                self.elsewhere = true;
-            } else if self.head.is_none() {
-                self.head = Some(head);
             }
         }
     }

@@ -3,16 +3,15 @@
 //! The overlay is copied *first* and the store looked into *second*: an event that moves in between is seen twice and taken
 //! once; the other way round it could be missed.
 
-use crate::api::{Events, ReadError, ReadRequest, Unready};
-use crate::board::{Board, Progress};
+use crate::api::{Events, ReadError, ReadRequest};
+use crate::board::{Board, Epoch, Progress, Version};
 use crate::limits::LOCATE_TRIES;
 use crate::overlay::{Overlay, OverlayPart};
-use crate::owner::Pending;
+use crate::owner_inbox::Pending;
 use crate::split::Layout;
-use bkes_core::planted::{Bug, planted};
+use bkes_core::append::Unready;
 use bkes_core::{Key, Order};
 use bkes_storage::{Head, Heads, ReadPart, Store, StoreError, StoredEvent};
-use std::sync::atomic::Ordering;
 
 /// Where an aggregate stands, by the overlay and by the store: in each partition the farther one.
 pub fn merge_heads(overlay: &[Head], stored: Heads) -> Heads {
@@ -53,9 +52,9 @@ pub struct Located {
     overlay: Vec<OverlayPart>,
     stored: Vec<Head>,
     pub(crate) heads: Vec<Head>,
-    pub(crate) epoch: u64,
+    pub(crate) epoch: Epoch,
     /// Of the board, before anything was looked at.
-    version: u64,
+    version: Version,
 }
 
 impl Located {
@@ -105,32 +104,27 @@ impl View<'_> {
         for _ in 0..LOCATE_TRIES {
             let version = self.board.version();
             let located = self.locate_in(key, version);
-            if self.board.version() == version || planted(Bug::OvertakenReadShown) {
+            if self.board.version() == version {
                 return located;
             }
         }
         Err(ReadError::Unavailable(self.board.still_catching_up()))
     }
 
-    fn locate_in(&self, key: &Key, version: u64) -> Result<Located, ReadError> {
-        let epoch = self.board.epoch.load(Ordering::Acquire);
-        if !epoch.is_multiple_of(2) && !planted(Bug::OvertakenReadShown) {
-            return Err(ReadError::Unavailable(self.board.still_catching_up()));
-        }
+    fn locate_in(&self, key: &Key, version: Version) -> Result<Located, ReadError> {
+        let epoch = self.board.epoch();
         // Before the copy: what catches up while we look may hold events that the copy does not have.
         let unread = self.board.catching_up();
         let behind = match unread {
             Some(_) => self.board.behind(),
             None => Vec::new(),
         };
-        let copy = || if planted(Bug::OverlayForgotten) { Vec::new() } else { self.overlay.copy(key) };
-        let overlay = copy();
+        let overlay = self.overlay.copy(key);
         let mut stored = Vec::with_capacity(1);
         self.store
             .heads(std::slice::from_ref(key), &mut stored)
             .map_err(|error| store_error(error, epoch))?;
         let stored = stored.pop().unwrap_or(Heads::None);
-        let overlay = if planted(Bug::StoreBeforeOverlay) { copy() } else { overlay };
         let applied: Vec<Head> = overlay.iter().map(|part| part.head).collect();
         let heads = merge_heads(&applied, stored.clone());
         let located = Located { overlay, stored: parts(stored), heads: parts(heads), epoch, version };
@@ -144,11 +138,11 @@ impl View<'_> {
             let Some(board) = self.board.partition(head.partition) else {
                 return Err(ReadError::Unavailable(self.board.still_catching_up()));
             };
-            if let Some(unready) = board.unserved() {
+            if let Some(unready) = self.board.unserved(&board) {
                 return Err(ReadError::Unavailable(unready));
             }
             if behind.contains(&head.partition) {
-                let Progress { applied, target } = board.progress();
+                let Progress { applied, target } = board.state().progress();
                 return Err(ReadError::Unavailable(Unready::CatchingUp { applied, target }));
             }
         }
@@ -160,7 +154,7 @@ impl View<'_> {
     pub fn read(&self, request: &ReadRequest, located: Located) -> Result<Events, ReadError> {
         let events = self.read_in(request, &located);
         let mut partitions = located.heads.iter().map(|head| head.partition);
-        if !self.board.is_as_in(located.version, &mut partitions) && !planted(Bug::OvertakenReadShown) {
+        if !self.board.is_as_in(located.version, &mut partitions) {
             return Err(ReadError::Unavailable(self.board.still_catching_up()));
         }
         events
@@ -248,30 +242,6 @@ impl View<'_> {
     }
 }
 
-/// What a planted bug shows: events that are not decided yet, as if they were.
-pub fn with_pending(
-    mut events: Events,
-    pending: Vec<bytes::Bytes>,
-    partition: bkes_core::Partition,
-    next: u64,
-) -> Events {
-    for (order, value) in (next..).zip(pending) {
-        let (order, offset) = (Order(order), bkes_core::Offset(order));
-        let (timestamp, tombstone, stamp, headers) = (None, false, None, Vec::new());
-        events.events.push(StoredEvent {
-            order,
-            partition,
-            offset,
-            timestamp,
-            value,
-            tombstone,
-            stamp,
-            headers,
-        });
-    }
-    events
-}
-
 pub(crate) struct Budget {
     pub events: usize,
     pub bytes: usize,
@@ -299,11 +269,11 @@ fn parts(heads: Heads) -> Vec<Head> {
 }
 
 /// The store holds fewer events than it said: it must not be shown as if that were all.
-pub(crate) fn short(key: &Key, order: Order, epoch: u64) -> ReadError {
+pub(crate) fn short(key: &Key, order: Order, epoch: Epoch) -> ReadError {
     ReadError::Damaged { detail: format!("order {order} of key {key} is missing"), epoch }
 }
 
-fn store_error(error: StoreError, epoch: u64) -> ReadError {
+fn store_error(error: StoreError, epoch: Epoch) -> ReadError {
     match error {
         StoreError::Damaged { detail } => ReadError::Damaged { detail, epoch },
         // It is being opened anew, or stopped.

@@ -13,7 +13,6 @@ use crate::read::{Budget, Located, View, short};
 use bkes_core::marker::unmarked_order;
 use bkes_core::{Key, Offset, Order, Partition};
 use bkes_storage::{Head, StoredEvent};
-use std::fmt;
 
 /// How the events of a read lie in the log.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -31,19 +30,6 @@ impl Layout {
     /// Whether the events lie in several partitions.
     pub fn is_split(&self) -> bool {
         !matches!(self, Layout::OnePartition)
-    }
-}
-
-/// Partitions as people read them: `0, 3`.
-pub struct List<'a>(pub &'a [Partition]);
-
-impl fmt::Display for List<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, partition) in self.0.iter().enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}{partition}")?;
-        }
-        Ok(())
     }
 }
 

@@ -1,14 +1,14 @@
 //! The checks at start: whether the store belongs to the log, and whether the log still has what the store continues from.
 
-use crate::board::{Board, PartitionBoard, Placing};
-use crate::handle::{EngineOptions, StartError};
+use crate::board::{Board, PartitionBoard};
+use crate::options::{EngineOptions, StartError};
 use bkes_core::evidence::Completeness;
-use bkes_core::planted::{Bug, planted};
-use bkes_core::{Partition, Position};
-use bkes_log::{Log, LogIdentity, Watermarks};
+use bkes_core::Partition;
+use bkes_core::sequence::NowMs;
+use bkes_core::topic::{Placing, TopicMachine};
+use bkes_log::{Log, LogIdentity};
 use bkes_storage::{Loaded, Store, StoreError, StoreIdentity};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// What the checks found.
 pub struct Checked {
@@ -77,12 +77,12 @@ fn check_once(log: &dyn Log, store: &dyn Store, options: &EngineOptions) -> Resu
     if loaded.identity.as_ref() != Some(&identity) {
         store.set_identity(&identity)?;
     }
-    let mut board = Board::new(boards, placing);
-    if loaded.checkpoints.iter().any(|(_, checkpoint)| checkpoint.counters.events > 0) {
-        board.set_completeness(Completeness::Part);
-    }
+    let is_whole = loaded.checkpoints.iter().all(|(_, checkpoint)| checkpoint.counters.events == 0);
+    let completeness = if is_whole { Completeness::Whole } else { Completeness::Part };
+    let rest_ms = options.placing_rest.as_millis() as NowMs;
+    let topic_machine = TopicMachine::new(placing, options.existing_only, completeness, rest_ms);
+    let board = Board::new(boards, topic_machine);
     if options.existing_only {
-        board.refuse_new_keys();
         tracing::warn!("no new keys are started (--partitioner existing-only); existing ones are served");
     } else if let Some(partitioner) = placing.partitioner {
         let why = if options.partitioner.is_some() { "as asked" } else { "as was decided before" };
@@ -95,7 +95,8 @@ fn check_once(log: &dyn Log, store: &dyn Store, options: &EngineOptions) -> Resu
 fn announce(loaded: &Loaded, boards: &[Arc<PartitionBoard>]) {
     let (mut left, mut all) = (0, 0);
     for board in boards {
-        let (low, target) = (board.low.load(Ordering::Acquire), board.target.load(Ordering::Acquire));
+        let marks = board.state().seen.marks;
+        let (low, target) = (marks.low.0, marks.stable.0);
         let held = loaded.checkpoints.iter().find(|(partition, _)| *partition == board.partition);
         let applied = held.map_or(low, |(_, checkpoint)| checkpoint.position.0);
         left += target.saturating_sub(applied);
@@ -124,11 +125,7 @@ fn check_identity(stored: &StoreIdentity, found: &LogIdentity) -> Result<(), Sta
 
 /// A partition at its checkpoint, which must lie within what the log has, on the way to the last stable offset.
 fn board(log: &dyn Log, loaded: &Loaded, partition: Partition) -> Result<PartitionBoard, StartError> {
-    let nothing = Watermarks { low: Position(0), stable: Position(0), high: Position(0) };
-    let marks = match log.watermarks(partition) {
-        Err(_) if planted(Bug::FailedQueryIsEmpty) => nothing,
-        marks => marks?,
-    };
+    let marks = log.watermarks(partition)?;
     let held = loaded.checkpoints.iter().find(|(p, _)| *p == partition);
     if let Some((_, checkpoint)) = held {
         // A lost end that held nothing is no loss.
@@ -140,7 +137,5 @@ fn board(log: &dyn Log, loaded: &Loaded, partition: Partition) -> Result<Partiti
             return Err(StartError::Removed { partition, applied, low: marks.low });
         }
     }
-    let board = PartitionBoard::new(partition, marks.low, Position(marks.stable.0));
-    board.high.store(marks.high.0, Ordering::Release);
-    Ok(board)
+    Ok(PartitionBoard::new(partition, marks))
 }

@@ -1,14 +1,14 @@
 //! The threads of an engine: what each does between the steps of its part, a panic that is seen, and an end that is waited for.
 
 use crate::board::Board;
-use crate::degraded::Degradation;
-use crate::handle::StartError;
+use crate::fault::Fault;
+use crate::options::StartError;
 use crate::limits::{
     COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, LOOK_REST_MAX, PATIENCE, PAUSE, SYNC_INTERVAL_MS,
 };
 use crate::owner::OwnerStep;
-use crate::parts::{MonitorPart, Step, VerifierPart, WriterPart};
-use crate::shared::{Rest, SharedOwner, said};
+use crate::assembly::{MonitorPart, Step, VerifierPart, WriterPart};
+use crate::owner_lock::{Rest, OwnerLock, said};
 use bkes_core::sequence::NowMs;
 use bkes_log::Waiter;
 use std::convert::Infallible;
@@ -64,8 +64,7 @@ impl<S: Spawn> Starter<S> {
         let (until_here, ended) = channel::<Infallible>();
         let watched = move || {
             if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
-                let reason = Degradation::Panicked { thread: thread_name, message: said(&*panic) };
-                board.partitions().iter().for_each(|partition| partition.degrade(reason.clone()));
+                board.set_fault(Fault::Panicked { thread: thread_name, message: said(&*panic) });
             }
             drop(until_here);
         };
@@ -75,7 +74,7 @@ impl<S: Spawn> Starter<S> {
     }
 }
 
-pub fn run_owner(owner: &SharedOwner, mut waiter: Waiter, clock: &dyn Fn() -> NowMs) {
+pub fn run_owner(owner: &OwnerLock, mut waiter: Waiter, clock: &dyn Fn() -> NowMs) {
     let _end = EndOwner(owner);
     loop {
         let Rest { step, is_patient } = owner.step(clock());
@@ -94,7 +93,7 @@ pub fn run_owner(owner: &SharedOwner, mut waiter: Waiter, clock: &dyn Fn() -> No
 }
 
 /// However an owner's thread ends, the owner ends with it.
-struct EndOwner<'a>(&'a SharedOwner);
+struct EndOwner<'a>(&'a OwnerLock);
 
 impl Drop for EndOwner<'_> {
     fn drop(&mut self) {

@@ -1,7 +1,7 @@
 //! A topic that grows: new partitions are taken in by whoever sees them first, the monitor or the verifier.
 
 use crate::board::{Board, PartitionBoard};
-use crate::owner::{Command, OwnerInbox, owner_of};
+use crate::owner_inbox::{Command, OwnerInbox, owner_of};
 use bkes_core::Partition;
 use bkes_log::{Log, LogError};
 use std::num::NonZeroU32;
@@ -19,7 +19,7 @@ pub fn take_in(
     for number in known..count.get() {
         let partition = Partition(number);
         let marks = log.watermarks(partition)?;
-        let new = Arc::new(PartitionBoard::new(partition, marks.low, marks.stable));
+        let new = Arc::new(PartitionBoard::new(partition, marks));
         // Somebody else may have seen it meanwhile.
         if board.add_partition(Arc::clone(&new)) {
             tracing::warn!(

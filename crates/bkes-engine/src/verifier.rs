@@ -11,215 +11,19 @@
 //! An end below what was applied before the question proves the opposite: the log lost its end, what this instance has applied is of
 //! another one, and others may have been told of events that it will read only when its fold has begun anew.
 
-use crate::api::{Unit, Unready};
 use crate::board::{Board, PartitionBoard};
-use crate::limits::{VERIFY_MS_MAX, VERIFY_WAITING_MAX};
-use crate::lock::lock;
-use crate::owner::OwnerInbox;
+use crate::owner_inbox::{Command, OwnerInbox, owner_of};
 use crate::topic_growth::take_in;
+use crate::verifier_inbox::VerifierInbox;
+use crate::waits::{Caller, Wait, answer};
+use bkes_core::append::Unready;
+use bkes_core::machine::{BeforeQuestion, Scope};
 use bkes_core::sequence::NowMs;
 use bkes_core::{Partition, Position};
 use bkes_log::{Log, LogError, Waker};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::oneshot;
-
-/// What must be read before a refusal is true.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Scope {
-    /// The partition in which the aggregate lives.
-    One(Partition),
-    /// Every partition that the log has now: the aggregate may live in any.
-    All,
-}
-
-/// Whether everything is applied that had to be.
-pub type Verified = Result<(), Unready>;
-
-/// Somebody who waits for a refusal to be verified.
-struct Caller {
-    deadline: NowMs,
-    to: oneshot::Sender<Verified>,
-}
-
-/// Those who wait for the next question.
-#[derive(Default)]
-struct Asking {
-    callers: BTreeMap<Scope, Vec<Caller>>,
-    count: usize,
-    closed: bool,
-}
-
-/// The way to the verifier; cheap to clone.
-#[derive(Clone)]
-pub struct VerifierInbox {
-    asking: Arc<Mutex<Asking>>,
-    waker: Waker,
-}
-
-impl VerifierInbox {
-    pub fn new(waker: Waker) -> VerifierInbox {
-        VerifierInbox { asking: Arc::default(), waker }
-    }
-
-    /// Asks that everything in `scope` be applied that the log holds now. The answer comes when it is, or cannot be had, and not at all
-    /// when the verifier has ended.
-    pub fn ask(&self, scope: Scope, now: NowMs) -> Result<oneshot::Receiver<Verified>, Unready> {
-        let (to, answer) = oneshot::channel();
-        let caller = Caller { deadline: now + VERIFY_MS_MAX, to };
-        let mut asking = self.lock();
-        if asking.closed {
-            return Ok(answer);
-        }
-        if asking.count >= VERIFY_WAITING_MAX {
-            let (queue, limit) = ("the queue for questions to the log", VERIFY_WAITING_MAX as u64);
-            return Err(Unready::Overloaded { queue, limit, unit: Unit::Calls });
-        }
-        asking.count += 1;
-        asking.callers.entry(scope).or_default().push(caller);
-        drop(asking);
-        self.waker.wake();
-        Ok(answer)
-    }
-
-    pub fn wake(&self) {
-        self.waker.wake();
-    }
-
-    fn take(&self) -> BTreeMap<Scope, Vec<Caller>> {
-        let mut asking = self.lock();
-        asking.count = 0;
-        std::mem::take(&mut asking.callers)
-    }
-
-    fn close(&self) {
-        self.lock().closed = true;
-        drop(self.take());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Asking> {
-        lock(&self.asking)
-    }
-}
-
-/// Those whose question was answered, and who wait until that much is applied.
-#[derive(Default)]
-pub struct Awaited {
-    waits: Mutex<Vec<Wait>>,
-    /// How many there are: read by owners whenever they have applied something, without the lock.
-    count: AtomicUsize,
-}
-
-struct Wait {
-    ends: Vec<(Arc<PartitionBoard>, Position)>,
-    callers: Vec<Caller>,
-}
-
-impl Wait {
-    /// What it comes to, if that is known.
-    fn judge(&self) -> Option<Verified> {
-        let degraded = self.ends.iter().find_map(|(board, _)| {
-            let degraded = board.degraded();
-            degraded.map(|detail| Unready::Degraded { partition: board.partition, detail })
-        });
-        match degraded {
-            Some(unready) => Some(Err(unready)),
-            None => self.missing().is_none().then_some(Ok(())),
-        }
-    }
-
-    /// A partition that is not applied far enough.
-    fn missing(&self) -> Option<&(Arc<PartitionBoard>, Position)> {
-        self.ends.iter().find(|(board, end)| board.applied.load(Ordering::Acquire) < end.0)
-    }
-
-    /// Callers whose time is over, and what they are told.
-    fn expire(&mut self, now: NowMs) -> Option<(Vec<Caller>, Verified)> {
-        let expired: Vec<Caller> = self.callers.extract_if(.., |caller| caller.is_over(now)).collect();
-        if expired.is_empty() {
-            return None;
-        }
-        let detail = match self.missing() {
-            Some((board, end)) => {
-                let (partition, applied) = (board.partition, board.applied.load(Ordering::Acquire));
-                format!(
-                    "partition {partition} is applied up to {applied}, and the log holds more up to {end}"
-                )
-            }
-            None => "it took too long".into(),
-        };
-        Some((expired, Err(Unready::Unverified { detail })))
-    }
-}
-
-impl Caller {
-    fn is_over(&self, now: NowMs) -> bool {
-        now >= self.deadline || self.to.is_closed()
-    }
-}
-
-impl Awaited {
-    /// Answers those for whom enough is applied. Called by owners when they have applied something: next to nothing while nobody waits.
-    ///
-    /// A wait is entered before the owners it concerns are woken, and a woken owner comes by here: so none is overlooked.
-    pub fn settle(&self) {
-        if self.count.load(Ordering::Relaxed) > 0 {
-            self.settle_those_there();
-        }
-    }
-
-    #[cold]
-    fn settle_those_there(&self) {
-        let mut judged = Vec::new();
-        let mut waits = lock(&self.waits);
-        waits.retain_mut(|wait| {
-            let verified = wait.judge();
-            let is_left = verified.is_none();
-            judged.extend(verified.map(|verified| (std::mem::take(&mut wait.callers), verified)));
-            is_left
-        });
-        self.count.store(waits.len(), Ordering::Relaxed);
-        drop(waits);
-        judged.into_iter().for_each(|(callers, verified)| answer(callers, &verified));
-    }
-
-    fn enter(&self, wait: Wait) {
-        let mut waits = lock(&self.waits);
-        waits.push(wait);
-        self.count.store(waits.len(), Ordering::Relaxed);
-    }
-
-    fn expire(&self, now: NowMs) {
-        let mut expired = Vec::new();
-        let mut waits = lock(&self.waits);
-        waits.retain_mut(|wait| {
-            expired.extend(wait.expire(now));
-            !wait.callers.is_empty()
-        });
-        self.count.store(waits.len(), Ordering::Relaxed);
-        drop(waits);
-        expired.into_iter().for_each(|(callers, verified)| answer(callers, &verified));
-    }
-
-    /// When the time of the first is over.
-    fn deadline(&self) -> Option<NowMs> {
-        let waits = lock(&self.waits);
-        waits.iter().flat_map(|wait| &wait.callers).map(|caller| caller.deadline).min()
-    }
-
-    fn clear(&self) {
-        let waits = std::mem::take(&mut *lock(&self.waits));
-        self.count.store(0, Ordering::Relaxed);
-        drop(waits);
-    }
-}
-
-impl std::fmt::Debug for Awaited {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} waits", self.count.load(Ordering::Relaxed))
-    }
-}
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The verifier's state; a thread, or a simulator, steps it.
 pub struct Verifier {
@@ -282,7 +86,7 @@ impl Verifier {
         };
         let boards: Vec<Arc<PartitionBoard>> = boards.iter().filter(is_asked).cloned().collect();
         let partitions: Vec<Partition> = boards.iter().map(|board| board.partition).collect();
-        let before: Vec<_> = boards.iter().map(|board| board.applied_in()).collect();
+        let before: Vec<_> = boards.iter().map(|board| board.state().before_question()).collect();
         let ends = before.into_iter().zip(self.log.stable_ends(&partitions));
         let ends: Vec<_> = boards.into_iter().zip(ends).collect();
         if ends.iter().any(|(_, (before, end))| end.as_ref().is_ok_and(|end| is_lost(*before, *end))) {
@@ -318,20 +122,16 @@ impl Verifier {
         if let Some(verified) = wait.judge() {
             return answer(wait.callers, &verified);
         }
-        let mut owners: Vec<usize> = Vec::new();
-        for (board, end) in &wait.ends {
-            if board.applied.load(Ordering::Acquire) < end.0 {
-                board.awaited_end.fetch_max(end.0, Ordering::Relaxed);
-                owners.push(crate::owner::owner_of(board.partition, &self.owners));
-            }
-        }
+        let is_missing = |(board, end): &&(Arc<PartitionBoard>, Position)| board.state().seen.applied < *end;
+        let missing: Vec<(Partition, Position)> =
+            wait.ends.iter().filter(is_missing).map(|(board, end)| (board.partition, *end)).collect();
         self.board.awaited.enter(wait);
         // What was applied since the look above may have been all.
         self.board.awaited.settle();
-        // They see that somebody waits, read at once, and answer when they are there, or are there already.
-        owners.sort_unstable();
-        owners.dedup();
-        owners.into_iter().for_each(|owner| self.owners[owner].wake());
+        // Their owners read at once, and answer when they are there, or are there already. One that has ended applies nothing.
+        for (partition, end) in missing {
+            let _ = self.owners[owner_of(partition, &self.owners)].send(Command::Await { partition, end });
+        }
     }
 
     fn end(&self) {
@@ -348,17 +148,10 @@ impl Drop for Verifier {
 }
 
 /// Whether the log was told to end below what had been applied when it was asked.
-fn is_lost(before: Option<(u64, Position)>, end: Position) -> bool {
-    before.is_some_and(|(_, applied)| end < applied)
+fn is_lost(before: Option<BeforeQuestion>, end: Position) -> bool {
+    before.is_some_and(|before| end < before.applied)
 }
 
 fn unverified(detail: &str) -> Unready {
     Unready::Unverified { detail: detail.into() }
-}
-
-fn answer(callers: Vec<Caller>, verified: &Verified) {
-    for caller in callers {
-        // Whoever went away is not told.
-        let _ = caller.to.send(verified.clone());
-    }
 }

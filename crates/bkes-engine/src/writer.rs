@@ -10,115 +10,20 @@
 //! leaves behind in the store is swept bit by bit. Until the partition's owner has taken over, nothing of that owner is sealed:
 //! there may be events of the old fold among it.
 
-use crate::board::{Board, TARGET_UNKNOWN};
-use crate::degraded::Degradation;
+use crate::board::{Board, Counting};
+use crate::fault::Fault;
 use crate::limits::{RETRY_MS, SWEEP_INTERVAL_MS, SYNC_INTERVAL_MS};
 use crate::overlay::{Generation, Overlay};
-use crate::owner::Restart;
-use bkes_core::Partition;
-use bkes_core::planted::{Bug, planted};
+use crate::owner_inbox::Restart;
+use crate::writer_inbox::{Queue, WriterInbox};
+use bkes_core::machine::{FoldId, Shown};
 use bkes_core::sequence::NowMs;
+use bkes_core::{Partition, Position};
 use bkes_log::{Log, LogIdentity};
 use bkes_storage::{Checkpoint, Durability, Loaded, Store, StoreBatch, StoreError, StoreIdentity};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
-
-#[derive(Debug, Default)]
-struct Queue {
-    /// Whether something was applied since the writer last looked.
-    applied: bool,
-    /// Whether that is worth a commit at once.
-    is_much: bool,
-    /// Partitions, the latest fold that asked for it, and why.
-    rebuild: BTreeMap<Partition, (u64, String)>,
-    damaged: Option<(u64, String)>,
-    unreadable: Option<String>,
-    identity: Option<StoreIdentity>,
-    stop: bool,
-}
-
-impl Queue {
-    fn is_urgent(&self) -> bool {
-        !self.rebuild.is_empty() || self.damaged.is_some() || self.unreadable.is_some() || self.stop
-    }
-}
-
-/// The way to the writer; cheap to clone.
-#[derive(Clone, Default)]
-pub struct WriterInbox(Arc<(Mutex<Queue>, Condvar)>);
-
-impl WriterInbox {
-    /// An owner's step has ended: there is something in the overlay to commit, and whether it is worth a commit at once.
-    pub fn applied(&self, is_much: bool) {
-        let mut queue = self.lock();
-        let is_news = !queue.applied || (is_much && !queue.is_much);
-        queue.applied = true;
-        queue.is_much |= is_much;
-        drop(queue);
-        // The writer is woken when it may sleep or gather, not by every step.
-        if is_news {
-            self.0.1.notify_one();
-        }
-    }
-
-    /// The log is not the one that a partition's fold of this epoch read: drop the partition and begin it anew.
-    pub fn rebuild(&self, partition: Partition, epoch: u64, reason: String) {
-        let mut queue = self.lock();
-        if queue.rebuild.get(&partition).is_none_or(|(asked_in, _)| *asked_in < epoch) {
-            queue.rebuild.insert(partition, (epoch, reason));
-        }
-        drop(queue);
-        self.0.1.notify_one();
-    }
-
-    /// Stored bytes, met by a fold of this epoch, are not what was written: throw the store away; the log has everything.
-    pub fn damaged(&self, epoch: u64, detail: String) {
-        self.lock().damaged.get_or_insert((epoch, detail));
-        self.0.1.notify_one();
-    }
-
-    /// A fold or a read met a failure of the disk: the file is opened anew, or every later look-up fails as well.
-    pub fn unreadable(&self, detail: String) {
-        self.lock().unreadable.get_or_insert(detail);
-        self.0.1.notify_one();
-    }
-
-    /// Keeps how keys are placed.
-    pub fn set_identity(&self, identity: StoreIdentity) {
-        self.lock().identity = Some(identity);
-        self.0.1.notify_one();
-    }
-
-    /// Ends the writer once everything pushed is committed.
-    pub fn stop(&self) {
-        self.lock().stop = true;
-        self.0.1.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.0.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Waits until there is work, or for `timeout`; says whether there is.
-    pub fn wait(&self, timeout: Duration) -> bool {
-        let idle = |queue: &mut Queue| !queue.applied && !queue.is_urgent() && queue.identity.is_none();
-        !self.wait_while(timeout, idle)
-    }
-
-    /// Waits for `time`, or until what was applied is worth a commit.
-    pub fn gather(&self, time: Duration) {
-        self.wait_while(time, |queue| !queue.is_much && !queue.is_urgent());
-    }
-
-    /// Says whether the time ended first.
-    fn wait_while(&self, time: Duration, condition: impl FnMut(&mut Queue) -> bool) -> bool {
-        let waited = self.0.1.wait_timeout_while(self.lock(), time, condition);
-        waited.unwrap_or_else(std::sync::PoisonError::into_inner).1.timed_out()
-    }
-}
+use std::sync::Arc;
 
 /// Tells the owners what the writer did.
 pub trait Announce: Send {
@@ -126,17 +31,8 @@ pub trait Announce: Send {
     fn room(&self);
     /// Every fold begins anew at what the store holds now.
     fn restart(&self, restart: Restart);
-    /// The store has dropped a partition: its fold begins anew, in this epoch of the partition.
-    fn dropped(&self, partition: Partition, epoch: u64, shown: Shown);
-}
-
-/// What a new beginning means for events that were shown already.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shown {
-    /// The log still has them: nothing is served before they are back.
-    MustReturn,
-    /// The log is another one: the next look at it says what to reach.
-    IsVoid,
+    /// The store has dropped a partition: this fold of it begins.
+    fn dropped(&self, partition: Partition, fold: FoldId);
 }
 
 /// Where every fold begins anew.
@@ -172,15 +68,17 @@ pub struct Writer {
     /// Partitions that are to be dropped, and why, once the log says that it is still the one we read.
     rebuild: BTreeMap<Partition, String>,
     rebuild_at: NowMs,
-    /// The epoch of each dropped partition's new fold: what an older one said of it is settled.
-    dropped_in: HashMap<Partition, u64>,
+    /// Each dropped partition's new fold: what an older one said of it is settled.
+    dropped_in: HashMap<Partition, FoldId>,
     /// Those of them whose owner has not taken over yet.
-    taking_over: BTreeMap<Partition, u64>,
+    taking_over: BTreeMap<Partition, FoldId>,
     /// Whether dropped partitions may have left something behind in the store, and when that was looked after last.
     sweeping: bool,
     swept_at: NowMs,
     unsynced: bool,
     synced_at: NowMs,
+    /// Whether all folds begin anew, and that is not announced yet.
+    is_beginning: bool,
 }
 
 /// A sealed generation and its lane; none for what is not about events.
@@ -230,6 +128,7 @@ impl Writer {
             swept_at: 0,
             unsynced: false,
             synced_at: 0,
+            is_beginning: false,
         }
     }
 
@@ -245,14 +144,12 @@ impl Writer {
             let Queue { rebuild, damaged, unreadable, identity, stop, .. } = &mut *queue;
             (std::mem::take(rebuild), damaged.take(), unreadable.take(), identity.take(), *stop)
         };
-        for (partition, (epoch, reason)) in rebuild {
-            if self.dropped_in.get(&partition).is_none_or(|dropped_in| epoch >= *dropped_in) {
+        for (partition, (fold, reason)) in rebuild {
+            if self.dropped_in.get(&partition).is_none_or(|dropped_in| fold >= *dropped_in) {
                 self.rebuild.entry(partition).or_insert(reason);
             }
         }
-        if let Some((_, detail)) =
-            damaged.filter(|(epoch, _)| *epoch == self.board.epoch.load(Ordering::Acquire))
-        {
+        if let Some((_, detail)) = damaged.filter(|(epoch, _)| *epoch == self.board.epoch()) {
             self.failed(StoreError::Damaged { detail }, None, now);
             return WriterStep::Busy;
         }
@@ -271,7 +168,7 @@ impl Writer {
             }
             if now < self.retry_at {
                 // It would keep the writer from resting.
-                self.inbox.lock().is_much = false;
+                self.inbox.lock().commit_now = false;
                 return WriterStep::Idle(Some(self.retry_at));
             }
             self.retry(now);
@@ -336,20 +233,18 @@ impl Writer {
             self.rebuild.remove(&partition);
             return Ok(());
         };
-        let board = std::slice::from_ref(&board);
-        self.board.begin(board);
-        board[0].is_read_anew.store(true, Ordering::Release);
+        self.board.begin(std::slice::from_ref(&board));
+        self.board.change(&board, |state| state.is_read_anew = true);
         self.store.drop_partition(partition)?;
         (self.unsynced, self.synced_at) = (false, now);
-        board[0].target.store(TARGET_UNKNOWN, Ordering::Release);
-        board[0].stored.store(0, Ordering::Release);
+        self.board.change(&board, |state| state.stored = Position::START);
         self.committed.remove(&partition);
-        let epoch = self.board.announce(board);
+        let fold = self.board.announce(std::slice::from_ref(&board));
         self.rebuild.remove(&partition);
-        self.dropped_in.insert(partition, epoch);
-        self.taking_over.insert(partition, epoch);
+        self.dropped_in.insert(partition, fold);
+        self.taking_over.insert(partition, fold);
         self.sweeping = true;
-        self.announce.dropped(partition, epoch, Shown::IsVoid);
+        self.announce.dropped(partition, fold);
         Ok(())
     }
 
@@ -375,10 +270,7 @@ impl Writer {
             Ok(found) if found == self.topic => true,
             Ok(found) => {
                 self.rebuild.clear();
-                for board in self.board.partitions().iter() {
-                    let (known, found) = (self.topic.clone(), found.clone());
-                    board.degrade(Degradation::AnotherTopic { known, found });
-                }
+                self.board.set_fault(Fault::AnotherTopic { known: self.topic.clone(), found });
                 false
             }
             Err(error) => {
@@ -395,16 +287,15 @@ impl Writer {
 
     /// Seals what an owner has applied, the owners in turn. Owners that wait for room have it then.
     fn seal(&mut self) -> Option<(usize, Arc<Generation>)> {
-        let is_much = {
+        let commit_now = {
             let mut queue = self.inbox.lock();
             queue.applied = false;
-            std::mem::take(&mut queue.is_much)
+            std::mem::take(&mut queue.commit_now)
         };
-        let epoch = self.board.epoch.load(Ordering::Acquire);
+        let epoch = self.board.epoch();
         let lanes = self.overlay.lanes();
-        self.taking_over.retain(|partition, epoch| {
-            let fold = self.board.partition(*partition).and_then(|board| board.applied_in());
-            fold.is_none_or(|(fold, _)| fold < *epoch)
+        self.taking_over.retain(|partition, fold| {
+            self.board.partition(*partition).is_none_or(|board| board.state().seen.fold < *fold)
         });
         let (lane, generation) = (0..lanes).find_map(|step| {
             let lane = (self.lane + step) % lanes;
@@ -418,7 +309,7 @@ impl Writer {
         if lanes > 1 {
             let mut queue = self.inbox.lock();
             queue.applied = true;
-            queue.is_much |= is_much;
+            queue.commit_now |= commit_now;
         }
         self.announce.room();
         Some((lane, generation))
@@ -427,15 +318,6 @@ impl Writer {
     fn commit(&mut self, work: Work, durability: Durability, now: NowMs) {
         let nothing = StoreBatch::default();
         let batch = work.as_ref().map_or(&nothing, |(_, generation)| generation.batch());
-        if let (Some((lane, _)), true) = (&work, planted(Bug::OverlayDropsEarly)) {
-            self.overlay.clear(*lane);
-        }
-        let split = planted(Bug::CheckpointFirst).then(|| {
-            let first = StoreBatch { events: Vec::new(), ..batch.clone() };
-            let committed = self.store.commit(&first, Durability::Immediate).is_ok();
-            committed.then(|| StoreBatch { events: batch.events.clone(), ..StoreBatch::default() })
-        });
-        let batch = split.as_ref().and_then(Option::as_ref).unwrap_or(batch);
         match self.store.commit(batch, durability) {
             Ok(()) => {
                 self.unsynced = durability == Durability::Eventual;
@@ -453,7 +335,7 @@ impl Writer {
         self.committed.extend(generation.batch().checkpoints.iter().copied());
         for (partition, checkpoint) in &generation.batch().checkpoints {
             if let Some(board) = self.board.partition(*partition) {
-                board.stored.store(checkpoint.position.0, Ordering::Release);
+                self.board.change(&board, |state| state.stored = checkpoint.position);
             }
         }
         drop(generation);
@@ -503,10 +385,9 @@ impl Writer {
             came_through && tried.iter().any(|(partition, _)| *partition == board.partition)
                 || held.get(&board.partition) == self.committed.get(&board.partition)
                 // One that is being dropped is gone, or will be.
-                || board.is_beginning()
+                || board.state().counting == Counting::Beginning
         }) && loaded.identity.is_some();
-        // An odd epoch: a new beginning was announced to readers and failed.
-        if !whole || !self.board.epoch.load(Ordering::Acquire).is_multiple_of(2) {
+        if !whole || self.is_beginning {
             self.begin_anew(now, Beginning::At(loaded));
             return;
         }
@@ -525,8 +406,8 @@ impl Writer {
 
     /// Begins every fold anew. Reads are refused from here until the owners took over.
     fn begin_anew(&mut self, now: NowMs, beginning: Beginning) {
-        if self.board.epoch.load(Ordering::Acquire).is_multiple_of(2) {
-            self.board.epoch.fetch_add(1, Ordering::AcqRel);
+        if !std::mem::replace(&mut self.is_beginning, true) {
+            self.board.next_epoch();
         }
         self.board.begin(&self.board.partitions());
         let loaded = match beginning {
@@ -565,31 +446,26 @@ impl Writer {
         // A partition that is added from here on begins by itself, behind what is announced.
         let partitions = self.board.partitions();
         for board in partitions.iter() {
-            if !planted(Bug::FallBackUnnoticed) {
-                let applied = board.applied.load(Ordering::Acquire);
-                board.target.fetch_max(applied, Ordering::AcqRel);
-            }
-            let held = self.committed.get(&board.partition).map_or(0, |held| held.position.0);
-            board.stored.store(held, Ordering::Release);
-            board.is_read_anew.store(false, Ordering::Release);
+            let stored = self.committed.get(&board.partition).map_or(Position::START, |held| held.position);
+            self.board.change(board, |state| (state.stored, state.is_read_anew) = (stored, false));
         }
         self.board.set_store_down(None);
-        let epoch = self.board.epoch.fetch_add(1, Ordering::AcqRel) + 1;
-        let of_partitions = self.board.announce(&partitions);
+        self.is_beginning = false;
+        let epoch = self.board.next_epoch();
+        let fold = self.board.announce(&partitions);
         let (loaded, shown) = (Arc::new(loaded), Shown::MustReturn);
-        self.announce.restart(Restart { loaded, epoch, of_partitions, shown });
+        self.announce.restart(Restart { loaded, epoch, fold, shown });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handle::EngineOptions;
+    use crate::options::EngineOptions;
     use crate::limits::COMMIT_GATHER_EVENTS;
-    use crate::overlay::tests::{event, key};
+    use crate::overlay::tests::{event, insert_event, key};
     use crate::start::{self, Checked};
-    use bkes_core::{Order, Position};
-    use bkes_log::memory::MemoryLog;
+        use bkes_log::memory::MemoryLog;
     use bkes_storage::MemoryStore;
     use std::num::NonZeroU32;
 
@@ -600,7 +476,7 @@ mod tests {
 
         fn restart(&self, _: Restart) {}
 
-        fn dropped(&self, _: Partition, _: u64, _: Shown) {}
+        fn dropped(&self, _: Partition, _: FoldId) {}
     }
 
     /// A writer for two owners, and what they share with it.
@@ -622,16 +498,16 @@ mod tests {
     fn apply(writer: &Writer, overlay: &Overlay, owner: usize, events: usize) {
         let (partition, key) = (Partition(owner as u32), key(&format!("key-{owner}")));
         for order in 0..events as u64 {
-            overlay.insert(owner, overlay.hash(&key), key.clone(), Order(0), event(partition.0, order));
+            insert_event(overlay, owner, &key, event(partition.0, order));
         }
         let checkpoint = Checkpoint { position: Position(events as u64), ..Checkpoint::default() };
-        let is_much = overlay.end_step(owner, [(partition, checkpoint)], []);
-        writer.inbox.applied(is_much);
+        let commit_now = overlay.end_step(owner, [(partition, checkpoint)], []);
+        writer.inbox.applied(commit_now);
     }
 
     fn stored(writer: &Writer, owner: u32) -> u64 {
         let board = writer.board.partition(Partition(owner)).expect("there are two");
-        board.stored.load(Ordering::Acquire)
+        board.state().stored.0
     }
 
     #[test]
@@ -641,11 +517,11 @@ mod tests {
         apply(&writer, &overlay, 1, COMMIT_GATHER_EVENTS);
         assert_eq!(writer.step(1), WriterStep::Busy);
         assert_eq!((stored(&writer, 0), stored(&writer, 1)), (1, 0), "one owner at a time");
-        assert!(writer.inbox.lock().is_much, "it would rest until others have much too");
+        assert!(writer.inbox.lock().commit_now, "it would rest until others have much too");
         assert_eq!(writer.step(2), WriterStep::Busy);
         assert_eq!(stored(&writer, 1), COMMIT_GATHER_EVENTS as u64);
         assert!(matches!(writer.step(3), WriterStep::Idle(_)));
-        assert!(!writer.inbox.lock().is_much, "it would never rest again");
+        assert!(!writer.inbox.lock().commit_now, "it would never rest again");
     }
 
     #[test]
@@ -654,7 +530,7 @@ mod tests {
         apply(&writer, &overlay, 0, 1);
         apply(&writer, &overlay, 1, 1);
         assert_eq!(writer.step(1), WriterStep::Busy);
-        assert!(!writer.inbox.lock().is_much);
+        assert!(!writer.inbox.lock().commit_now);
     }
 
     /// On an instance to which nothing came the writer rested for ten seconds after a failed write, as if there were nothing to
@@ -686,13 +562,15 @@ mod tests {
         assert_eq!(writer.step(7), WriterStep::Busy);
         assert_eq!(writer.step(8), WriterStep::Idle(Some(SYNC_INTERVAL_MS)));
         log.go_down("away");
-        writer.inbox.rebuild(Partition(0), 0, "it diverged".into());
+        writer.inbox.rebuild(Partition(0), FoldId(0), "it diverged".into());
         assert_eq!(writer.step(9), WriterStep::Busy);
         assert_eq!(writer.step(10), WriterStep::Idle(Some(9 + RETRY_MS)));
         log.come_up();
         assert_eq!(writer.step(9 + RETRY_MS), WriterStep::Busy);
-        let epochs =
-            [0, 1].map(|number| writer.board.partition(Partition(number)).expect("there are two").epoch());
-        assert!(epochs[0] > 0 && epochs[1] == 0, "it alone began anew: {epochs:?}");
+        let counts = |number| {
+            let board = writer.board.partition(Partition(number)).expect("there are two");
+            board.counts(FoldId(0))
+        };
+        assert_eq!([0, 1].map(counts), [false, true], "it alone began anew");
     }
 }

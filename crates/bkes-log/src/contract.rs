@@ -1,9 +1,12 @@
 //! The three traits of a log, in the words of bkes-core.
 
 use crate::Waker;
-use bkes_core::{Header, LeaderEpoch, Offset, Partition, Position, Record, TimestampMs};
+use bkes_core::{Header, LeaderEpoch, Offset, Partition, Position, Record};
 use bytes::Bytes;
 use std::num::NonZeroU32;
+
+// What a log says of its partitions is said in these words of bkes-core.
+pub use bkes_core::{Delivery, ReadFailure, Token, Watermarks};
 
 /// What tells one log from another, even under the same name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,17 +17,6 @@ pub struct LogIdentity {
     pub topic: String,
     /// The topic's own id, new whenever it is created again; empty where the log cannot tell (old brokers).
     pub topic_id: String,
-}
-
-/// The marks of one partition.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Watermarks {
-    /// The first position that is still there.
-    pub low: Position,
-    /// The last stable offset: reading ends here, everything below is decided. `low <= stable <= high`.
-    pub stable: Position,
-    /// The end of what is replicated.
-    pub high: Position,
 }
 
 /// Why a question about the log has no answer.
@@ -143,48 +135,6 @@ pub enum ReadEvent {
     },
 }
 
-/// Why reading failed.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ReadFailure {
-    /// The position to be read is said to be below the low or above the high watermark, which a log may also say in passing. The
-    /// partition is not read further.
-    #[error("position {position} is out of range")]
-    OutOfRange {
-        /// The position that is not there.
-        position: Position,
-    },
-    /// The log ended, at some moment, before a position that was read: what stood there since is lost. The partition is not read
-    /// further.
-    #[error("the log ended at {end}, before what was read")]
-    LostEnd {
-        /// Where it ended.
-        end: Position,
-    },
-    /// The log is away, or says no for now; the reader keeps trying.
-    #[error("the log is unavailable: {detail}")]
-    Unavailable {
-        /// What went wrong.
-        detail: String,
-    },
-    /// What the log returned is damaged. The partition is not read further.
-    #[error("damaged record at or after position {position}: {detail}")]
-    Damaged {
-        /// Where reading stopped.
-        position: Position,
-        /// What is wrong there.
-        detail: String,
-    },
-    /// What the log holds there is larger, or of another kind, than the reader takes, and nothing says that it is damaged. The
-    /// partition is not read further.
-    #[error("what lies at or after position {position} cannot be taken in: {detail}")]
-    DoesNotFit {
-        /// Where reading stopped.
-        position: Position,
-        /// What does not fit, and what makes it fit.
-        detail: String,
-    },
-}
-
 /// How soon a reader gives what is new in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pace {
@@ -245,9 +195,6 @@ impl NewRecord {
     }
 }
 
-/// What the owner calls an append of its own, returned with the report.
-pub type Token = u64;
-
 /// The bound of a send queue that records do not fit under now: what the queue may hold, whatever was asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum QueueBound {
@@ -289,34 +236,6 @@ pub enum SendError {
     #[error("the producer handle failed: {detail}")]
     Fatal {
         /// What went wrong.
-        detail: String,
-    },
-}
-
-/// What became of a record, as far as the log can tell.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Delivery {
-    /// It is in the log, for good.
-    Stored {
-        /// Where; unknown when the log found it to be there already after a retry.
-        offset: Option<Offset>,
-        /// The timestamp the log gave it; unknown where only reading it back tells.
-        timestamp: Option<TimestampMs>,
-    },
-    /// It is not in the log and never will be.
-    NotStored {
-        /// Why.
-        detail: String,
-    },
-    /// It is not in the log and never will be: it, or what was handed over together with it, is larger than the log takes by now. What
-    /// is not too large itself ([`LogAppender::record_bytes_max`]) may be sent again.
-    Oversized {
-        /// Why.
-        detail: String,
-    },
-    /// It may or may not be, now or later.
-    Unknown {
-        /// Why.
         detail: String,
     },
 }

@@ -8,7 +8,7 @@ use crate::recorder::Recorder;
 use crate::stage::{Actor, ProcessClock, Stage};
 use bkes_check::InstanceId;
 use bkes_core::{Incarnation, Key, Partitioner};
-use bkes_engine::parts::{Step, Surroundings, assemble, begin_stop, end_writer};
+use bkes_engine::assembly::{Step, Surroundings, assemble, begin_stop, end_writer};
 use bkes_engine::{EngineOptions, StartError};
 use bkes_log::Log;
 use bkes_log::memory::MemoryLog;

@@ -1,7 +1,7 @@
 //! The engine, simulated: the code of production on a log, a disk, a clock and a network that a seed decides.
 //!
 //! One seed is one run: it decides the schedule, the faults and the load. There are no threads and there is no real time, so
-//! a seed gives the same run byte for byte. Processes are engines in parts (`bkes_engine::parts`), stepped one part after the
+//! a seed gives the same run byte for byte. Processes are engines in parts (`bkes_engine::assembly`), stepped one part after the
 //! other; where a part calls the store or the log, another may come in between, as threads do.
 //!
 //! A run ends when every caller had its answers. Then faults stop, everything comes to rest, and [`bkes_check`] judges what

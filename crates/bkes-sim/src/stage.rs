@@ -10,7 +10,7 @@ use bkes_check::InstanceId;
 use bkes_core::Key;
 use bkes_core::sequence::NowMs;
 use bkes_engine::EngineHandle;
-use bkes_engine::parts::{MonitorPart, OwnerPart, Parts, Step, VerifierPart, WriterPart};
+use bkes_engine::assembly::{MonitorPart, OwnerPart, Parts, Step, VerifierPart, WriterPart};
 use fastrand::Rng;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};

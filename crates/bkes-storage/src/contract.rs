@@ -1,11 +1,10 @@
 //! The store's contract, in the words of bkes-core.
 
-use bkes_core::{
-    Header, Incarnation, IncarnationState, Key, LeaderEpoch, Offset, Order, Partition, Partitioner, Position,
-    Stamp, TimestampMs,
-};
-use bytes::Bytes;
+use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition, Partitioner};
 use std::num::NonZeroU32;
+
+// What a store keeps is said in these words of bkes-core.
+pub use bkes_core::{Checkpoint, Counters, Fingerprint, Head, Heads, StoredEvent, Unread};
 
 /// The log a store belongs to, and how new keys are placed in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,27 +21,6 @@ pub struct StoreIdentity {
     pub partitioner: Option<Partitioner>,
 }
 
-/// An event as the store keeps it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StoredEvent {
-    /// Its place in its aggregate, within its partition.
-    pub order: Order,
-    /// Where its record lies.
-    pub partition: Partition,
-    /// Where its record lies in the partition.
-    pub offset: Offset,
-    /// The log's timestamp; old message formats have none.
-    pub timestamp: Option<TimestampMs>,
-    /// The value; empty for a tombstone.
-    pub value: Bytes,
-    /// Whether the record's value was null.
-    pub tombstone: bool,
-    /// Who wrote it, when BKES did.
-    pub stamp: Option<Stamp>,
-    /// The record's headers. Of a marked record the two reserved ones are not among them.
-    pub headers: Vec<Header>,
-}
-
 /// An event to be stored under its key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewEvent {
@@ -50,105 +28,6 @@ pub struct NewEvent {
     pub key: Key,
     /// The event. Its order is the next one of the key in its partition, or the base of a new one.
     pub event: StoredEvent,
-}
-
-/// What identifies a record, to notice a log that lost its end and was written anew.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Fingerprint {
-    /// Where that record lies.
-    pub offset: Offset,
-    /// CRC-32C of its key, value and headers.
-    pub crc32c: u32,
-    /// The leader that took it; `None` where that is not told: before the record was read, and by a log without leaders.
-    pub epoch: Option<LeaderEpoch>,
-}
-
-impl Fingerprint {
-    /// Whether nothing that is known of both tells them apart.
-    pub fn agrees_with(&self, other: &Fingerprint) -> bool {
-        let is_one_leader = self.epoch.is_none() || other.epoch.is_none() || self.epoch == other.epoch;
-        (self.offset, self.crc32c) == (other.offset, other.crc32c) && is_one_leader
-    }
-}
-
-impl std::fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Fingerprint { offset, crc32c, epoch } = self;
-        write!(f, "offset {offset} with checksum {crc32c:08x}")?;
-        epoch.map_or(Ok(()), |LeaderEpoch(epoch)| write!(f, " of leader epoch {epoch}"))
-    }
-}
-
-/// Records at the end of what is applied that were applied before they were read from the log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Unread {
-    /// The last record before them, which was read; `None` if the first record of the fold is one of them.
-    pub behind: Option<Fingerprint>,
-    /// The sum over them of `crc32c * (2 * offset + 1)`, modulo 2^64.
-    pub sum: u64,
-}
-
-/// What was met so far in a partition. Rising counts of records.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counters {
-    /// Accepted events.
-    pub events: u64,
-    /// Marked records that the rule rejected.
-    pub void: u64,
-    /// Accepted events that BKES did not write.
-    pub foreign: u64,
-    /// Those of them that carried a marker of another record.
-    pub forwarded: u64,
-    /// Aggregates found in another partition too when they first appeared in this one.
-    pub split: u64,
-    /// Records with a null or an empty key.
-    pub skipped: u64,
-}
-
-/// How far a partition is applied, stored in the same transaction as where the aggregates stand that it covers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Checkpoint {
-    /// The next offset to apply.
-    pub position: Position,
-    /// Where this fold began: above 0, the head of the log was gone.
-    pub fold_start: Position,
-    /// The last applied record; `None` before the first.
-    pub fingerprint: Option<Fingerprint>,
-    /// Those of the applied records that were not read yet; `None` if all were.
-    pub unread: Option<Unread>,
-    /// Whether the fold met the traces of a head that was cut off after BKES had written it.
-    pub cut: bool,
-    /// Counts of what was met.
-    pub counters: Counters,
-}
-
-impl Checkpoint {
-    /// Behind the last applied record. What follows it, up to the position, held nothing.
-    pub fn behind_last(&self) -> Position {
-        self.fingerprint.map_or(self.fold_start, |fingerprint| fingerprint.offset.next())
-    }
-}
-
-/// One partition's share of an aggregate: the orders `base..next`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Head {
-    /// The partition.
-    pub partition: Partition,
-    /// The order of its first event there: 0 but in a cut partition.
-    pub base: Order,
-    /// The order its next event takes.
-    pub next: Order,
-}
-
-/// Where an aggregate stands.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Heads {
-    /// It has no events.
-    None,
-    /// It lives in one partition, as it should.
-    One(Head),
-    /// It was found in several partitions; ascending.
-    Split(Vec<Head>),
 }
 
 /// How a read is bounded: events of one key in one partition, from an order on.

@@ -76,7 +76,7 @@ fn an_applied_record_ends_its_append_by_what_the_rule_said() {
 fn a_report_alone_never_means_success() {
     let (mut sequencer, mut ended) = (sequencer(), Ended::new());
     let number = begin(&mut sequencer, "a", 1);
-    let said = Said::Stored(Some(Offset(10)));
+    let said = Delivery::Stored { offset: Some(Offset(10)), timestamp: None };
     sequencer.reported(single(number), said, at(10), 0, &mut ended).expect("it is ahead of reading");
     sequencer.tick(TAIL_WAIT_MS - 1, at(10), &mut ended);
     assert_eq!(outcomes(&ended), []);
@@ -90,7 +90,7 @@ fn what_the_log_says_is_not_stored_frees_the_key_at_once() {
     let (mut sequencer, mut ended) = (sequencer(), Ended::new());
     let number = begin(&mut sequencer, "a", 1);
     sequencer.wait(&key("a"), 42);
-    sequencer.reported(single(number), Said::NotStored("no".into()), at(0), 0, &mut ended).expect("no");
+    sequencer.reported(single(number), Delivery::NotStored { detail: "no".into() }, at(0), 0, &mut ended).expect("no");
     assert_eq!(outcomes(&ended), [("a", &Outcome::NotStored("no".into()))]);
     assert_eq!((ended[0].1.clone(), sequencer.waiting()), (VecDeque::from([42]), 0));
 }
@@ -138,7 +138,7 @@ fn only_the_report_of_its_last_member_puts_a_batch_in_doubt() {
     let number = begin(&mut sequencer, "a", 2);
     assert_eq!(sequencer.in_flight(), 1);
     let mut stored = |sequencer: &mut Sequencer<_, _>, i, offset| {
-        let said = Said::Stored(Some(Offset(offset)));
+        let said = Delivery::Stored { offset: Some(Offset(offset)), timestamp: None };
         sequencer
             .reported(member(number, i, 2), said, at(10), 0, &mut ended)
             .expect("it is ahead of reading");
@@ -160,7 +160,7 @@ fn a_member_that_was_met_may_be_reported_below_the_position() {
     let (mut sequencer, mut ended) = (sequencer(), Ended::new());
     let number = begin(&mut sequencer, "a", 2);
     sequencer.applied(member(number, 1, 2), &Decision::Undecided, &mut ended);
-    let said = || Said::Stored(Some(Offset(10)));
+    let said = || Delivery::Stored { offset: Some(Offset(10)), timestamp: None };
     sequencer.reported(member(number, 1, 2), said(), at(11), 0, &mut ended).expect("it was met there");
     assert!(sequencer.reported(member(number, 2, 2), said(), at(11), 0, &mut ended).is_err());
 }
@@ -193,7 +193,7 @@ fn a_doubt_ends_as_unknown_when_the_mark_read_after_it_is_passed() {
     let (mut sequencer, mut ended) = (sequencer(), Ended::new());
     let number = begin(&mut sequencer, "a", 1);
     assert!(!sequencer.wants_probe());
-    sequencer.reported(single(number), Said::Unknown("why".into()), at(5), 100, &mut ended).expect("no");
+    sequencer.reported(single(number), Delivery::Unknown { detail: "why".into() }, at(5), 100, &mut ended).expect("no");
     assert!(sequencer.wants_probe());
     // A question that was asked before the report proves nothing about it.
     sequencer.probed(at(5), 100);
@@ -211,7 +211,7 @@ fn a_doubt_ends_as_unknown_when_the_mark_read_after_it_is_passed() {
 fn a_doubt_ends_as_unknown_when_its_time_is_over() {
     let (mut sequencer, mut ended) = (sequencer(), Ended::new());
     let number = begin(&mut sequencer, "a", 1);
-    sequencer.reported(single(number), Said::Unknown("why".into()), at(5), 100, &mut ended).expect("no");
+    sequencer.reported(single(number), Delivery::Unknown { detail: "why".into() }, at(5), 100, &mut ended).expect("no");
     assert_eq!(sequencer.deadline(), Some(100 + DOUBT_MS));
     sequencer.tick(99 + DOUBT_MS, at(5), &mut ended);
     assert_eq!(outcomes(&ended), []);
@@ -223,7 +223,7 @@ fn a_doubt_ends_as_unknown_when_its_time_is_over() {
 fn a_record_below_the_position_that_was_not_met_means_another_log() {
     let (mut sequencer, mut ended) = (sequencer(), Ended::new());
     let number = begin(&mut sequencer, "a", 1);
-    let said = Said::Stored(Some(Offset(4)));
+    let said = Delivery::Stored { offset: Some(Offset(4)), timestamp: None };
     let diverged = sequencer.reported(single(number), said, at(5), 0, &mut ended);
     assert_eq!(diverged, Err(Diverged { offset: Offset(4), position: at(5) }));
     assert!(matches!(outcomes(&ended)[..], [("a", Outcome::Unknown(_))]));

@@ -3,8 +3,8 @@
 
 use crate::fold::{Checkpoint, Fold, value_of};
 use bkes_core::checksum::PayloadSum;
-use bkes_core::sequence::{NowMs, Outcome, Said, Sequencer, Settled};
-use bkes_core::{BatchPlace, Incarnation, Key, Marker, Offset, Order, Partition, Position, Record, Stamp};
+use bkes_core::sequence::{NowMs, Outcome, Sequencer, Settled};
+use bkes_core::{BatchPlace, Delivery, Incarnation, Key, Marker, Offset, Order, Partition, Position, Record, Stamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::hash::Hasher;
@@ -88,7 +88,7 @@ pub struct Instance {
     /// It serves from here on: the end of the log when it was started.
     ready_at: Position,
     /// Reports on their way: a record by its place in `World::sent`.
-    pub reports: Vec<(usize, Said)>,
+    pub reports: Vec<(usize, Delivery)>,
     asked: Option<(Position, NowMs)>,
     /// The last high watermark it learned.
     high: Option<Position>,
@@ -240,7 +240,7 @@ impl World {
             Step::Drop { copy, known } => self.lose(copy, known),
             Step::TimeOut { copy } => {
                 if let Some(sent) = self.wire.get(copy).copied() {
-                    self.report(sent, Said::Unknown("timed out".into()));
+                    self.report(sent, Delivery::Unknown { detail: "timed out".into() });
                 }
             }
             Step::Report { at, report, manner } => self.reported(at, report, manner),
@@ -385,7 +385,7 @@ impl World {
             if i > taken {
                 let mut ended = Ended::new();
                 let Instance { sequencer, fold, .. } = &mut self.instances[at];
-                let said = Said::NotStored("sending stopped".into());
+                let said = Delivery::NotStored { detail: "sending stopped".into() };
                 let told = sequencer.reported(stamp, said, fold.position, self.now, &mut ended);
                 told.expect("only a stored record can diverge");
                 self.settle(at, ended);
@@ -419,19 +419,19 @@ impl World {
         }
         let record = self.sent[sent].record.clone();
         let offset = self.store(record);
-        self.report(sent, Said::Stored(Some(offset)));
+        self.report(sent, Delivery::Stored { offset: Some(offset), timestamp: None });
     }
 
     fn lose(&mut self, copy: usize, known: bool) {
         let Some(sent) = self.wire.get(copy).copied() else { return };
         self.wire.remove(copy);
         // A copy stays on the wire only when another was stored, and that one was reported.
-        let said = if known { Said::NotStored("dropped".into()) } else { Said::Unknown("no answer".into()) };
+        let said = if known { Delivery::NotStored { detail: "dropped".into() } } else { Delivery::Unknown { detail: "no answer".into() } };
         self.report(sent, said);
     }
 
     /// A record is reported on once, whatever becomes of its copies.
-    fn report(&mut self, sent: usize, said: Said) {
+    fn report(&mut self, sent: usize, said: Delivery) {
         if !std::mem::replace(&mut self.sent[sent].reported, true) {
             self.instances[self.sent[sent].at].reports.push((sent, said));
         }
@@ -446,14 +446,14 @@ impl World {
         let position = self.instances[at].fold.position;
         let said = match (manner, said) {
             (Manner::Lost, _) => return,
-            (Manner::AsUnknown, _) => Said::Unknown("the answer was lost".into()),
-            (Manner::WithoutOffset, Said::Stored(_)) => Said::Stored(None),
-            (Manner::Fast, Said::Stored(Some(offset))) if offset == position.offset() => {
+            (Manner::AsUnknown, _) => Delivery::Unknown { detail: "the answer was lost".into() },
+            (Manner::WithoutOffset, Delivery::Stored { .. }) => Delivery::Stored { offset: None, timestamp: None },
+            (Manner::Fast, Delivery::Stored { offset: Some(offset), timestamp: None }) if offset == position.offset() => {
                 return self.apply(at);
             }
             (_, said) => said,
         };
-        let whole = matches!(said, Said::Stored(_)) && stamp.i() == stamp.count();
+        let whole = matches!(said, Delivery::Stored { .. }) && stamp.i() == stamp.count();
         if self.bug == Some(Bug::AnswersOnAcknowledgement) && whole {
             self.answer(append, Answer::Success);
         }

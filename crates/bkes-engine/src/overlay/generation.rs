@@ -4,8 +4,10 @@
 //! an index by hash names the last of each chain: an event costs no allocation of its own beside its row in the table.
 
 use crate::limits::EVENT_OVERHEAD_BYTES;
-use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition};
-use bkes_storage::{Checkpoint, Head, NewEvent, StoreBatch, StoredEvent};
+use crate::board::Epoch;
+use bkes_core::machine::{Accepted, Records};
+use bkes_core::{Checkpoint, Head, Incarnation, IncarnationState, Key, Order, Partition, StoredEvent};
+use bkes_storage::{NewEvent, StoreBatch};
 use hashbrown::HashTable;
 use std::collections::BTreeMap;
 
@@ -22,7 +24,7 @@ struct Chain {
 
 /// What one transaction writes.
 pub struct Generation {
-    epoch: u64,
+    epoch: Epoch,
     batch: StoreBatch,
     /// For each event, the one before it in its chain.
     before: Vec<u32>,
@@ -34,7 +36,7 @@ pub struct Generation {
 
 impl Generation {
     /// An empty one, of a fold of this epoch.
-    pub fn new(epoch: u64) -> Generation {
+    pub fn new(epoch: Epoch) -> Generation {
         Generation {
             epoch,
             batch: StoreBatch::default(),
@@ -49,7 +51,7 @@ impl Generation {
     /// An empty one with this one's room, unless most of that was not used.
     pub fn emptied(self) -> Generation {
         let Generation { batch: StoreBatch { mut events, .. }, mut before, mut chains, .. } = self;
-        let empty = Generation::new(0);
+        let empty = Generation::new(Epoch::default());
         if events.capacity() > events.len() * 4 {
             return empty;
         }
@@ -60,12 +62,12 @@ impl Generation {
     }
 
     /// An empty one, of a fold of this epoch.
-    pub fn of(self, epoch: u64) -> Generation {
+    pub fn of(self, epoch: Epoch) -> Generation {
         assert!(self.is_empty(), "what is empty has no epoch yet");
         Generation { epoch, ..self }
     }
 
-    pub fn epoch(&self) -> u64 {
+    pub fn epoch(&self) -> Epoch {
         self.epoch
     }
 
@@ -88,6 +90,23 @@ impl Generation {
         &self.batch
     }
 
+    /// Adds the events of an accepted record or batch.
+    pub fn insert_accepted(&mut self, accepted: Accepted) {
+        let (first, base) = (accepted.first(), accepted.head.base);
+        let Accepted { hash, key, stamp, records, .. } = accepted;
+        let of_member = |index: u32| stamp.map(|stamp| stamp.of_member(index + 1));
+        match records {
+            Records::One(record) => self.insert(hash, key, base, StoredEvent::of(record, first, of_member(0))),
+            Records::Batch(records) => {
+                for (index, record) in (0..).zip(records) {
+                    let order = Order(first.0 + u64::from(index));
+                    self.insert(hash, key.clone(), base, StoredEvent::of(record, order, of_member(index)));
+                }
+            }
+        }
+    }
+
+    /// Adds an event; `base` is the order of the aggregate's first event in the partition.
     pub fn insert(&mut self, hash: u64, key: Key, base: Order, event: StoredEvent) {
         self.bytes += event_bytes(&key, &event);
         let index = u32::try_from(self.batch.events.len()).ok().filter(|index| *index != NONE);

@@ -27,10 +27,10 @@ impl Pacing {
         Pacing { from, pace: Pace::Prompt, since: 0, own: 0, others: false }
     }
 
-    /// A record was applied, which this owner wrote or somebody else.
-    pub fn applied(&mut self, is_ours: bool) {
-        self.own = self.own.saturating_add(u32::from(is_ours));
-        self.others |= !is_ours;
+    /// Records were applied: so many that this owner wrote, and so many of others.
+    pub fn applied(&mut self, own: u32, others: u32) {
+        self.own = self.own.saturating_add(own);
+        self.others |= others > 0;
     }
 
     /// The pace from here on; `urgent` when somebody waits for reading.
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn it_gathers_under_load_of_our_own_and_is_prompt_as_soon_as_anything_else_happens() {
         let mut pacing = Pacing::new(FROM);
-        let load = |pacing: &mut Pacing, count| (0..count).for_each(|_| pacing.applied(true));
+        let load = |pacing: &mut Pacing, count| pacing.applied(count, 0);
         load(&mut pacing, FROM);
         assert_eq!(pacing.next(PACE_WINDOW_MS - 1, false), Pace::Prompt, "not for less than a window");
         assert_eq!(pacing.next(PACE_WINDOW_MS, false), Pace::Gathering);
@@ -73,7 +73,7 @@ mod tests {
             let now = pacing.since + PACE_WINDOW_MS;
             assert_eq!(pacing.next(now, false), Pace::Gathering);
             if !urgent {
-                pacing.applied(false);
+                pacing.applied(0, 1);
             }
             load(&mut pacing, FROM);
             assert_eq!(pacing.next(now + 1, urgent), Pace::Prompt);

@@ -9,38 +9,15 @@
 //! owner goes on, and looks again in each step; reports and commits, which make room, wake it. How many bytes may wait is
 //! bounded where appends are admitted, and who goes away gives up its place at once.
 
-use super::{Owner, Waiting};
-use crate::api::{AppendError, Unit, Unready};
-use crate::limits::MARKER_BYTES_MAX;
+use super::lookup::HostLookup;
+use super::{Context, Hosted, Owner};
+use crate::owner::lookup::stand_all;
+use crate::owner_inbox::Waiting;
+use bkes_core::append::{AppendError, Unit, Unready};
+use bkes_core::machine::Load;
 use bkes_core::sequence::NowMs;
-use bkes_log::QueueBound;
+use bkes_log::{LogAppender, QueueBound};
 use std::collections::VecDeque;
-
-/// What appends take of a bound.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Load {
-    pub records: usize,
-    /// With keys and markers.
-    pub bytes: u64,
-}
-
-impl Load {
-    /// Of an append.
-    pub fn of(waiting: &Waiting) -> Load {
-        let records = waiting.request.values.len();
-        Load { records, bytes: waiting.place.bytes() + MARKER_BYTES_MAX * records as u64 }
-    }
-
-    pub fn add(&mut self, more: Load) {
-        self.records += more.records;
-        self.bytes += more.bytes;
-    }
-
-    pub fn sub(&mut self, less: Load) {
-        self.records -= less.records;
-        self.bytes -= less.bytes;
-    }
-}
 
 /// Appends that wait for room, oldest first.
 #[derive(Default)]
@@ -51,103 +28,126 @@ pub struct Held {
 }
 
 impl Held {
-    fn push_back(&mut self, waiting: Waiting) {
-        self.note(&waiting);
-        self.queue.push_back(waiting);
+    fn push_back(&mut self, append: Waiting) {
+        self.note(&append);
+        self.queue.push_back(append);
     }
 
-    fn push_front(&mut self, waiting: Waiting) {
-        self.note(&waiting);
-        self.queue.push_front(waiting);
+    fn push_front(&mut self, append: Waiting) {
+        self.note(&append);
+        self.queue.push_front(append);
     }
 
-    fn note(&mut self, waiting: &Waiting) {
-        self.next_end = Some(self.next_end.map_or(waiting.until, |end| end.min(waiting.until)));
+    fn note(&mut self, append: &Waiting) {
+        self.next_end = Some(self.next_end.map_or(append.ticket.until, |end| end.min(append.ticket.until)));
     }
 
     pub fn next_end(&self) -> Option<NowMs> {
         self.next_end
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Those that waited for their key, and do not fit: they came before all that is held, in this order.
+    pub fn again(&mut self, appends: impl DoubleEndedIterator<Item = Waiting>) {
+        appends.rev().for_each(|append| self.push_front(append));
+    }
+
+    pub fn take_all(&mut self) -> Vec<Waiting> {
+        self.extract(|_| true)
+    }
+
     /// Takes out all that are to be taken out.
     fn extract(&mut self, mut is_out: impl FnMut(&Waiting) -> bool) -> Vec<Waiting> {
         let (out, kept): (Vec<Waiting>, Vec<Waiting>) =
-            std::mem::take(&mut self.queue).into_iter().partition(|waiting| is_out(waiting));
+            std::mem::take(&mut self.queue).into_iter().partition(|append| is_out(append));
         self.queue = kept.into();
-        self.next_end = self.queue.iter().map(|waiting| waiting.until).min();
+        self.next_end = self.queue.iter().map(|append| append.ticket.until).min();
         out
     }
 }
 
 impl Owner {
-    /// Takes an append in: it is gathered to be sent, or held.
-    pub(super) fn arrive(&mut self, waiting: Waiting, now: NowMs) {
-        if self.held.queue.is_empty() && self.is_let_in(&waiting, now) {
-            self.gather(waiting, now);
+    /// Takes an append in: it is grouped to be sent, or held.
+    pub(super) fn arrive(&mut self, append: Waiting, now: NowMs) {
+        if self.held.is_empty() && self.is_let_in(&append, now) {
+            self.group(append, now);
         } else {
-            self.held.push_back(waiting);
+            self.held.push_back(append);
         }
     }
 
     /// Lets in what fits by now, and ends the waiting of those whose time is over or whose callers went away.
     pub(super) fn let_in(&mut self, now: NowMs) {
         if self.inbox.take_withdrawn() {
-            self.held.extract(|waiting| waiting.to.is_closed());
+            self.held.extract(|append| append.ticket.to.is_closed());
         }
         if self.held.next_end.is_some_and(|end| end <= now) {
-            for waiting in self.held.extract(|waiting| waiting.until <= now) {
-                let error = self.no_room(&waiting, now);
-                self.refuse(waiting, error);
+            for append in self.held.extract(|append| append.ticket.until <= now) {
+                let error = self.no_room(&append, now);
+                self.refuse(append, error);
             }
         }
-        while let Some(waiting) = self.held.queue.pop_front() {
-            if !self.is_let_in(&waiting, now) {
-                return self.held.queue.push_front(waiting);
+        while let Some(append) = self.held.queue.pop_front() {
+            if !self.is_let_in(&append, now) {
+                return self.held.queue.push_front(append);
             }
-            self.gather(waiting, now);
+            self.group(append, now);
         }
         self.held.next_end = None;
     }
 
-    /// Those that waited for their key, and do not fit: they came before all that is held, in this order.
-    pub(super) fn hold_again(&mut self, waiting: impl DoubleEndedIterator<Item = Waiting>) {
-        waiting.rev().for_each(|waiting| self.held.push_front(waiting));
-    }
-
     /// Whether an append need not wait: there is room, or it would be refused whether or not there is.
-    pub(super) fn is_let_in(&self, waiting: &Waiting, now: NowMs) -> bool {
-        if self.bound_of(waiting).is_none() {
+    fn is_let_in(&self, append: &Waiting, now: NowMs) -> bool {
+        if self.bound_of(append).is_none() {
             return true;
         }
-        let key = &waiting.request.key;
-        let guess = self.context.board.placing().guess(key);
-        let is_served = self.partitions.contains_key(&guess) && self.serving(guess, now).is_ok();
+        let key = &append.request.key;
+        let guess = self.context.board.topic().guess(key);
+        let is_served =
+            |hosted: &Hosted| hosted.machine.is_serving(now, &self.lookup(hosted));
+        if !self.partitions.get(&guess).is_some_and(is_served) {
+            return true;
+        }
         // Of a key that is not known yet, while not all is read, it cannot be told where it belongs.
-        !is_served || (self.all_read().is_err() && self.locate_one(key).is_err())
+        let is_unknown = || {
+            let standings = stand_all(&self.context, self.epoch, std::slice::from_ref(key), None);
+            standings.iter().all(Result::is_err)
+        };
+        !self.context.board.all_read() && is_unknown()
+    }
+
+    fn lookup<'a>(&'a self, hosted: &'a Hosted) -> HostLookup<'a> {
+        HostLookup {
+            context: &self.context,
+            index: self.index,
+            epoch: self.epoch,
+            partition: hosted.board.partition,
+            board: &hosted.board,
+            fold: hosted.machine.fold(),
+            appender: self.appender.as_deref(),
+            under_way: self.under_way(),
+            grouped: self.grouped,
+        }
+    }
+
+    /// What is sent and not reported on, with the bytes of what is grouped to be sent.
+    pub(super) fn under_way(&self) -> Load {
+        Load { records: self.sent.records, bytes: self.sent.bytes + self.grouped.bytes }
     }
 
     /// The bound that an append would pass if it were sent now.
-    pub(super) fn bound_of(&self, waiting: &Waiting) -> Option<Bound> {
-        let (load, gathered) = (Load::of(waiting), self.gathered_load);
-        let under_way = gathered.bytes + self.sent_bytes;
-        let applied = self.context.overlay.bytes() as u64;
-        let limit = self.context.options.overlay_bytes_max as u64;
-        if applied > limit || (under_way > 0 && applied + under_way + load.bytes > limit) {
-            return Some(Bound { queue: "the overlay of uncommitted events", limit, unit: Unit::Bytes });
-        }
-        // What does not fit into an empty queue is refused when it is to be sent.
-        if gathered.records == 0 && self.sent.is_empty() {
-            return None;
-        }
-        let (records, bytes) = (gathered.records + load.records, gathered.bytes + load.bytes);
-        let full = self.appender.as_ref()?.has_room(records, bytes).err()?;
-        Some(Bound::of_queue(full))
+    fn bound_of(&self, append: &Waiting) -> Option<Bound> {
+        let queued = (self.under_way(), self.grouped);
+        bound_of(&self.context, self.appender.as_deref(), Load::of(append), queued)
     }
 
     /// What an append is told that has waited in vain.
-    fn no_room(&self, waiting: &Waiting, now: NowMs) -> AppendError {
-        let waited_ms = now.saturating_sub(waiting.since);
-        AppendError::Unavailable(match self.bound_of(waiting) {
+    fn no_room(&self, append: &Waiting, now: NowMs) -> AppendError {
+        let waited_ms = now.saturating_sub(append.ticket.since);
+        AppendError::Unavailable(match self.bound_of(append) {
             Some(Bound { queue, limit, unit }) => Unready::NoRoom { waited_ms, queue, limit, unit },
             // Those before it did not fit.
             None => {
@@ -156,33 +156,48 @@ impl Owner {
             }
         })
     }
+}
 
-    /// The owner stops: nobody waits on.
-    pub(super) fn refuse_held(&mut self) {
-        for waiting in self.held.extract(|_| true) {
-            self.refuse(waiting, AppendError::Unavailable(Unready::ShuttingDown));
-        }
+/// The bound that a load would pass if it were sent now, beside what is under way (sent or to be sent, and not reported on) and what is
+/// queued (to be sent, and not handed over).
+pub fn bound_of(
+    context: &Context,
+    appender: Option<&dyn LogAppender>,
+    load: Load,
+    (under_way, queued): (Load, Load),
+) -> Option<Bound> {
+    let applied = context.overlay.bytes() as u64;
+    let limit = context.options.overlay_bytes_max as u64;
+    if applied > limit || (under_way.bytes > 0 && applied + under_way.bytes + load.bytes > limit) {
+        return Some(Bound { queue: "the overlay of uncommitted events", limit, unit: Unit::Bytes });
     }
-
-    /// How many appends wait for room.
-    pub(super) fn held(&self) -> usize {
-        self.held.queue.len()
+    // What does not fit into an empty queue is refused when it is to be sent.
+    if queued.records == 0 && under_way.records == 0 {
+        return None;
     }
+    let full = appender?.has_room(queued.records + load.records, queued.bytes + load.bytes).err()?;
+    Some(Bound::of_queue(full))
 }
 
 /// A queue that is full, and what it may hold.
-pub(super) struct Bound {
+pub struct Bound {
     queue: &'static str,
     limit: u64,
     unit: Unit,
 }
 
 impl Bound {
-    fn of_queue(bound: QueueBound) -> Bound {
+    pub fn of_queue(bound: QueueBound) -> Bound {
         let (limit, unit) = match bound {
             QueueBound::Records { records_max } => (records_max, Unit::Records),
             QueueBound::Bytes { bytes_max } => (bytes_max, Unit::Bytes),
         };
         Bound { queue: "the send queue", limit, unit }
+    }
+
+    /// What an append is told that cannot wait.
+    pub fn overloaded(self) -> Unready {
+        let Bound { queue, limit, unit } = self;
+        Unready::Overloaded { queue, limit, unit }
     }
 }

@@ -3,7 +3,7 @@
 use crate::support::poll;
 use crate::support::scene::Scene;
 use bkes_core::{Order, Partition, Position};
-use bkes_engine::parts::{Step, begin_stop, end_writer};
+use bkes_engine::assembly::{Step, begin_stop, end_writer};
 use bkes_engine::{AppendError, Expected, Unready};
 use bkes_log::memory::Faults;
 

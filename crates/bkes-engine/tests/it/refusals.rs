@@ -3,7 +3,7 @@
 use crate::support::flawed::FlawedLog;
 use crate::support::{Bench, poll};
 use bkes_core::{Key, Order, Partition, Partitioner, Position};
-use bkes_engine::parts::begin_stop;
+use bkes_engine::assembly::begin_stop;
 use bkes_engine::{AppendError, EngineOptions, Expected, ReadError, Unready};
 use bkes_log::Pace;
 use bkes_storage::MemoryStore;

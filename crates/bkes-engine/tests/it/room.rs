@@ -2,7 +2,7 @@
 
 use crate::support::{Answer, Bench, poll};
 use bkes_core::{Key, Partition};
-use bkes_engine::parts::Step;
+use bkes_engine::assembly::Step;
 use bkes_engine::{AppendError, AppendRequest, EngineOptions, Expected, Unit, Unready};
 use bkes_log::memory::{Faults, MemoryLog};
 use bkes_storage::MemoryStore;
@@ -235,7 +235,7 @@ fn what_waits_for_room_is_answered_when_the_log_goes_down_and_when_the_engine_st
     let mut room = Room::full(EngineOptions::default());
     let mut waits = room.append("waits", 1_000);
     room.bench.step_owners();
-    bkes_engine::parts::begin_stop(&room.bench.handle, room.bench.now() + 1_000);
+    bkes_engine::assembly::begin_stop(&room.bench.handle, room.bench.now() + 1_000);
     room.bench.step_owners();
     assert_eq!(poll(&mut waits), Some(Err(AppendError::Unavailable(Unready::ShuttingDown))));
     assert_eq!(room.sent(), ["full-1", "full-2"]);

@@ -5,7 +5,7 @@ pub mod scene;
 
 use bkes_core::sequence::NowMs;
 use bkes_core::{Incarnation, Key, Order};
-use bkes_engine::parts::{
+use bkes_engine::assembly::{
     MonitorPart, OwnerPart, Parts, Step, Surroundings, VerifierPart, WriterPart, assemble,
 };
 use bkes_engine::{

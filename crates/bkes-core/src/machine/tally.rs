@@ -4,8 +4,9 @@
 //! And a copy of another topic's records, markers and all, is told from races that were lost: nobody who writes here is refused
 //! again and again without ever being accepted.
 
-use super::Owned;
-use bkes_core::{Applied, Decision, Incarnation, Key, Offset, Partition, RecordClass, VoidReason};
+use super::{Notice, PartitionMachine};
+use crate::{Applied, Decision, Incarnation, Key, Offset, Order, Position, RecordClass, VoidReason};
+use std::fmt;
 
 /// Void records of an incarnation without an accepted event that are no longer taken for races it lost.
 const STRANGE_RECORDS: u32 = 3;
@@ -55,7 +56,6 @@ impl Strangers {
 
 /// A record that was applied.
 pub(super) struct Counting<'a> {
-    pub partition: Partition,
     pub offset: Offset,
     pub class: RecordClass,
     pub applied: &'a Applied,
@@ -63,105 +63,113 @@ pub(super) struct Counting<'a> {
     pub split: Option<&'a Key>,
 }
 
-impl Owned {
+impl<T> PartitionMachine<T> {
     /// Counts what a record was; says how many events it made.
-    pub(super) fn count(&mut self, counting: &Counting<'_>) -> u64 {
-        let Counting { partition, offset, class, applied, split } = *counting;
-        let (counters, number) = (&mut self.checkpoint.counters, partition.0);
-        if add(&mut counters.void, applied.void_records) {
-            tracing::info!(
-                partition = number,
-                "the first void record, at offset {offset}: {}",
-                reason(applied)
-            );
+    pub(super) fn tally(&mut self, counting: &Counting<'_>) -> u64 {
+        let Counting { offset, class, applied, split } = *counting;
+        let (counters, notices) = (&mut self.checkpoint.counters, &mut self.work.notices);
+        if applied.void_records > 0 && add(&mut counters.void, applied.void_records) {
+            notices.push(Notice::FirstVoid { offset, why: Voided::of(applied) });
         }
         let events = match &applied.decision {
             Decision::Accepted { .. } => 1,
             Decision::AcceptedBatch { records, .. } => records.len() as u64,
+            Decision::Undecided => return 0,
             Decision::Skipped => {
                 if add(&mut counters.skipped, 1) {
-                    tracing::warn!(
-                        partition = number,
-                        "the first record without a key, at offset {offset}: skipped"
-                    );
+                    notices.push(Notice::FirstSkipped { offset });
                 }
-                0
+                return 0;
             }
-            Decision::Undecided => 0,
             Decision::Void(reason) => {
-                self.note_void(counting, *reason);
+                self.note_void(offset, applied, *reason);
                 return 0;
             }
         };
-        if events == 0 {
-            return 0;
-        }
         counters.events += events;
         if let Some(stamp) = applied.stamp {
             self.strangers.accepted(stamp.incarnation);
         } else {
             if add(&mut counters.foreign, events) {
-                tracing::info!(
-                    partition = number,
-                    "the first event that BKES did not write, at offset {offset}"
-                );
+                notices.push(Notice::FirstForeign { offset });
             }
             if class == RecordClass::Forwarded && add(&mut counters.forwarded, events) {
-                tracing::warn!(
-                    partition = number,
-                    "the record at offset {offset} carries a `bkes` header that was written for another record: it is taken as an \
-                     event of somebody else. Whoever wrote it forwards headers: have it drop the headers `bkes` and `order`"
-                );
+                notices.push(Notice::FirstForwarded { offset });
             }
         }
         if let Some(key) = split
             && add(&mut counters.split, 1)
         {
-            tracing::warn!(
-                partition = number,
-                "the first key with events in another partition too, at offset {offset}: {key} is split, and takes no appends"
-            );
+            notices.push(Notice::FirstSplit { offset, key: key.clone() });
         }
         events
     }
 
-    fn note_void(&mut self, counting: &Counting<'_>, reason: VoidReason) {
-        let Counting { partition, offset, applied, .. } = *counting;
+    fn note_void(&mut self, offset: Offset, applied: &Applied, reason: VoidReason) {
         let (Some(stamp), VoidReason::OrderTaken { .. } | VoidReason::BaseTooOld { .. }) =
             (applied.stamp, reason)
         else {
             return;
         };
         if self.strangers.void(stamp.incarnation) {
-            tracing::error!(
-                partition = partition.0,
-                "records of the writer {} are void again and again, and none was accepted (the last at offset {offset}): they look \
-                 like copies from another topic on which BKES runs. Their markers fit and their orders do not, so they are no \
-                 events here: whoever copies them has to drop the headers `bkes` and `order`",
-                stamp.incarnation
-            );
+            self.work.notices.push(Notice::OnlyVoid { offset, writer: stamp.incarnation });
         }
     }
 }
 
-/// Whether it is the first.
+/// Adds to a counter; says whether that was the first.
 fn add(counter: &mut u64, more: u64) -> bool {
     let before = *counter;
     *counter += more;
     before == 0 && more > 0
 }
 
-fn reason(applied: &Applied) -> String {
-    match applied.decision {
-        Decision::Void(VoidReason::OrderTaken { expected, next }) => {
-            format!("it names order {expected}, and the next one is {next}")
+/// Why a record is void, in words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Voided {
+    /// Its order was another event's.
+    OrderTaken {
+        /// The order it names.
+        expected: Order,
+        /// The next one.
+        next: Order,
+    },
+    /// It is a copy of a record that was judged.
+    JudgedBefore,
+    /// Its batch is not whole.
+    BatchBroken,
+    /// It was numbered too far below itself.
+    BaseTooOld {
+        /// The position at which it was numbered.
+        base: Position,
+    },
+    /// A batch before it was never finished.
+    Unfinished,
+}
+
+impl Voided {
+    fn of(applied: &Applied) -> Voided {
+        match applied.decision {
+            Decision::Void(VoidReason::OrderTaken { expected, next }) => Voided::OrderTaken { expected, next },
+            Decision::Void(VoidReason::JudgedBefore) => Voided::JudgedBefore,
+            Decision::Void(VoidReason::BatchBroken) => Voided::BatchBroken,
+            Decision::Void(VoidReason::BaseTooOld { base }) => Voided::BaseTooOld { base },
+            _ => Voided::Unfinished,
         }
-        Decision::Void(VoidReason::JudgedBefore) => "a copy of one that was judged before".into(),
-        Decision::Void(VoidReason::BatchBroken) => "its batch is not whole".into(),
-        Decision::Void(VoidReason::BaseTooOld { base }) => {
-            format!("it was numbered at {base}, too far below it")
+    }
+}
+
+impl fmt::Display for Voided {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Voided::OrderTaken { expected, next } => {
+                write!(f, "it names order {expected}, and the next one is {next}")
+            }
+            Voided::JudgedBefore => f.write_str("a copy of one that was judged before"),
+            Voided::BatchBroken => f.write_str("its batch is not whole"),
+            Voided::BaseTooOld { base } => write!(f, "it was numbered at {base}, too far below it"),
+            Voided::Unfinished => f.write_str("a batch before it was never finished"),
         }
-        _ => "a batch before it was never finished".into(),
     }
 }
 

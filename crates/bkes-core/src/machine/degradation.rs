@@ -3,12 +3,9 @@
 //! A partition has one reason at a time: the one that takes most to be mended, in the order of the variants. A fold that begins
 //! anew ends only what it mends. Reading past its place ends what lay in a record.
 
-use crate::owner::Divergence;
-use crate::writer::Shown;
-use bkes_core::sequence::Diverged;
-use bkes_core::{AboveNext, NewerFormat, Offset, Position};
-use bkes_log::LogIdentity;
-use bkes_storage::Fingerprint;
+use super::readback::Divergence;
+use crate::sequence::Diverged;
+use crate::{AboveNext, Fingerprint, NewerFormat, Offset, Position};
 
 /// Why a partition is not served. Its words say what to do.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -18,13 +15,23 @@ pub enum Degradation {
         "the log returned a damaged record at or after {at}: {detail}; it is read again and again, and served as soon as it is \
          whole. If no replica has it whole, no event behind it can be served"
     )]
-    DamagedRecord { at: Position, detail: String },
+    DamagedRecord {
+        /// Where reading stopped.
+        at: Position,
+        /// What the log said.
+        detail: String,
+    },
     /// What the log holds does not fit into what reading may take. Ends when reading has come past it.
     #[error(
         "what the log holds at or after {at} does not fit: {detail}. Nothing is known to be damaged; it is read again and again, \
          and no event behind it can be served before it fits"
     )]
-    DoesNotFit { at: Position, detail: String },
+    DoesNotFit {
+        /// Where reading stopped.
+        at: Position,
+        /// What the log said.
+        detail: String,
+    },
     /// This version cannot judge a record. Ends when reading has come past it, which takes another record in its place.
     #[error("{0}")]
     NewerFormat(NewerFormat),
@@ -33,13 +40,28 @@ pub enum Degradation {
         "the log begins at {low}, above the applied position {applied}: retention removed events that were not read; stop, remove \
          the data directory and start again to serve what is left"
     )]
-    Removed { low: Position, applied: Position },
+    Removed {
+        /// Where the log begins now.
+        low: Position,
+        /// The next offset to apply.
+        applied: Position,
+    },
     /// The log lost its end. Ends when the partition is read anew.
     #[error("the log ended at {end}, below the applied position {applied}: it was truncated")]
-    Truncated { end: Position, applied: Position },
+    Truncated {
+        /// Where the log ended.
+        end: Position,
+        /// The next offset to apply.
+        applied: Position,
+    },
     /// The log has another record than the one that was applied, or none. Ends when the partition is read anew.
-    #[error("the log diverged: {divergence}, the log has {} there", shown(found))]
-    Diverged { divergence: Divergence, found: Option<Fingerprint> },
+    #[error("the log diverged: {divergence}, the log has {} there", found_words(found))]
+    Diverged {
+        /// What was applied there.
+        divergence: Divergence,
+        /// What is there now; `None` if nothing is.
+        found: Option<Fingerprint>,
+    },
     /// A record of ours was stored where reading had passed. Ends when the partition is read anew.
     #[error("{0}")]
     Passed(Diverged),
@@ -48,26 +70,29 @@ pub enum Degradation {
         "the record at offset {offset} rests on {} events of its aggregate, and {} were applied here: the log is read again from its \
          beginning", above.expected, above.next
     )]
-    Missed { offset: Offset, above: AboveNext },
+    Missed {
+        /// Where the record lies.
+        offset: Offset,
+        /// What it names.
+        above: AboveNext,
+    },
     /// The same, and the log no longer has what the rebuild would need. Ends with a fold that does not need it.
     #[error(
         "the record at offset {offset} rests on {} events of its aggregate, and {} were applied here: this store or the log is not \
          whole, and the log begins at {low} now, so that it cannot tell; stop, remove the data directory and start again to serve \
          what is left", above.expected, above.next
     )]
-    MissedAndRemoved { offset: Offset, above: AboveNext, low: Position },
-    /// The topic is another one under the same name. Lasts.
-    #[error(
-        "topic {} is another one now (id {} became {}): stop, and start with another data directory",
-        known.topic, known.topic_id, found.topic_id
-    )]
-    AnotherTopic { known: LogIdentity, found: LogIdentity },
-    /// A thread is gone. Lasts.
-    #[error("thread {thread} panicked, restart the service: {message}")]
-    Panicked { thread: String, message: String },
+    MissedAndRemoved {
+        /// Where the record lies.
+        offset: Offset,
+        /// What it names.
+        above: AboveNext,
+        /// Where the log begins now.
+        low: Position,
+    },
 }
 
-fn shown(found: &Option<Fingerprint>) -> String {
+fn found_words(found: &Option<Fingerprint>) -> String {
     found.map_or_else(|| "nothing".into(), |found| found.to_string())
 }
 
@@ -85,8 +110,6 @@ impl Degradation {
             | Degradation::Passed(_)
             | Degradation::Missed { .. }
             | Degradation::MissedAndRemoved { .. } => Degradation::LOSS,
-            Degradation::AnotherTopic { .. } => 4,
-            Degradation::Panicked { .. } => 5,
         }
     }
 
@@ -104,11 +127,6 @@ impl Degradation {
         self.rank() == Degradation::LOSS
     }
 
-    /// Whether it is of all partitions, and of those that come.
-    pub fn is_of_all(&self) -> bool {
-        matches!(self, Degradation::AnotherTopic { .. } | Degradation::Panicked { .. })
-    }
-
     /// Whether it goes on when the fold begins anew at a position.
     pub fn outlasts(&self, shown: Shown, position: Position) -> bool {
         match self {
@@ -123,19 +141,26 @@ impl Degradation {
             | Degradation::Passed(_)
             | Degradation::Missed { .. }
             | Degradation::MissedAndRemoved { .. } => shown == Shown::MustReturn,
-            Degradation::AnotherTopic { .. } | Degradation::Panicked { .. } => true,
         }
     }
+}
+
+/// What a new beginning means for events that were shown already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shown {
+    /// The log still has them: nothing is served before they are back.
+    MustReturn,
+    /// The log is another one: the next answer about it says what to reach.
+    IsVoid,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bkes_core::{Incarnation, Order};
+    use crate::{Incarnation, Order};
 
     /// One for each variant, lowest rank first.
     fn all() -> Vec<Degradation> {
-        let topic = |id: &str| LogIdentity { cluster: "c".into(), topic: "t".into(), topic_id: id.into() };
         let divergence = Divergence::Changed(Fingerprint { offset: Offset(4), crc32c: 7, epoch: None });
         let (low, applied) = (Position(5), Position(4));
         let above = AboveNext { incarnation: Incarnation(1), expected: Order(2), next: Order(1) };
@@ -149,27 +174,25 @@ mod tests {
             Degradation::Passed(Diverged { offset: Offset(3), position: applied }),
             Degradation::Missed { offset: Offset(4), above },
             Degradation::MissedAndRemoved { offset: Offset(4), above, low },
-            Degradation::AnotherTopic { known: topic("1"), found: topic("2") },
-            Degradation::Panicked { thread: "bkes-writer".into(), message: "at the disk".into() },
         ]
     }
 
-    /// A new beginning of the folds, because the store had fallen back, cleared "thread panicked, restart the service".
+    /// A new beginning of the folds, because the store had fallen back, must not clear what the log still lacks.
     #[test]
     fn a_new_beginning_ends_only_what_it_mends() {
         let after = |shown, position| -> Vec<bool> {
             all().iter().map(|reason| reason.outlasts(shown, Position(position))).collect()
         };
         let (t, f) = (true, false);
-        assert_eq!(after(Shown::MustReturn, 4), [true; 11], "nothing of the log is mended");
+        assert_eq!(after(Shown::MustReturn, 4), [true; 9], "nothing of the log is mended");
         assert_eq!(
             after(Shown::MustReturn, 5),
-            [t, t, t, f, t, t, t, t, t, t, t],
+            [t, t, t, f, t, t, t, t, t],
             "what was removed is not needed"
         );
         assert_eq!(
             after(Shown::IsVoid, 5),
-            [f, f, f, f, f, f, f, f, f, t, t],
+            [f, f, f, f, f, f, f, f, f],
             "the log is read as it is now"
         );
         assert!(all().is_sorted_by_key(Degradation::rank));

@@ -4,14 +4,19 @@
 //! steps them one after the other, in any order, and decides what time it is and what names producer handles get. Nothing in
 //! a step waits, sleeps, or asks for the time or for randomness by itself.
 
-use crate::handle::{EngineHandle, EngineOptions, StartError};
+use crate::handle::EngineHandle;
 use crate::monitor::Monitor;
+use crate::options::{EngineOptions, StartError};
 use crate::overlay::Overlay;
-use crate::owner::{Command, Context, Owner, OwnerInbox, OwnerStep, Restart, owner_of};
-use crate::shared::SharedOwner;
+use crate::owner::{Context, Owner, OwnerStep};
+use crate::owner_inbox::{Command, OwnerInbox, Restart, owner_of};
+use crate::owner_lock::OwnerLock;
 use crate::start::{self, Checked};
-use crate::verifier::{Verifier, VerifierInbox, VerifierStep};
-use crate::writer::{Announce, Shown, Writer, WriterInbox, WriterStep};
+use crate::verifier::{Verifier, VerifierStep};
+use crate::verifier_inbox::VerifierInbox;
+use crate::writer::{Announce, Writer, WriterStep};
+use crate::writer_inbox::WriterInbox;
+use bkes_core::machine::FoldId;
 use bkes_core::sequence::NowMs;
 use bkes_core::{Incarnation, Partition};
 use bkes_log::{Log, Waiter, wake_pair};
@@ -93,9 +98,9 @@ impl Announce for ToOwners {
         }
     }
 
-    fn dropped(&self, partition: Partition, epoch: u64, shown: Shown) {
+    fn dropped(&self, partition: Partition, fold: FoldId) {
         let owner = &self.0[owner_of(partition, &self.0)];
-        let _ = owner.send(Command::Dropped { partition, epoch, shown });
+        let _ = owner.send(Command::Dropped { partition, fold });
     }
 }
 
@@ -151,7 +156,6 @@ pub fn assemble(
         Arc::clone(&context.owners),
         context.writer.clone(),
         topic,
-        context.options.placing_rest,
     );
     let verifier = Verifier::new(
         Arc::clone(&context.log),
@@ -208,8 +212,8 @@ impl OwnerPart {
     }
 
     /// For the owner's thread and those of callers, and the place where the former waits.
-    pub(crate) fn share(self) -> (SharedOwner, Waiter) {
-        (SharedOwner::new(self.owner), self.waiter)
+    pub(crate) fn share(self) -> (OwnerLock, Waiter) {
+        (OwnerLock::new(self.owner), self.waiter)
     }
 }
 

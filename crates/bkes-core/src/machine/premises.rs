@@ -13,8 +13,8 @@
 //! from then on: an instance takes a new name whenever its folds begin anew, so what it still wrote under this name rests on what
 //! was wrong. And after some rebuilds that found nothing, such records are believed no more.
 
-use crate::limits::{UNFOUNDED_MAX, VAIN_REBUILDS_MAX};
-use bkes_core::{Incarnation, Offset, Position};
+use super::limits::{UNFOUNDED_MAX, VAIN_REBUILDS_MAX};
+use crate::{Incarnation, Offset, Position};
 use hashbrown::HashSet;
 
 /// What is known of one partition. It survives new beginnings, not the process.

@@ -1,10 +1,13 @@
 //! The way to an owner: appends with their places among the admitted, and the commands that it takes in its next step.
 
-use super::Command;
-use crate::api::{AppendError, AppendRequest, Appended, Unready};
-use crate::verifier::Scope;
+use crate::board::{Epoch, PartitionBoard};
+use bkes_core::append::{AppendError, AppendRequest, Appended, Unready};
+use bkes_core::machine::{Append, FoldId, Scope, Shown, WatermarksRead};
 use bkes_core::sequence::NowMs;
+use bkes_core::{Key, Order, Partition, Position};
 use bkes_log::Waker;
+use bkes_storage::Loaded;
+use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::oneshot;
@@ -33,19 +36,62 @@ impl From<AppendError> for Refusal {
     }
 }
 
-/// An append that came in, until it is answered: it waits for its turn, for room, or in flight.
-pub struct Waiting {
-    pub request: AppendRequest,
+/// An append from when it is taken in until it is answered: it waits for its turn, for room, or in flight.
+pub type Waiting = Append<Ticket>;
+
+/// What an append is answered by.
+pub struct Ticket {
     pub to: ReplySender,
     pub place: Place,
-    /// Everything is applied that its refusal could rest on.
-    pub is_verified: bool,
-    /// How often it was sent and not taken for the size of what it went with.
-    pub resent: u8,
     /// When it came.
     pub since: NowMs,
     /// Until when it may wait for room.
     pub until: NowMs,
+}
+
+/// An append that was sent and is not decided.
+pub struct Pending {
+    pub partition: Partition,
+    /// The order its first event takes if it is accepted.
+    pub first: Order,
+    pub values: Vec<Bytes>,
+}
+
+/// What an owner is told.
+pub enum Command {
+    Append(Waiting),
+    /// The log was asked for the marks of a partition.
+    Watermarks { partition: Partition, read: WatermarksRead },
+    /// A new partition.
+    Add { board: Arc<PartitionBoard> },
+    /// Every fold begins anew.
+    Restart(Restart),
+    /// The fold of one partition begins anew, at the beginning of the log.
+    Dropped { partition: Partition, fold: FoldId },
+    /// Somebody waits until a partition is applied up to here.
+    Await { partition: Partition, end: Position },
+    /// What is in flight for a key.
+    Pending { key: Key, reply: oneshot::Sender<Vec<Pending>> },
+    /// Stop; what is in flight is awaited until then.
+    Stop { deadline: NowMs },
+}
+
+/// How every fold begins anew.
+#[derive(Clone)]
+pub struct Restart {
+    /// Where.
+    pub loaded: Arc<Loaded>,
+    /// The epoch of the overlay.
+    pub epoch: Epoch,
+    /// Of each partition.
+    pub fold: FoldId,
+    /// What that means for what was shown.
+    pub shown: Shown,
+}
+
+/// Which owner has a partition.
+pub fn owner_of(partition: Partition, owners: &[OwnerInbox]) -> usize {
+    partition.0 as usize % owners.len()
 }
 
 /// How many appends are admitted, and the bytes of their keys and values.
@@ -136,7 +182,7 @@ impl OwnerInbox {
         self.waker.wake();
     }
 
-    pub(super) fn take_withdrawn(&self) -> bool {
+    pub fn take_withdrawn(&self) -> bool {
         self.withdrawn.load(Ordering::Relaxed) && self.withdrawn.swap(false, Ordering::AcqRel)
     }
 
@@ -145,7 +191,7 @@ impl OwnerInbox {
     }
 
     /// Ends the inbox; what is in it is dropped.
-    pub(super) fn close(&self) {
+    pub fn close(&self) {
         let mut commands = self.lock();
         commands.closed = true;
         let queue = std::mem::take(&mut commands.queue);
@@ -155,7 +201,7 @@ impl OwnerInbox {
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Commands> {
+    pub fn lock(&self) -> MutexGuard<'_, Commands> {
         self.commands.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -163,6 +209,6 @@ impl OwnerInbox {
 /// Answers an append that no owner will ever take: nothing of it was sent.
 pub fn refuse_command(command: Command, why: Unready) {
     if let Command::Append(waiting) = command {
-        drop(waiting.to.send(Err(AppendError::Unavailable(why).into())));
+        drop(waiting.ticket.to.send(Err(AppendError::Unavailable(why).into())));
     }
 }

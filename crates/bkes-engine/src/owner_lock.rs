@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// An owner that one thread at a time steps.
-pub struct SharedOwner {
+pub struct OwnerLock {
     /// None once it has ended.
     owner: Mutex<Option<Owner>>,
     /// What a panic in the owner's hands on a caller's thread said: nobody touches the owner any more.
@@ -31,11 +31,11 @@ pub struct Rest {
     pub is_patient: bool,
 }
 
-impl SharedOwner {
-    pub fn new(owner: Owner) -> SharedOwner {
+impl OwnerLock {
+    pub fn new(owner: Owner) -> OwnerLock {
         let (owner, asleep_until) = (Mutex::new(Some(owner)), AtomicU64::new(0));
         let (panicked, is_sending) = (OnceLock::new(), AtomicBool::new(false));
-        SharedOwner { owner, panicked, is_sending, asleep_until }
+        OwnerLock { owner, panicked, is_sending, asleep_until }
     }
 
     /// A whole step, on the owner's thread. A panic on a caller's thread goes on here, where it is seen.

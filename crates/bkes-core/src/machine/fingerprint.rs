@@ -1,8 +1,7 @@
 //! The fingerprint of a record: what tells it from another at the same offset. Its bytes are a format (docs/formats.md).
 
-use bkes_core::checksum::{PartsSum, PayloadSum, record_sum};
-use bkes_core::{Header, LeaderEpoch, Record};
-use bkes_storage::Fingerprint;
+use crate::checksum::{PartsSum, PayloadSum, record_sum};
+use crate::{Fingerprint, Header, LeaderEpoch, Record};
 
 /// Of a record as it was read, and who took it.
 pub fn fingerprint(record: &Record, epoch: Option<LeaderEpoch>) -> Fingerprint {
@@ -22,7 +21,7 @@ pub fn checksum(payload: PayloadSum, headers: &[Header]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bkes_core::{Header, Offset, Partition};
+    use crate::{Header, Offset, Partition};
     use bytes::Bytes;
 
     /// As the format has it: all parts one behind the other.

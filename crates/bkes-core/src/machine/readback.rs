@@ -7,8 +7,7 @@
 //! Invariant: no record is both applied and behind `confirmed` without being in `earlier` or in `ahead`. So what reading meets there,
 //! below the applied position, and is in neither, stands where nothing was when that was passed.
 
-use bkes_core::{Offset, Position};
-use bkes_storage::{Checkpoint, Fingerprint, Unread};
+use crate::{Checkpoint, Fingerprint, Offset, Position, Unread};
 use std::collections::VecDeque;
 
 /// What reading met is not what was applied: this is not the log we know.
@@ -44,7 +43,7 @@ pub struct Readback {
     /// The last record that reading met as it was applied.
     confirmed: Option<Fingerprint>,
     /// Whether reading has begun anew and has to meet it once more.
-    again: bool,
+    reverify: bool,
     earlier: Option<Earlier>,
     /// Applied in this run, oldest first.
     ahead: VecDeque<Fingerprint>,
@@ -65,10 +64,10 @@ impl Readback {
     pub fn resume(checkpoint: &Checkpoint) -> Readback {
         let Some(last) = checkpoint.fingerprint else { return Readback::default() };
         let Some(Unread { behind, sum }) = checkpoint.unread else {
-            return Readback { confirmed: Some(last), again: true, ..Readback::default() };
+            return Readback { confirmed: Some(last), reverify: true, ..Readback::default() };
         };
-        let (again, earlier) = (behind.is_some(), Some(Earlier { last, sum, left: None }));
-        Readback { confirmed: behind, again, earlier, sum, ..Readback::default() }
+        let (reverify, earlier) = (behind.is_some(), Some(Earlier { last, sum, left: None }));
+        Readback { confirmed: behind, reverify, earlier, sum, ..Readback::default() }
     }
 
     /// Writes into a checkpoint what was not read, and of the last record, once it was, which leader took it.
@@ -81,13 +80,13 @@ impl Readback {
     }
 
     /// Whether reading has met a record at `position` or behind it.
-    pub fn has_met(&self, position: Position) -> bool {
+    pub fn has_read(&self, position: Position) -> bool {
         self.confirmed.is_some_and(|confirmed| confirmed.offset >= position.offset())
     }
 
     /// Whether this is the log that an earlier run knew: what its checkpoint names of it was met, as far as it is still there.
     pub fn is_compared(&self) -> bool {
-        !self.again && self.earlier.is_none()
+        !self.reverify && self.earlier.is_none()
     }
 
     /// Whether something that was applied was not read yet.
@@ -110,12 +109,12 @@ impl Readback {
         while let Some(removed) = self.ahead.pop_front_if(|ahead| ahead.offset < low.offset()) {
             self.confirm(removed);
         }
-        self.again = self.confirmed.is_some_and(|confirmed| confirmed.offset >= low.offset());
+        self.reverify = self.confirmed.is_some_and(|confirmed| confirmed.offset >= low.offset());
         let behind = self.confirmed.map_or(fold_start, |confirmed| confirmed.offset.next());
         if let Some(earlier) = &mut self.earlier {
             earlier.left = (behind >= low).then_some(earlier.sum);
         }
-        match (self.again, self.confirmed) {
+        match (self.reverify, self.confirmed) {
             (true, Some(confirmed)) => Position(confirmed.offset.0),
             _ if self.earlier.is_some() => behind.max(low),
             _ => self.ahead.front().map_or(position, |ahead| Position(ahead.offset.0)),
@@ -135,19 +134,19 @@ impl Readback {
 
     /// Reading met the record at `offset`, which has this `mark`; what is below `position` was applied or passed. Fails if it is not what
     /// was there then.
-    pub fn met(
+    pub fn on_record(
         &mut self,
         offset: Offset,
         mark: impl FnOnce() -> Fingerprint,
         position: Position,
     ) -> Result<(), Divergence> {
-        if self.again
+        if self.reverify
             && let Some(confirmed) = self.confirmed
         {
             if offset < confirmed.offset {
                 return Ok(());
             }
-            self.again = false;
+            self.reverify = false;
             let is_same = mark().agrees_with(&confirmed);
             return if is_same { Ok(()) } else { Err(Divergence::Changed(confirmed)) };
         }
@@ -177,9 +176,9 @@ impl Readback {
 
     /// Reading came to the end of the log, or past what holds no records, without meeting anything below `position`. Fails with
     /// a record that should have been met.
-    pub fn ended(&self, position: Position) -> Result<(), Divergence> {
-        let again = self.confirmed.filter(|_| self.again);
-        let next = again.or(self.earlier.as_ref().map(|earlier| earlier.last));
+    pub fn on_end(&self, position: Position) -> Result<(), Divergence> {
+        let reverify = self.confirmed.filter(|_| self.reverify);
+        let next = reverify.or(self.earlier.as_ref().map(|earlier| earlier.last));
         let next = next.or(self.ahead.front().copied());
         next.filter(|known| known.offset < position.offset())
             .map_or(Ok(()), |known| Err(Divergence::Changed(known)))
@@ -201,7 +200,7 @@ fn share(mark: Fingerprint) -> u64 {
 mod tests {
     use super::super::fingerprint::fingerprint;
     use super::*;
-    use bkes_core::{LeaderEpoch, Partition, Record};
+    use crate::{LeaderEpoch, Partition, Record};
     use bytes::Bytes;
 
     fn record(offset: u64, value: u8) -> Record {
@@ -229,10 +228,10 @@ mod tests {
         let start = readback.begin(checkpoint.fold_start, checkpoint.position, Position(low));
         for (record, epoch) in log.iter().filter(|(record, _)| record.offset >= start.offset()) {
             if record.offset < checkpoint.position.offset() {
-                readback.met(record.offset, || fingerprint(record, *epoch), checkpoint.position)?;
+                readback.on_record(record.offset, || fingerprint(record, *epoch), checkpoint.position)?;
             }
         }
-        readback.ended(checkpoint.position)?;
+        readback.on_end(checkpoint.position)?;
         readback.note_in(checkpoint);
         Ok(())
     }

@@ -1,0 +1,281 @@
+//! What the writer of an append says and hears: requests, answers, and why there is none.
+
+use crate::evidence::Evidence;
+use crate::{Key, Offset, Order, Partition, Position};
+use bytes::Bytes;
+use std::fmt;
+
+/// What the writer of an append believes about the aggregate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expected {
+    /// It does not exist yet: the first event takes order 0.
+    New,
+    /// It exists and its next event takes this order. `At(Order(0))` is never true of an existing aggregate.
+    At(Order),
+}
+
+/// One append: 1 to 1,000 events of one aggregate, all or nothing.
+///
+/// An append rests only on events that were read or acknowledged. One that rests on an unacknowledged append cannot be
+/// guarded by an order: send both as one batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AppendRequest {
+    /// The aggregate.
+    pub key: Key,
+    /// What it is believed to be.
+    pub expected: Expected,
+    /// The events' values, in order; at least one.
+    pub values: Vec<Bytes>,
+}
+
+/// Where an append was stored: it is the truth now, and every later read of this engine shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Appended {
+    /// The partition.
+    pub partition: Partition,
+    /// Where the last event of the append lies. (For a single event: the event.)
+    pub offset: Offset,
+    /// The log's timestamp of the last event, in milliseconds since the Unix epoch, where it has one.
+    pub timestamp_ms: Option<i64>,
+    /// The order of the append's first event.
+    pub first: Order,
+    /// The order of its last event.
+    pub last: Order,
+}
+
+/// The class of an error: what the caller may conclude.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ErrorClass {
+    /// Not stored, and it never will be.
+    Rejected,
+    /// Not stored; a retry is safe.
+    Unavailable,
+    /// It may or may not be stored, at most once: read before retrying.
+    Unknown,
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unit {
+    /// Appends.
+    Appends,
+    /// Calls.
+    Calls,
+    /// Records.
+    Records,
+    /// Bytes.
+    Bytes,
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unit::Appends => "appends",
+            Unit::Calls => "calls",
+            Unit::Records => "records",
+            Unit::Bytes => "bytes",
+        })
+    }
+}
+
+/// Why the engine does not serve now.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unready {
+    /// What is asked for was not read to its target yet: the key's partition, or for a key that is not known any of them.
+    #[error("catching up: {applied} of {} offsets applied", target.map_or("an unknown number of".into(), |target| target.to_string()))]
+    CatchingUp {
+        /// Offsets applied so far, over the partitions that are waited for.
+        applied: u64,
+        /// Offsets to apply; not known before the log was asked.
+        target: Option<u64>,
+    },
+    /// Reading falls behind the log.
+    #[error("partition {partition} lags {lag_ms} ms behind the log")]
+    Lagging {
+        /// The partition.
+        partition: Partition,
+        /// For how long something was known to be unread.
+        lag_ms: u64,
+    },
+    /// The log is known to be down.
+    #[error("the log is down: {detail}")]
+    LogDown {
+        /// What went wrong.
+        detail: String,
+    },
+    /// A foreign transaction is open in the key's partition, so nothing behind it can be decided.
+    #[error(
+        "partition {partition} is stalled at {stable} below {high} by an open transaction of another producer"
+    )]
+    Stalled {
+        /// The partition.
+        partition: Partition,
+        /// The last stable offset.
+        stable: Position,
+        /// The high watermark.
+        high: Position,
+    },
+    /// The partition cannot be served.
+    #[error("partition {partition} is degraded: {detail}")]
+    Degraded {
+        /// The partition.
+        partition: Partition,
+        /// Why, and what to do.
+        detail: String,
+    },
+    /// The store cannot be written.
+    #[error("the store is unavailable: {detail}")]
+    Store {
+        /// What went wrong.
+        detail: String,
+    },
+    /// The aggregate is not there, or not as far, as far as this instance has read; whether another one has been told otherwise could
+    /// not be found out. It is neither yes nor no.
+    #[error("what the aggregate is could not be verified: {detail}")]
+    Unverified {
+        /// What the log did not tell, or what was not applied in time.
+        detail: String,
+    },
+    /// A queue is full.
+    #[error("overloaded: {queue} is full (it may hold {limit} {unit})")]
+    Overloaded {
+        /// Which queue.
+        queue: &'static str,
+        /// Its limit: what it may hold, whatever was asked for.
+        limit: u64,
+        /// What the limit counts.
+        unit: Unit,
+    },
+    /// The append waited for room, and its time was over: it was not sent.
+    #[error("not sent: it waited {waited_ms} ms for room in {queue} (it may hold {limit} {unit})")]
+    NoRoom {
+        /// How long it waited.
+        waited_ms: u64,
+        /// What was full.
+        queue: &'static str,
+        /// Its limit: what it may hold, whatever was asked for.
+        limit: u64,
+        /// What the limit counts.
+        unit: Unit,
+    },
+    /// The engine is stopping.
+    #[error("shutting down")]
+    ShuttingDown,
+}
+
+/// Why an append did not succeed. See [`AppendError::class`] for what to conclude.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The aggregate's next order is another one.
+    #[error("order {expected} was expected but the next order of the aggregate is {current}")]
+    Conflict {
+        /// The order the append was for.
+        expected: Order,
+        /// The aggregate's next order.
+        current: Order,
+    },
+    /// [`Expected::New`], and the aggregate exists.
+    #[error("the aggregate exists already: its next order is {current}")]
+    AlreadyExists {
+        /// The aggregate's next order.
+        current: Order,
+    },
+    /// [`Expected::At`], and the aggregate has no events.
+    #[error("no aggregate with key {key}")]
+    NoSuchAggregate {
+        /// The key asked for.
+        key: Key,
+        /// The order the append was for.
+        expected: Order,
+    },
+    /// No event, or more than a batch may have.
+    #[error("an append carries 1 to {count_max} events, not {count}")]
+    BadCount {
+        /// How many were given.
+        count: usize,
+        /// The most a batch may have.
+        count_max: usize,
+    },
+    /// A record or the batch is larger than the log takes.
+    #[error("{bytes} bytes exceed the limit of {bytes_max}")]
+    TooLarge {
+        /// Its size with key and headers.
+        bytes: u64,
+        /// The most that is taken.
+        bytes_max: u64,
+    },
+    /// The key was found in several partitions.
+    #[error(
+        "the aggregate is split over partitions {}: it can be read but not appended to",
+        List(partitions)
+    )]
+    Split {
+        /// Where its events lie.
+        partitions: Vec<Partition>,
+    },
+    /// The head of the partition's log is gone, so that another instance may hold a different history.
+    #[error("partition {partition} is cut: the head of its log was removed after BKES had written to it")]
+    Cut {
+        /// The partition.
+        partition: Partition,
+    },
+    /// [`Expected::New`], and it cannot be told how the topic's writers place keys. Existing keys are served.
+    #[error(
+        "new keys are refused, since it cannot be told how the topic's writers place them ({evidence}): start the server with \
+         --partitioner murmur2, crc32 or fnv1a"
+    )]
+    PartitionerUnknown {
+        /// What the topic's keys say.
+        evidence: Evidence,
+    },
+    /// [`Expected::New`], and the engine was told to start no new keys.
+    #[error("new keys are refused: the server was started with --partitioner existing-only")]
+    ExistingOnly,
+    /// Not stored; retry later.
+    #[error("unavailable: {0}")]
+    Unavailable(Unready),
+    /// The append failed on its way and is proven not to be stored; retry.
+    #[error("not stored: {detail}")]
+    NotStored {
+        /// What went wrong.
+        detail: String,
+    },
+    /// It may or may not be stored.
+    #[error("outcome unknown: {detail}: read the aggregate before retrying")]
+    Unknown {
+        /// What went wrong.
+        detail: String,
+    },
+}
+
+impl AppendError {
+    /// What the caller may conclude.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            AppendError::Conflict { .. }
+            | AppendError::AlreadyExists { .. }
+            | AppendError::NoSuchAggregate { .. }
+            | AppendError::BadCount { .. }
+            | AppendError::TooLarge { .. }
+            | AppendError::Split { .. }
+            | AppendError::Cut { .. }
+            | AppendError::PartitionerUnknown { .. }
+            | AppendError::ExistingOnly => ErrorClass::Rejected,
+            AppendError::Unavailable(_) | AppendError::NotStored { .. } => ErrorClass::Unavailable,
+            AppendError::Unknown { .. } => ErrorClass::Unknown,
+        }
+    }
+}
+
+/// Partitions as people read them: `0, 3`.
+pub struct List<'a>(pub &'a [Partition]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, partition) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{partition}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! Steps a machine and carries its work out.
+
+use super::lookup::HostLookup;
+use super::sending::send_error;
+use super::{Hosted, Owner};
+use crate::owner_inbox::{Command, Refusal, Ticket, Unverified, Waiting, owner_of, refuse_command};
+use bkes_core::Partition;
+use bkes_core::append::{AppendError, Unready};
+use bkes_core::machine::{Answer, Input, Load, Located, Send, refused};
+use bkes_core::sequence::NowMs;
+use bkes_log::{NewRecord, SendError};
+use std::sync::atomic::Ordering;
+
+impl Owner {
+    /// Has the machine of a partition take an input, if it is here, and does what follows.
+    pub(super) fn tell(&mut self, partition: Partition, input: Input<Ticket>, now: NowMs) {
+        if let Some(hosted) = self.partitions.get_mut(&partition) {
+            hosted.inputs.push(input);
+            self.drive(partition, now);
+        }
+    }
+
+    /// Steps the machine of a partition on its inputs and does what follows, until nothing does.
+    pub(super) fn drive(&mut self, partition: Partition, now: NowMs) {
+        while let Some(hosted) = self.partitions.get_mut(&partition)
+            && !hosted.inputs.is_empty()
+        {
+            let Hosted { board, machine, inputs, is_news, .. } = hosted;
+            let before = Load { records: machine.sent(), bytes: machine.sent_bytes() };
+            let lookup = HostLookup {
+                context: &self.context,
+                index: self.index,
+                epoch: self.epoch,
+                partition,
+                board,
+                fold: machine.fold(),
+                appender: self.appender.as_deref(),
+                under_way: Load { records: self.sent.records, bytes: self.sent.bytes + self.grouped.bytes },
+                grouped: self.grouped,
+            };
+            machine.step(inputs, now, &lookup);
+            *is_news = true;
+            self.sent.sub(before);
+            self.sent.add(Load { records: machine.sent(), bytes: machine.sent_bytes() });
+            self.carry_out(partition, now);
+        }
+    }
+
+    /// Carries out the work of a partition's machine.
+    pub(super) fn carry_out(&mut self, partition: Partition, now: NowMs) {
+        let mut work = std::mem::take(&mut self.work);
+        let hosted = self.partitions.get_mut(&partition).expect("its machine has worked");
+        std::mem::swap(hosted.machine.work(), &mut work);
+        let fold = hosted.machine.fold();
+        if !work.events.is_empty() {
+            self.context.overlay.insert(self.index, &mut work.events);
+            self.in_step = true;
+        }
+        work.answers.drain(..).for_each(|answer| self.give(answer));
+        self.send(partition, &mut work.sends);
+        work.sending = Load::default();
+        for (partition, append) in work.rerouted.drain(..) {
+            self.wait_behind(partition, append, now);
+        }
+        self.held.again(work.held.drain(..));
+        if let Some(position) = work.read_from.take() {
+            self.reader.assign(partition, position);
+        }
+        if std::mem::take(&mut work.wants_watermarks) {
+            self.context.look.wake();
+        }
+        if let Some(reason) = work.rebuild.take() {
+            self.context.writer.rebuild(partition, fold, reason.to_string());
+        }
+        self.evidence.append(&mut work.evidence);
+        self.pacing.applied(std::mem::take(&mut work.applied_own), std::mem::take(&mut work.applied_others));
+        for notice in work.notices.drain(..) {
+            self.notice(partition, notice);
+        }
+        self.work = work;
+    }
+
+    /// Answers whoever asked for an append, when the answers of this step are given.
+    pub(super) fn give(&mut self, answer: Answer<Ticket>) {
+        let ended = &self.context.board.ended;
+        let answer = match answer {
+            Answer::Stored { ticket, appended } => {
+                ended.appended.fetch_add(1, Ordering::Relaxed);
+                (ticket.to, Ok(appended))
+            }
+            Answer::Failed { ticket, error } => {
+                match &error {
+                    AppendError::Conflict { .. } | AppendError::AlreadyExists { .. } => {
+                        ended.conflicts.fetch_add(1, Ordering::Relaxed);
+                    }
+                    AppendError::Unknown { .. } => drop(ended.unknown.fetch_add(1, Ordering::Relaxed)),
+                    _ => {}
+                }
+                (ticket.to, Err(error.into()))
+            }
+            Answer::Unverified { append: Waiting { request, ticket, .. }, scope } => {
+                let unverified = Unverified { request, place: ticket.place, scope };
+                (ticket.to, Err(Refusal::Unverified(Box::new(unverified))))
+            }
+        };
+        self.answers.push(answer);
+    }
+
+    /// Refuses an append that no machine has taken.
+    pub(super) fn refuse(&mut self, append: Waiting, error: AppendError) {
+        self.give(refused(append, error, None));
+    }
+
+    /// Hands records to the log. Where one is not taken, its machine is told, and what follows in the same append is left out.
+    fn send(&mut self, partition: Partition, sends: &mut Vec<Send>) {
+        let mut stopped = None;
+        for Send { token, append, key, value, headers } in sends.drain(..) {
+            if stopped == Some(append) {
+                continue;
+            }
+            let (key, value, headers) = (Some(key), Some(value), Vec::from(headers));
+            let record = NewRecord { partition, key, value, headers };
+            let sent = match &mut self.appender {
+                Some(appender) => appender.send(record, token),
+                None => Err(SendError::Down { detail: "no producer handle".into() }),
+            };
+            if let Err(error) = sent {
+                stopped = Some(append);
+                let hosted = self.partitions.get_mut(&partition).expect("its machine has worked");
+                let (detail, error) = (error.to_string(), send_error(error));
+                hosted.inputs.push(Input::SendFailed { token, detail, error });
+            }
+        }
+    }
+
+    /// An append's aggregate is located: it goes to the owner of that partition, or to its machine.
+    pub(super) fn admit(&mut self, append: Waiting, located: Located, now: NowMs) {
+        let partition = located.partition;
+        if !self.owns(partition) {
+            let (overlay, in_flight) = (&self.context.overlay, &self.context.in_flight);
+            let key = &append.request.key;
+            let undecided = in_flight.partition_of(overlay.hash(key), key);
+            return self.wait_behind(undecided.unwrap_or(partition), append, now);
+        }
+        if !self.partitions.contains_key(&partition) {
+            // A partition that has only just come.
+            let unready = self.context.board.still_catching_up();
+            return self.refuse(append, AppendError::Unavailable(unready));
+        }
+        self.tell(partition, Input::Append { append, located }, now);
+    }
+
+    /// An append waits for its turn behind the one of its key in a partition, or goes to that partition's owner.
+    fn wait_behind(&mut self, partition: Partition, append: Waiting, now: NowMs) {
+        let is_busy =
+            |hosted: &Hosted| hosted.machine.is_busy(&append.request.key);
+        if self.partitions.get(&partition).is_some_and(is_busy) {
+            return self.tell(partition, Input::Wait(append), now);
+        }
+        let owners = &self.context.owners;
+        if let Err(command) = owners[owner_of(partition, owners)].send(Command::Append(append)) {
+            refuse_command(command, self.context.board.why_ended());
+        }
+    }
+
+    /// The owner stops: nobody waits on.
+    pub(super) fn refuse_held(&mut self) {
+        for append in self.held.take_all() {
+            // At once: an owner that ends gives no more answers.
+            drop(append.ticket.to.send(Err(AppendError::Unavailable(Unready::ShuttingDown).into())));
+        }
+    }
+}
