@@ -6,7 +6,7 @@ use crate::settings::{Placement, Settings};
 use bkes_core::Partitioner;
 use bkes_embedded::{EmbeddedLog, EmbeddedOptions, OpenError as LogOpenError};
 use bkes_engine::{Engine, EngineOptions, StartError};
-use bkes_kafka::with_yielding_threads;
+use bkes_kafka::with_batch_threads;
 use bkes_log::{Log, LogError};
 use bkes_storage::{OpenError, Opened, RedbOptions, RedbStore, Store};
 use std::fmt::Display;
@@ -57,7 +57,7 @@ pub fn engine(settings: &Settings) -> Result<Engine, Ended> {
     loop {
         let (log, store, options) = (Arc::clone(&log), Arc::clone(&store) as Arc<dyn Store>, options.clone());
         // Requests that are worked off come before the engine: what it sends in between would be small.
-        match with_yielding_threads(|| Engine::start(log, store, options)) {
+        match with_batch_threads(|| Engine::start(log, store, options)) {
             Ok(engine) => return Ok(engine),
             // A topic that was just made has no leaders yet, and a broker may go between two questions.
             Err(error @ StartError::Log(LogError::Unavailable { .. })) if !settings.fail_fast => {

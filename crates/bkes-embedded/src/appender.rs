@@ -60,7 +60,7 @@ impl LogAppender for EmbeddedAppender {
         self.shared.queued.notify_one();
     }
 
-    fn under_way_max(&self) -> usize {
+    fn in_flight_max(&self) -> usize {
         // What comes while a group is synced is gathered here anyway, and is written as soon as that has ended.
         usize::MAX
     }

@@ -8,7 +8,8 @@ use crate::handle::EngineHandle;
 use crate::monitor::Monitor;
 use crate::options::{EngineOptions, StartError};
 use crate::overlay::Overlay;
-use crate::owner::{Context, Owner, OwnerStep};
+use crate::context::Context;
+use crate::owner::{Owner, OwnerStep};
 use crate::owner_inbox::{Command, OwnerInbox, Restart, owner_of};
 use crate::owner_lock::OwnerLock;
 use crate::start::{self, Checked};
@@ -130,40 +131,19 @@ pub fn assemble(
         in_flight: Arc::default(),
         writer: WriterInbox::default(),
         options,
-        topic: topic.clone(),
+        topic,
         owners: Arc::new(owners),
         draw,
         look,
         verifier: VerifierInbox::new(verify),
     };
-    let writer = Writer::new(
-        Arc::clone(&context.store),
-        Arc::clone(&context.board),
-        Arc::clone(&context.overlay),
-        context.writer.clone(),
-        Box::new(ToOwners(Arc::clone(&context.owners))),
-        (Arc::clone(&context.log), topic.clone()),
-        identity,
-    )
-    .resumed_at(&loaded.checkpoints);
+    let announce = Box::new(ToOwners(Arc::clone(&context.owners)));
+    let writer = Writer::new(&context, announce, identity).resumed_at(&loaded.checkpoints);
     let mut owners = Vec::with_capacity(count);
     for (index, waiter) in waiters.into_iter().enumerate() {
         owners.push(OwnerPart { owner: Owner::new(context.clone(), index, &loaded)?, waiter });
     }
-    let monitor = Monitor::new(
-        Arc::clone(&context.log),
-        Arc::clone(&context.board),
-        Arc::clone(&context.owners),
-        context.writer.clone(),
-        topic,
-    );
-    let verifier = Verifier::new(
-        Arc::clone(&context.log),
-        Arc::clone(&context.board),
-        Arc::clone(&context.owners),
-        context.verifier.clone(),
-        context.look.clone(),
-    );
+    let (monitor, verifier) = (Monitor::new(&context), Verifier::new(&context));
     Ok(Parts {
         owners,
         writer: WriterPart { writer, inbox: context.writer.clone() },

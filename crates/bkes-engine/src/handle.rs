@@ -5,7 +5,7 @@ use crate::limits::{
     MARKER_BYTES_MIN, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS, READING_BYTES_MAX,
     SPLIT_READS_MAX,
 };
-use crate::owner::Context;
+use crate::context::Context;
 use crate::owner_inbox::{
     Admitted, Command, OwnerInbox, Pending, Place, Refusal, Ticket, Unverified, Waiting, owner_of, refuse_command,
 };
@@ -171,7 +171,7 @@ impl EngineHandle {
     /// may be those of an executor.
     fn serve(&self, owner: usize) {
         let Inner { context, owners, clock, .. } = &*self.0;
-        let is_quick = || !context.store.reads_may_wait();
+        let is_quick = || !context.store.reads_may_block();
         if !owners.get().is_some_and(|owners| is_quick() && owners[owner].try_accept(clock())) {
             context.owners[owner].wake();
         }
@@ -180,7 +180,7 @@ impl EngineHandle {
     /// Reads events. That there is no such aggregate is said only after a look at the log that began after the call: another instance
     /// may have begun it. Short reads run on the spot; long ones, and all while the store's disk has readers wait, off the executor.
     pub async fn read(&self, request: ReadRequest) -> Result<Events, ReadError> {
-        let at_once = !self.0.context.store.reads_may_wait();
+        let at_once = !self.0.context.store.reads_may_block();
         let key = request.key.clone();
         // Before the aggregate is located: whatever took the place of one of these is among its events then.
         let pending = if request.include_pending {

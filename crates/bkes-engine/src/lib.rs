@@ -54,6 +54,7 @@ mod verifier_inbox;
 mod writer_inbox;
 
 mod board;
+mod context;
 mod fault;
 mod in_flight;
 mod limits;

@@ -6,6 +6,7 @@
 //! question. The log is down when nobody answers.
 
 use crate::board::{Board, PartitionBoard};
+use crate::context::Context;
 use crate::fault::Fault;
 use crate::owner_inbox::{Command, OwnerInbox, owner_of};
 use crate::placing;
@@ -31,14 +32,15 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    pub fn new(
-        log: Arc<dyn Log>,
-        board: Arc<Board>,
-        owners: Arc<Vec<OwnerInbox>>,
-        writer: WriterInbox,
-        identity: LogIdentity,
-    ) -> Monitor {
-        Monitor { log, board, owners, writer, identity, silent: BTreeSet::new() }
+    pub fn new(context: &Context) -> Monitor {
+        Monitor {
+            log: Arc::clone(&context.log),
+            board: Arc::clone(&context.board),
+            owners: Arc::clone(&context.owners),
+            writer: context.writer.clone(),
+            identity: context.topic.clone(),
+            silent: BTreeSet::new(),
+        }
     }
 
     /// Whether the engine stops.

@@ -20,44 +20,20 @@ mod work;
 use self::grouping::Group;
 use self::pacing::Pacing;
 use self::room::Held;
-use crate::board::{Board, Epoch, PartitionBoard};
-use crate::in_flight::InFlight;
+use crate::board::{Epoch, PartitionBoard};
+use crate::context::Context;
 use crate::limits::PAUSE_ANSWERS;
-use crate::overlay::Overlay;
 use crate::owner_inbox::{Command, OwnerInbox, Refusal, ReplySender, Ticket, owner_of};
-use crate::verifier_inbox::VerifierInbox;
-use crate::writer_inbox::WriterInbox;
 use bkes_core::append::Appended;
 use bkes_core::evidence::{PlacedKey, keys_of_a_partition_max};
 use bkes_core::machine::{Input, Load, PartitionMachine, Work};
 use bkes_core::sequence::NowMs;
 use bkes_core::topic::CatchUpOrder;
 use bkes_core::{Incarnation, Partition, Position};
-use bkes_log::{Log, LogAppender, LogReader, ReadEvent, Report, Waker};
-use bkes_storage::{Loaded, Store};
+use bkes_log::{LogAppender, LogReader, ReadEvent, Report};
+use bkes_storage::Loaded;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// What all owners of an engine share.
-#[derive(Clone)]
-pub struct Context {
-    pub log: Arc<dyn Log>,
-    pub store: Arc<dyn Store>,
-    pub board: Arc<Board>,
-    pub overlay: Arc<Overlay>,
-    pub in_flight: Arc<InFlight>,
-    pub writer: WriterInbox,
-    pub options: crate::EngineOptions,
-    pub topic: bkes_log::LogIdentity,
-    /// Every owner's inbox, as [`owner_of`] numbers them.
-    pub owners: Arc<Vec<OwnerInbox>>,
-    /// Draws the name of a new producer handle.
-    pub draw: Arc<dyn Fn() -> Incarnation + Send + Sync>,
-    /// Asks the monitor to look now.
-    pub look: Waker,
-    /// Has refusals verified.
-    pub verifier: VerifierInbox,
-}
 
 /// A partition in its owner's hands.
 struct Hosted {

@@ -12,6 +12,7 @@
 //! another one, and others may have been told of events that it will read only when its fold has begun anew.
 
 use crate::board::{Board, PartitionBoard};
+use crate::context::Context;
 use crate::owner_inbox::{Command, OwnerInbox, owner_of};
 use crate::topic_growth::take_in;
 use crate::verifier_inbox::VerifierInbox;
@@ -47,14 +48,14 @@ pub enum VerifierStep {
 }
 
 impl Verifier {
-    pub fn new(
-        log: Arc<dyn Log>,
-        board: Arc<Board>,
-        owners: Arc<Vec<OwnerInbox>>,
-        inbox: VerifierInbox,
-        look: Waker,
-    ) -> Verifier {
-        Verifier { log, board, owners, inbox, look }
+    pub fn new(context: &Context) -> Verifier {
+        Verifier {
+            log: Arc::clone(&context.log),
+            board: Arc::clone(&context.board),
+            owners: Arc::clone(&context.owners),
+            inbox: context.verifier.clone(),
+            look: context.look.clone(),
+        }
     }
 
     /// Asks the question that waits, if one does, and answers those whose time is over.

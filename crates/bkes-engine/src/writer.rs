@@ -11,6 +11,7 @@
 //! there may be events of the old fold among it.
 
 use crate::board::{Board, Counting};
+use crate::context::Context;
 use crate::fault::Fault;
 use crate::limits::{RETRY_MS, SWEEP_INTERVAL_MS, SYNC_INTERVAL_MS};
 use crate::overlay::{Generation, Overlay};
@@ -96,23 +97,15 @@ pub enum WriterStep {
 }
 
 impl Writer {
-    pub fn new(
-        store: Arc<dyn Store>,
-        board: Arc<Board>,
-        overlay: Arc<Overlay>,
-        inbox: WriterInbox,
-        announce: Box<dyn Announce>,
-        (log, topic): (Arc<dyn Log>, LogIdentity),
-        identity: StoreIdentity,
-    ) -> Writer {
+    pub fn new(context: &Context, announce: Box<dyn Announce>, identity: StoreIdentity) -> Writer {
         Writer {
-            store,
-            board,
-            overlay,
-            inbox,
+            store: Arc::clone(&context.store),
+            board: Arc::clone(&context.board),
+            overlay: Arc::clone(&context.overlay),
+            inbox: context.writer.clone(),
             announce,
-            log,
-            topic,
+            log: Arc::clone(&context.log),
+            topic: context.topic.clone(),
             identity,
             identity_due: false,
             committed: HashMap::new(),
@@ -465,6 +458,9 @@ mod tests {
     use crate::limits::COMMIT_GATHER_EVENTS;
     use crate::overlay::tests::{event, insert_event, key};
     use crate::start::{self, Checked};
+    use crate::verifier_inbox::VerifierInbox;
+    use bkes_core::Incarnation;
+    use bkes_log::wake_pair;
         use bkes_log::memory::MemoryLog;
     use bkes_storage::MemoryStore;
     use std::num::NonZeroU32;
@@ -487,11 +483,22 @@ mod tests {
     fn writer_on(log: Arc<MemoryLog>, store: Arc<MemoryStore>) -> (Writer, Arc<Overlay>) {
         let Checked { board, topic, identity, .. } =
             start::check(&*log, &*store, &EngineOptions::default()).expect("they belong together");
-        let (overlay, inbox) = (Arc::new(Overlay::new(2)), WriterInbox::default());
-        let shared = (Arc::new(board), Arc::clone(&overlay));
-        let writer =
-            Writer::new(store, shared.0, shared.1, inbox, Box::new(NoOwners), (log, topic), identity);
-        (writer, overlay)
+        let (overlay, (look, _), (verify, _)) = (Arc::new(Overlay::new(2)), wake_pair(), wake_pair());
+        let context = Context {
+            log,
+            store,
+            board: Arc::new(board),
+            overlay: Arc::clone(&overlay),
+            in_flight: Arc::default(),
+            writer: WriterInbox::default(),
+            options: EngineOptions::default(),
+            topic,
+            owners: Arc::default(),
+            draw: Arc::new(|| Incarnation(1)),
+            look,
+            verifier: VerifierInbox::new(verify),
+        };
+        (Writer::new(&context, Box::new(NoOwners), identity), overlay)
     }
 
     /// An owner's step that applied so many events.

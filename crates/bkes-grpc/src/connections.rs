@@ -5,7 +5,7 @@
 
 use crate::accept::{Phase, Taken, accept, reaches};
 use crate::api::DESCRIPTOR;
-use crate::following::Following;
+use crate::dynamic_limits::Following;
 use crate::gate::Gate;
 use crate::health::{self, Watched};
 use crate::limits::{
@@ -13,7 +13,7 @@ use crate::limits::{
 };
 use crate::peers::Peers;
 use crate::service::Service;
-use crate::shield::ShieldLayer;
+use crate::admission::AdmissionLayer;
 use std::pin::pin;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -80,7 +80,7 @@ fn router(
     reporter: HealthReporter,
     options: &ServeOptions,
     windows: &Windows,
-) -> Router<Stack<ShieldLayer, Identity>> {
+) -> Router<Stack<AdmissionLayer, Identity>> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTOR)
@@ -100,7 +100,7 @@ fn router(
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(ShieldLayer)
+        .layer(AdmissionLayer)
         .add_service(health)
         .add_service(v1)
         .add_service(v1alpha)

@@ -29,19 +29,19 @@ mod answers;
 mod errors;
 mod requests;
 
-mod following;
+mod dynamic_limits;
 mod gate;
 mod service;
 
 mod accept;
+mod admission;
 mod connections;
 mod gathering;
 mod health;
 mod inbound;
 mod peers;
-mod replies;
+mod reply_budget;
 mod shares;
-mod shield;
 
 pub mod conformance;
 

@@ -3,7 +3,7 @@
 use crate::accept::Phase;
 use crate::inbound::HasUnread;
 use crate::limits::{ServeOptions, UNREAD_PART, WORKING_PART};
-use crate::replies::{Replies, Room};
+use crate::reply_budget::{Replies, Room};
 use crate::shares::{Pool, Share};
 use std::sync::Arc;
 use tokio::sync::watch;

@@ -3,8 +3,8 @@
 use bkes_core::accept::{AcceptRule, Decision};
 use bkes_core::checksum::PayloadSum;
 use bkes_core::marker::{BatchPlace, Marker, Stamp, classify};
-use bkes_core::sequence::{Said, Sequencer};
-use bkes_core::{Incarnation, Key, Offset, Order, Partition, Partitioner, Position, Record, TimestampMs};
+use bkes_core::sequence::Sequencer;
+use bkes_core::{Delivery, Incarnation, Key, Offset, Order, Partition, Partitioner, Position, Record, TimestampMs};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -53,8 +53,8 @@ pub fn decide(count: u64, most: u64) -> anyhow::Result<()> {
         let key = keys[number as usize].clone();
         let flight = sequencer.begin(key, Order(number % CHAIN), 1, number, VecDeque::new());
         let stamp = Stamp { incarnation: flight.0, number: flight.1, place: None };
-        let said = Said::Stored(Some(Offset(number)));
-        sequencer.reported(stamp, said, Position(number), number, &mut settled)?;
+        let delivery = Delivery::Stored { offset: Some(Offset(number)), timestamp: None };
+        sequencer.reported(stamp, delivery, Position(number), number, &mut settled)?;
         sequencer.applied(stamp, &accepted, &mut settled);
         anyhow::ensure!(settled.pop().is_some(), "it was met and is not settled");
     }

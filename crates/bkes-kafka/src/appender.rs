@@ -199,7 +199,7 @@ impl LogAppender for KafkaAppender {
         }
     }
 
-    fn under_way_max(&self) -> usize {
+    fn in_flight_max(&self) -> usize {
         UNDER_WAY_MAX
     }
 

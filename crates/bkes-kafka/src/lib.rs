@@ -23,7 +23,7 @@ mod topic;
 mod topic_settings;
 
 pub use log::{ConnectError, KafkaLog};
-pub use native::with_yielding_threads;
+pub use native::with_batch_threads;
 pub use options::KafkaOptions;
 pub use properties::{
     Properties, PropertyError, canonical as canonical_property, known_properties, known_property, resolve,

@@ -1,7 +1,7 @@
 //! The topic: questions about it, and its halves.
 
 use crate::appender::{KafkaAppender, Shared};
-use crate::native::{Client, Kind, Sink, Told, with_yielding_threads};
+use crate::native::{Client, Kind, Sink, Told, with_batch_threads};
 use crate::options::{self, KafkaOptions};
 use crate::polling::PollingThread;
 use crate::properties::{self, PropertyError};
@@ -369,7 +369,7 @@ impl Log for KafkaLog {
         let make = move |batch_bytes| {
             let properties = options::producer(&options, batch_bytes);
             let make = || Client::new(Kind::Producer, &options.topic, &properties, Arc::clone(&sink));
-            with_yielding_threads(make)
+            with_batch_threads(make)
         };
         let shared = Shared {
             shortage: Arc::clone(&self.shortage),

@@ -20,7 +20,7 @@ mod headers;
 mod kept;
 mod reach;
 mod slices;
-mod yielding;
+mod sched_batch;
 
 pub use conf::check_property;
 #[cfg(test)]
@@ -28,7 +28,7 @@ pub use conf::{ListedProperty, listed_properties};
 pub use draft::Draft;
 pub use ends::Told;
 pub use features::sasl_mechanisms;
-pub use yielding::with_yielding_threads;
+pub use sched_batch::with_batch_threads;
 
 use crate::lock::lock;
 use crate::shortage::Shortage;

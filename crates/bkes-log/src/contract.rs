@@ -278,9 +278,9 @@ pub trait LogAppender: Send {
     /// Nothing need be on its way before.
     fn flush(&mut self);
 
-    /// How many records of a partition can be under way together: behind so many, more would only wait in the handle's queue, and are
-    /// better gathered by the owner, who hands them over together.
-    fn under_way_max(&self) -> usize;
+    /// How many records of a partition may be in flight before more only wait in the handle's queue. Then they are better handed over
+    /// later, together.
+    fn in_flight_max(&self) -> usize;
 
     /// Whether so many more records, of `bytes` bytes in all, fit into the queue now, or the bound that they would pass: a batch asks
     /// before its first member is sent.

@@ -134,9 +134,8 @@ pub trait Store: Send + Sync + 'static {
     /// Appends the events asked for to `out`, in order; fewer only at the end or at a limit. Verifies each checksum.
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError>;
 
-    /// Whether reads had to wait for the disk lately: a hint that the next ones had better be made where they hold up nobody.
-    /// Cheap.
-    fn reads_may_wait(&self) -> bool {
+    /// Whether a read may block for long, since the last ones waited for the disk: a hint for those who must not be held up. Cheap.
+    fn reads_may_block(&self) -> bool {
         false
     }
 

@@ -388,7 +388,7 @@ impl Store for RedbStore {
         read
     }
 
-    fn reads_may_wait(&self) -> bool {
+    fn reads_may_block(&self) -> bool {
         self.file_use_locked().may_wait()
     }
 

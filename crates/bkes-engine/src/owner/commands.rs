@@ -71,6 +71,9 @@ impl Owner {
         self.partitions.insert(partition, hosted);
         self.order.begin();
         self.carry_out(partition, now);
+        if self.stopping.is_some() {
+            self.tell(partition, Input::Stop, now);
+        }
     }
 
     /// Every fold begins anew.

@@ -65,11 +65,11 @@ impl Owner {
 
     /// When a group is to be sent, should nothing be reported before.
     fn due(&self, partition: Partition, group: &Group) -> NowMs {
-        let under_way_max = self.appender.as_ref().map_or(0, |appender| appender.under_way_max());
+        let in_flight_max = self.appender.as_ref().map_or(0, |appender| appender.in_flight_max());
         let under_way = self.partitions.get(&partition).map_or(0, |hosted: &Hosted| hosted.machine.sent());
-        if under_way >= under_way_max {
+        if under_way >= in_flight_max {
             group.since + GROUP_MS_MAX
-        } else if self.sent.records >= under_way_max && group.queue.len() < GROUP_LARGE {
+        } else if self.sent.records >= in_flight_max && group.queue.len() < GROUP_LARGE {
             group.since + GROUP_OTHERS_MS
         } else {
             group.since

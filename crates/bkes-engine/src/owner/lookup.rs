@@ -2,7 +2,7 @@
 
 use crate::board::{Epoch, PartitionBoard};
 use crate::limits::LOCATE_TRIES;
-use crate::owner::Context;
+use crate::context::Context;
 use crate::owner::room::{Bound, bound_of};
 use crate::owner_inbox::{Ticket, Waiting};
 use crate::placing;

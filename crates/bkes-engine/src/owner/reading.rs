@@ -64,7 +64,7 @@ impl Owner {
                 }
             };
             let Some(hosted) = self.partitions.get_mut(&partition) else { continue };
-            if touched.last() != Some(&partition) && !touched.contains(&partition) {
+            if hosted.inputs.is_empty() {
                 touched.push(partition);
             }
             hosted.inputs.push(input);

@@ -10,7 +10,8 @@
 //! bounded where appends are admitted, and who goes away gives up its place at once.
 
 use super::lookup::HostLookup;
-use super::{Context, Hosted, Owner};
+use super::{Hosted, Owner};
+use crate::context::Context;
 use crate::owner::lookup::stand_all;
 use crate::owner_inbox::Waiting;
 use bkes_core::append::{AppendError, Unit, Unready};

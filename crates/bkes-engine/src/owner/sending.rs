@@ -18,10 +18,10 @@ impl Owner {
         let mut touched: Vec<Partition> = Vec::new();
         for Report { partition, token, delivery } in reports.drain(..) {
             let Some(hosted) = self.partitions.get_mut(&partition) else { continue };
-            hosted.inputs.push(Input::Report { token, delivery });
-            if touched.last() != Some(&partition) && !touched.contains(&partition) {
+            if hosted.inputs.is_empty() {
                 touched.push(partition);
             }
+            hosted.inputs.push(Input::Report { token, delivery });
         }
         self.reports = reports;
         for partition in touched {

@@ -189,10 +189,10 @@ async fn reads_leave_the_callers_thread_while_the_disk_has_them_wait_and_come_ba
     disk.set_read_time(Duration::from_millis(1));
     let (engine, store) = start_with(&log, &disk, cache_bytes);
     let handle = ready(&engine).await;
-    assert!(store.reads_may_wait(), "opening it has shown how long its disk takes");
+    assert!(store.reads_may_block(), "opening it has shown how long its disk takes");
     assert!(!reads_at_once(&handle).await, "another thread waits for the disk");
     let mut warned = 0;
-    while store.reads_may_wait() {
+    while store.reads_may_block() {
         assert_eq!(count(&handle).await, 50);
         warned += 1;
     }

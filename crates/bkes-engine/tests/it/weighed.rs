@@ -118,7 +118,7 @@ impl Store for Slow {
         self.stored.sweep()
     }
 
-    fn reads_may_wait(&self) -> bool {
+    fn reads_may_block(&self) -> bool {
         self.may_wait
     }
 

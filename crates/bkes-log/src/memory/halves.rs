@@ -210,7 +210,7 @@ impl LogAppender for MemoryAppender {
 
     fn flush(&mut self) {}
 
-    fn under_way_max(&self) -> usize {
+    fn in_flight_max(&self) -> usize {
         2
     }
 

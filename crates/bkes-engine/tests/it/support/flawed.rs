@@ -239,8 +239,8 @@ impl LogAppender for FlawedAppender {
         self.inner.flush();
     }
 
-    fn under_way_max(&self) -> usize {
-        self.inner.under_way_max()
+    fn in_flight_max(&self) -> usize {
+        self.inner.in_flight_max()
     }
 
     fn has_room(&self, records: usize, bytes: u64) -> Result<(), QueueBound> {

@@ -2,7 +2,7 @@
 
 use crate::inbound::{Inbound, Messages};
 use crate::peers::Peer;
-use crate::replies::bound_to_body;
+use crate::reply_budget::bound_to_body;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -15,23 +15,23 @@ use tower::{Layer, Service};
 /// Calls to services of these names send any number of messages; all others send one.
 const STREAMED: &str = "/grpc.reflection.";
 
-/// Puts a [`Shield`] around the services of a server.
+/// Puts a [`Admission`] around the services of a server.
 #[derive(Clone)]
-pub struct ShieldLayer;
+pub struct AdmissionLayer;
 
-impl<S> Layer<S> for ShieldLayer {
-    type Service = Shield<S>;
+impl<S> Layer<S> for AdmissionLayer {
+    type Service = Admission<S>;
 
-    fn layer(&self, inner: S) -> Shield<S> {
-        Shield(inner)
+    fn layer(&self, inner: S) -> Admission<S> {
+        Admission(inner)
     }
 }
 
-/// The services of a server, shielded.
+/// The services of a server, behind it.
 #[derive(Clone)]
-pub struct Shield<S>(S);
+pub struct Admission<S>(S);
 
-impl<S> Service<Request<Body>> for Shield<S>
+impl<S> Service<Request<Body>> for Admission<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Future: Send + 'static,

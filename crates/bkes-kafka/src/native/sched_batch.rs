@@ -22,7 +22,7 @@ use std::thread;
 /// Runs `start` so that the threads which it starts, and those that they start, yield: a processor that others want at the same time
 /// is left to them for a moment. `start` runs on a thread of its own; this one waits for it, and a panic goes on here. Where the system
 /// has no such class (all but Linux), refuses it, or has no thread left to start with, the threads are as all others.
-pub fn with_yielding_threads<T: Send>(start: impl FnOnce() -> T + Send) -> T {
+pub fn with_batch_threads<T: Send>(start: impl FnOnce() -> T + Send) -> T {
     let start = Mutex::new(Some(start));
     let take = || start.lock().unwrap_or_else(PoisonError::into_inner).take();
     // A thread has the class of the one that started it.
@@ -83,7 +83,7 @@ mod tests {
         let before @ (class, nice, slice) = seen();
         // A system that knows no slices says 0.
         let longer = if slice == 0 { 0 } else { SLICE_NS };
-        let within = with_yielding_threads(|| thread::spawn(seen).join());
+        let within = with_batch_threads(|| thread::spawn(seen).join());
         assert_ne!(class, libc::SCHED_BATCH as u32);
         assert_eq!(within.ok(), Some((libc::SCHED_BATCH as u32, nice, longer)));
         assert_eq!(seen(), before);
