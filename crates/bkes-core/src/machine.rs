@@ -109,7 +109,7 @@ pub struct PartitionMachine<T> {
     is_stopping: bool,
 
     // Of the step that is being made.
-    work: Work<T>,
+    work: Box<Work<T>>,
     /// The last event of each key in the work: its place there.
     opened: HashTable<usize>,
     /// Room for what ends; empty between uses.
@@ -162,7 +162,7 @@ pub struct Origin {
 }
 
 impl<T> PartitionMachine<T> {
-    /// Takes a partition over. What follows from that is in [`work`](Self::work).
+    /// Takes a partition over. What follows from that is [taken](Self::take_work) like the work of a step.
     pub fn new(origin: Origin, settings: Settings) -> PartitionMachine<T> {
         let Origin { partition, name, marks, beginning } = origin;
         let mut machine = PartitionMachine {
@@ -192,7 +192,7 @@ impl<T> PartitionMachine<T> {
             sent_bytes: 0,
             next_token: 0,
             is_stopping: false,
-            work: Work::default(),
+            work: Box::default(),
             opened: HashTable::new(),
             ended: Vec::new(),
         };
@@ -201,24 +201,25 @@ impl<T> PartitionMachine<T> {
         machine
     }
 
-    /// Takes what happened, in this order, and says what follows. `inputs` is empty afterwards. The work of the step before must have
-    /// been carried out.
-    pub fn step(&mut self, inputs: &mut Vec<Input<T>>, now: NowMs, lookup: &dyn Lookup<T>) -> &mut Work<T> {
+    /// Takes what happened, in this order; what follows is in the work. `inputs` is empty afterwards. The work of the step before must
+    /// have been carried out.
+    pub fn step(&mut self, inputs: &mut Vec<Input<T>>, now: NowMs, lookup: &dyn Lookup<T>) {
         debug_assert!(self.work.events.is_empty() && self.work.sends.is_empty(), "the work before is carried out");
         self.opened.clear();
         let step = Step { now, lookup };
         let mut class = None;
-        let mut inputs = inputs.drain(..).peekable();
+        let mut inputs = inputs.drain(..);
         while let Some(input) = inputs.next() {
             match input {
-                Input::Record(fetched) => class = self.on_record(fetched, class, inputs.peek(), step),
+                Input::Record(fetched) => {
+                    class = self.on_record(fetched, class, inputs.as_slice().first(), step);
+                }
                 input => {
                     class = None;
                     self.on_input(input, step);
                 }
             }
         }
-        &mut self.work
     }
 
     fn on_input(&mut self, input: Input<T>, step: Step<'_, T>) {
@@ -242,9 +243,14 @@ impl<T> PartitionMachine<T> {
         }
     }
 
-    /// The work that is not carried out yet.
-    pub fn work(&mut self) -> &mut Work<T> {
-        &mut self.work
+    /// The work that is not carried out yet, if there is any, for an empty one whose room is used for what comes.
+    pub fn take_work(&mut self, empty: &mut Option<Box<Work<T>>>) -> Option<Box<Work<T>>> {
+        if self.work.is_empty() {
+            return None;
+        }
+        let empty = empty.take().unwrap_or_default();
+        debug_assert!(empty.is_empty(), "what is carried out is taken out");
+        Some(std::mem::replace(&mut self.work, empty))
     }
 
     /// The key that a record's [`Counted`] is wanted of: only a record that will be applied has one.

@@ -86,7 +86,7 @@ pub struct Owner {
     /// They were many: what is due is sent at the beginning of the next step.
     pauses: bool,
     /// Room, empty between uses.
-    work: Work<Ticket>,
+    work: Option<Box<Work<Ticket>>>,
     evidence: Vec<PlacedKey>,
     events: Vec<ReadEvent>,
     reports: Vec<Report>,
@@ -147,7 +147,7 @@ impl Owner {
             in_step: false,
             answers: Vec::new(),
             pauses: false,
-            work: Work::default(),
+            work: None,
             evidence: Vec::new(),
             events: Vec::new(),
             reports: Vec::new(),

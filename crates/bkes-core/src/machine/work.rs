@@ -11,7 +11,8 @@ use bytes::Bytes;
 /// What follows from the inputs of one step. A host carries it out before the next one, in the order of the fields: an answer goes
 /// out only when what it speaks of can be read, and what is sent goes to the log in the order in which it was numbered.
 ///
-/// It is taken from the machine empty and used again: [`PartitionMachine::step`](super::PartitionMachine::step) adds to it.
+/// It is taken from the machine against an empty one ([`PartitionMachine::take_work`](super::PartitionMachine::take_work)), so that its room
+/// is used again.
 pub struct Work<T> {
     /// Events that were accepted, in the order in which they were applied.
     pub events: Vec<Accepted>,
@@ -58,6 +59,19 @@ impl<T> Default for Work<T> {
             applied_others: 0,
             notices: Vec::new(),
         }
+    }
+}
+
+impl<T> Work<T> {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        let Work { events, answers, sends, sending, rerouted, held, notices, evidence, .. } = self;
+        let is_more = self.read_from.is_some() || self.wants_watermarks || self.rebuild.is_some();
+        let is_applied = self.applied_own > 0 || self.applied_others > 0;
+        let is_said = !notices.is_empty() || !evidence.is_empty();
+        let is_moved = !rerouted.is_empty() || !held.is_empty() || sending.records > 0;
+        let is_asked = !events.is_empty() || !answers.is_empty() || !sends.is_empty();
+        !(is_asked || is_applied || is_moved || is_more || is_said)
     }
 }
 

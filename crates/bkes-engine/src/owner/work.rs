@@ -6,7 +6,7 @@ use super::{Hosted, Owner};
 use crate::owner_inbox::{Command, Refusal, Ticket, Unverified, Waiting, owner_of, refuse_command};
 use bkes_core::Partition;
 use bkes_core::append::{AppendError, Unready};
-use bkes_core::machine::{Answer, Input, Load, Located, Send, refused};
+use bkes_core::machine::{Answer, Input, Load, Located, Send, Work, refused};
 use bkes_core::sequence::NowMs;
 use bkes_log::{NewRecord, SendError};
 use std::sync::atomic::Ordering;
@@ -48,21 +48,21 @@ impl Owner {
 
     /// Carries out the work of a partition's machine.
     pub(super) fn carry_out(&mut self, partition: Partition, now: NowMs) {
-        let mut work = std::mem::take(&mut self.work);
         let hosted = self.partitions.get_mut(&partition).expect("its machine has worked");
-        std::mem::swap(hosted.machine.work(), &mut work);
+        let Some(mut work) = hosted.machine.take_work(&mut self.work) else { return };
         let fold = hosted.machine.fold();
         if !work.events.is_empty() {
             self.context.overlay.insert(self.index, &mut work.events);
             self.in_step = true;
         }
-        work.answers.drain(..).for_each(|answer| self.give(answer));
-        self.send(partition, &mut work.sends);
-        work.sending = Load::default();
-        for (partition, append) in work.rerouted.drain(..) {
-            self.wait_behind(partition, append, now);
+        if !work.answers.is_empty() {
+            work.answers.drain(..).for_each(|answer| self.give(answer));
         }
-        self.held.again(work.held.drain(..));
+        if !work.sends.is_empty() {
+            self.send(partition, &mut work.sends);
+        }
+        work.sending = Load::default();
+        self.carry_on(&mut work, now);
         if let Some(position) = work.read_from.take() {
             self.reader.assign(partition, position);
         }
@@ -74,10 +74,22 @@ impl Owner {
         }
         self.evidence.append(&mut work.evidence);
         self.pacing.applied(std::mem::take(&mut work.applied_own), std::mem::take(&mut work.applied_others));
-        for notice in work.notices.drain(..) {
-            self.notice(partition, notice);
+        if !work.notices.is_empty() {
+            work.notices.drain(..).for_each(|notice| self.notice(partition, notice));
         }
-        self.work = work;
+        self.work = Some(work);
+    }
+
+    /// Appends that go elsewhere, or wait for room.
+    fn carry_on(&mut self, work: &mut Work<Ticket>, now: NowMs) {
+        if !work.rerouted.is_empty() {
+            for (partition, append) in work.rerouted.drain(..) {
+                self.wait_behind(partition, append, now);
+            }
+        }
+        if !work.held.is_empty() {
+            self.held.again(work.held.drain(..));
+        }
     }
 
     /// Answers whoever asked for an append, when the answers of this step are given.
