@@ -32,20 +32,25 @@ mod watermarks;
 mod work;
 
 pub use degradation::{Degradation, Shown};
-pub use input::{Append, BeforeQuestion, Beginning, Counted, Fetched, Input, Known, Load, Located, WatermarksRead};
+pub use input::{
+    Append, BeforeQuestion, Beginning, Counted, Fetched, Input, Known, Load, Located, WatermarksRead,
+};
 pub use limits::MARKER_BYTES_MAX;
 pub use lookup::Lookup;
 pub use readback::Divergence;
+pub use settling::refused;
 pub use snapshot::{FoldId, Snapshot};
 pub use tally::Voided;
-pub use settling::refused;
 pub use work::{Accepted, Answer, Notice, Records, Scope, Send, Work};
 
 use self::premises::Premises;
 use self::readback::Readback;
 use self::tally::Strangers;
 use crate::sequence::{NowMs, Sequencer, Settled};
-use crate::{AcceptRule, Checkpoint, Fingerprint, Head, Incarnation, IncarnationState, Key, Marker, Partition, Position};
+use crate::{
+    AcceptRule, Checkpoint, Fingerprint, Head, Incarnation, IncarnationState, Key, Marker, Partition,
+    Position,
+};
 use crate::{Token, Watermarks};
 use bytes::Bytes;
 use hashbrown::{HashMap, HashTable};
@@ -101,7 +106,7 @@ pub struct PartitionMachine<T> {
     degradation: Option<Degradation>,
 
     // Appends.
-    sequencer: Sequencer<Append<T>, Append<T>>,
+    sequencer: Sequencer<Box<Append<T>>, Box<Append<T>>>,
     /// Records on their way to the log.
     sent: HashMap<Token, Sent>,
     sent_bytes: u64,
@@ -133,7 +138,7 @@ struct Sent {
     known: Known,
 }
 
-type Ended<T> = (Settled<Append<T>>, VecDeque<Append<T>>);
+type Ended<T> = (Settled<Box<Append<T>>>, VecDeque<Box<Append<T>>>);
 
 /// What a step goes by.
 struct Step<'a, T> {
@@ -204,42 +209,38 @@ impl<T> PartitionMachine<T> {
     /// Takes what happened, in this order; what follows is in the work. `inputs` is empty afterwards. The work of the step before must
     /// have been carried out.
     pub fn step(&mut self, inputs: &mut Vec<Input<T>>, now: NowMs, lookup: &dyn Lookup<T>) {
-        debug_assert!(self.work.events.is_empty() && self.work.sends.is_empty(), "the work before is carried out");
+        debug_assert!(
+            self.work.events.is_empty() && self.work.sends.is_empty(),
+            "the work before is carried out"
+        );
         self.opened.clear();
         let step = Step { now, lookup };
         let mut class = None;
         let mut inputs = inputs.drain(..);
         while let Some(input) = inputs.next() {
+            let known = class.take();
             match input {
                 Input::Record(fetched) => {
-                    class = self.on_record(fetched, class, inputs.as_slice().first(), step);
+                    class = self.on_record(fetched, known, inputs.as_slice().first(), step);
                 }
-                input => {
-                    class = None;
-                    self.on_input(input, step);
+                Input::Known(mark) => self.on_known(mark, step),
+                Input::Report { token, delivery } => self.on_report(token, delivery, step),
+                Input::Append { append, located } => self.on_append(append, located, step),
+                Input::Wait(append) => self.on_wait(append),
+                Input::EndOfPartition(position) => self.on_end(position, step),
+                Input::ReadFailed(failure) => self.on_read_failed(failure, step),
+                Input::Watermarks(read) => self.on_watermarks(read),
+                Input::SendFailed { token, detail, error } => {
+                    self.on_send_failed(token, &detail, error, step)
                 }
+                Input::HandleFailed { detail } => self.on_handle_failed(&detail, step),
+                Input::Renamed { name, given_up } => self.on_renamed(name, given_up),
+                Input::BeginAnew(beginning) => self.on_begin_anew(*beginning),
+                Input::BeginReading => self.on_begin_reading(),
+                Input::Tick => self.on_tick(step),
+                Input::Stop => self.on_stop(),
+                Input::GiveUp => self.on_give_up(step),
             }
-        }
-    }
-
-    fn on_input(&mut self, input: Input<T>, step: Step<'_, T>) {
-        match input {
-            Input::Append { append, located } => self.on_append(append, located, step),
-            Input::Wait(append) => self.on_wait(append),
-            Input::Report { token, delivery } => self.on_report(token, delivery, step),
-            Input::Record(_) => unreachable!("records are taken with a look at the one behind"),
-            Input::Known(mark) => self.on_known(mark, step),
-            Input::EndOfPartition(position) => self.on_end(position, step),
-            Input::ReadFailed(failure) => self.on_read_failed(failure, step),
-            Input::Watermarks(read) => self.on_watermarks(read),
-            Input::SendFailed { token, detail, error } => self.on_send_failed(token, &detail, error, step),
-            Input::HandleFailed { detail } => self.on_handle_failed(&detail, step),
-            Input::Renamed { name, given_up } => self.on_renamed(name, given_up),
-            Input::BeginAnew(beginning) => self.on_begin_anew(beginning),
-            Input::BeginReading => self.on_begin_reading(),
-            Input::Tick => self.on_tick(step),
-            Input::Stop => self.on_stop(),
-            Input::GiveUp => self.on_give_up(step),
         }
     }
 
@@ -331,7 +332,8 @@ impl<T> PartitionMachine<T> {
 
     /// The append of a key that is in flight, and the order its first event takes if it is accepted.
     pub fn flight(&self, key: &Key) -> Option<(crate::Order, &Append<T>)> {
-        self.sequencer.flight(key)
+        let (first, append) = self.sequencer.flight(key)?;
+        Some((first, append))
     }
 
     /// When [`Input::Tick`] is due for the time alone.

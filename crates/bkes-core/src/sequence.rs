@@ -262,7 +262,9 @@ impl<W, T> Sequencer<W, T> {
         let id = (stamp.incarnation, stamp.number);
         let Some(flight) = self.flights.get_mut(&id) else { return Ok(()) };
         match delivery {
-            Delivery::Stored { offset: Some(offset), .. } if offset < position.offset() && flight.met < stamp.i() => {
+            Delivery::Stored { offset: Some(offset), .. }
+                if offset < position.offset() && flight.met < stamp.i() =>
+            {
                 let diverged = Diverged { offset, position };
                 out.extend(self.settle(id, Outcome::Unknown(diverged.to_string())));
                 return Err(diverged);
@@ -270,7 +272,9 @@ impl<W, T> Sequencer<W, T> {
             Delivery::Unknown { detail } if planted(Bug::UnknownIsNotStored) => {
                 out.extend(self.settle(id, Outcome::NotStored(detail)));
             }
-            Delivery::Stored { offset: Some(_), .. } if stamp.i() == flight.count && planted(Bug::AcknowledgedOnDelivery) => {
+            Delivery::Stored { offset: Some(_), .. }
+                if stamp.i() == flight.count && planted(Bug::AcknowledgedOnDelivery) =>
+            {
                 out.extend(self.settle(id, Outcome::Accepted));
             }
             Delivery::NotStored { detail } => out.extend(self.settle(id, Outcome::NotStored(detail))),

@@ -65,7 +65,12 @@ pub enum Choice {
 
 impl TopicMachine {
     /// A topic whose keys are placed so; `rest_ms` is how long new partitions rest before keys are placed in them.
-    pub fn new(placing: Placing, existing_only: bool, completeness: Completeness, rest_ms: NowMs) -> TopicMachine {
+    pub fn new(
+        placing: Placing,
+        existing_only: bool,
+        completeness: Completeness,
+        rest_ms: NowMs,
+    ) -> TopicMachine {
         TopicMachine {
             placing,
             existing_only,
@@ -127,7 +132,9 @@ impl TopicMachine {
                 Err(AppendError::NoSuchAggregate { key: request.key.clone(), expected })
             }
             (Expected::New, None) if self.judged.is_none() => Err(AppendError::Unavailable(unready())),
-            (Expected::New, None) => Err(AppendError::PartitionerUnknown { evidence: self.verdict().evidence }),
+            (Expected::New, None) => {
+                Err(AppendError::PartitionerUnknown { evidence: self.verdict().evidence })
+            }
         }
     }
 

@@ -4,11 +4,11 @@
 //! steps them one after the other, in any order, and decides what time it is and what names producer handles get. Nothing in
 //! a step waits, sleeps, or asks for the time or for randomness by itself.
 
+use crate::context::Context;
 use crate::handle::EngineHandle;
 use crate::monitor::Monitor;
 use crate::options::{EngineOptions, StartError};
 use crate::overlay::Overlay;
-use crate::context::Context;
 use crate::owner::{Owner, OwnerStep};
 use crate::owner_inbox::{Command, OwnerInbox, Restart, owner_of};
 use crate::owner_lock::OwnerLock;

@@ -347,7 +347,8 @@ impl Board {
                 continue;
             }
             is_behind = true;
-            let degraded = |reason: &_| Unready::Degraded { partition: board.partition, detail: format!("{reason}") };
+            let degraded =
+                |reason: &_| Unready::Degraded { partition: board.partition, detail: format!("{reason}") };
             stuck = stuck
                 .or_else(|| self.faulty(board.partition))
                 .or_else(|| state.seen.degradation.as_ref().map(degraded));
@@ -422,7 +423,9 @@ impl Board {
         let of = |board: &Arc<PartitionBoard>| {
             let status = board.state().status(ready_lag_ms, now);
             match &fault {
-                Some(fault) => PartitionStatus { state: State::Degraded { reason: fault.to_string() }, ..status },
+                Some(fault) => {
+                    PartitionStatus { state: State::Degraded { reason: fault.to_string() }, ..status }
+                }
                 None => status,
             }
         };

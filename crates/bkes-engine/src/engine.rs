@@ -120,8 +120,9 @@ mod tests {
             let log: Arc<dyn Log> = Arc::new(MemoryLog::new("topic", NonZeroU32::new(2).expect("not zero")));
             let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
             let surroundings = Surroundings { clock: Arc::clone(&clock), draw: Arc::new(draw_incarnation) };
-            let parts = assembly::assemble(Arc::clone(&log), Arc::clone(&store), options.clone(), surroundings)
-                .expect("they belong together");
+            let parts =
+                assembly::assemble(Arc::clone(&log), Arc::clone(&store), options.clone(), surroundings)
+                    .expect("they belong together");
             let mut started = 0;
             let spawn = |builder: Builder, run: Box<dyn FnOnce() + Send>| {
                 if started == failing {

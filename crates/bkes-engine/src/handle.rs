@@ -1,13 +1,14 @@
 //! The engine's face.
 
 use crate::api::{Events, ReadError, ReadRequest, Status};
+use crate::context::Context;
 use crate::limits::{
     MARKER_BYTES_MIN, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS, READING_BYTES_MAX,
     SPLIT_READS_MAX,
 };
-use crate::context::Context;
 use crate::owner_inbox::{
-    Admitted, Command, OwnerInbox, Pending, Place, Refusal, Ticket, Unverified, Waiting, owner_of, refuse_command,
+    Admitted, Command, OwnerInbox, Pending, Place, Refusal, Ticket, Unverified, Waiting, owner_of,
+    refuse_command,
 };
 use crate::owner_lock::OwnerLock;
 use crate::read::View;
@@ -137,11 +138,12 @@ impl EngineHandle {
     async fn push(&self, asking: Asking) -> Result<Appended, Refusal> {
         let context = &self.0.context;
         let Asking { request, place, since, until, is_verified } = asking;
-        let owner = owner_of(context.board.topic().guess(&request.key), &context.owners);
+        let guess = context.board.topic().guess(&request.key);
+        let owner = owner_of(guess, &context.owners);
         let (to, answer) = oneshot::channel();
         let bytes = place.bytes();
-        let ticket = Ticket { to, place, since, until };
-        let append = Waiting { request, bytes, is_verified, resent: 0, ticket };
+        let ticket = Ticket { to, place, guess, since, until };
+        let append = Box::new(Waiting { request, bytes, is_verified, resent: 0, ticket });
         match context.owners[owner].push(Command::Append(append)) {
             Ok(()) => self.serve(owner),
             Err(command) => refuse_command(command, context.board.why_ended()),
@@ -183,11 +185,7 @@ impl EngineHandle {
         let at_once = !self.0.context.store.reads_may_block();
         let key = request.key.clone();
         // Before the aggregate is located: whatever took the place of one of these is among its events then.
-        let pending = if request.include_pending {
-            self.pending(&request).await
-        } else {
-            Vec::new()
-        };
+        let pending = if request.include_pending { self.pending(&request).await } else { Vec::new() };
         let located = match self.look(at_once, 0, move |view| view.locate(&key)).await {
             Err(ReadError::NoSuchAggregate { key }) => {
                 self.verify(Scope::All).await.map_err(ReadError::Unavailable)?;

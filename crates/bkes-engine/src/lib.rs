@@ -62,8 +62,8 @@ mod lock;
 mod overlay;
 mod waits;
 
-pub use board::Epoch;
 pub use api::{Events, PartitionState, PartitionStatus, ReadError, ReadRequest, Status};
+pub use board::Epoch;
 pub use engine::Engine;
 pub use handle::EngineHandle;
 pub use options::{EngineOptions, StartError};

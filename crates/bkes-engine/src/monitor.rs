@@ -58,8 +58,7 @@ impl Monitor {
         let boards: Vec<Arc<PartitionBoard>> = self.board.partitions().clone();
         let partitions: Vec<Partition> = boards.iter().map(|board| board.partition).collect();
         // What the answers are compared with is what was there before the question.
-        let before: Vec<_> =
-            boards.iter().map(|board| (clock(), board.state().before_question())).collect();
+        let before: Vec<_> = boards.iter().map(|board| (clock(), board.state().before_question())).collect();
         let answers = self.log.watermarks_of(&partitions);
         for ((board, (asked, before)), marks) in boards.iter().zip(before).zip(answers) {
             let partition = board.partition;

@@ -14,8 +14,8 @@ mod generation;
 
 pub use generation::Generation;
 
-use crate::limits::{COMMIT_GATHER_BYTES, COMMIT_GATHER_EVENTS};
 use crate::board::Epoch;
+use crate::limits::{COMMIT_GATHER_BYTES, COMMIT_GATHER_EVENTS};
 use bkes_core::machine::{Accepted, Counted};
 use bkes_core::{Checkpoint, Count, Head, Incarnation, IncarnationState, Key, Partition, StoredEvent};
 use std::hash::BuildHasher;
@@ -112,8 +112,8 @@ impl Overlay {
     /// Adds what was accepted, in the middle of a step. The events of a batch enter under one lock, so that nobody sees a part of them.
     pub fn insert(&self, owner: usize, accepted: &mut Vec<Accepted>) {
         let lane = &self.lanes[owner];
-        let mut accepted = accepted.drain(..).peekable();
-        while accepted.peek().is_some() {
+        let mut accepted = accepted.drain(..);
+        while accepted.len() > 0 {
             let mut generations = lane.write();
             generations.in_step = true;
             for accepted in accepted.by_ref().take(INSERTED_AT_ONCE) {

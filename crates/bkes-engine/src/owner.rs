@@ -89,6 +89,7 @@ pub struct Owner {
     work: Option<Box<Work<Ticket>>>,
     evidence: Vec<PlacedKey>,
     events: Vec<ReadEvent>,
+    touched: Vec<Partition>,
     reports: Vec<Report>,
     stopping: Option<NowMs>,
     /// Whether it was said that the log's start moves.
@@ -150,6 +151,7 @@ impl Owner {
             work: None,
             evidence: Vec::new(),
             events: Vec::new(),
+            touched: Vec::new(),
             reports: Vec::new(),
             stopping: None,
             start_moved: false,

@@ -43,6 +43,8 @@ pub type Waiting = Append<Ticket>;
 pub struct Ticket {
     pub to: ReplySender,
     pub place: Place,
+    /// The partition that its key hashed to.
+    pub guess: Partition,
     /// When it came.
     pub since: NowMs,
     /// Until when it may wait for room.
@@ -59,21 +61,37 @@ pub struct Pending {
 
 /// What an owner is told.
 pub enum Command {
-    Append(Waiting),
+    Append(Box<Waiting>),
     /// The log was asked for the marks of a partition.
-    Watermarks { partition: Partition, read: WatermarksRead },
+    Watermarks {
+        partition: Partition,
+        read: WatermarksRead,
+    },
     /// A new partition.
-    Add { board: Arc<PartitionBoard> },
+    Add {
+        board: Arc<PartitionBoard>,
+    },
     /// Every fold begins anew.
     Restart(Restart),
     /// The fold of one partition begins anew, at the beginning of the log.
-    Dropped { partition: Partition, fold: FoldId },
+    Dropped {
+        partition: Partition,
+        fold: FoldId,
+    },
     /// Somebody waits until a partition is applied up to here.
-    Await { partition: Partition, end: Position },
+    Await {
+        partition: Partition,
+        end: Position,
+    },
     /// What is in flight for a key.
-    Pending { key: Key, reply: oneshot::Sender<Vec<Pending>> },
+    Pending {
+        key: Key,
+        reply: oneshot::Sender<Vec<Pending>>,
+    },
     /// Stop; what is in flight is awaited until then.
-    Stop { deadline: NowMs },
+    Stop {
+        deadline: NowMs,
+    },
 }
 
 /// How every fold begins anew.

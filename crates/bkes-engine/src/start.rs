@@ -2,8 +2,8 @@
 
 use crate::board::{Board, PartitionBoard};
 use crate::options::{EngineOptions, StartError};
-use bkes_core::evidence::Completeness;
 use bkes_core::Partition;
+use bkes_core::evidence::Completeness;
 use bkes_core::sequence::NowMs;
 use bkes_core::topic::{Placing, TopicMachine};
 use bkes_log::{Log, LogIdentity};

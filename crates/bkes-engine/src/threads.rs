@@ -1,14 +1,14 @@
 //! The threads of an engine: what each does between the steps of its part, a panic that is seen, and an end that is waited for.
 
+use crate::assembly::{MonitorPart, Step, VerifierPart, WriterPart};
 use crate::board::Board;
 use crate::fault::Fault;
-use crate::options::StartError;
 use crate::limits::{
     COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, LOOK_REST_MAX, PATIENCE, PAUSE, SYNC_INTERVAL_MS,
 };
+use crate::options::StartError;
 use crate::owner::OwnerStep;
-use crate::assembly::{MonitorPart, Step, VerifierPart, WriterPart};
-use crate::owner_lock::{Rest, OwnerLock, said};
+use crate::owner_lock::{OwnerLock, Rest, said};
 use bkes_core::sequence::NowMs;
 use bkes_log::Waiter;
 use std::convert::Infallible;

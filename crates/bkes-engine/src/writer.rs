@@ -454,14 +454,14 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::EngineOptions;
     use crate::limits::COMMIT_GATHER_EVENTS;
+    use crate::options::EngineOptions;
     use crate::overlay::tests::{event, insert_event, key};
     use crate::start::{self, Checked};
     use crate::verifier_inbox::VerifierInbox;
     use bkes_core::Incarnation;
+    use bkes_log::memory::MemoryLog;
     use bkes_log::wake_pair;
-        use bkes_log::memory::MemoryLog;
     use bkes_storage::MemoryStore;
     use std::num::NonZeroU32;
 

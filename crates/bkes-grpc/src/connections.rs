@@ -4,6 +4,7 @@
 //! an idle one or one that never spoke at once. Whatever is left after the drain time is cut.
 
 use crate::accept::{Phase, Taken, accept, reaches};
+use crate::admission::AdmissionLayer;
 use crate::api::DESCRIPTOR;
 use crate::dynamic_limits::Following;
 use crate::gate::Gate;
@@ -13,7 +14,6 @@ use crate::limits::{
 };
 use crate::peers::Peers;
 use crate::service::Service;
-use crate::admission::AdmissionLayer;
 use std::pin::pin;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};

@@ -4,7 +4,9 @@ use bkes_core::accept::{AcceptRule, Decision};
 use bkes_core::checksum::PayloadSum;
 use bkes_core::marker::{BatchPlace, Marker, Stamp, classify};
 use bkes_core::sequence::Sequencer;
-use bkes_core::{Delivery, Incarnation, Key, Offset, Order, Partition, Partitioner, Position, Record, TimestampMs};
+use bkes_core::{
+    Delivery, Incarnation, Key, Offset, Order, Partition, Partitioner, Position, Record, TimestampMs,
+};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::hint::black_box;

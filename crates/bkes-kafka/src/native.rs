@@ -19,8 +19,8 @@ mod fetched;
 mod headers;
 mod kept;
 mod reach;
-mod slices;
 mod sched_batch;
+mod slices;
 
 pub use conf::check_property;
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 impl<T> PartitionMachine<T> {
     /// An append waits for the one of its key that is in flight, or is sent.
-    pub(super) fn on_append(&mut self, append: Append<T>, located: Located, step: Step<'_, T>) {
+    pub(super) fn on_append(&mut self, append: Box<Append<T>>, located: Located, step: Step<'_, T>) {
         if self.sequencer.is_busy(&append.request.key) {
             let key = append.request.key.clone();
             return self.sequencer.wait(&key, append);
@@ -24,7 +24,7 @@ impl<T> PartitionMachine<T> {
     }
 
     /// An append waits for the one of its key that is in flight here, wherever its aggregate lives by now.
-    pub(super) fn on_wait(&mut self, append: Append<T>) {
+    pub(super) fn on_wait(&mut self, append: Box<Append<T>>) {
         if self.sequencer.is_busy(&append.request.key) {
             let key = append.request.key.clone();
             self.sequencer.wait(&key, append);
@@ -37,11 +37,11 @@ impl<T> PartitionMachine<T> {
     /// it if nothing was put in flight.
     pub(super) fn begin(
         &mut self,
-        append: Append<T>,
+        append: Box<Append<T>>,
         known: Known,
-        rest: VecDeque<Append<T>>,
+        rest: VecDeque<Box<Append<T>>>,
         step: Step<'_, T>,
-    ) -> Option<VecDeque<Append<T>>> {
+    ) -> Option<VecDeque<Box<Append<T>>>> {
         if step.lookup.is_gone(&append.ticket) {
             return Some(rest);
         }
@@ -52,9 +52,9 @@ impl<T> PartitionMachine<T> {
             self.work.rerouted.extend(all.map(|append| (elsewhere, append)));
             return None;
         }
-        let judged = self.judge(&append, known, step).and_then(|first| {
-            self.oversized_member(&append, first, step).map_or(Ok(first), Err)
-        });
+        let judged = self
+            .judge(&append, known, step)
+            .and_then(|first| self.oversized_member(&append, first, step).map_or(Ok(first), Err));
         match judged {
             Ok(first) => {
                 self.number(append, first, known, rest);
@@ -155,15 +155,14 @@ impl<T> PartitionMachine<T> {
     }
 
     /// Puts an append in flight.
-    fn number(&mut self, append: Append<T>, first: Order, known: Known, rest: VecDeque<Append<T>>) {
-        let (key, values) = (append.request.key.clone(), append.request.values.clone());
-        let (count, base) = (values.len() as u32, self.checkpoint.position);
-        self.work.sending.add(Load::of(&append));
-        let number = self.sequencer.begin(key.clone(), first, count, append, rest);
+    fn number(&mut self, append: Box<Append<T>>, first: Order, known: Known, rest: VecDeque<Box<Append<T>>>) {
+        let (key, values) = (&append.request.key, &append.request.values);
+        let (count, base, number) =
+            (values.len() as u32, self.checkpoint.position, self.sequencer.next_append());
         let numbering = Numbering { append: number, first, count, base };
-        for (index, value) in values.into_iter().enumerate() {
+        for (index, value) in values.iter().enumerate() {
             let marker = numbering.marker(index);
-            let payload = PayloadSum::of(Some(key.as_ref()), Some(&value));
+            let payload = PayloadSum::of(Some(key.as_ref()), Some(value));
             let headers = marker.headers(payload);
             let crc32c = checksum(payload, &headers);
             let token = self.next_token;
@@ -171,8 +170,12 @@ impl<T> PartitionMachine<T> {
             self.sent_bytes += (key.bytes().len() + value.len()) as u64;
             let sent = Sent { marker, key: key.clone(), value: value.clone(), crc32c, known };
             self.sent.insert(token, sent);
-            self.work.sends.push(Send { token, append: number, key: key.bytes().clone(), value, headers });
+            let (key, value) = (key.bytes().clone(), value.clone());
+            self.work.sends.push(Send { token, append: number, key, value, headers });
         }
+        self.work.sending.add(Load::of(&append));
+        let begun = self.sequencer.begin(append.request.key.clone(), first, count, append, rest);
+        debug_assert_eq!(begun, number, "numbers are given in turn");
     }
 
     /// The log reported on a record.
@@ -189,9 +192,7 @@ impl<T> PartitionMachine<T> {
     fn delivered(&mut self, token: Token, delivery: Delivery, step: Step<'_, T>) {
         let Some(Sent { marker: Marker { stamp, .. }, .. }) = self.arrived(token) else { return };
         let position = self.checkpoint.position;
-        if let Err(diverged) =
-            self.sequencer.reported(stamp, delivery, position, step.now, &mut self.ended)
-        {
+        if let Err(diverged) = self.sequencer.reported(stamp, delivery, position, step.now, &mut self.ended) {
             self.rebuild(super::Degradation::Passed(diverged));
         }
         self.settle(None, step);

@@ -190,11 +190,7 @@ mod tests {
             [t, t, t, f, t, t, t, t, t],
             "what was removed is not needed"
         );
-        assert_eq!(
-            after(Shown::IsVoid, 5),
-            [f, f, f, f, f, f, f, f, f],
-            "the log is read as it is now"
-        );
+        assert_eq!(after(Shown::IsVoid, 5), [f, f, f, f, f, f, f, f, f], "the log is read as it is now");
         assert!(all().is_sorted_by_key(Degradation::rank));
     }
 }

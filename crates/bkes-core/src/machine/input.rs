@@ -4,8 +4,8 @@ use crate::append::{AppendError, AppendRequest};
 use crate::machine::{FoldId, Shown};
 use crate::sequence::NowMs;
 use crate::{
-    Checkpoint, Count, Delivery, Fingerprint, Head, Incarnation, IncarnationState, Key, LeaderEpoch, Partition,
-    Position, ReadFailure, Record, Token, Watermarks,
+    Checkpoint, Count, Delivery, Fingerprint, Head, Incarnation, IncarnationState, Key, LeaderEpoch,
+    Partition, Position, ReadFailure, Record, Token, Watermarks,
 };
 
 /// Something that happened, or is asked for.
@@ -13,12 +13,12 @@ pub enum Input<T> {
     /// An append whose aggregate lives in this partition, or would begin here.
     Append {
         /// The append.
-        append: Append<T>,
+        append: Box<Append<T>>,
         /// Where its aggregate stands.
         located: Located,
     },
     /// An append of a key of which one is in flight here: it waits for that, wherever its aggregate lives by now.
-    Wait(Append<T>),
+    Wait(Box<Append<T>>),
     /// The log reported on a record that was sent.
     Report {
         /// The record's.
@@ -58,7 +58,7 @@ pub enum Input<T> {
         given_up: Option<Incarnation>,
     },
     /// The fold begins anew. What is in flight stays: the new fold meets it, or its time ends.
-    BeginAnew(Beginning),
+    BeginAnew(Box<Beginning>),
     /// The reader is free for this partition, or lost its place in it.
     BeginReading,
     /// Time has passed.

@@ -61,8 +61,10 @@ impl<T> PartitionMachine<T> {
             return None;
         }
         let is_event = !matches!(class, RecordClass::Marked(_));
-        let ahead = u64::from(is_event && next.as_ref().is_some_and(|(next, _)| next.record.key == record.key));
-        let is_followed = next.as_ref().is_some_and(|(next, class)| self.is_surely_applied(next, *class, ahead));
+        let ahead =
+            u64::from(is_event && next.as_ref().is_some_and(|(next, _)| next.record.key == record.key));
+        let is_followed =
+            next.as_ref().is_some_and(|(next, class)| self.is_surely_applied(next, *class, ahead));
         let mark = (!is_followed).then(|| fingerprint(&record, epoch));
         let next_class = next.map(|(_, class)| class);
         self.apply(Applying { record, class, mark, counted, is_read: true }, step);
@@ -232,7 +234,9 @@ impl<T> PartitionMachine<T> {
         let next = counted.as_ref().and_then(|counted| counted.count.head).map(|head| head.next);
         let applied = match self.rule.apply_classified(record, class, next) {
             Ok(applied) => applied,
-            Err(newer) => return self.stop_reading(Position(offset.0), Degradation::NewerFormat(newer), step),
+            Err(newer) => {
+                return self.stop_reading(Position(offset.0), Degradation::NewerFormat(newer), step);
+            }
         };
         self.advance(offset, mark, is_read);
         if applied.stamp.is_some_and(|stamp| stamp.incarnation == self.name) {
@@ -245,10 +249,12 @@ impl<T> PartitionMachine<T> {
             self.work.notices.push(Notice::Cut { offset });
         }
         let is_first = |counted: &&Counted| counted.count.head.is_none();
-        let split = counted.as_ref().filter(is_first).filter(|counted| {
-            counted.count.elsewhere || step.lookup.is_elsewhere(counted)
-        });
-        let events = self.tally(&Counting { offset, class, applied: &applied, split: split.map(|split| &split.key) });
+        let split = counted
+            .as_ref()
+            .filter(is_first)
+            .filter(|counted| counted.count.elsewhere || step.lookup.is_elsewhere(counted));
+        let events =
+            self.tally(&Counting { offset, class, applied: &applied, split: split.map(|split| &split.key) });
         if let Some(stamp) = applied.stamp.filter(|_| self.sequencer.in_flight() > 0) {
             self.sequencer.applied(stamp, &applied.decision, &mut self.ended);
         }

@@ -24,23 +24,26 @@ impl<T> PartitionMachine<T> {
     }
 
     fn settle_one(&mut self, (settled, mut queue): Ended<T>, place: Option<Place>, step: Step<'_, T>) {
-        let append = settled.ticket;
+        let mut append = settled.ticket;
         // It is not stored and never will be, so it is an append like a new one: checked again, against what the log takes by now.
         if matches!(settled.outcome, Outcome::Oversized(_)) && append.resent < RESENDS_MAX {
-            queue.push_front(Append { resent: append.resent + 1, ..append });
+            append.resent += 1;
+            queue.push_front(append);
         } else {
             let last = Order(settled.first.0 + u64::from(settled.count) - 1);
             let expected = append.request.expected;
-            self.work.answers.push(match answer_to(expected, settled.outcome, (settled.first, last), place) {
-                Ok(appended) => Answer::Stored { ticket: append.ticket, appended },
-                Err(error) => Answer::Failed { ticket: append.ticket, error },
-            });
+            self.work.answers.push(
+                match answer_to(expected, settled.outcome, (settled.first, last), place) {
+                    Ok(appended) => Answer::Stored { ticket: append.ticket, appended },
+                    Err(error) => Answer::Failed { ticket: append.ticket, error },
+                },
+            );
         }
         self.go_on(&settled.key, queue, step);
     }
 
     /// A key is free: the appends that wait for it are begun in turn, until one of them is in flight.
-    pub(super) fn go_on(&mut self, key: &Key, mut queue: VecDeque<Append<T>>, step: Step<'_, T>) {
+    pub(super) fn go_on(&mut self, key: &Key, mut queue: VecDeque<Box<Append<T>>>, step: Step<'_, T>) {
         while let Some(append) = queue.pop_front() {
             // What would be refused anyhow does not wait for room first.
             if !step.lookup.fits(&append, self.work.sending) && self.serving(step).is_ok() {
@@ -64,13 +67,13 @@ impl<T> PartitionMachine<T> {
 
     /// Refuses an append that was not sent. What the log may hold beyond what is applied here decides some refusals: those are to be
     /// verified first. That an aggregate exists, or is further than asked for, stays true whatever the log holds.
-    pub(super) fn refuse(&mut self, append: Append<T>, error: AppendError) {
+    pub(super) fn refuse(&mut self, append: Box<Append<T>>, error: AppendError) {
         self.work.answers.push(refused(append, error, Some(self.partition)));
     }
 }
 
 /// The answer to an append that is refused before it was sent; `partition` is where its aggregate was found.
-pub fn refused<T>(append: Append<T>, error: AppendError, partition: Option<Partition>) -> Answer<T> {
+pub fn refused<T>(append: Box<Append<T>>, error: AppendError, partition: Option<Partition>) -> Answer<T> {
     let scope = match &error {
         AppendError::NoSuchAggregate { .. }
         | AppendError::ExistingOnly

@@ -150,7 +150,9 @@ pub enum Voided {
 impl Voided {
     fn of(applied: &Applied) -> Voided {
         match applied.decision {
-            Decision::Void(VoidReason::OrderTaken { expected, next }) => Voided::OrderTaken { expected, next },
+            Decision::Void(VoidReason::OrderTaken { expected, next }) => {
+                Voided::OrderTaken { expected, next }
+            }
             Decision::Void(VoidReason::JudgedBefore) => Voided::JudgedBefore,
             Decision::Void(VoidReason::BatchBroken) => Voided::BatchBroken,
             Decision::Void(VoidReason::BaseTooOld { base }) => Voided::BaseTooOld { base },

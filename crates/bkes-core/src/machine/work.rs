@@ -23,9 +23,9 @@ pub struct Work<T> {
     /// What those take.
     pub sending: Load,
     /// Appends whose aggregate lives, or is in flight, in another partition by now.
-    pub rerouted: Vec<(Partition, Append<T>)>,
+    pub rerouted: Vec<(Partition, Box<Append<T>>)>,
     /// Appends that waited for their key and do not fit now: they came before all that waits for room, in this order.
-    pub held: Vec<Append<T>>,
+    pub held: Vec<Box<Append<T>>>,
     /// Where the reader goes on in this partition.
     pub read_from: Option<Position>,
     /// Whether the marks are wanted soon.
@@ -135,7 +135,7 @@ pub enum Answer<T> {
     /// everything in `scope` is applied.
     Unverified {
         /// The append.
-        append: Append<T>,
+        append: Box<Append<T>>,
         /// What has to be applied.
         scope: Scope,
     },

@@ -90,7 +90,9 @@ fn what_the_log_says_is_not_stored_frees_the_key_at_once() {
     let (mut sequencer, mut ended) = (sequencer(), Ended::new());
     let number = begin(&mut sequencer, "a", 1);
     sequencer.wait(&key("a"), 42);
-    sequencer.reported(single(number), Delivery::NotStored { detail: "no".into() }, at(0), 0, &mut ended).expect("no");
+    sequencer
+        .reported(single(number), Delivery::NotStored { detail: "no".into() }, at(0), 0, &mut ended)
+        .expect("no");
     assert_eq!(outcomes(&ended), [("a", &Outcome::NotStored("no".into()))]);
     assert_eq!((ended[0].1.clone(), sequencer.waiting()), (VecDeque::from([42]), 0));
 }
@@ -193,7 +195,9 @@ fn a_doubt_ends_as_unknown_when_the_mark_read_after_it_is_passed() {
     let (mut sequencer, mut ended) = (sequencer(), Ended::new());
     let number = begin(&mut sequencer, "a", 1);
     assert!(!sequencer.wants_probe());
-    sequencer.reported(single(number), Delivery::Unknown { detail: "why".into() }, at(5), 100, &mut ended).expect("no");
+    sequencer
+        .reported(single(number), Delivery::Unknown { detail: "why".into() }, at(5), 100, &mut ended)
+        .expect("no");
     assert!(sequencer.wants_probe());
     // A question that was asked before the report proves nothing about it.
     sequencer.probed(at(5), 100);
@@ -211,7 +215,9 @@ fn a_doubt_ends_as_unknown_when_the_mark_read_after_it_is_passed() {
 fn a_doubt_ends_as_unknown_when_its_time_is_over() {
     let (mut sequencer, mut ended) = (sequencer(), Ended::new());
     let number = begin(&mut sequencer, "a", 1);
-    sequencer.reported(single(number), Delivery::Unknown { detail: "why".into() }, at(5), 100, &mut ended).expect("no");
+    sequencer
+        .reported(single(number), Delivery::Unknown { detail: "why".into() }, at(5), 100, &mut ended)
+        .expect("no");
     assert_eq!(sequencer.deadline(), Some(100 + DOUBT_MS));
     sequencer.tick(99 + DOUBT_MS, at(5), &mut ended);
     assert_eq!(outcomes(&ended), []);

@@ -37,7 +37,11 @@ fn an_aggregate_lives_where_its_events_are_however_keys_are_placed() {
 fn a_new_key_is_not_placed_before_it_is_known_how() {
     let mut machine = machine(8, None);
     let absent = |machine: &mut TopicMachine| locate(machine, Expected::New, Heads::None);
-    assert_eq!(absent(&mut machine), Err(AppendError::Unavailable(Unready::ShuttingDown)), "nothing was judged");
+    assert_eq!(
+        absent(&mut machine),
+        Err(AppendError::Unavailable(Unready::ShuttingDown)),
+        "nothing was judged"
+    );
     let exact = locate(&mut machine, Expected::At(crate::Order(3)), Heads::None);
     assert!(matches!(exact, Err(AppendError::NoSuchAggregate { .. })), "{exact:?}");
     assert!(machine.wants_evidence());

@@ -4,7 +4,9 @@
 use crate::fold::{Checkpoint, Fold, value_of};
 use bkes_core::checksum::PayloadSum;
 use bkes_core::sequence::{NowMs, Outcome, Sequencer, Settled};
-use bkes_core::{BatchPlace, Delivery, Incarnation, Key, Marker, Offset, Order, Partition, Position, Record, Stamp};
+use bkes_core::{
+    BatchPlace, Delivery, Incarnation, Key, Marker, Offset, Order, Partition, Position, Record, Stamp,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::hash::Hasher;
@@ -426,7 +428,11 @@ impl World {
         let Some(sent) = self.wire.get(copy).copied() else { return };
         self.wire.remove(copy);
         // A copy stays on the wire only when another was stored, and that one was reported.
-        let said = if known { Delivery::NotStored { detail: "dropped".into() } } else { Delivery::Unknown { detail: "no answer".into() } };
+        let said = if known {
+            Delivery::NotStored { detail: "dropped".into() }
+        } else {
+            Delivery::Unknown { detail: "no answer".into() }
+        };
         self.report(sent, said);
     }
 
@@ -447,8 +453,12 @@ impl World {
         let said = match (manner, said) {
             (Manner::Lost, _) => return,
             (Manner::AsUnknown, _) => Delivery::Unknown { detail: "the answer was lost".into() },
-            (Manner::WithoutOffset, Delivery::Stored { .. }) => Delivery::Stored { offset: None, timestamp: None },
-            (Manner::Fast, Delivery::Stored { offset: Some(offset), timestamp: None }) if offset == position.offset() => {
+            (Manner::WithoutOffset, Delivery::Stored { .. }) => {
+                Delivery::Stored { offset: None, timestamp: None }
+            }
+            (Manner::Fast, Delivery::Stored { offset: Some(offset), timestamp: None })
+                if offset == position.offset() =>
+            {
                 return self.apply(at);
             }
             (_, said) => said,

@@ -78,7 +78,8 @@ fn of_one_partition_that_begins_anew_the_others_know_nothing() {
 #[test]
 fn an_instance_is_ready_while_one_partition_is_read_anew_and_not_while_all_are() {
     let (board, boards) = board([9, 9]);
-    let come_to = |partition: &PartitionBoard, applied| publish(&board, partition, current(partition), applied);
+    let come_to =
+        |partition: &PartitionBoard, applied| publish(&board, partition, current(partition), applied);
     come_to(&boards[0], 9);
     come_to(&boards[1], 3);
     assert!(board.unready(1_000, 1).is_some(), "one is read for the first time");
@@ -107,7 +108,8 @@ fn what_is_wrong_with_all_partitions_is_wrong_with_a_new_one_and_lasts() {
     publish(&board, &boards[0], FoldId(0), 0);
     let panicked = Fault::Panicked { thread: "bkes-writer".into(), message: "on purpose".into() };
     board.set_fault(panicked.clone());
-    let topic = |id: &str| bkes_log::LogIdentity { cluster: "c".into(), topic: "t".into(), topic_id: id.into() };
+    let topic =
+        |id: &str| bkes_log::LogIdentity { cluster: "c".into(), topic: "t".into(), topic_id: id.into() };
     board.set_fault(Fault::AnotherTopic { known: topic("1"), found: topic("2") });
     let (low, stable, high) = (Position(0), Position(0), Position(0));
     let new = Arc::new(PartitionBoard::new(Partition(1), Watermarks { low, stable, high }));

@@ -3,8 +3,8 @@
 //! Events lie in the order in which they were applied. Those of one (key, partition) are chained from the last to the first, and
 //! an index by hash names the last of each chain: an event costs no allocation of its own beside its row in the table.
 
-use crate::limits::EVENT_OVERHEAD_BYTES;
 use crate::board::Epoch;
+use crate::limits::EVENT_OVERHEAD_BYTES;
 use bkes_core::machine::{Accepted, Records};
 use bkes_core::{Checkpoint, Head, Incarnation, IncarnationState, Key, Order, Partition, StoredEvent};
 use bkes_storage::{NewEvent, StoreBatch};
@@ -96,7 +96,9 @@ impl Generation {
         let Accepted { hash, key, stamp, records, .. } = accepted;
         let of_member = |index: u32| stamp.map(|stamp| stamp.of_member(index + 1));
         match records {
-            Records::One(record) => self.insert(hash, key, base, StoredEvent::of(record, first, of_member(0))),
+            Records::One(record) => {
+                self.insert(hash, key, base, StoredEvent::of(record, first, of_member(0)))
+            }
             Records::Batch(records) => {
                 for (index, record) in (0..).zip(records) {
                     let order = Order(first.0 + u64::from(index));

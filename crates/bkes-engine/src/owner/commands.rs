@@ -62,7 +62,8 @@ impl Owner {
             ready_lag_ms: self.context.options.ready_lag.as_millis() as NowMs,
             evidence_max: self.evidence_max(),
         };
-        let machine = PartitionMachine::new(Origin { partition, name: self.name, marks, beginning }, settings);
+        let machine =
+            PartitionMachine::new(Origin { partition, name: self.name, marks, beginning }, settings);
         self.context.board.change(&board, |state| {
             state.stored = stored;
             machine.update(&mut state.seen);
@@ -120,7 +121,7 @@ impl Owner {
         let hosted = self.partitions.get_mut(&partition).expect("the caller found it");
         hosted.awaited = Position::START;
         self.order.begin();
-        self.tell(partition, Input::BeginAnew(beginning), now);
+        self.tell(partition, Input::BeginAnew(Box::new(beginning)), now);
         // The writer goes on once it sees that the owner has taken over.
         let Hosted { board, machine, .. } = &self.partitions[&partition];
         self.context.board.change(board, |state| machine.update(&mut state.seen));

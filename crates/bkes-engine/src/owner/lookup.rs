@@ -1,8 +1,8 @@
 //! What the machines of an owner are told when they ask.
 
 use crate::board::{Epoch, PartitionBoard};
-use crate::limits::LOCATE_TRIES;
 use crate::context::Context;
+use crate::limits::LOCATE_TRIES;
 use crate::owner::room::{Bound, bound_of};
 use crate::owner_inbox::{Ticket, Waiting};
 use crate::placing;
@@ -102,9 +102,9 @@ impl Lookup<Ticket> for HostLookup<'_> {
 
     fn has_room(&self, load: Load) -> Result<(), Unready> {
         match self.appender {
-            Some(appender) => appender
-                .has_room(load.records, load.bytes)
-                .map_err(|full| Bound::of_queue(full).overloaded()),
+            Some(appender) => {
+                appender.has_room(load.records, load.bytes).map_err(|full| Bound::of_queue(full).overloaded())
+            }
             None => Err(Unready::LogDown { detail: "no producer handle".into() }),
         }
     }
@@ -121,18 +121,20 @@ pub fn locate(
     standing: &Standing,
 ) -> Result<Located, AppendError> {
     let board = &context.board;
+    if let Heads::One(head) = standing.heads {
+        // It lives where its events are: there is nothing to decide.
+        let known = Known { head: Some(head), as_of: standing.cleared };
+        return Ok(Located { partition: head.partition, known });
+    }
     if standing.heads == Heads::None && board.topic().wants_evidence() {
         placing::choose(board, &context.writer, &context.topic);
     }
-    let is_read = |head: &Head| board.partition(head.partition).is_some_and(|board| board.state().is_caught_up());
+    let is_read =
+        |head: &Head| board.partition(head.partition).is_some_and(|board| board.state().is_caught_up());
     let are_read = |parts: &[Head]| parts.iter().all(is_read);
     let unready = || board.still_catching_up();
     let partition = board.topic().locate(request, &standing.heads, &are_read, &unready)?;
-    let head = match &standing.heads {
-        Heads::One(head) => Some(*head),
-        Heads::None | Heads::Split(_) => None,
-    };
-    Ok(Located { partition, known: Known { head, as_of: standing.cleared } })
+    Ok(Located { partition, known: Known { head: None, as_of: standing.cleared } })
 }
 
 /// Where aggregates stand: the overlay first, then the store, so that nothing is missed in between. Whether everything was read

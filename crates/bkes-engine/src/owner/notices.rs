@@ -18,10 +18,16 @@ impl Owner {
                 tracing::info!(partition = number, "the first void record, at offset {offset}: {why}");
             }
             Notice::FirstSkipped { offset } => {
-                tracing::warn!(partition = number, "the first record without a key, at offset {offset}: skipped");
+                tracing::warn!(
+                    partition = number,
+                    "the first record without a key, at offset {offset}: skipped"
+                );
             }
             Notice::FirstForeign { offset } => {
-                tracing::info!(partition = number, "the first event that BKES did not write, at offset {offset}");
+                tracing::info!(
+                    partition = number,
+                    "the first event that BKES did not write, at offset {offset}"
+                );
             }
             Notice::FirstForwarded { offset } => tracing::warn!(
                 partition = number,

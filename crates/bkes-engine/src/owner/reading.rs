@@ -44,7 +44,7 @@ impl Owner {
             Err(error) => return self.read_again(events, error, now),
         };
         let mut wanted = at.into_iter().zip(counted.into_iter().map(|(_, counted)| counted)).peekable();
-        let mut touched: Vec<Partition> = Vec::new();
+        let mut touched = std::mem::take(&mut self.touched);
         for (index, event) in events.drain(..).enumerate() {
             let counted = wanted.next_if(|(at, _)| *at == index).map(|(_, counted)| counted);
             let (partition, input) = match event {
@@ -69,7 +69,7 @@ impl Owner {
             }
             hosted.inputs.push(input);
         }
-        for partition in touched {
+        for partition in touched.drain(..) {
             let hosted = self.partitions.get_mut(&partition).expect("it was found above");
             // What the store said of a partition that begins anew counts for nothing: it may have been dropped before.
             if hosted.board.counts(hosted.machine.fold()) {
@@ -78,6 +78,7 @@ impl Owner {
                 hosted.inputs.clear();
             }
         }
+        self.touched = touched;
     }
 
     /// Where the keys of all records to be applied stand: by the overlay, and for keys that are not there by the store, in one snapshot.
@@ -92,7 +93,8 @@ impl Owner {
             let hosted = self.partitions.get(&record.partition);
             let Some(key) = hosted.and_then(|hosted| hosted.machine.wants(record)) else { continue };
             at.push(index);
-            counted.push((record.partition, Counted { hash: overlay.hash(&key), key, count: Count::default() }));
+            counted
+                .push((record.partition, Counted { hash: overlay.hash(&key), key, count: Count::default() }));
         }
         overlay.count_all(&mut counted);
         let is_unknown = |(_, counted): &&mut (Partition, Counted)| counted.count.head.is_none();
@@ -139,9 +141,11 @@ impl Owner {
             return;
         }
         let machines = || self.partitions.iter().map(|(partition, hosted)| (*partition, &hosted.machine));
-        let left: u64 = machines().filter(|(_, machine)| machine.is_read()).map(|(_, machine)| machine.left()).sum();
+        let left: u64 =
+            machines().filter(|(_, machine)| machine.is_read()).map(|(_, machine)| machine.left()).sum();
         let waiting = machines().filter(|(_, machine)| machine.awaits_turn());
-        let waiting = waiting.map(|(partition, machine)| Reading { left: machine.left(), partition }).collect();
+        let waiting =
+            waiting.map(|(partition, machine)| Reading { left: machine.left(), partition }).collect();
         // That nothing is read while the writer is behind says nothing of a partition.
         let limits = (self.context.options.catch_up_records, self.is_reading_paused(now));
         for partition in self.order.next(left, waiting, limits, now) {
@@ -152,7 +156,8 @@ impl Owner {
     /// Whether what is fetched can wait: everything was read once, nobody waits for reading, and what comes next is, as far as is
     /// known, what was applied already.
     pub fn is_patient(&self) -> bool {
-        self.partitions.values().any(|hosted| hosted.machine.is_ahead_of_reading()) && !self.is_reading_urgent()
+        self.partitions.values().any(|hosted| hosted.machine.is_ahead_of_reading())
+            && !self.is_reading_urgent()
     }
 
     /// Whether something waits for reading.

@@ -23,18 +23,18 @@ use std::collections::VecDeque;
 /// Appends that wait for room, oldest first.
 #[derive(Default)]
 pub struct Held {
-    queue: VecDeque<Waiting>,
+    queue: VecDeque<Box<Waiting>>,
     /// When the time of one of them is over; earlier than that at most, never later.
     next_end: Option<NowMs>,
 }
 
 impl Held {
-    fn push_back(&mut self, append: Waiting) {
+    fn push_back(&mut self, append: Box<Waiting>) {
         self.note(&append);
         self.queue.push_back(append);
     }
 
-    fn push_front(&mut self, append: Waiting) {
+    fn push_front(&mut self, append: Box<Waiting>) {
         self.note(&append);
         self.queue.push_front(append);
     }
@@ -52,17 +52,17 @@ impl Held {
     }
 
     /// Those that waited for their key, and do not fit: they came before all that is held, in this order.
-    pub fn again(&mut self, appends: impl DoubleEndedIterator<Item = Waiting>) {
+    pub fn again(&mut self, appends: impl DoubleEndedIterator<Item = Box<Waiting>>) {
         appends.rev().for_each(|append| self.push_front(append));
     }
 
-    pub fn take_all(&mut self) -> Vec<Waiting> {
+    pub fn take_all(&mut self) -> Vec<Box<Waiting>> {
         self.extract(|_| true)
     }
 
     /// Takes out all that are to be taken out.
-    fn extract(&mut self, mut is_out: impl FnMut(&Waiting) -> bool) -> Vec<Waiting> {
-        let (out, kept): (Vec<Waiting>, Vec<Waiting>) =
+    fn extract(&mut self, mut is_out: impl FnMut(&Waiting) -> bool) -> Vec<Box<Waiting>> {
+        let (out, kept): (Vec<Box<Waiting>>, Vec<Box<Waiting>>) =
             std::mem::take(&mut self.queue).into_iter().partition(|append| is_out(append));
         self.queue = kept.into();
         self.next_end = self.queue.iter().map(|append| append.ticket.until).min();
@@ -72,7 +72,7 @@ impl Held {
 
 impl Owner {
     /// Takes an append in: it is grouped to be sent, or held.
-    pub(super) fn arrive(&mut self, append: Waiting, now: NowMs) {
+    pub(super) fn arrive(&mut self, append: Box<Waiting>, now: NowMs) {
         if self.held.is_empty() && self.is_let_in(&append, now) {
             self.group(append, now);
         } else {
@@ -106,10 +106,8 @@ impl Owner {
             return true;
         }
         let key = &append.request.key;
-        let guess = self.context.board.topic().guess(key);
-        let is_served =
-            |hosted: &Hosted| hosted.machine.is_serving(now, &self.lookup(hosted));
-        if !self.partitions.get(&guess).is_some_and(is_served) {
+        let is_served = |hosted: &Hosted| hosted.machine.is_serving(now, &self.lookup(hosted));
+        if !self.partitions.get(&append.ticket.guess).is_some_and(is_served) {
             return true;
         }
         // Of a key that is not known yet, while not all is read, it cannot be told where it belongs.

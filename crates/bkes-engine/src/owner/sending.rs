@@ -3,7 +3,6 @@
 use super::Owner;
 use super::room::Bound;
 use crate::limits::RETRY_MS;
-use bkes_core::Partition;
 use bkes_core::append::{AppendError, Unready};
 use bkes_core::machine::Input;
 use bkes_core::sequence::NowMs;
@@ -15,7 +14,7 @@ impl Owner {
         let mut reports = std::mem::take(&mut self.reports);
         appender.poll(&mut reports);
         let busy = !reports.is_empty();
-        let mut touched: Vec<Partition> = Vec::new();
+        let mut touched = std::mem::take(&mut self.touched);
         for Report { partition, token, delivery } in reports.drain(..) {
             let Some(hosted) = self.partitions.get_mut(&partition) else { continue };
             if hosted.inputs.is_empty() {
@@ -24,9 +23,10 @@ impl Owner {
             hosted.inputs.push(Input::Report { token, delivery });
         }
         self.reports = reports;
-        for partition in touched {
+        for partition in touched.drain(..) {
             self.drive(partition, now);
         }
+        self.touched = touched;
         busy
     }
 
