@@ -154,6 +154,15 @@ impl<T> Clone for Step<'_, T> {
 
 impl<T> Copy for Step<'_, T> {}
 
+/// What is stored together with events, so that a later fold begins behind them.
+#[derive(Clone, Debug)]
+pub struct Cover {
+    /// How far the partition is applied.
+    pub checkpoint: Checkpoint,
+    /// The writers of whom something else is known now; `None` forgets one.
+    pub incarnations: Vec<(Incarnation, Option<IncarnationState>)>,
+}
+
 /// What a machine begins with.
 pub struct Origin {
     /// Its partition.
@@ -261,13 +270,13 @@ impl<T> PartitionMachine<T> {
 
     /// What is to be stored with the events of the steps since the last time, if there is anything: how far it is applied, and the
     /// writers of whom something else is known now.
-    pub fn take_checkpoint(&mut self) -> Option<(Checkpoint, Vec<(Incarnation, Option<IncarnationState>)>)> {
+    pub fn take_checkpoint(&mut self) -> Option<Cover> {
         if !std::mem::take(&mut self.is_dirty) {
             return None;
         }
         self.note_caught_up();
         self.readback.note_in(&mut self.checkpoint);
-        Some((self.checkpoint, self.rule.take_changes()))
+        Some(Cover { checkpoint: self.checkpoint, incarnations: self.rule.take_changes() })
     }
 
     /// The next offset to apply.

@@ -7,14 +7,13 @@ use crate::limits::{
     SPLIT_READS_MAX,
 };
 use crate::owner_inbox::{
-    Admitted, Command, OwnerInbox, Pending, Place, Refusal, Ticket, Unverified, Waiting, owner_of,
-    refuse_command,
+    Admitted, Command, OwnerInbox, Pending, Place, Refusal, Ticket, Unverified, owner_of, refuse_command,
 };
 use crate::owner_lock::OwnerLock;
 use crate::read::View;
 use bkes_core::append::{AppendError, AppendRequest, Appended, Unit, Unready};
 use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
-use bkes_core::machine::Scope;
+use bkes_core::machine::{Append, Scope};
 use bkes_core::sequence::NowMs;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -143,7 +142,7 @@ impl EngineHandle {
         let (to, answer) = oneshot::channel();
         let bytes = place.bytes();
         let ticket = Ticket { to, place, guess, since, until };
-        let append = Box::new(Waiting { request, bytes, is_verified, resent: 0, ticket });
+        let append = Box::new(Append { request, bytes, is_verified, resent: 0, ticket });
         match context.owners[owner].push(Command::Append(append)) {
             Ok(()) => self.serve(owner),
             Err(command) => refuse_command(command, context.board.why_ended()),

@@ -250,9 +250,10 @@ impl Owner {
         let (mut checkpoints, mut incarnations) = (Vec::new(), Vec::new());
         for (partition, hosted) in self.partitions.iter_mut().filter(|(_, hosted)| hosted.is_news) {
             hosted.is_news = false;
-            if let Some((checkpoint, changes)) = hosted.machine.take_checkpoint() {
-                checkpoints.push((*partition, checkpoint));
-                incarnations.extend(changes.into_iter().map(|(name, state)| (*partition, name, state)));
+            if let Some(cover) = hosted.machine.take_checkpoint() {
+                checkpoints.push((*partition, cover.checkpoint));
+                incarnations
+                    .extend(cover.incarnations.into_iter().map(|(name, state)| (*partition, name, state)));
             }
             let Hosted { board, machine, .. } = hosted;
             self.context.board.change(board, |state| machine.update(&mut state.seen));

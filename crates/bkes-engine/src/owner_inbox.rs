@@ -37,7 +37,7 @@ impl From<AppendError> for Refusal {
 }
 
 /// An append from when it is taken in until it is answered: it waits for its turn, for room, or in flight.
-pub type Waiting = Append<Ticket>;
+pub type Waiting = Box<Append<Ticket>>;
 
 /// What an append is answered by.
 pub struct Ticket {
@@ -61,7 +61,7 @@ pub struct Pending {
 
 /// What an owner is told.
 pub enum Command {
-    Append(Box<Waiting>),
+    Append(Waiting),
     /// The log was asked for the marks of a partition.
     Watermarks {
         partition: Partition,

@@ -18,13 +18,13 @@ use bkes_log::AppenderState;
 /// Appends that wait to be sent together.
 #[derive(Default)]
 pub struct Group {
-    queue: Vec<Box<Waiting>>,
+    queue: Vec<Waiting>,
     since: NowMs,
 }
 
 impl Owner {
     /// Takes an append in. Its partition is guessed by its hash: where the aggregate lives is looked up when it is sent.
-    pub(super) fn group(&mut self, append: Box<Waiting>, now: NowMs) {
+    pub(super) fn group(&mut self, append: Waiting, now: NowMs) {
         let group = self.groups.entry(append.ticket.guess).or_default();
         if group.queue.is_empty() {
             group.since = now;

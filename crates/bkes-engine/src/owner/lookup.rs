@@ -4,11 +4,11 @@ use crate::board::{Epoch, PartitionBoard};
 use crate::context::Context;
 use crate::limits::LOCATE_TRIES;
 use crate::owner::room::{Bound, bound_of};
-use crate::owner_inbox::{Ticket, Waiting};
+use crate::owner_inbox::Ticket;
 use crate::placing;
 use crate::read::merge_heads;
 use bkes_core::append::{AppendError, AppendRequest, Unready};
-use bkes_core::machine::{Counted, FoldId, Known, Load, Located, Lookup};
+use bkes_core::machine::{Append, Counted, FoldId, Known, Load, Located, Lookup};
 use bkes_core::{Count, Head, Heads, Key, Partition};
 use bkes_log::{AppenderState, LogAppender};
 use bkes_storage::StoreError;
@@ -58,7 +58,7 @@ impl Lookup<Ticket> for HostLookup<'_> {
         self.context.overlay.is_elsewhere(self.index, counted.hash, &counted.key, self.partition)
     }
 
-    fn locate(&self, append: &Waiting, here: Option<Head>) -> Result<Located, AppendError> {
+    fn locate(&self, append: &Append<Ticket>, here: Option<Head>) -> Result<Located, AppendError> {
         let request = &append.request;
         let standing = stand_all(self.context, self.epoch, std::slice::from_ref(&request.key), here);
         let standing = standing.into_iter().next().expect("one answer for each key")?;
@@ -93,7 +93,7 @@ impl Lookup<Ticket> for HostLookup<'_> {
         board.store_down().map(|detail| Unready::Store { detail })
     }
 
-    fn fits(&self, append: &Waiting, sending: Load) -> bool {
+    fn fits(&self, append: &Append<Ticket>, sending: Load) -> bool {
         let (mut under_way, mut queued) = (self.under_way, self.grouped);
         under_way.add(sending);
         queued.add(sending);

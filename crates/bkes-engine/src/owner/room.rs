@@ -13,9 +13,9 @@ use super::lookup::HostLookup;
 use super::{Hosted, Owner};
 use crate::context::Context;
 use crate::owner::lookup::stand_all;
-use crate::owner_inbox::Waiting;
+use crate::owner_inbox::{Ticket, Waiting};
 use bkes_core::append::{AppendError, Unit, Unready};
-use bkes_core::machine::Load;
+use bkes_core::machine::{Append, Load};
 use bkes_core::sequence::NowMs;
 use bkes_log::{LogAppender, QueueBound};
 use std::collections::VecDeque;
@@ -23,23 +23,23 @@ use std::collections::VecDeque;
 /// Appends that wait for room, oldest first.
 #[derive(Default)]
 pub struct Held {
-    queue: VecDeque<Box<Waiting>>,
+    queue: VecDeque<Waiting>,
     /// When the time of one of them is over; earlier than that at most, never later.
     next_end: Option<NowMs>,
 }
 
 impl Held {
-    fn push_back(&mut self, append: Box<Waiting>) {
+    fn push_back(&mut self, append: Waiting) {
         self.note(&append);
         self.queue.push_back(append);
     }
 
-    fn push_front(&mut self, append: Box<Waiting>) {
+    fn push_front(&mut self, append: Waiting) {
         self.note(&append);
         self.queue.push_front(append);
     }
 
-    fn note(&mut self, append: &Waiting) {
+    fn note(&mut self, append: &Append<Ticket>) {
         self.next_end = Some(self.next_end.map_or(append.ticket.until, |end| end.min(append.ticket.until)));
     }
 
@@ -52,17 +52,17 @@ impl Held {
     }
 
     /// Those that waited for their key, and do not fit: they came before all that is held, in this order.
-    pub fn again(&mut self, appends: impl DoubleEndedIterator<Item = Box<Waiting>>) {
+    pub fn again(&mut self, appends: impl DoubleEndedIterator<Item = Waiting>) {
         appends.rev().for_each(|append| self.push_front(append));
     }
 
-    pub fn take_all(&mut self) -> Vec<Box<Waiting>> {
+    pub fn take_all(&mut self) -> Vec<Waiting> {
         self.extract(|_| true)
     }
 
     /// Takes out all that are to be taken out.
-    fn extract(&mut self, mut is_out: impl FnMut(&Waiting) -> bool) -> Vec<Box<Waiting>> {
-        let (out, kept): (Vec<Box<Waiting>>, Vec<Box<Waiting>>) =
+    fn extract(&mut self, mut is_out: impl FnMut(&Append<Ticket>) -> bool) -> Vec<Waiting> {
+        let (out, kept): (Vec<Waiting>, Vec<Waiting>) =
             std::mem::take(&mut self.queue).into_iter().partition(|append| is_out(append));
         self.queue = kept.into();
         self.next_end = self.queue.iter().map(|append| append.ticket.until).min();
@@ -72,7 +72,7 @@ impl Held {
 
 impl Owner {
     /// Takes an append in: it is grouped to be sent, or held.
-    pub(super) fn arrive(&mut self, append: Box<Waiting>, now: NowMs) {
+    pub(super) fn arrive(&mut self, append: Waiting, now: NowMs) {
         if self.held.is_empty() && self.is_let_in(&append, now) {
             self.group(append, now);
         } else {
@@ -101,7 +101,7 @@ impl Owner {
     }
 
     /// Whether an append need not wait: there is room, or it would be refused whether or not there is.
-    fn is_let_in(&self, append: &Waiting, now: NowMs) -> bool {
+    fn is_let_in(&self, append: &Append<Ticket>, now: NowMs) -> bool {
         if self.bound_of(append).is_none() {
             return true;
         }
@@ -138,13 +138,13 @@ impl Owner {
     }
 
     /// The bound that an append would pass if it were sent now.
-    fn bound_of(&self, append: &Waiting) -> Option<Bound> {
+    fn bound_of(&self, append: &Append<Ticket>) -> Option<Bound> {
         let queued = (self.under_way(), self.grouped);
         bound_of(&self.context, self.appender.as_deref(), Load::of(append), queued)
     }
 
     /// What an append is told that has waited in vain.
-    fn no_room(&self, append: &Waiting, now: NowMs) -> AppendError {
+    fn no_room(&self, append: &Append<Ticket>, now: NowMs) -> AppendError {
         let waited_ms = now.saturating_sub(append.ticket.since);
         AppendError::Unavailable(match self.bound_of(append) {
             Some(Bound { queue, limit, unit }) => Unready::NoRoom { waited_ms, queue, limit, unit },

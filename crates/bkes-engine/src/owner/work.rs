@@ -6,7 +6,7 @@ use super::{Hosted, Owner};
 use crate::owner_inbox::{Command, Refusal, Ticket, Unverified, Waiting, owner_of, refuse_command};
 use bkes_core::Partition;
 use bkes_core::append::{AppendError, Unready};
-use bkes_core::machine::{Answer, Input, Load, Located, Send, Work, refused};
+use bkes_core::machine::{Answer, Append, Input, Load, Located, Send, Work, refused};
 use bkes_core::sequence::NowMs;
 use bkes_log::{NewRecord, SendError};
 use std::sync::atomic::Ordering;
@@ -111,7 +111,7 @@ impl Owner {
                 (ticket.to, Err(error.into()))
             }
             Answer::Unverified { append, scope } => {
-                let Waiting { request, ticket, .. } = *append;
+                let Append { request, ticket, .. } = *append;
                 let unverified = Unverified { request, place: ticket.place, scope };
                 (ticket.to, Err(Refusal::Unverified(Box::new(unverified))))
             }
@@ -120,7 +120,7 @@ impl Owner {
     }
 
     /// Refuses an append that no machine has taken.
-    pub(super) fn refuse(&mut self, append: Box<Waiting>, error: AppendError) {
+    pub(super) fn refuse(&mut self, append: Waiting, error: AppendError) {
         self.give(refused(append, error, None));
     }
 
@@ -147,7 +147,7 @@ impl Owner {
     }
 
     /// An append's aggregate is located: it goes to the owner of that partition, or to its machine.
-    pub(super) fn admit(&mut self, append: Box<Waiting>, located: Located, now: NowMs) {
+    pub(super) fn admit(&mut self, append: Waiting, located: Located, now: NowMs) {
         let partition = located.partition;
         if !self.owns(partition) {
             let (overlay, in_flight) = (&self.context.overlay, &self.context.in_flight);
@@ -164,7 +164,7 @@ impl Owner {
     }
 
     /// An append waits for its turn behind the one of its key in a partition, or goes to that partition's owner.
-    fn wait_behind(&mut self, partition: Partition, append: Box<Waiting>, now: NowMs) {
+    fn wait_behind(&mut self, partition: Partition, append: Waiting, now: NowMs) {
         let is_busy = |hosted: &Hosted| hosted.machine.is_busy(&append.request.key);
         if self.partitions.get(&partition).is_some_and(is_busy) {
             return self.tell(partition, Input::Wait(append), now);
