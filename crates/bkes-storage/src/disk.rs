@@ -7,6 +7,7 @@
 
 mod ahead;
 mod checked;
+mod direct;
 mod directory;
 mod simulated;
 
@@ -66,6 +67,11 @@ pub trait DiskFile: Debug + Send + Sync {
 
     /// Writes all of `data` from this place on.
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// The same, of whole blocks that will hardly be read soon: what does that without a copy in the system's memory may do so.
+    fn write_past_cache(&self, offset: u64, blocks: &[u8]) -> io::Result<()> {
+        self.write(offset, blocks)
+    }
 
     /// Makes everything written lasting.
     fn sync(&self) -> io::Result<()>;

@@ -1,6 +1,7 @@
 //! A directory of the system's, with a lock file that keeps other processes out.
 
 use super::ahead::SyncAhead;
+use super::direct::Direct;
 use super::{Claim, Disk, DiskFile};
 use crate::redb_store::OpenError;
 use redb::StorageBackend;
@@ -46,8 +47,8 @@ impl Disk for Directory {
 
     fn open_values(&self) -> io::Result<Box<dyn DiskFile>> {
         let path = self.0.join(VALUES);
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-        Ok(Box::new(PlainFile::new(file)))
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+        Ok(Box::new(PlainFile::new(file, Direct::open(&path))))
     }
 
     fn try_room(&self, bytes: u64) -> io::Result<()> {
@@ -109,14 +110,15 @@ fn unless_missing(done: io::Result<()>) -> io::Result<()> {
 #[derive(Debug)]
 struct PlainFile {
     file: Arc<File>,
+    direct: Direct,
     syncs: SyncAhead,
 }
 
 impl PlainFile {
-    fn new(file: File) -> PlainFile {
+    fn new(file: File, direct: Direct) -> PlainFile {
         let file = Arc::new(file);
         let synced = Arc::clone(&file);
-        PlainFile { file, syncs: SyncAhead::new(move || synced.sync_data()) }
+        PlainFile { file, direct, syncs: SyncAhead::new(move || synced.sync_data()) }
     }
 }
 
@@ -136,6 +138,14 @@ impl DiskFile for PlainFile {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.file.write_all_at(data, offset)?;
         self.syncs.note_written(data.len());
+        Ok(())
+    }
+
+    fn write_past_cache(&self, offset: u64, blocks: &[u8]) -> io::Result<()> {
+        if !self.direct.write(offset, blocks)? {
+            return self.write(offset, blocks);
+        }
+        self.syncs.note_written(blocks.len());
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::fragile::Fragile;
 use super::read::{MARK_BYTES, MARK_EVENTS};
 use super::spread::{GROUP_BYTES, Ranked, Spread};
 use super::unsettled::{Changes, Unsettled};
-use super::values::{LARGE_BYTES, Values};
+use super::values::{Adding, LARGE_BYTES, Values};
 use crate::contract::{Loaded, NewEvent, StoreBatch, StoreIdentity, StoredEvent};
 use bkes_core::{Incarnation, IncarnationState, Order, Partition};
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
@@ -225,7 +225,7 @@ pub fn write(
     let mut events = EventWriter {
         log: log_end(&mut log, numbers.tail.number())?,
         names: Fragile::new(write.open_table(NAMES)?),
-        values,
+        values: Adding::new(values),
         row: Vec::new(),
         changes: Changes::default(),
         numbers,
@@ -256,7 +256,8 @@ pub fn write(
         codec::put_parts(&mut row, &parts);
         events.changes.push(row_key, &row, found);
     }
-    let EventWriter { log: mut end, numbers, changes, .. } = events;
+    let EventWriter { log: mut end, numbers, changes, values, .. } = events;
+    values.finish()?;
     numbers.tail.whole(|number, block| end.insert_before(number, block))?;
     end.into_inner().close()?;
     if numbers.tail.is_full() {
@@ -365,7 +366,7 @@ type LogEnd<'a> = redb::CursorMut<'a, u64, &'static [u8]>;
 struct EventWriter<'a, 'txn> {
     log: Fragile<LogEnd<'a>>,
     names: Fragile<redb::Table<'txn, u64, u64>>,
-    values: &'a Values,
+    values: Adding<'a>,
     row: Vec<u8>,
     changes: Changes,
     numbers: &'a mut Numbers,

@@ -10,14 +10,19 @@
 //! again, so a reader of any snapshot finds what it names; but the room of those that were dropped is given back while an old
 //! snapshot may still name them, so that who finds garbage looks again with a new one.
 
+mod adding;
+
+pub use adding::Adding;
+
 use super::backend::FileUse;
 use super::codec::{Garbled, Slot};
 use super::schema::{Failure, garbled};
 use crate::disk::{BLOCK, Disk, DiskFile};
+use adding::Buffer;
 use bytes::Bytes;
 use std::io;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A value of so many bytes lies here: with less of it, a row may share a page of the log table with others.
 pub const LARGE_BYTES: usize = 16 * 1024;
@@ -42,6 +47,8 @@ pub struct Values {
     is_unsynced: AtomicBool,
     /// What failed first. The file takes nothing from then on: what is in it may not be what was written.
     failure: OnceLock<String>,
+    /// The buffer of the last commit that had large values. Only the one writer takes it.
+    spare: Mutex<Option<Buffer>>,
 }
 
 impl Values {
@@ -57,7 +64,7 @@ impl Values {
             file.set_length(end)?;
         }
         let (file_use, is_unsynced) = (file_use.clone(), AtomicBool::new(false));
-        Ok(Values { file, file_use, is_unsynced, failure: OnceLock::new() })
+        Ok(Values { file, file_use, is_unsynced, failure: OnceLock::new(), spare: Mutex::default() })
     }
 
     /// Why nothing is written any more.
@@ -65,13 +72,18 @@ impl Values {
         self.failure.get()
     }
 
-    /// Writes a value behind the others, in blocks of its own: a write never touches one that was synced. Moves the end.
-    pub fn add(&self, slot: Slot, value: &[u8], end: &mut u64) -> Result<Large, Failure> {
-        let block = end.div_ceil(BLOCK_BYTES);
+    /// Writes whole blocks; much of it past the system's cache.
+    fn write(&self, block: u64, blocks: &[u8], is_much: bool) -> Result<(), Failure> {
         self.is_unsynced.store(true, Ordering::Release);
-        self.unless_failed(|| self.file.write(block * BLOCK_BYTES, value))?;
-        *end = block * BLOCK_BYTES + value.len() as u64;
-        Ok(Large { block, bytes: value.len() as u64, sum: sum(slot, value) })
+        let at = block * BLOCK_BYTES;
+        self.unless_failed(|| match is_much {
+            true => self.file.write_past_cache(at, blocks),
+            false => self.file.write(at, blocks),
+        })
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Option<Buffer>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes all values lasting.
@@ -119,3 +131,6 @@ impl Values {
 fn sum(slot: Slot, value: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&slot.context()), value)
 }
+
+#[cfg(test)]
+mod tests;

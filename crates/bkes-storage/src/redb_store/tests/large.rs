@@ -134,6 +134,33 @@ fn after_a_failed_sync_of_large_values_nothing_is_written_before_the_store_is_re
     assert_eq!(read_large(&store, PARTITION, 2).expect("reads"), expected(2));
 }
 
+/// A commit of much writes it in several parts, past the system's cache.
+#[test]
+fn a_commit_of_much_that_failed_between_its_parts_is_made_as_a_whole_later() {
+    let many = 40;
+    let value = |order: u64| Bytes::from(vec![order as u8; 100_000]);
+    let events = (0..many).map(|order| NewEvent { key: key(7), event: event(7, order, value(order)) });
+    let batch = StoreBatch { events: events.collect(), ..StoreBatch::default() };
+    for part in 0..4 {
+        let disk = SimulatedDisk::new();
+        let store = open_on(&disk).store;
+        fill_large(&store, PARTITION);
+        disk.fail(Operation::Write, part, ErrorKind::StorageFull);
+        let failed = store.commit(&batch, Durability::Immediate);
+        assert!(matches!(failed, Err(StoreError::WriteFailed { .. })), "{failed:?}");
+        assert_eq!(read_large(&store, PARTITION, 2).expect("reads"), expected(2));
+        store.reopen().expect("the disk works again");
+        assert_eq!(read_large(&store, PARTITION, 7).expect("reads"), Vec::<Bytes>::new());
+        store.commit(&batch, Durability::Immediate).expect("commits");
+        disk.crash(Unsynced::Lost);
+        drop(store);
+        let store = open_on(&disk).store;
+        let found = read_large(&store, PARTITION, 7).expect("reads");
+        assert!(found == (0..many).map(value).collect::<Vec<_>>(), "{} events", found.len());
+        assert_eq!(read_large(&store, PARTITION, 2).expect("reads"), expected(2));
+    }
+}
+
 #[test]
 fn the_room_of_large_values_is_given_back_when_their_partition_is_swept() {
     let disk = SimulatedDisk::new();
