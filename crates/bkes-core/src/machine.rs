@@ -17,6 +17,7 @@
 
 mod appends;
 mod beginning;
+mod debug;
 mod degradation;
 mod fingerprint;
 mod input;
@@ -68,6 +69,7 @@ pub struct Settings {
 }
 
 /// Everything that is decided about one partition. `T` is what the host answers an append by.
+#[derive(Clone)]
 pub struct PartitionMachine<T> {
     partition: Partition,
     settings: Settings,
@@ -84,6 +86,9 @@ pub struct PartitionMachine<T> {
     evidence_left: usize,
     /// Whether the checkpoint is ahead of what the host was given to store.
     is_dirty: bool,
+    /// What was folded is not what the log holds. Nothing more is applied on top of it: the checkpoint would name a record of the log as
+    /// it is now, and a process that resumes there would not notice what is missing below.
+    is_condemned: bool,
 
     // Reading.
     /// Its turn to be read has not come; what the reader may still give is from an earlier fold.
@@ -129,6 +134,7 @@ struct Stopped {
 }
 
 /// A record on its way to the log, kept to be applied when its place is known.
+#[derive(Clone, Debug)]
 struct Sent {
     marker: Marker,
     key: Key,
@@ -164,6 +170,7 @@ pub struct Cover {
 }
 
 /// What a machine begins with.
+#[derive(Clone, Debug)]
 pub struct Origin {
     /// Its partition.
     pub partition: Partition,
@@ -191,6 +198,7 @@ impl<T> PartitionMachine<T> {
             strangers: Strangers::default(),
             evidence_left: 0,
             is_dirty: false,
+            is_condemned: false,
             awaits_turn: true,
             stopped: None,
             lost_end: None,
@@ -301,7 +309,7 @@ impl<T> PartitionMachine<T> {
 
     /// Whether what the reader gives of it is taken.
     pub fn is_read(&self) -> bool {
-        self.stopped.is_none() && !self.awaits_turn
+        self.stopped.is_none() && !self.awaits_turn && !self.is_condemned
     }
 
     /// Whether something waits for reading to go on.
@@ -369,6 +377,7 @@ impl<T> PartitionMachine<T> {
     fn rebuild(&mut self, reason: Degradation) {
         self.degrade(reason.clone());
         self.work.rebuild = Some(reason);
+        self.is_condemned = true;
     }
 
     /// Ends the degradation.
@@ -402,3 +411,6 @@ impl<T> PartitionMachine<T> {
 fn mark_of_sent(offset: crate::Offset, sent: &Sent) -> Fingerprint {
     Fingerprint { offset, crc32c: sent.crc32c, epoch: None }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,6 +54,7 @@ impl<T> PartitionMachine<T> {
         self.strangers = Strangers::default();
         self.evidence_left = self.settings.evidence_max;
         self.is_dirty = false;
+        self.is_condemned = false;
         self.awaits_turn = true;
         self.stopped = None;
         self.lost_end = None;

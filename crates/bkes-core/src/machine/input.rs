@@ -9,6 +9,7 @@ use crate::{
 };
 
 /// Something that happened, or is asked for.
+#[derive(Clone, Debug)]
 pub enum Input<T> {
     /// An append whose aggregate lives in this partition, or would begin here.
     Append {
@@ -132,6 +133,7 @@ pub struct Known {
 }
 
 /// A record as the reader met it.
+#[derive(Clone, Debug)]
 pub struct Fetched {
     /// The record.
     pub record: Record,

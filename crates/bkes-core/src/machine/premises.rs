@@ -15,10 +15,10 @@
 
 use super::limits::{UNFOUNDED_MAX, VAIN_REBUILDS_MAX};
 use crate::{Incarnation, Offset, Position};
-use hashbrown::HashSet;
+use std::collections::BTreeSet;
 
 /// What is known of one partition. It survives new beginnings, not the process.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Premises {
     /// Whether this fold began at the log's beginning in this process: until it has caught up, all it meets was there when it began.
     is_whole: bool,
@@ -29,7 +29,7 @@ pub struct Premises {
     /// Whether that record was not above the next order again so far.
     is_open: bool,
     /// Writers that rested on what is not in this log.
-    unfounded: HashSet<Incarnation>,
+    unfounded: BTreeSet<Incarnation>,
     /// Rebuilds, one after the other, that found that nothing had been missed.
     vain: u32,
 }

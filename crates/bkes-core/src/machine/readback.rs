@@ -38,7 +38,7 @@ impl std::fmt::Display for Divergence {
 }
 
 /// One partition's records that were applied and not read.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Readback {
     /// The last record that reading met as it was applied.
     confirmed: Option<Fingerprint>,
@@ -52,6 +52,7 @@ pub struct Readback {
 }
 
 /// Records that an earlier run applied and did not read.
+#[derive(Clone, Debug)]
 struct Earlier {
     last: Fingerprint,
     sum: u64,

@@ -105,7 +105,7 @@ impl<T> PartitionMachine<T> {
 
     /// The reader has come to the end.
     pub(super) fn on_end(&mut self, position: Position, step: Step<'_, T>) {
-        if self.awaits_turn {
+        if self.awaits_turn || self.is_condemned {
             return;
         }
         if let Err(divergence) = self.readback.on_end(position) {
@@ -123,7 +123,7 @@ impl<T> PartitionMachine<T> {
 
     /// Reading stopped.
     pub(super) fn on_read_failed(&mut self, failure: ReadFailure, step: Step<'_, T>) {
-        if self.awaits_turn {
+        if self.awaits_turn || self.is_condemned {
             return;
         }
         let since = step.now;
@@ -209,6 +209,7 @@ impl<T> PartitionMachine<T> {
         if self.checkpoint.position.offset() != offset
             || !self.is_caught_up
             || self.stopped.is_some()
+            || self.is_condemned
             || self.readback.len() >= UNCONFIRMED_MAX
         {
             return false;

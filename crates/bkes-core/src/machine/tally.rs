@@ -15,7 +15,7 @@ const STRANGE_RECORDS: u32 = 3;
 const INCARNATIONS_MAX: usize = 64;
 
 /// Whose marked records of a partition were accepted, and whose only void.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Strangers {
     /// The latest last.
     accepted: Vec<Incarnation>,

@@ -21,6 +21,11 @@ impl<T> PartitionMachine<T> {
 
     /// Whether the log lost what was applied, or what it lost is there again.
     fn look_for_loss(&mut self, read: WatermarksRead, before: Option<BeforeQuestion>) {
+        if self.is_condemned {
+            // Whoever was asked may have lost it.
+            self.work.rebuild.clone_from(&self.degradation);
+            return;
+        }
         let WatermarksRead { marks, asked, .. } = read;
         let applied = self.checkpoint.position;
         // A reader that stands at the new end is told nothing. What counts is what this fold had applied when the log was asked: its
@@ -43,7 +48,6 @@ impl<T> PartitionMachine<T> {
         let end = if applied > marks.high { marks.high } else { marks.stable };
         let ended = ended.or((is_cut_off || applied > marks.high).then_some(end));
         if let Some(end) = ended {
-            self.stopped = None;
             self.rebuild(Degradation::Truncated { end, applied });
         } else if applied < marks.low {
             self.degrade(Degradation::Removed { low: marks.low, applied });

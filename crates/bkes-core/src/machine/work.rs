@@ -13,6 +13,7 @@ use bytes::Bytes;
 ///
 /// It is taken from the machine against an empty one ([`PartitionMachine::take_work`](super::PartitionMachine::take_work)), so that its room
 /// is used again.
+#[derive(Clone, Debug)]
 pub struct Work<T> {
     /// Events that were accepted, in the order in which they were applied.
     pub events: Vec<Accepted>,
@@ -76,7 +77,7 @@ impl<T> Work<T> {
 }
 
 /// An accepted record or batch. Its events are shown together, or none.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Accepted {
     /// Of the key, as the host hashes keys.
     pub hash: u64,
@@ -91,7 +92,7 @@ pub struct Accepted {
 }
 
 /// One record, or those of a batch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Records {
     /// An event of its own.
     One(Record),
@@ -115,7 +116,7 @@ impl Accepted {
 }
 
 /// How an append ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Answer<T> {
     /// It was accepted.
     Stored {
@@ -151,7 +152,7 @@ pub enum Scope {
 }
 
 /// A record to be sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Send {
     /// What its report has to carry.
     pub token: Token,
@@ -166,7 +167,7 @@ pub struct Send {
 }
 
 /// What an operator should hear of. Each is told once, or when it changes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Notice {
     /// The fold begins above the first offset: what came before was removed.
     HeadRemoved {

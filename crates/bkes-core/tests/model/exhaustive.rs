@@ -27,6 +27,8 @@ struct Scenario {
     timed_out: u8,
     /// Whether a copy may reach the log before one that was sent earlier.
     reordered: bool,
+    /// Records that the reader meets in one step.
+    records_max: usize,
 }
 
 const QUIET: Scenario = Scenario {
@@ -39,6 +41,7 @@ const QUIET: Scenario = Scenario {
     dropped: 0,
     timed_out: 0,
     reordered: true,
+    records_max: 1,
 };
 
 /// A state on the way: the world, and what may still happen in it.
@@ -54,6 +57,7 @@ struct State {
 impl State {
     fn new(scenario: &Scenario, bug: Option<Bug>) -> State {
         let mut world = World::new(scenario.instances, scenario.keys, bug);
+        world.is_lossy = scenario.once.iter().any(|step| matches!(step, Step::LoseEnd { .. }));
         world.stop_the_clock();
         scenario.opening.iter().for_each(|step| world.take(*step));
         let Scenario { doubled, dropped, timed_out, .. } = *scenario;
@@ -101,7 +105,10 @@ impl State {
                 }
             }
             if self.world.is_behind(at) {
-                step(Step::Apply { at }, &|_| {});
+                step(Step::Apply { at, records_max: scenario.records_max }, &|_| {});
+            }
+            if self.world.must_rebuild(at) {
+                step(Step::Rebuild { at }, &|_| {});
             }
             if self.world.has_asked(at) {
                 step(Step::Learn { at }, &|_| {});
@@ -115,11 +122,14 @@ impl State {
         if world.violation.is_none() {
             world.finish();
         }
-        let cut = (digest % (world.log.len() as u64 + 1)) as usize;
+        let cut = (digest % (world.log.records.len() as u64 + 1)) as usize;
         let violation = world.violation.clone().or_else(|| broken_promise(&world, cut))?;
         Some((violation, world))
     }
 }
+
+/// More than this take too long.
+const STATES_MAX: u64 = 60_000;
 
 #[derive(Default, Debug)]
 struct Visited {
@@ -137,9 +147,7 @@ fn enumerate(scenario: &Scenario, bug: Option<Bug>) -> Result<Visited, Box<(Stri
     let (mut visited, mut open) = (Visited::default(), vec![first]);
     while let Some(state) = open.pop() {
         visited.states += 1;
-        if visited.states >= 40_000 {
-            break;
-        }
+        assert!(visited.states < STATES_MAX, "the world is not small");
         if let Some(broken) = state.verdict(state.digest()) {
             return Err(Box::new(broken));
         }
@@ -302,6 +310,100 @@ const FORWARDED: Scenario = Scenario {
     ..QUIET
 };
 
+/// Two writers on one key: what one shows rests on a record that the other has not read, so that an append of it waits there behind that
+/// record's.
+const BEHIND: Scenario = Scenario {
+    instances: 2,
+    opening: &[
+        READ_A,
+        append(0, 0, 1),
+        Step::Deliver { copy: 0, again: false },
+        Step::Apply { at: 1, records_max: 1 },
+        Step::Read { at: 1, key: 0 },
+        append(0, 1, 2),
+    ],
+    once: &[READ_A, Step::Read { at: 1, key: 0 }, Step::Foreign { key: 0 }],
+    manners: &[Manner::Fast, Manner::Plain],
+    records_max: 2,
+    ..QUIET
+};
+
+/// A log that loses its end behind a batch that may have been applied unread, and somebody who writes there then.
+const LOST_END: Scenario = Scenario {
+    opening: &[
+        READ_A,
+        append(0, 0, 2),
+        Step::Deliver { copy: 0, again: false },
+        Step::Deliver { copy: 0, again: false },
+    ],
+    once: &[
+        Step::LoseEnd { records: 1 },
+        Step::Foreign { key: 0 },
+        READ_A,
+        append(0, 1, 1),
+        Step::Ask { at: 0 },
+    ],
+    manners: &[Manner::Fast],
+    reordered: false,
+    ..QUIET
+};
+
+/// The same where the process ends, and is resumed at what was stored.
+const LOST_CRASH: Scenario = Scenario {
+    opening: &[READ_A, append(0, 0, 1), Step::Deliver { copy: 0, again: false }],
+    once: &[
+        Step::LoseEnd { records: 1 },
+        Step::Foreign { key: 0 },
+        Step::Foreign { key: 0 },
+        Step::Ask { at: 0 },
+        Step::Store { at: 0 },
+        Step::Restart { at: 0, orderly: false, resumed: true },
+    ],
+    manners: &[Manner::Fast],
+    ..QUIET
+};
+
+/// The same with another writer, who may rest on what the first has missed, or on what is lost.
+const MISSED: Scenario = Scenario {
+    instances: 2,
+    opening: &[
+        Step::Foreign { key: 0 },
+        Step::Apply { at: 0, records_max: 1 },
+        Step::Apply { at: 1, records_max: 1 },
+        Step::Read { at: 1, key: 0 },
+        append(1, 0, 1),
+        Step::Store { at: 0 },
+    ],
+    once: &[
+        Step::LoseEnd { records: 1 },
+        Step::Foreign { key: 0 },
+        Step::Restart { at: 0, orderly: false, resumed: true },
+        Step::Ask { at: 0 },
+    ],
+    manners: &[Manner::Fast],
+    ..QUIET
+};
+
+#[test]
+fn every_turn_of_one_that_waits_behind_what_it_rests_on_keeps_the_promises() {
+    holds(&BEHIND, 26_263);
+}
+
+#[test]
+fn every_loss_of_the_logs_end_is_noticed_and_excuses_nothing_else() {
+    holds(&LOST_END, 39_937);
+}
+
+#[test]
+fn every_loss_of_the_logs_end_around_a_crash_is_noticed_and_excuses_nothing_else() {
+    holds(&LOST_CRASH, 14_056);
+}
+
+#[test]
+fn every_loss_of_the_logs_end_under_another_writer_is_noticed_and_excuses_nothing_else() {
+    holds(&MISSED, 19_023);
+}
+
 #[test]
 fn every_copy_after_a_long_silence_keeps_the_promises() {
     holds(&LATE, 21_123);
@@ -309,12 +411,12 @@ fn every_copy_after_a_long_silence_keeps_the_promises() {
 
 #[test]
 fn every_place_of_a_forwarded_record_keeps_the_promises() {
-    holds(&FORWARDED, 6_475);
+    holds(&FORWARDED, 12_145);
 }
 
 #[test]
 fn every_fate_of_a_single_and_a_batch_in_flight_at_once_keeps_the_promises() {
-    holds(&TWO_KEYS, 18_164);
+    holds(&TWO_KEYS, 28_735);
 }
 
 #[test]
@@ -324,7 +426,7 @@ fn every_loss_of_a_single_and_a_batch_in_flight_at_once_keeps_the_promises() {
 
 #[test]
 fn every_race_of_two_writers_on_one_key_keeps_the_promises() {
-    holds(&RACE, 13_818);
+    holds(&RACE, 34_475);
 }
 
 #[test]
@@ -334,17 +436,17 @@ fn every_order_of_two_writers_on_two_keys_keeps_the_promises() {
 
 #[test]
 fn every_turn_of_a_queue_whose_first_is_unknown_keeps_the_promises() {
-    holds(&QUEUE, 12_363);
+    holds(&QUEUE, 12_507);
 }
 
 #[test]
 fn every_crash_in_a_batch_keeps_the_promises() {
-    holds(&CRASH, 5_808);
+    holds(&CRASH, 6_956);
 }
 
 #[test]
 fn every_place_of_a_foreign_record_keeps_the_promises() {
-    holds(&FOREIGN, 9_131);
+    holds(&FOREIGN, 16_231);
 }
 
 #[test]
@@ -354,12 +456,12 @@ fn every_order_of_doubled_members_keeps_the_promises() {
 
 #[test]
 fn every_end_of_a_batch_that_was_partly_taken_keeps_the_promises() {
-    holds(&PARTLY_TAKEN, 1_963);
+    holds(&PARTLY_TAKEN, 2_651);
 }
 
 #[test]
 fn every_answer_of_a_watermark_keeps_the_promises() {
-    holds(&WATERMARK, 5_832);
+    holds(&WATERMARK, 6_296);
 }
 
 #[test]
@@ -373,4 +475,8 @@ fn every_planted_bug_is_caught_in_a_small_world() {
     catches(&CRASH, Bug::ForgetsOpenBatch);
     catches(&LATE, Bug::IgnoresBase);
     catches(&FORWARDED, Bug::BelievesForwarded);
+    catches(&RACE, Bug::AnswersBeforeShowing);
+    catches(&BEHIND, Bug::ForgetsTheStep);
+    catches(&PARTLY_TAKEN, Bug::SendsTheRest);
+    catches(&LOST_END, Bug::DoesNotCompare);
 }

@@ -1,7 +1,7 @@
-//! One reader of the partition: the real accept rule, and the histories and counts its host keeps.
+//! The judge's fold of the log: the accept rule alone, and the histories it gives. And what broken variants take a record for.
 
 use crate::world::{Bug, Value};
-use bkes_core::checksum::PartsSum;
+use bkes_core::checksum::{PartsSum, PayloadSum};
 use bkes_core::marker::classify;
 use bkes_core::{
     AcceptRule, Applied, Decision, Incarnation, IncarnationState, Key, Marker, Order, Position, Record,
@@ -31,6 +31,36 @@ pub struct Checkpoint {
 pub fn value_of(record: &Record) -> Value {
     let value = record.value.as_deref().expect("every record of the model has a value");
     std::str::from_utf8(value).expect("digits").parse().expect("a number")
+}
+
+/// A record, or what a reader takes it for that believes every marker, or no base.
+pub fn taken_for(bug: Option<Bug>, record: &Record) -> Record {
+    match (bug, classify(record)) {
+        (Some(Bug::BelievesForwarded), RecordClass::Forwarded) => believed(record),
+        (Some(Bug::IgnoresBase), RecordClass::Marked(marker)) => {
+            marked_as(record, Marker { base: Position(record.offset.0), ..marker })
+        }
+        _ => record.clone(),
+    }
+}
+
+/// The record with another marker.
+pub fn marked_as(record: &Record, marker: Marker) -> Record {
+    let payload = PayloadSum::of(record.key.as_deref(), record.value.as_deref());
+    Record { headers: marker.headers(payload).into(), ..record.clone() }
+}
+
+/// The record with its marker made to fit.
+fn believed(record: &Record) -> Record {
+    let mut record = record.clone();
+    let value = |index: usize| record.headers[index].value.clone().unwrap_or_default();
+    let (order, bkes) = (value(0), value(1));
+    let text = bkes[..bkes.len() - 8].to_vec();
+    let mut sum = PartsSum::over_payload(&record);
+    sum.part(Some(&order));
+    sum.part(Some(&text));
+    record.headers[1].value = Some([text, format!("{:08x}", sum.finish()).into_bytes()].concat().into());
+    record
 }
 
 impl Fold {
@@ -63,33 +93,12 @@ impl Fold {
         checkpoint.histories.clone_from(&self.histories);
     }
 
-    /// The record, or what a reader takes it for that believes every marker.
-    fn believed(&self, record: &Record) -> Record {
-        let mut record = record.clone();
-        if self.bug == Some(Bug::BelievesForwarded) && !record.headers.is_empty() {
-            let value = |index: usize| record.headers[index].value.clone().unwrap_or_default();
-            let (order, bkes) = (value(0), value(1));
-            let text = bkes[..bkes.len() - 8].to_vec();
-            let mut sum = PartsSum::over_payload(&record);
-            sum.part(Some(&order));
-            sum.part(Some(&text));
-            record.headers[1].value =
-                Some([text, format!("{:08x}", sum.finish()).into_bytes()].concat().into());
-        }
-        record
-    }
-
     pub fn apply(&mut self, record: &Record) -> Applied {
         let key = record.aggregate().expect("every record of the model has a key");
         let next = Some(self.next(&key)).filter(|next| *next > Order::FIRST);
-        let mut applied = match classify(&self.believed(record)) {
-            RecordClass::Marked(marker) if self.bug == Some(Bug::IgnoresBase) => {
-                let class = RecordClass::Marked(Marker { base: Position(record.offset.0), ..marker });
-                self.rule.apply_classified(record.clone(), class, next)
-            }
-            class => self.rule.apply_classified(record.clone(), class, next),
-        }
-        .expect("no newer format in the model");
+        let class = classify(&taken_for(self.bug, record));
+        let applied = self.rule.apply_classified(record.clone(), class, next);
+        let mut applied = applied.expect("no newer format in the model");
         self.position = record.offset.next();
         let again = applied.decision == Decision::Void(VoidReason::JudgedBefore);
         if self.bug == Some(Bug::JudgesTwice) && again {

@@ -16,25 +16,54 @@ pub struct Tally {
     pub not_stored: u64,
     pub unknown: u64,
     pub unknown_and_stored: u64,
+    /// Runs in which the log lost its end, and rebuilds that came of it.
+    pub losses: u64,
+    pub rebuilds: u64,
+}
+
+/// Whether the log may lose its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keeping {
+    Everything,
+    NotItsEnd,
 }
 
 /// Runs a seed to its end; the broken promise, if any, is in the world.
 pub fn run(seed: u64, bug: Option<Bug>) -> World {
+    run_on(Keeping::Everything, seed, bug)
+}
+
+/// The same on a log of this kind.
+pub fn run_on(keeping: Keeping, seed: u64, bug: Option<Bug>) -> World {
     let mut rng = Rng::with_seed(seed);
     let mut world = World::new(rng.usize(1..=3), rng.usize(1..=3), bug);
+    world.is_lossy = keeping == Keeping::NotItsEnd;
     for _ in 0..rng.usize(20..=140) {
-        let step = draw(&mut rng, &world);
+        let lossy = if keeping == Keeping::NotItsEnd { draw_loss(&mut rng, &world) } else { None };
+        let step = lossy.unwrap_or_else(|| draw(&mut rng, &world));
         world.take(step);
         if world.violation.is_some() {
             return world;
         }
     }
     world.finish();
-    let cut = rng.usize(0..=world.log.len());
+    let cut = rng.usize(0..=world.log.records.len());
     if world.violation.is_none() {
         world.violation = broken_promise(&world, cut);
     }
     world
+}
+
+/// A loss now and then, and what the instances do about it.
+fn draw_loss(rng: &mut Rng, world: &World) -> Option<Step> {
+    let at = rng.usize(..world.instances.len());
+    match rng.u32(..100) {
+        0..2 => Some(Step::LoseEnd { records: rng.usize(1..=4) }),
+        2..10 if !world.lost.is_empty() => Some(Step::Ask { at }),
+        10..18 if world.has_asked(at) => Some(Step::Learn { at }),
+        18..50 if world.must_rebuild(at) => Some(Step::Rebuild { at }),
+        _ => None,
+    }
 }
 
 fn draw(rng: &mut Rng, world: &World) -> Step {
@@ -64,16 +93,18 @@ fn draw(rng: &mut Rng, world: &World) -> Step {
             };
             Step::Report { at, report, manner }
         }
-        680..860 => Step::Apply { at },
+        680..860 => Step::Apply { at, records_max: *rng.choice(&[1, 1, 1, 2, 4]).expect("not empty") },
         860..880 => Step::Ask { at },
         880..900 => Step::Learn { at },
         900..925 => Step::Tick { at },
         925..935 => Step::Wait { ms: *rng.choice(&[100, 5_000, 15_000]).expect("not empty") },
         935..955 => Step::Store { at },
-        955..968 => Step::Restart { at, orderly: rng.bool(), resumed: rng.u32(..3) > 0 },
+        955..957 => Step::FallBack { at },
+        957..960 => Step::ReadAgain { at },
+        960..968 => Step::Restart { at, orderly: rng.bool(), resumed: rng.u32(..3) > 0 },
         968..973 => Step::Renew { at },
         973..984 => Step::Foreign { key },
-        984..990 => Step::Forward { record: rng.usize(..world.log.len().max(1)), key },
+        984..990 => Step::Forward { record: rng.usize(..world.log.records.len().max(1)), key },
         // A hole of 100,000 expires a batch, one of 1,000,000 has an incarnation forgotten.
         _ => Step::Hole {
             offsets: match rng.u32(..12) {
@@ -90,10 +121,12 @@ impl Tally {
     pub fn count(&mut self, world: &World) {
         self.runs += 1;
         self.steps += world.steps.len() as u64;
-        self.records += world.log.len() as u64;
+        self.records += world.log.records.len() as u64;
+        self.losses += u64::from(!world.lost.is_empty());
+        self.rebuilds += world.rebuilds;
         for append in &world.appends {
             let batch = append.values.len() > 1;
-            let events = |key| world.instances[0].fold.histories.get(key);
+            let events = |key| world.instances[0].histories.get(key);
             let stored = events(&append.key).is_some_and(|events| events.contains(&append.values[0]));
             match append.answer {
                 Some(Answer::Success) => {

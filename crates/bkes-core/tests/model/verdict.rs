@@ -1,4 +1,4 @@
-//! What must hold of a finished run: section 3 of the design, as callers feel it.
+//! What must hold of a finished run, as callers feel it. Where the log lost its end, what lay there is excused, and what rested on it.
 
 use crate::fold::{Checkpoint, Fold, Histories};
 use crate::world::{Answer, Append, World};
@@ -11,7 +11,7 @@ fn history(world: &World, cut: Option<usize>) -> Histories {
     let mut fold = Fold::resume(&checkpoint, world.bug);
     let apply =
         |fold: &mut Fold, records: &[Record]| records.iter().for_each(|record| drop(fold.apply(record)));
-    let (head, tail) = world.log.split_at(cut.unwrap_or(0).min(world.log.len()));
+    let (head, tail) = world.log.records.split_at(cut.unwrap_or(0).min(world.log.records.len()));
     apply(&mut fold, head);
     if cut.is_some() {
         fold.store(&mut checkpoint);
@@ -32,7 +32,7 @@ pub fn broken_promise(world: &World, cut: usize) -> Option<String> {
         ));
     }
     for (at, instance) in world.instances.iter().enumerate() {
-        let mut own = instance.fold.histories.clone();
+        let mut own = instance.histories.clone();
         own.retain(|_, events| !events.is_empty());
         if own != truth {
             return Some(format!("instance {at} has {own:?}, a fold from nothing {truth:?}"));
@@ -46,26 +46,28 @@ pub fn broken_promise(world: &World, cut: usize) -> Option<String> {
             }
         }
     }
-    for view in &world.views {
+    for view in world.views.iter().filter(|view| !view.is_unaware && !world.is_lost(&view.seen)) {
         if !truth.get(&view.key).map_or(&[][..], Vec::as_slice).starts_with(&view.seen) {
             return Some(format!("{:?} was shown of {}, and the history is {truth:?}", view.seen, view.key));
         }
     }
-    if let Some(lost) = world.foreign.iter().find(|value| !places.contains_key(value)) {
+    let mut foreign = world.foreign.iter().filter(|value| !world.lost.contains(value));
+    if let Some(lost) = foreign.find(|value| !places.contains_key(value)) {
         return Some(format!("{lost}, which somebody wrote without BKES, is no event: {truth:?}"));
     }
     let mut appends = world.appends.iter();
-    appends.find_map(|append| broken_for(append, truth.get(&append.key).map_or(&[][..], Vec::as_slice)))
+    appends
+        .find_map(|append| broken_for(world, append, truth.get(&append.key).map_or(&[][..], Vec::as_slice)))
 }
 
-fn broken_for(append: &Append, history: &[u64]) -> Option<String> {
+fn broken_for(world: &World, append: &Append, history: &[u64]) -> Option<String> {
     let Append { values, seen, answer, key, .. } = append;
     let stored = values.iter().filter(|value| history.contains(value)).count();
     let told = format!("{values:?} on {seen:?} of {key}, answered {answer:?}, history {history:?}");
     if stored != 0 && stored != values.len() {
         return Some(format!("a batch is torn: {told}"));
     }
-    if stored > 0 && !history.starts_with(seen) {
+    if stored > 0 && !history.starts_with(seen) && !append.rests_on_lost {
         return Some(format!("its premise was false: {told}"));
     }
     if stored > 0 && !history[seen.len()..].starts_with(values) {
@@ -73,8 +75,12 @@ fn broken_for(append: &Append, history: &[u64]) -> Option<String> {
     }
     match answer {
         None => Some(format!("it was never answered: {told}")),
-        Some(Answer::Success) if stored == 0 => Some(format!("acknowledged and lost: {told}")),
-        Some(Answer::Conflict { .. } | Answer::NotStored) if stored > 0 => {
+        Some(Answer::Success) if stored == 0 && !append.is_told_unaware && !world.is_lost(values) => {
+            Some(format!("acknowledged and lost: {told}"))
+        }
+        Some(Answer::Conflict { .. } | Answer::NotStored)
+            if stored > 0 && !append.is_told_unaware && !append.is_refusal_lost =>
+        {
             Some(format!("refused and stored: {told}"))
         }
         Some(_) => None,

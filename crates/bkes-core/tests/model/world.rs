@@ -1,15 +1,17 @@
 //! The simulated world: one partition's log, the instances that write and read it, what is on its way between them, and
 //! their clients. It moves by [`Step`]s alone, so a list of steps is a run. A step that cannot be taken does nothing.
 
-use crate::fold::{Checkpoint, Fold, value_of};
-use bkes_core::checksum::PayloadSum;
-use bkes_core::sequence::{NowMs, Outcome, Sequencer, Settled};
+use crate::fold::value_of;
+use crate::host::{Inputs, Instance, Stored, expected};
+use crate::log::{Log, digest_record};
+use bkes_core::append::{AppendError, AppendRequest, Appended};
+use bkes_core::machine::{self, BeforeQuestion, Input, Notice, Send, WatermarksRead};
+use bkes_core::sequence::NowMs;
 use bkes_core::{
-    BatchPlace, Delivery, Incarnation, Key, Marker, Offset, Order, Partition, Position, Record, Stamp,
+    Delivery, Header, Incarnation, Key, Offset, Order, Partition, Position, Record, TimestampMs, Token,
 };
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write;
-use std::hash::Hasher;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 
 /// Every event of a run has a value of its own.
 pub type Value = u64;
@@ -37,9 +39,17 @@ pub enum Bug {
     IgnoresBase,
     /// A marker is believed whatever record it lies on.
     BelievesForwarded,
+    /// A step's answers are given before its events are shown.
+    AnswersBeforeShowing,
+    /// What a step itself applied is left out where the host is asked for an aggregate.
+    ForgetsTheStep,
+    /// Where the appender does not take a record, that one and the rest of its append are handed over all the same.
+    SendsTheRest,
+    /// What lies below the applied position is not handed to the machine when it is read.
+    DoesNotCompare,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Answer {
     Success,
     Conflict { next: Order },
@@ -47,7 +57,7 @@ pub enum Answer {
     Unknown,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Append {
     pub at: usize,
     pub key: Key,
@@ -57,6 +67,14 @@ pub struct Append {
     /// How many of its records the appender takes before it refuses.
     taken: u32,
     pub answer: Option<Answer>,
+    /// How far the log was applied where it was answered.
+    answered_at: Position,
+    /// It rests on what is lost, or on what was shown by an instance that did not know of the loss yet.
+    pub rests_on_lost: bool,
+    /// It was answered by such an instance.
+    pub is_told_unaware: bool,
+    /// What decided that it is refused may be lost.
+    pub is_refusal_lost: bool,
 }
 
 impl Append {
@@ -66,42 +84,35 @@ impl Append {
 }
 
 /// What a client was shown.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct View {
+    at: usize,
     pub key: Key,
     pub seen: Vec<Value>,
+    /// By an instance that did not know yet that its log had lost its end.
+    pub is_unaware: bool,
 }
 
 /// A record that was handed to the appender.
 #[derive(Clone, Debug)]
 struct Sent {
     at: usize,
+    /// Of the process that sent it: nobody else is told what became of it.
+    life: Incarnation,
     append: AppendId,
-    stamp: Stamp,
+    token: Token,
+    /// Whether it is the last of its append.
+    is_last: bool,
     record: Record,
     reported: bool,
-}
-
-#[derive(Clone, Debug)]
-pub struct Instance {
-    pub fold: Fold,
-    pub sequencer: Sequencer<AppendId, AppendId>,
-    checkpoint: Checkpoint,
-    /// It serves from here on: the end of the log when it was started.
-    ready_at: Position,
-    /// Reports on their way: a record by its place in `World::sent`.
-    pub reports: Vec<(usize, Delivery)>,
-    asked: Option<(Position, NowMs)>,
-    /// The last high watermark it learned.
-    high: Option<Position>,
 }
 
 /// How a report arrives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Manner {
-    /// As it is; a record at exactly the next position is applied from it.
+    /// With the time the log gave it; a record at exactly the next position is applied from it.
     Fast,
-    /// As it is, and waits for tailing.
+    /// Without, so that it waits for reading.
     Plain,
     /// Stored, at an offset it does not name.
     WithoutOffset,
@@ -125,9 +136,9 @@ pub enum Step {
     TimeOut { copy: usize },
     /// A report arrives.
     Report { at: usize, report: usize, manner: Manner },
-    /// Tailing applies the next record, or passes the hole at the end.
-    Apply { at: usize },
-    /// The high watermark is read; the answer comes later.
+    /// The reader meets the next records, at most so many in one step of the machine, or passes the hole at the end.
+    Apply { at: usize, records_max: usize },
+    /// The log is asked for its marks; the answer comes later.
     Ask { at: usize },
     /// The answer came.
     Learn { at: usize },
@@ -147,74 +158,80 @@ pub enum Step {
     Forward { record: usize, key: usize },
     /// Offsets that hold no record.
     Hole { offsets: u64 },
+    /// The reader begins again.
+    ReadAgain { at: usize },
+    /// The store falls back to what it held, and every fold with it.
+    FallBack { at: usize },
+    /// The log loses its last records, to a leader that does not have them.
+    LoseEnd { records: usize },
+    /// A partition that is not what the log holds is dropped, and read anew.
+    Rebuild { at: usize },
 }
 
 #[derive(Clone)]
 pub struct World {
     pub bug: Option<Bug>,
     pub keys: Vec<Key>,
-    pub log: Vec<Record>,
-    high: u64,
+    pub log: Log,
     pub instances: Vec<Instance>,
     pub appends: Vec<Append>,
     pub views: Vec<View>,
     sent: Vec<Sent>,
     /// Events that somebody wrote without BKES.
     pub foreign: Vec<Value>,
+    /// What lay in the log's end when that was lost. Copies may have come again since.
+    pub lost: BTreeSet<Value>,
     /// Copies on their way to the log, by their record's place in `sent`.
     pub wire: Vec<usize>,
     now: NowMs,
-    /// How long a step takes; asking for the high watermark takes a moment more in any case.
+    /// How long a step takes; asking for the marks takes a moment more in any case.
     step_ms: NowMs,
     last_incarnation: u64,
     last_value: Value,
     acknowledged: BTreeMap<(Key, Order), AppendId>,
+    /// Whether the log may lose its end.
+    pub is_lossy: bool,
+    /// Partitions that were read anew.
+    pub rebuilds: u64,
     /// The first promise that was seen broken.
     pub violation: Option<String>,
     pub steps: Vec<Step>,
 }
-
-type Ended = Vec<(Settled<AppendId>, VecDeque<AppendId>)>;
 
 impl World {
     pub fn new(instances: usize, keys: usize, bug: Option<Bug>) -> World {
         let mut world = World {
             bug,
             keys: ["a", "b", "c"][..keys].iter().filter_map(|key| Key::new(*key)).collect(),
-            log: Vec::new(),
-            high: 0,
+            log: Log::default(),
             instances: Vec::new(),
             appends: Vec::new(),
             views: Vec::new(),
             sent: Vec::new(),
             foreign: Vec::new(),
+            lost: BTreeSet::new(),
             wire: Vec::new(),
             now: 0,
             step_ms: 1,
             last_incarnation: 0,
             last_value: 0,
             acknowledged: BTreeMap::new(),
+            is_lossy: false,
+            rebuilds: 0,
             violation: None,
             steps: Vec::new(),
         };
-        for _ in 0..instances {
-            let instance = world.start(Checkpoint::default());
+        for at in 0..instances {
+            let instance = world.start(Stored::default());
             world.instances.push(instance);
+            world.tell(at, vec![Input::BeginReading]);
         }
         world
     }
 
-    fn start(&mut self, checkpoint: Checkpoint) -> Instance {
-        let incarnation = self.draw_incarnation();
-        Instance {
-            fold: Fold::resume(&checkpoint, self.bug),
-            sequencer: Sequencer::new(incarnation),
-            checkpoint,
-            ready_at: Position(self.high),
-            reports: Vec::new(),
-            asked: None,
-            high: None,
-        }
+    fn start(&mut self, stored: Stored) -> Instance {
+        let name = self.draw_incarnation();
+        Instance::start(stored, name, &self.log, self.bug)
     }
 
     /// Rising, where real ones are random: only that they are new matters.
@@ -246,45 +263,60 @@ impl World {
                 }
             }
             Step::Report { at, report, manner } => self.reported(at, report, manner),
-            Step::Apply { at } => self.apply(at),
-            Step::Ask { at } => {
-                self.now += 1;
-                self.instances[at].asked = Some((Position(self.high), self.now));
-            }
-            Step::Learn { at } => {
-                let instance = &mut self.instances[at];
-                if let Some((high, asked)) = instance.asked.take() {
-                    instance.sequencer.probed(high, asked);
-                    instance.high = Some(high);
+            Step::Apply { at, records_max } => {
+                if self.is_behind(at) {
+                    let inputs = self.instances[at].read(&self.log, records_max);
+                    self.tell(at, inputs);
                 }
             }
-            Step::Tick { at } => {
-                let (mut ended, instance) = (Ended::new(), &mut self.instances[at]);
-                instance.sequencer.tick(self.now, instance.fold.position, &mut ended);
-                self.settle(at, ended);
+            Step::Ask { at } => self.ask(at),
+            Step::Learn { at } => {
+                if let Some(read) = self.instances[at].asked.take() {
+                    self.instances[at].high = Some(read.marks.high);
+                    let read = WatermarksRead { answered: self.now, ..read };
+                    self.tell(at, vec![Input::Watermarks(read)]);
+                }
             }
+            Step::Tick { at } => self.tell(at, vec![Input::Tick]),
             Step::Wait { ms } => self.now += ms,
-            Step::Store { at } => {
-                let Instance { fold, checkpoint, .. } = &mut self.instances[at];
-                fold.store(checkpoint);
-            }
+            Step::Store { at } => self.instances[at].store(),
             Step::Restart { at, orderly, resumed } => self.restart(at, orderly, resumed),
             Step::Renew { at } => {
-                let incarnation = self.draw_incarnation();
-                self.instances[at].sequencer.renew(incarnation);
+                let name = self.draw_incarnation();
+                self.instances[at].name = name;
+                self.tell(at, vec![Input::Renamed { name, given_up: None }]);
             }
+            Step::ReadAgain { at } => self.tell(at, vec![Input::BeginReading]),
+            Step::FallBack { at } => {
+                if !self.instances[at].must_rebuild {
+                    let name = self.draw_incarnation();
+                    let inputs = self.instances[at].fall_back(name);
+                    self.tell(at, inputs);
+                }
+            }
+            Step::Rebuild { at } => {
+                if self.instances[at].must_rebuild {
+                    self.rebuilds += 1;
+                    let name = self.draw_incarnation();
+                    let inputs = self.instances[at].drop_partition(name);
+                    self.tell(at, inputs);
+                }
+            }
+            Step::LoseEnd { records } => self.lose_end(records),
             Step::Foreign { key } => {
                 let record = self.record(key, Vec::new());
                 self.foreign.push(value_of(&record));
-                self.store(record);
+                self.log.store(record);
             }
             Step::Forward { record, key } => {
-                let Some(headers) = self.log.get(record).map(|record| record.headers.clone()) else { return };
+                let Some(headers) = self.log.records.get(record).map(|record| record.headers.clone()) else {
+                    return;
+                };
                 let record = self.record(key, headers);
                 self.foreign.push(value_of(&record));
-                self.store(record);
+                self.log.store(record);
             }
-            Step::Hole { offsets } => self.high += offsets,
+            Step::Hole { offsets } => self.log.high.0 += offsets,
         }
     }
 
@@ -293,125 +325,149 @@ impl World {
         self.step_ms = 0;
     }
 
-    /// Whether an instance has something to apply.
+    /// Whether an instance has something to read.
     pub fn is_behind(&self, at: usize) -> bool {
-        self.instances[at].fold.position < Position(self.high)
+        self.instances[at].is_behind(&self.log)
     }
 
-    /// Whether an instance waits for the answer to its question for the high watermark.
+    /// Whether an instance waits for an answer about the log.
     pub fn has_asked(&self, at: usize) -> bool {
         self.instances[at].asked.is_some()
     }
 
-    /// Two worlds with the same digest have the same future, whatever led to them.
-    pub fn digest(&self, hasher: &mut impl Hasher) {
-        struct Text<'a, H>(&'a mut H);
-        impl<H: Hasher> Write for Text<'_, H> {
-            fn write_str(&mut self, text: &str) -> std::fmt::Result {
-                self.0.write(text.as_bytes());
-                Ok(())
-            }
-        }
-        let World { log, high, instances, appends, views, sent, wire, now, .. } = self;
-        let state = (log, high, instances, appends, views, sent, wire, now);
-        write!(Text(hasher), "{state:?}").expect("a hasher takes everything");
+    /// Whether an instance is to read the partition anew.
+    pub fn must_rebuild(&self, at: usize) -> bool {
+        self.instances[at].must_rebuild
     }
 
-    fn is_ready(&self, at: usize) -> bool {
-        self.instances[at].fold.position >= self.instances[at].ready_at
+    /// Two worlds with the same digest have the same future, whatever led to them.
+    pub fn digest(&self, hasher: &mut impl Hasher) {
+        let World { log, instances, appends, views, sent, wire, now, lost, .. } = self;
+        log.digest(hasher);
+        instances.iter().for_each(|instance| instance.digest(hasher));
+        (appends, views, wire, now, lost).hash(hasher);
+        for Sent { at, life, append, token, is_last, record, reported } in sent {
+            (at, life, append, token, is_last, reported).hash(hasher);
+            digest_record(record, hasher);
+        }
     }
 
     fn read(&mut self, at: usize, key: usize) {
-        if !self.is_ready(at) {
+        if !self.instances[at].is_ready() {
             return;
         }
         let (key, instance) = (self.keys[key].clone(), &self.instances[at]);
-        let mut seen = instance.fold.histories.get(&key).cloned().unwrap_or_default();
-        if let (Some(Bug::ShowsPending), Some((_, append))) = (self.bug, instance.sequencer.flight(&key)) {
-            seen.extend(&self.appends[*append].values);
+        let mut seen = instance.shown(&key).to_vec();
+        if let (Some(Bug::ShowsPending), Some((_, append))) = (self.bug, instance.machine.flight(&key)) {
+            seen.extend(&self.appends[append.ticket].values);
         }
         let missing = |append: &&Append| {
             let acknowledged = append.at == at && append.key == key && append.answer == Some(Answer::Success);
-            acknowledged && !append.values.iter().all(|value| seen.contains(value))
+            let acknowledged = acknowledged && !append.is_told_unaware;
+            acknowledged
+                && !append.values.iter().all(|value| seen.contains(value))
+                && !self.is_lost(&append.values)
         };
         if let Some(append) = self.appends.iter().find(missing) {
             let text =
                 format!("{:?} was acknowledged by instance {at}, which does not show it", append.values);
             self.violate(text);
         }
-        self.views.push(View { key, seen });
+        let gone = |view: &&View| view.at == at && view.key == key && !seen.starts_with(&view.seen);
+        let is_held = |view: &&View| !view.is_unaware && !self.is_lost(&view.seen);
+        if let Some(view) = self.views.iter().filter(is_held).find(gone) {
+            let text =
+                format!("{:?} of {key} was shown by instance {at}, which shows {seen:?} now", view.seen);
+            self.violate(text);
+        }
+        let is_unaware = self.instances[at].is_unaware;
+        self.views.push(View { at, key, seen, is_unaware });
+    }
+
+    /// Whether any of it lay in an end of the log that was lost.
+    pub fn is_lost(&self, values: &[Value]) -> bool {
+        values.iter().any(|value| self.lost.contains(value))
     }
 
     fn append(&mut self, at: usize, view: usize, count: u32, taken: u32) {
-        let Some(View { key, seen }) = self.views.get(view).cloned() else { return };
-        if !self.is_ready(at) {
+        let Some(View { key, seen, is_unaware, .. }) = self.views.get(view).cloned() else { return };
+        if !self.instances[at].is_ready() {
             return;
         }
-        let values = (0..count).map(|_| self.draw_value()).collect();
-        let id = self.appends.len();
-        self.appends.push(Append { at, key: key.clone(), seen, values, taken, answer: None });
-        let instance = &mut self.instances[at];
-        if instance.sequencer.is_busy(&key) {
-            return instance.sequencer.wait(&key, id);
-        }
-        let next = instance.fold.next(&key);
-        self.begin(at, id, VecDeque::new(), next);
+        let values: Vec<Value> = (0..count).map(|_| self.draw_value()).collect();
+        let (id, bytes) = (self.appends.len(), values.iter().map(|value| value.to_string().into()).collect());
+        self.appends.push(Append {
+            at,
+            key: key.clone(),
+            rests_on_lost: is_unaware || self.is_lost(&seen),
+            seen,
+            values,
+            taken,
+            answer: None,
+            answered_at: Position::START,
+            is_told_unaware: false,
+            is_refusal_lost: false,
+        });
+        let request = AppendRequest { key, expected: expected(self.appends[id].first()), values: bytes };
+        let input = self.instances[at].append(id, request);
+        self.tell(at, vec![input]);
     }
 
-    /// Sends an append if its order is the next one; gives the queue back when nothing was put in flight.
-    fn begin(
-        &mut self,
-        at: usize,
-        id: AppendId,
-        rest: VecDeque<AppendId>,
-        next: Order,
-    ) -> Option<VecDeque<AppendId>> {
-        let Append { key, values, taken, .. } = &self.appends[id];
-        let (key, values, taken, first) = (key.clone(), values.clone(), *taken, self.appends[id].first());
-        if first != next {
-            self.answer(id, Answer::Conflict { next });
-            return Some(rest);
+    /// Has a machine take inputs and carries its work out, until nothing follows from it.
+    fn tell(&mut self, at: usize, mut inputs: Inputs) {
+        while !inputs.is_empty() {
+            let is_one = inputs.len() == 1;
+            let mut work = self.instances[at].step(&mut inputs, self.now);
+            for answer in work.answers.drain(..) {
+                self.answered(at, answer, is_one);
+            }
+            self.send(at, work.sends, &mut inputs);
+            if !work.rerouted.is_empty() || !work.held.is_empty() {
+                self.violate(format!(
+                    "there is one partition and room for all, and instance {at} gave an append away"
+                ));
+            }
+            for notice in work.notices {
+                if let (Notice::Degraded(reason), true) = (notice, self.lost.is_empty()) {
+                    self.violate(format!("instance {at} reads the one log there is, and was told: {reason}"));
+                }
+            }
         }
-        let count = values.len() as u32;
-        let Instance { sequencer, fold, .. } = &mut self.instances[at];
-        let base = fold.position;
-        let flight = sequencer.begin(key.clone(), first, count, id, rest);
-        for (i, value) in (1..).zip(values) {
-            let place = (count > 1).then_some(BatchPlace { i, count });
-            let stamp = Stamp { incarnation: flight.0, number: flight.1, place };
-            if i > taken && i == 1 {
-                let (id, rest) = self.instances[at].sequencer.withdraw(flight);
-                self.answer(id, Answer::NotStored);
-                return Some(rest);
+        self.instances[at].end_step();
+        if let Some(fault) = self.instances[at].fault.take() {
+            self.violate(format!("instance {at}: {fault}"));
+        }
+    }
+
+    /// Hands records to the appender. Where one is not taken, the rest of its append is left out.
+    fn send(&mut self, at: usize, sends: Vec<Send>, inputs: &mut Inputs) {
+        let (mut stopped, mut last) = (None, (None, 0));
+        for Send { token, append, key, value, headers } in sends {
+            last = (Some(append), if last.0 == Some(append) { last.1 + 1 } else { 1 });
+            let key = Key::new(key).expect("an append has a key");
+            let (_, flight) = self.instances[at].machine.flight(&key).expect("what is sent is in flight");
+            let (id, i) = (flight.ticket, last.1);
+            if i > self.appends[id].taken && stopped != Some(append) {
+                stopped = Some(append);
+                let detail = String::from("the queue is full");
+                let error = AppendError::NotStored { detail: detail.clone() };
+                inputs.push(Input::SendFailed { token, detail, error });
             }
-            if i > taken {
-                let mut ended = Ended::new();
-                let Instance { sequencer, fold, .. } = &mut self.instances[at];
-                let said = Delivery::NotStored { detail: "sending stopped".into() };
-                let told = sequencer.reported(stamp, said, fold.position, self.now, &mut ended);
-                told.expect("only a stored record can diverge");
-                self.settle(at, ended);
-                return None;
+            if stopped == Some(append) && self.bug != Some(Bug::SendsTheRest) {
+                continue;
             }
-            let marker = Marker { stamp, order: Order(first.0 + u64::from(i) - 1), base };
-            let record = marked(&key, value, marker);
+            let record = Record { value: Some(value), headers: headers.into(), ..unmarked(&key, 0) };
+            let is_last = i as usize == self.appends[id].values.len();
+            let life = self.instances[at].life;
             self.wire.push(self.sent.len());
-            self.sent.push(Sent { at, append: id, stamp, record, reported: false });
+            self.sent.push(Sent { at, life, append: id, token, is_last, record, reported: false });
         }
-        None
     }
 
-    fn record(&mut self, key: usize, headers: Vec<bkes_core::Header>) -> Record {
+    fn record(&mut self, key: usize, headers: Vec<Header>) -> Record {
         let value = self.draw_value();
         let key = self.keys[key].clone();
         Record { headers, ..unmarked(&key, value) }
-    }
-
-    fn store(&mut self, record: Record) -> Offset {
-        let offset = Offset(self.high);
-        self.log.push(Record { offset, ..record });
-        self.high += 1;
-        offset
     }
 
     fn deliver(&mut self, copy: usize, again: bool) {
@@ -420,7 +476,7 @@ impl World {
             self.wire.remove(copy);
         }
         let record = self.sent[sent].record.clone();
-        let offset = self.store(record);
+        let offset = self.log.store(record);
         self.report(sent, Delivery::Stored { offset: Some(offset), timestamp: None });
     }
 
@@ -428,18 +484,19 @@ impl World {
         let Some(sent) = self.wire.get(copy).copied() else { return };
         self.wire.remove(copy);
         // A copy stays on the wire only when another was stored, and that one was reported.
-        let said = if known {
-            Delivery::NotStored { detail: "dropped".into() }
-        } else {
-            Delivery::Unknown { detail: "no answer".into() }
+        let delivery = match known {
+            true => Delivery::NotStored { detail: "dropped".into() },
+            false => Delivery::Unknown { detail: "no answer".into() },
         };
-        self.report(sent, said);
+        self.report(sent, delivery);
     }
 
     /// A record is reported on once, whatever becomes of its copies.
-    fn report(&mut self, sent: usize, said: Delivery) {
-        if !std::mem::replace(&mut self.sent[sent].reported, true) {
-            self.instances[self.sent[sent].at].reports.push((sent, said));
+    fn report(&mut self, sent: usize, delivery: Delivery) {
+        let Sent { at, life, reported, .. } = &mut self.sent[sent];
+        let instance = &mut self.instances[*at];
+        if !std::mem::replace(reported, true) && instance.life == *life {
+            instance.reports.push((sent, delivery));
         }
     }
 
@@ -447,75 +504,101 @@ impl World {
         if report >= self.instances[at].reports.len() {
             return;
         }
-        let (sent, said) = self.instances[at].reports.remove(report);
-        let Sent { append, stamp, .. } = self.sent[sent];
-        let position = self.instances[at].fold.position;
-        let said = match (manner, said) {
+        let (sent, delivery) = self.instances[at].reports.remove(report);
+        let Sent { append, token, is_last, .. } = self.sent[sent];
+        let delivery = match (manner, delivery) {
             (Manner::Lost, _) => return,
             (Manner::AsUnknown, _) => Delivery::Unknown { detail: "the answer was lost".into() },
             (Manner::WithoutOffset, Delivery::Stored { .. }) => {
                 Delivery::Stored { offset: None, timestamp: None }
             }
-            (Manner::Fast, Delivery::Stored { offset: Some(offset), timestamp: None })
-                if offset == position.offset() =>
-            {
-                return self.apply(at);
+            (Manner::Fast, Delivery::Stored { offset, .. }) => {
+                Delivery::Stored { offset, timestamp: Some(TimestampMs(0)) }
             }
-            (_, said) => said,
+            (_, delivery) => delivery,
         };
-        let whole = matches!(said, Delivery::Stored { .. }) && stamp.i() == stamp.count();
-        if self.bug == Some(Bug::AnswersOnAcknowledgement) && whole {
-            self.answer(append, Answer::Success);
+        let is_stored = matches!(delivery, Delivery::Stored { .. });
+        if self.bug == Some(Bug::AnswersOnAcknowledgement) && is_stored && is_last {
+            self.answer(append, Answer::Success, true);
         }
-        let mut ended = Ended::new();
-        let told = self.instances[at].sequencer.reported(stamp, said, position, self.now, &mut ended);
-        if let Err(diverged) = told {
-            self.violate(format!("instance {at} reads the one log there is, and was told: {diverged}"));
+        let before = self.instances[at].machine.position();
+        let was_unaware = self.instances[at].is_unaware;
+        self.instances[at].is_unaware |= self.is_gone(sent, &delivery);
+        self.tell(at, vec![Input::Report { token, delivery }]);
+        if self.instances[at].machine.position() == before {
+            self.instances[at].is_unaware = was_unaware;
         }
-        self.settle(at, ended);
     }
 
-    fn apply(&mut self, at: usize) {
-        let Instance { fold, sequencer, .. } = &mut self.instances[at];
-        let index = self.log.partition_point(|record| record.offset.next() <= fold.position);
-        let Some(record) = self.log.get(index) else {
-            fold.position = Position(self.high);
+    /// Whether a record does not lie where its report says, since the log lost it.
+    fn is_gone(&self, sent: usize, delivery: &Delivery) -> bool {
+        let Delivery::Stored { offset: Some(offset), .. } = delivery else { return false };
+        let is_it = |record: &Record| value_of(record) == value_of(&self.sent[sent].record);
+        !self.log.at(*offset).is_some_and(is_it)
+    }
+
+    fn ask(&mut self, at: usize) {
+        self.now += 1;
+        let instance = &mut self.instances[at];
+        let machine = &instance.machine;
+        let (fold, applied, target) = (machine.fold(), machine.position(), machine.snapshot().target);
+        let before = Some(BeforeQuestion { fold, applied, target });
+        let (marks, asked) = (self.log.marks(), self.now);
+        instance.asked = Some(WatermarksRead { marks, asked, answered: asked, before });
+    }
+
+    fn lose_end(&mut self, records: usize) {
+        let lost = self.log.lose_end(records);
+        if lost.is_empty() {
             return;
-        };
-        let applied = fold.apply(record);
-        let Some(stamp) = applied.stamp else { return };
-        let mut ended = Ended::new();
-        sequencer.applied(stamp, &applied.decision, &mut ended);
-        self.settle(at, ended);
+        }
+        self.lost.extend(lost.iter().map(value_of));
+        let World { appends, acknowledged, instances, log, lost, .. } = self;
+        let is_lost = |values: &[Value]| values.iter().any(|value| lost.contains(value));
+        acknowledged.retain(|_, id| !is_lost(&appends[*id].values));
+        for append in appends {
+            append.rests_on_lost |= is_lost(&append.seen);
+            append.is_refusal_lost |= append.answered_at > log.high;
+        }
+        instances.iter_mut().for_each(|instance| instance.log_lost_end(log.high));
     }
 
-    fn settle(&mut self, at: usize, ended: Ended) {
-        for (settled, mut queue) in ended {
-            let Instance { fold, high, .. } = &self.instances[at];
-            let passed = high.is_some_and(|high| high <= fold.position);
-            let unknown = matches!(settled.outcome, Outcome::Unknown(_));
-            let answer = match settled.outcome {
-                Outcome::Accepted => Answer::Success,
-                Outcome::Conflict { next } => Answer::Conflict { next },
-                Outcome::NotStored(_) | Outcome::Oversized(_) => Answer::NotStored,
-                Outcome::Unknown(_) if passed && self.bug == Some(Bug::TakesHighForNotStored) => {
-                    Answer::NotStored
-                }
-                Outcome::Unknown(_) => Answer::Unknown,
-            };
-            self.answer(settled.ticket, answer);
-            while let Some(id) = queue.pop_front() {
-                let stale = unknown && self.bug == Some(Bug::ChecksStaleCount);
-                let next = if stale { settled.first } else { self.instances[at].fold.next(&settled.key) };
-                match self.begin(at, id, queue, next) {
-                    Some(rest) => queue = rest,
-                    None => break,
-                }
+    /// An append of an instance has ended.
+    fn answered(&mut self, at: usize, answer: machine::Answer<AppendId>, is_one: bool) {
+        let (id, answer) = match answer {
+            machine::Answer::Stored { ticket, appended } => {
+                self.check_place(ticket, appended);
+                (ticket, Answer::Success)
             }
+            machine::Answer::Failed { ticket, error } => {
+                let instance = &self.instances[at];
+                let passed = instance.high.is_some_and(|high| high <= instance.machine.position());
+                let bug = self.bug.filter(|bug| *bug == Bug::TakesHighForNotStored && passed);
+                (ticket, told(&error, bug))
+            }
+            machine::Answer::Unverified { append, .. } => {
+                self.violate(format!("{append:?} was to be verified, and was verified before"));
+                (append.ticket, Answer::NotStored)
+            }
+        };
+        self.answer(id, answer, is_one);
+    }
+
+    /// Whether an append lies where its caller is told.
+    fn check_place(&mut self, id: AppendId, appended: Appended) {
+        let append = &self.appends[id];
+        let first = append.first();
+        let last = Order(first.0 + append.values.len() as u64 - 1);
+        let is_there = |record: &Record| Some(&value_of(record)) == append.values.last();
+        let found = self.log.at(Offset(appended.offset.0)).is_some_and(is_there);
+        let is_true = (appended.first, appended.last) == (first, last) && appended.partition == Partition(0);
+        if !is_true || !(found || self.is_lost(&append.values)) {
+            self.violate(format!("{append:?} is said to lie at {appended:?}"));
         }
     }
 
-    fn answer(&mut self, id: AppendId, answer: Answer) {
+    /// `is_one`: nothing else happened in the same step.
+    fn answer(&mut self, id: AppendId, answer: Answer, is_one: bool) {
         let append = &mut self.appends[id];
         if append.answer.is_some() {
             if self.bug != Some(Bug::AnswersOnAcknowledgement) {
@@ -524,8 +607,16 @@ impl World {
             return;
         }
         append.answer = Some(answer);
+        let instance = &self.instances[append.at];
+        if self.is_lossy {
+            append.answered_at = instance.machine.position();
+        }
+        append.is_told_unaware = instance.is_unaware;
         let (key, first, count, at) = (append.key.clone(), append.first(), append.values.len(), append.at);
         match answer {
+            // It may lie in an end of the log that was lost since.
+            Answer::Success if self.appends[id].is_told_unaware || self.is_lost(&self.appends[id].values) => {
+            }
             Answer::Success => {
                 for order in (first.0..).take(count).map(Order) {
                     if let Some(other) = self.acknowledged.insert((key.clone(), order), id) {
@@ -536,8 +627,9 @@ impl World {
                 }
             }
             Answer::Conflict { next } => {
-                let real = self.instances[at].fold.next(&key);
-                if next != real || first == real {
+                let real = Order(self.instances[at].shown(&key).len() as u64);
+                // What was applied behind it in the same step is shown as well.
+                if next != real && (is_one || next > real) || first == next {
                     self.violate(format!(
                         "{id} at {first} was refused naming {next}, and the next is {real}"
                     ));
@@ -548,31 +640,31 @@ impl World {
     }
 
     fn restart(&mut self, at: usize, orderly: bool, resumed: bool) {
-        let sequencer = &mut self.instances[at].sequencer;
         if orderly {
-            let (waiting, mut ended) = (sequencer.take_waiting(), Ended::new());
-            sequencer.give_up("shutdown", &mut ended);
-            waiting.into_iter().for_each(|id| self.answer(id, Answer::NotStored));
-            self.settle(at, ended);
+            self.stop(at);
         }
         for id in 0..self.appends.len() {
             let Append { key, answer: None, at: here, .. } = &self.appends[id] else { continue };
             if *here == at {
                 // The connection broke. What waited was never sent, so it can be held to the stronger promise.
-                let in_flight =
-                    self.instances[at].sequencer.flight(key).is_some_and(|(_, ticket)| *ticket == id);
-                self.answer(id, if in_flight { Answer::Unknown } else { Answer::NotStored });
+                let flight = self.instances[at].machine.flight(key);
+                let in_flight = flight.is_some_and(|(_, append)| append.ticket == id);
+                self.answer(id, if in_flight { Answer::Unknown } else { Answer::NotStored }, true);
             }
         }
-        let checkpoint = if resumed { self.instances[at].checkpoint.clone() } else { Checkpoint::default() };
-        self.instances[at] = self.start(checkpoint);
+        let stored = if resumed { self.instances[at].clone().into_stored() } else { Stored::default() };
+        self.instances[at] = self.start(stored);
+        self.tell(at, vec![Input::BeginReading]);
+    }
+
+    fn stop(&mut self, at: usize) {
+        self.tell(at, vec![Input::Stop]);
+        self.tell(at, vec![Input::GiveUp]);
     }
 
     /// The end of a run: what is on the wire arrives after all, and everyone reads to the end and shuts down.
     pub fn finish(&mut self) {
-        while !self.wire.is_empty() {
-            self.take(Step::Deliver { copy: 0, again: false });
-        }
+        self.deliver_all();
         for at in 0..self.instances.len() {
             self.catch_up(at);
             for id in 0..self.appends.len() {
@@ -581,23 +673,48 @@ impl World {
                     self.take(Step::Tick { at });
                 }
             }
-            let (mut ended, sequencer) = (Ended::new(), &mut self.instances[at].sequencer);
-            let waiting = sequencer.take_waiting();
-            sequencer.give_up("the end of the run", &mut ended);
-            waiting.into_iter().for_each(|id| self.answer(id, Answer::NotStored));
-            self.settle(at, ended);
+            self.stop(at);
         }
         // A tick may have freed a key and sent the next in its queue.
-        while !self.wire.is_empty() {
-            self.take(Step::Deliver { copy: 0, again: false });
-        }
+        self.deliver_all();
         (0..self.instances.len()).for_each(|at| self.catch_up(at));
     }
 
-    fn catch_up(&mut self, at: usize) {
-        while self.instances[at].fold.position < Position(self.high) {
-            self.take(Step::Apply { at });
+    fn deliver_all(&mut self) {
+        while !self.wire.is_empty() {
+            self.take(Step::Deliver { copy: 0, again: false });
         }
+    }
+
+    /// Reads to the end. Where the log lost its end once, what it says of that is asked for, until nothing new follows from it.
+    fn catch_up(&mut self, at: usize) {
+        for _ in 0..20 {
+            while self.is_behind(at) {
+                self.take(Step::Apply { at, records_max: 1 });
+            }
+            let is_asking = !self.lost.is_empty() || !self.instances[at].is_ready();
+            if is_asking {
+                self.take(Step::Ask { at });
+                self.take(Step::Learn { at });
+            }
+            self.take(Step::Rebuild { at });
+            if self.instances[at].is_ready() && !self.is_behind(at) {
+                return;
+            }
+        }
+        self.violate(format!("instance {at} is not served again, whatever happens"));
+    }
+}
+
+/// What the caller of an append that failed concludes.
+fn told(error: &AppendError, bug: Option<Bug>) -> Answer {
+    match error {
+        AppendError::Conflict { current, .. } | AppendError::AlreadyExists { current } => {
+            Answer::Conflict { next: *current }
+        }
+        AppendError::NoSuchAggregate { .. } => Answer::Conflict { next: Order::FIRST },
+        AppendError::Unknown { .. } if bug != Some(Bug::TakesHighForNotStored) => Answer::Unknown,
+        _ => Answer::NotStored,
     }
 }
 
@@ -610,12 +727,6 @@ fn unmarked(key: &Key, value: Value) -> Record {
         value: Some(value.to_string().into()),
         headers: Vec::new(),
     }
-}
-
-fn marked(key: &Key, value: Value, marker: Marker) -> Record {
-    let plain = unmarked(key, value);
-    let payload = PayloadSum::of(plain.key.as_deref(), plain.value.as_deref());
-    Record { headers: marker.headers(payload).into(), ..plain }
 }
 
 /// For the trace of a failed run.
