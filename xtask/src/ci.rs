@@ -60,7 +60,7 @@ pub fn run(args: CiArgs) -> anyhow::Result<()> {
     steps.push(("tests of the tools", Box::new(|| runs_tests(tool_tests))));
     steps.push(("rustdoc", Box::new(|| passes(rustdoc))));
     steps.push(("instructions", Box::new(|| crate::bench::instructions::run(root, &[], false))));
-    steps.push(("simulation", Box::new(|| crate::sim::simulate(&["--seeds", SIM_SEEDS], false))));
+    steps.push(("simulation", Box::new(|| crate::sim::simulate(&["--seeds", SIM_SEEDS]))));
     steps.push(("integration", Box::new(|| runs_tests(cargo(&["xtask", "integration"])))));
     steps.push(("chaos", Box::new(|| crate::chaos::run(crate::chaos::ChaosArgs::short(CHAOS_SECONDS)))));
     run_steps(steps)

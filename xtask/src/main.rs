@@ -10,6 +10,7 @@ mod integration;
 mod kafka;
 mod pictures;
 mod sim;
+mod teeth;
 mod tidy;
 
 use clap::Parser;

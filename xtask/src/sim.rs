@@ -1,7 +1,4 @@
-//! `cargo xtask sim`: builds the simulation with optimisations and runs it; `--teeth` builds it with planted bugs.
-//!
-//! Planted bugs are a `cfg` and not a cargo feature: features are unified over the workspace, and a bug must never come along
-//! by accident. That build has a target directory of its own, so that neither build throws the other's away.
+//! `cargo xtask sim`: builds the simulation with optimisations and runs it; with `--teeth` a copy of the tree that has planted bugs.
 
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
@@ -11,35 +8,38 @@ use std::process::Command;
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 pub struct SimArgs {
-    /// Options of the simulation; `--teeth` looks for every planted bug, `--help` shows all
+    /// Options of the simulation; `--teeth` looks for every planted bug, `--teeth --bug NAME` for one, `--help` shows all
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }
 
 /// Builds and runs.
 pub fn run(args: SimArgs) -> anyhow::Result<()> {
-    let teeth = args.rest.iter().any(|arg| arg == "--teeth");
     let args: Vec<&str> = args.rest.iter().map(String::as_str).collect();
-    simulate(&args, teeth)
+    if args.contains(&"--teeth") { crate::teeth::run(&args) } else { simulate(&args) }
 }
 
-/// Runs the simulation with these options, in a build that has planted bugs or not.
-pub fn simulate(args: &[&str], planted: bool) -> anyhow::Result<()> {
+/// Runs the simulation with these options.
+pub fn simulate(args: &[&str]) -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
-    let mut target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let mut build = Command::new("cargo");
-    build.args(["build", "--profile", "sim", "--locked", "--quiet", "-p", "bkes-sim"]).current_dir(root);
-    if planted {
-        target.push("planted");
-        build.env("CARGO_TARGET_DIR", &target).env("RUSTFLAGS", "--cfg bkes_planted");
-    }
-    succeeds(build)?;
-    let mut sim = Command::new(target.join("sim").join("bkes-sim"));
-    sim.args(args).env("RUST_BACKTRACE", "0");
-    succeeds(sim)
+    build_and_run(root, &target_dir(root), args)
 }
 
-fn succeeds(mut command: Command) -> anyhow::Result<()> {
+/// Where cargo builds what lies in the tree at `root`.
+pub fn target_dir(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+}
+
+/// Builds the simulation of the tree at `root` into `target`, and runs it.
+pub fn build_and_run(root: &Path, target: &Path, args: &[&str]) -> anyhow::Result<()> {
+    let mut build = Command::new("cargo");
+    build.args(["build", "--profile", "sim", "--locked", "--quiet", "-p", "bkes-sim"]);
+    succeeds(build.current_dir(root).env("CARGO_TARGET_DIR", target))?;
+    let mut sim = Command::new(target.join("sim").join("bkes-sim"));
+    succeeds(sim.args(args).env("RUST_BACKTRACE", "0"))
+}
+
+fn succeeds(command: &mut Command) -> anyhow::Result<()> {
     let status = command.status().with_context(|| format!("{command:?}"))?;
     if !status.success() {
         bail!("{command:?}: {status}");

@@ -34,6 +34,7 @@ pub fn run() -> anyhow::Result<()> {
         complaints.extend(licences::complaint(&package.name, package.license.as_deref()));
     }
     complaints.extend(documents::complaints(&files));
+    complaints.extend(crate::teeth::complaints(root, &files)?);
     if !Command::new("cargo")
         .args(["fmt", "--all", "--check", "--", "-l"])
         .current_dir(root)
@@ -54,8 +55,20 @@ pub fn run() -> anyhow::Result<()> {
     }
 }
 
-/// Every text file that git tracks or would add, by its path from the root. What is not UTF-8 is no text.
+/// Every text file of [`paths`]. What is not UTF-8 is no text.
 fn files(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let mut files = Vec::new();
+    for path in paths(root)? {
+        let Ok(bytes) = std::fs::read(root.join(&path)) else { continue };
+        if let Ok(content) = String::from_utf8(bytes) {
+            files.push((path, content));
+        }
+    }
+    Ok(files)
+}
+
+/// Every file that git tracks or would add, by its path from the root.
+pub fn paths(root: &Path) -> anyhow::Result<Vec<String>> {
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root)
@@ -64,12 +77,5 @@ fn files(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
     if !listed.status.success() {
         bail!("git ls-files failed: {}", String::from_utf8_lossy(&listed.stderr).trim());
     }
-    let mut files = Vec::new();
-    for path in String::from_utf8(listed.stdout)?.split_terminator('\0') {
-        let Ok(bytes) = std::fs::read(root.join(path)) else { continue };
-        if let Ok(content) = String::from_utf8(bytes) {
-            files.push((path.to_owned(), content));
-        }
-    }
-    Ok(files)
+    Ok(String::from_utf8(listed.stdout)?.split_terminator('\0').map(str::to_owned).collect())
 }

@@ -17,7 +17,6 @@ use self::headers::OrderHeaders;
 use self::open::{Joined, Member, OpenBatches};
 use crate::limits::{BASE_SPAN_OFFSETS, BATCH_SPAN_OFFSETS, INCARNATION_SPAN_OFFSETS};
 use crate::marker::{Marker, RecordClass, Stamp, classify};
-use crate::planted::{Bug, planted};
 use crate::{Incarnation, Key, Offset, Order, Position, Record};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -238,7 +237,7 @@ impl AcceptRule {
         let below_fold_start = self.may_begin_below_fold_start(record.offset);
         let (state, open, judged) = self.judge(stamp, record.offset);
         let Judged { fresh, known, voided } = judged;
-        if !fresh && !planted(Bug::JudgedTwice) {
+        if !fresh {
             return Applied::void(Some(stamp), VoidReason::JudgedBefore, voided + 1);
         }
         if record.offset.0.saturating_sub(base.0) >= BASE_SPAN_OFFSETS {
@@ -246,7 +245,7 @@ impl AcceptRule {
             let members = open.close(state).map_or(0, |batch| batch.members.len() as u64);
             return Applied::void(Some(stamp), VoidReason::BaseTooOld { base }, voided + members + 1);
         }
-        if stamp.place.is_none() || planted(Bug::AcceptedAtFirstMember) {
+        if stamp.place.is_none() {
             let accepted = || Decision::Accepted { order, record };
             return Self::decide(head_missing, stamp, order, next, (1, accepted), voided);
         }
@@ -330,8 +329,7 @@ impl AcceptRule {
         let base = next.is_none() && head_missing && expected > Order::FIRST;
         let current = next.unwrap_or(Order::FIRST);
         let stamp = Some(stamp);
-        let above = planted(Bug::AcceptsAbove) && expected > current;
-        if expected != current && !base && !above {
+        if expected != current && !base {
             let cut = head_missing && expected > current;
             let decision = Decision::Void(VoidReason::OrderTaken { expected, next: current });
             return Applied { stamp, decision, void_records: voided + count, cut };

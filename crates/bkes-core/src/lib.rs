@@ -19,8 +19,6 @@ mod log_words;
 pub mod machine;
 pub mod marker;
 mod place;
-#[doc(hidden)]
-pub mod planted;
 pub mod sequence;
 pub mod topic;
 mod words;

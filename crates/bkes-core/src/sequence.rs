@@ -16,7 +16,6 @@
 //! Pure: time is an argument, sending and looking counts up are the host's work. `T` is whatever the host answers with.
 
 use crate::accept::{Decision, VoidReason};
-use crate::planted::{Bug, planted};
 use crate::{Delivery, Incarnation, Key, Offset, Order, Position, Stamp};
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, VecDeque};
@@ -145,10 +144,6 @@ impl<W, T> Sequencer<W, T> {
 
     /// The handle was replaced: numbering begins anew under another name. What is in flight goes on to be resolved.
     pub fn renew(&mut self, incarnation: Incarnation) {
-        if planted(Bug::HandleKeepsIncarnation) {
-            self.next_number = 1;
-            return;
-        }
         assert_ne!(incarnation, self.incarnation, "an incarnation is drawn anew for each handle");
         self.incarnation = incarnation;
         self.next_number = 1;
@@ -269,14 +264,6 @@ impl<W, T> Sequencer<W, T> {
                 out.extend(self.settle(id, Outcome::Unknown(diverged.to_string())));
                 return Err(diverged);
             }
-            Delivery::Unknown { detail } if planted(Bug::UnknownIsNotStored) => {
-                out.extend(self.settle(id, Outcome::NotStored(detail)));
-            }
-            Delivery::Stored { offset: Some(_), .. }
-                if stamp.i() == flight.count && planted(Bug::AcknowledgedOnDelivery) =>
-            {
-                out.extend(self.settle(id, Outcome::Accepted));
-            }
             Delivery::NotStored { detail } => out.extend(self.settle(id, Outcome::NotStored(detail))),
             Delivery::Oversized { detail } => out.extend(self.settle(id, Outcome::Oversized(detail))),
             Delivery::Stored { .. } if stamp.i() < flight.count => {}
@@ -329,13 +316,8 @@ impl<W, T> Sequencer<W, T> {
             .map(|(id, _)| *id)
             .collect();
         for id in ended {
-            let flight = self.flights.get_mut(&id).expect("just found");
+            let flight = self.flights.get(&id).expect("just found");
             let detail = flight.doubt.as_ref().map(|doubt| doubt.detail.clone()).unwrap_or_default();
-            let late = flight.doubt.as_ref().is_some_and(|doubt| doubt.until <= now);
-            if planted(Bug::ReleasedAtTimeout) && late || planted(Bug::NotMetIsNotStored) && !late {
-                out.extend(self.settle(id, Outcome::NotStored(detail)));
-                continue;
-            }
             out.extend(self.settle(id, Outcome::Unknown(detail)));
         }
     }

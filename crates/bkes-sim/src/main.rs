@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 mod report;
-#[cfg(bkes_planted)]
 mod teeth;
 
 use anyhow::bail;
@@ -52,16 +51,16 @@ struct Args {
     /// Print what happened, also when nothing is wrong
     #[arg(long)]
     tape: bool,
-    /// Find every planted bug (in builds that have them)
-    #[arg(long)]
-    teeth: bool,
-    /// Only this planted bug
-    #[arg(long)]
-    bug: Option<String>,
+    /// Find these planted bugs, each with the seeds it must be found within; `cargo xtask sim --teeth` makes a build that has them
+    #[arg(long, value_delimiter = ',', value_name = "BUG=SEEDS")]
+    teeth: Vec<teeth::Bug>,
     /// Seeds that are run side by side
     #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, |n| n.get()))]
     jobs: usize,
 }
+
+/// What wakes a planted bug. This build has none; the patches in `teeth` plant them in a copy of the tree.
+const WAKE: Option<teeth::Wake> = None;
 
 /// Fresh first seeds lie below this: short enough to be typed, and hardly ever the same twice.
 const FRESH_BELOW: u64 = 1_000_000_000_000;
@@ -89,10 +88,10 @@ impl Args {
     /// What runs the same seeds again.
     fn command(&self) -> String {
         let seed = self.first_seed();
-        match (self.teeth, &self.bug) {
-            (false, _) => format!("cargo xtask sim --seeds {} --seed {seed}", self.seeds),
-            (true, None) => format!("cargo xtask sim --teeth --seed {seed}"),
-            (true, Some(bug)) => format!("cargo xtask sim --teeth --bug {bug} --seed {seed}"),
+        match &self.teeth[..] {
+            [] => format!("cargo xtask sim --seeds {} --seed {seed}", self.seeds),
+            [bug] => format!("cargo xtask sim --teeth --bug {} --seed {seed}", bug.name),
+            _ => format!("cargo xtask sim --teeth --seed {seed}"),
         }
     }
 
@@ -127,20 +126,13 @@ fn main() -> anyhow::Result<()> {
         std::panic::set_hook(Box::new(|_| {}));
     }
     args.choose_seed()?;
-    if args.teeth {
-        return bite(&args);
+    match (&args.teeth[..], WAKE) {
+        ([], _) => run_seeds(&args),
+        (bugs, Some(wake)) => teeth::run(&args, bugs, wake),
+        (_, None) => {
+            bail!("no bugs are planted in this build: `cargo xtask sim --teeth` makes one that has them")
+        }
     }
-    run_seeds(&args)
-}
-
-#[cfg(bkes_planted)]
-fn bite(args: &Args) -> anyhow::Result<()> {
-    teeth::run(args)
-}
-
-#[cfg(not(bkes_planted))]
-fn bite(_: &Args) -> anyhow::Result<()> {
-    bail!("no bugs are planted in this build: `cargo xtask sim --teeth` makes one that has them")
 }
 
 fn run_seeds(args: &Args) -> anyhow::Result<()> {

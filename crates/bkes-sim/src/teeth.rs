@@ -1,11 +1,37 @@
 //! The teeth: every planted bug must be found, within the number of seeds that it states.
+//!
+//! The bugs themselves are patches, applied to a copy of the tree. What they are called and how one is woken is all that is known here.
 
 use crate::Args;
-use anyhow::bail;
-use bkes_core::planted::{Bug, wake};
+use anyhow::{Context, bail};
+use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+/// Wakes a bug on this thread, or lets all sleep.
+pub type Wake = fn(Option<&'static str>);
+
+/// A planted bug.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bug {
+    /// What it is woken by.
+    pub name: &'static str,
+    /// Within how many seeds it must be found.
+    pub seeds_max: u64,
+}
+
+impl FromStr for Bug {
+    type Err = anyhow::Error;
+
+    /// Reads `NAME=SEEDS`.
+    fn from_str(text: &str) -> anyhow::Result<Bug> {
+        let (name, seeds) = text.split_once('=').context("a bug is given as NAME=SEEDS")?;
+        let seeds_max = seeds.parse().context("how many seeds it takes is no number")?;
+        // Once a bug, for as long as the process lives.
+        Ok(Bug { name: String::leak(name.to_owned()), seeds_max })
+    }
+}
 
 /// One bug's end.
 struct Found {
@@ -16,19 +42,14 @@ struct Found {
     seconds: Duration,
 }
 
-/// Looks for every bug, or for one, and fails when one is not found.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let asked = |bug: &&Bug| args.bug.as_ref().is_none_or(|name| name == bug.name());
-    let bugs: Vec<Bug> = Bug::ALL.iter().filter(asked).copied().collect();
-    if bugs.is_empty() {
-        bail!("there is no such bug: {}", args.bug.as_deref().unwrap_or_default());
-    }
+/// Looks for each of these bugs, and fails when one is not found.
+pub fn run(args: &Args, bugs: &[Bug], wake: Wake) -> anyhow::Result<()> {
     println!("{:<28} {:>6} {:>6} {:>8}  found by", "bug", "seeds", "limit", "seconds");
     let missed: Vec<&str> = bugs
         .iter()
-        .map(|bug| look_for(args, *bug))
+        .map(|bug| look_for(args, *bug, wake))
         .filter(|found| !show(found))
-        .map(|f| f.bug.name())
+        .map(|found| found.bug.name)
         .collect();
     if !missed.is_empty() {
         bail!("not found: {}; to repeat this run: {}", missed.join(", "), args.command());
@@ -42,25 +63,20 @@ fn show(found: &Found) -> bool {
     let count = seeds.map_or("-".to_owned(), |seeds| seeds.to_string());
     let finding: String = finding.chars().take(110).collect();
     let finding = finding.replace('\n', " ");
-    println!(
-        "{:<28} {count:>6} {:>6} {:>8.2}  {finding}",
-        bug.name(),
-        bug.seeds_max(),
-        seconds.as_secs_f64()
-    );
+    println!("{:<28} {count:>6} {:>6} {:>8.2}  {finding}", bug.name, bug.seeds_max, seconds.as_secs_f64());
     seeds.is_some()
 }
 
 /// The first seed in which the bug shows.
-fn look_for(args: &Args, bug: Bug) -> Found {
+fn look_for(args: &Args, bug: Bug, wake: Wake) -> Found {
     let began = Instant::now();
     let (next, first) = (AtomicU64::new(args.first_seed()), AtomicU64::new(u64::MAX));
-    let end = args.first_seed().saturating_add(bug.seeds_max());
+    let end = args.first_seed().saturating_add(bug.seeds_max);
     let finding = Mutex::new(String::new());
     std::thread::scope(|scope| {
         for _ in 0..args.jobs.max(1) {
             scope.spawn(|| {
-                wake(Some(bug));
+                wake(Some(bug.name));
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= end || seed >= first.load(Ordering::Relaxed) {
@@ -71,7 +87,7 @@ fn look_for(args: &Args, bug: Bug) -> Found {
                     // What fails without the bug is not found by it.
                     wake(None);
                     let sound = bkes_sim::run(&args.plan(seed), false).findings.is_empty();
-                    wake(Some(bug));
+                    wake(Some(bug.name));
                     if !sound {
                         continue;
                     }

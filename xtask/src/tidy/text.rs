@@ -20,7 +20,9 @@ pub fn complaints(path: &str, content: &str) -> Vec<String> {
     let mut complaints = Vec::new();
     for (number, line) in content.split('\n').enumerate() {
         let mut complain = |what: &str| complaints.push(format!("{path}:{}: {what}", number + 1));
-        if line.ends_with([' ', '\t', '\r']) {
+        // A blank line around a change of a patch is one blank.
+        let is_of_patch = path.ends_with(".patch") && line == " ";
+        if line.ends_with([' ', '\t', '\r']) && !is_of_patch {
             complain("blank at the end of the line");
         }
         if line.contains('\t') {
@@ -99,6 +101,8 @@ mod tests {
         assert_eq!(check("a.md", "ok\na\tb\n"), [":2: tab"]);
         assert_eq!(check("a.md", "x\r\n"), [":1: blank at the end of the line"]);
         assert_eq!(check("a.md", "x"), [": no newline at the end"]);
+        assert_eq!(check("a.patch", " x\n \n"), [""; 0]);
+        assert_eq!(check("a.patch", "+ \n"), [":1: blank at the end of the line"]);
     }
 
     #[test]

@@ -9,7 +9,6 @@ use crate::limits::{
     BATCH_BYTES_MAX, BATCH_SPAN_OFFSETS, OPEN_BATCHES_MAX, OPEN_BYTES_MAX, OPEN_MEMBER_BYTES, ORDER_MAX,
 };
 use crate::marker::{Stamp, is_reserved};
-use crate::planted::{Bug, planted};
 use crate::{Incarnation, Key, Offset, Order, Record};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -129,8 +128,7 @@ impl IncarnationState {
             all.remove(batch.first_offset());
             return Joined::Broken { members: batch.members.len() as u64 };
         }
-        let skipped = planted(Bug::SkippedPlaceJoins) && stamp.i() == batch.count;
-        if batch.members.len() as u32 == batch.count || skipped {
+        if batch.members.len() as u32 == batch.count {
             all.remove(batch.first_offset());
             return Joined::Whole(batch);
         }
@@ -152,9 +150,6 @@ impl OpenBatch {
 
     fn expects(&self, stamp: Stamp, order: Order, key: &Key) -> bool {
         let seen = self.members.len() as u32;
-        if planted(Bug::SkippedPlaceJoins) {
-            return stamp.count() == self.count && *key == self.key;
-        }
         stamp.i() == seen + 1
             && stamp.count() == self.count
             && Some(order) == self.first.plus(u64::from(seen))
