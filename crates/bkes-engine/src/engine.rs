@@ -104,7 +104,7 @@ fn draw_incarnation() -> Incarnation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bkes_log::memory::MemoryLog;
+    use bkes_log::MemoryLog;
     use bkes_storage::MemoryStore;
     use std::num::NonZeroU32;
     use std::thread::Builder;

@@ -460,9 +460,9 @@ mod tests {
     use crate::start::{self, Checked};
     use crate::verifier_inbox::VerifierInbox;
     use bkes_core::Incarnation;
-    use bkes_log::memory::MemoryLog;
     use bkes_log::wake_pair;
-    use bkes_storage::MemoryStore;
+    use bkes_testkit::log::SimulatedLog as MemoryLog;
+    use bkes_testkit::store::SimulatedStore as MemoryStore;
     use std::num::NonZeroU32;
 
     struct NoOwners;

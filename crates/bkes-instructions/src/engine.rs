@@ -3,7 +3,7 @@
 use crate::rules::{CHAIN, VALUE_BYTES, key};
 use bkes_core::{Order, Partition, Partitioner};
 use bkes_engine::{AppendRequest, Engine, EngineHandle, EngineOptions, Expected, ReadRequest};
-use bkes_log::memory::MemoryLog;
+use bkes_log::{Log, MemoryLog, NewRecord, wake_pair};
 use bkes_storage::MemoryStore;
 use bytes::Bytes;
 use std::num::NonZeroU32;
@@ -33,13 +33,17 @@ fn empty() -> MemoryLog {
 
 /// Records of others, read, judged, put into the overlay and committed. As many lie in the log as are counted.
 pub fn catch_up(count: u64, most: u64) -> anyhow::Result<()> {
-    let (log, other) = (empty(), empty());
+    let (log, other, mut reports) = (empty(), empty(), Vec::new());
+    let [mut counted, mut uncounted] = [log.appender(wake_pair().0)?, other.appender(wake_pair().0)?];
     let value = Bytes::from(vec![b'x'; VALUE_BYTES]);
     for number in 0..most {
         // What is not counted is made too, in a log that nobody reads.
-        let log = if number < count { &log } else { &other };
+        let writer = if number < count { &mut counted } else { &mut uncounted };
         let key = key((number % (most / CHAIN)) * CHAIN);
-        log.append_foreign(Partition(0), Some(key.bytes().clone()), Some(value.clone()), Vec::new());
+        let (key, value) = (Some(key.bytes().clone()), Some(value.clone()));
+        writer.send(NewRecord { partition: Partition(0), key, value, headers: Vec::new() }, number)?;
+        writer.poll(&mut reports);
+        reports.clear();
     }
     with_engine(&log, &Arc::default(), async |_| Ok(()))
 }
@@ -67,8 +71,7 @@ pub fn read(count: u64, _: u64) -> anyhow::Result<()> {
         }
         Ok(())
     })?;
-    store.crash(); // Opens it again, and everything was lasting.
-    with_engine(&log, &store, async |handle| {
+    with_engine(&log, &Arc::new(store.snapshot()), async |handle| {
         for number in 0..count {
             let found = handle.read(ReadRequest::all(key((number % KEYS) * CHAIN))).await?;
             anyhow::ensure!(found.events.len() == CHAIN as usize, "{} events", found.events.len());

@@ -10,7 +10,7 @@
 //!
 //! A [`Log`] answers questions about the topic and hands out two halves: a [`LogReader`] and a [`LogAppender`]. Each half
 //! belongs to one owner thread, never blocks, and wakes that thread through the [`Waker`] it was made with. What must hold
-//! of every implementation is written as tests in [`conformance`]; [`memory`] is the implementation with seeded faults.
+//! of every implementation is written as tests in [`conformance`]; [`MemoryLog`] is the plainest one.
 //!
 //! This crate does not know Kafka, files, or what an event is.
 
@@ -18,11 +18,12 @@
 
 pub mod conformance;
 mod contract;
-pub mod memory;
+mod memory;
 mod waker;
 
 pub use contract::{
     AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, Pace, QueueBound,
     ReadEvent, ReadFailure, Report, SendError, Token, Watermarks,
 };
+pub use memory::MemoryLog;
 pub use waker::{Waiter, Waker, wake_pair};

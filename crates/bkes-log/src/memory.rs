@@ -1,105 +1,31 @@
-//! A log in memory with seeded faults: what Kafka can do to us, on demand.
-//!
-//! Without faults a record is delivered at once by `send`. With [`Faults`] one seed decides the fate of every record:
-//! delivered later, acknowledgement lost, stored long after the report, never stored, stored twice. What is under way moves
-//! by [`MemoryLog::step`] only, so that a simulator is in charge; there is no clock and no thread.
+//! A log in memory: the contract at its plainest. A record is stored when it is sent, nothing fails, nothing is ever removed, and
+//! all of it is gone with the last handle. It has no leaders.
 
-mod halves;
-
-use crate::{Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, Token, Waker, Watermarks};
-use bkes_core::{Header, LeaderEpoch, Offset, Partition, Position, Record, TimestampMs};
-use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use crate::{
+    AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, QueueBound,
+    ReadEvent, ReadFailure, Report, SendError, Token, Waker, Watermarks,
+};
+use bkes_core::{Offset, Partition, Position, Record, TimestampMs};
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
 
-/// How often each fate meets a record, in 1,000; the rest is delivered at once. The sum is at most 1,000.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Faults {
-    /// Delivered and acknowledged by a later step.
-    pub delayed: u32,
-    /// Delivered, and reported as unknown.
-    pub acknowledgement_lost: u32,
-    /// Reported as unknown, and delivered by a later step.
-    pub late: u32,
-    /// Reported as unknown, and never delivered.
-    pub lost: u32,
-    /// Reported as not stored.
-    pub not_stored: u32,
-    /// Reported as too large for what it was sent with, and not stored.
-    pub oversized: u32,
-    /// Delivered and reported as unknown, and a copy is delivered by a later step.
-    pub repeated: u32,
-    /// Delivered, and reported without its offset.
-    pub offset_unknown: u32,
-    /// Delivered, with unused offsets before it.
-    pub gap: u32,
-}
+/// The largest key + value + headers of a record, in bytes: what Kafka takes when nothing else is set.
+const RECORD_BYTES_MAX: u64 = 1024 * 1024;
 
-/// An open transaction of a foreign producer.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
-pub struct Transaction(u64);
+/// Reports that an appender may leave to be taken. One is some 50 bytes, so an appender that takes none holds 5 MB.
+const REPORTS_MAX: usize = 100_000;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Fate {
-    Visible,
-    Open(Transaction),
-    Aborted,
-}
-
-#[derive(Debug, Default)]
-struct PartitionLog {
-    records: BTreeMap<Offset, (Record, LeaderEpoch, Fate)>,
-    /// The leader's; another one leads after a loss, and after the brokers were away.
-    epoch: u32,
-    low: u64,
-    high: u64,
-    /// The first offset of each open transaction.
-    open: BTreeMap<Transaction, u64>,
-    /// Where each truncation cut, so that whoever had read beyond it is told.
-    truncations: Vec<u64>,
-}
-
-impl PartitionLog {
-    fn stable(&self) -> u64 {
-        self.open.values().copied().min().unwrap_or(self.high)
-    }
-}
-
-/// A record on its way, with what will be reported.
-struct OnTheWay {
-    appender: usize,
-    token: Token,
-    record: Record,
-    acknowledged: bool,
-}
-
-struct AppenderSlot {
-    reports: VecDeque<crate::Report>,
-    open: usize,
-    fatal: Option<String>,
-    /// Nobody holds the handle any more.
-    dropped: bool,
-    waker: Waker,
-}
+/// How many logs this process has made: part of their names.
+static MADE: AtomicU64 = AtomicU64::new(0);
 
 struct State {
     identity: LogIdentity,
-    partitions: Vec<PartitionLog>,
-    record_bytes_max: u64,
-    queue_max: usize,
-    down: Option<String>,
-    now: TimestampMs,
-    append_time: bool,
-    leaders_told: bool,
-    faults: Faults,
-    /// How often each fate met a record so far.
-    fates: Faults,
-    random: fastrand::Rng,
-    on_the_way: VecDeque<OnTheWay>,
-    appenders: Vec<AppenderSlot>,
-    readers: Vec<Waker>,
-    transactions: u64,
+    /// The records of each partition; a record's offset is its place.
+    partitions: Vec<Vec<Record>>,
+    readers: Vec<Weak<Waker>>,
 }
 
 /// The log; clones are handles of the same one.
@@ -107,390 +33,174 @@ struct State {
 pub struct MemoryLog(Arc<Mutex<State>>);
 
 impl MemoryLog {
-    /// An empty log of this many partitions, without faults.
+    /// An empty log of this many partitions. It is another one than any made before under the same name.
     pub fn new(topic: &str, partitions: NonZeroU32) -> MemoryLog {
-        MemoryLog::with_faults(topic, partitions, Faults::default(), 0)
-    }
-
-    /// An empty log whose faults are decided by `seed`.
-    pub fn with_faults(topic: &str, partitions: NonZeroU32, faults: Faults, seed: u64) -> MemoryLog {
-        let identity =
-            LogIdentity { cluster: "memory".into(), topic: topic.into(), topic_id: format!("{topic}-1") };
-        MemoryLog(Arc::new(Mutex::new(State {
-            identity,
-            partitions: (0..partitions.get()).map(|_| PartitionLog::default()).collect(),
-            record_bytes_max: 1024 * 1024,
-            queue_max: 100_000,
-            down: None,
-            now: TimestampMs(1_000),
-            append_time: false,
-            leaders_told: true,
-            faults,
-            fates: Faults::default(),
-            random: fastrand::Rng::with_seed(seed),
-            on_the_way: VecDeque::new(),
-            appenders: Vec::new(),
-            readers: Vec::new(),
-            transactions: 0,
-        })))
-    }
-
-    /// Sets the time that records get.
-    pub fn set_now(&self, now: TimestampMs) {
-        self.lock().now = now;
-    }
-
-    /// Changes the faults from here on.
-    pub fn set_faults(&self, faults: Faults) {
-        self.lock().faults = faults;
-    }
-
-    /// How many records met each fate so far.
-    pub fn fates(&self) -> Faults {
-        self.lock().fates
-    }
-
-    /// Sets the largest record that is taken.
-    pub fn set_record_bytes_max(&self, bytes: u64) {
-        self.lock().record_bytes_max = bytes;
-    }
-
-    /// Sets how many records an appender may have open.
-    pub fn set_queue_max(&self, records: usize) {
-        self.lock().queue_max = records;
-    }
-
-    /// The log decides the timestamps itself and tells them only to readers.
-    pub fn set_append_time(&self, append_time: bool) {
-        self.lock().append_time = append_time;
-    }
-
-    /// From here on nobody is told which leader took a record, as with Kafka's older message formats.
-    pub fn tell_no_leaders(&self) {
-        self.lock().leaders_told = false;
-    }
-
-    /// The broker goes away.
-    pub fn go_down(&self, detail: &str) {
-        let mut state = self.lock();
-        state.down = Some(detail.into());
-        state.wake_all();
-    }
-
-    /// The broker comes back, and leads anew.
-    pub fn come_up(&self) {
-        let mut state = self.lock();
-        state.down = None;
-        state.partitions.iter_mut().for_each(|log| log.epoch += 1);
-        state.wake_all();
-    }
-
-    /// Every producer handle that exists fails for good; what it has on its way may still arrive, unacknowledged.
-    pub fn fail_appenders(&self, detail: &str) {
-        let mut state = self.lock();
-        for slot in &mut state.appenders {
-            slot.fatal.get_or_insert_with(|| detail.into());
-        }
-        let mut unacknowledged = Vec::new();
-        for way in state.on_the_way.iter_mut().filter(|way| way.acknowledged) {
-            way.acknowledged = false;
-            unacknowledged.push((way.appender, way.token, way.record.partition));
-        }
-        for (appender, token, partition) in unacknowledged {
-            state.report(appender, token, partition, Delivery::Unknown { detail: detail.into() });
-        }
-        state.wake_all();
-    }
-
-    /// A foreign producer writes a record.
-    pub fn append_foreign(
-        &self,
-        partition: Partition,
-        key: Option<Bytes>,
-        value: Option<Bytes>,
-        headers: Vec<Header>,
-    ) -> Offset {
-        let mut state = self.lock();
-        let record = Record { partition, offset: Offset(0), timestamp: None, key, value, headers };
-        let offset = state.store(record, Fate::Visible);
-        state.wake_all();
-        offset
-    }
-
-    /// A foreign producer begins a transaction.
-    pub fn begin(&self) -> Transaction {
-        let mut state = self.lock();
-        state.transactions += 1;
-        Transaction(state.transactions)
-    }
-
-    /// A foreign producer writes a record in a transaction: the last stable offset stands before it until the end.
-    pub fn append_in(
-        &self,
-        transaction: Transaction,
-        partition: Partition,
-        key: Bytes,
-        value: Bytes,
-    ) -> Offset {
-        let mut state = self.lock();
-        let record = Record {
-            partition,
-            offset: Offset(0),
-            timestamp: None,
-            key: Some(key),
-            value: Some(value),
-            headers: Vec::new(),
-        };
-        let offset = state.store(record, Fate::Open(transaction));
-        let log = &mut state.partitions[partition.0 as usize];
-        log.open.entry(transaction).or_insert(offset.0);
-        state.wake_all();
-        offset
-    }
-
-    /// Commits or aborts a transaction; a marker takes an offset in each partition it wrote to.
-    pub fn end(&self, transaction: Transaction, commit: bool) {
-        let mut state = self.lock();
-        for log in &mut state.partitions {
-            if log.open.remove(&transaction).is_none() {
-                continue;
-            }
-            log.high += 1;
-            for (_, _, fate) in log.records.values_mut() {
-                if *fate == Fate::Open(transaction) {
-                    *fate = if commit { Fate::Visible } else { Fate::Aborted };
-                }
-            }
-        }
-        state.wake_all();
-    }
-
-    /// Leaves `count` offsets unused, as control records do.
-    pub fn skip_offsets(&self, partition: Partition, count: u64) {
-        let mut state = self.lock();
-        state.partitions[partition.0 as usize].high += count;
-        state.wake_all();
-    }
-
-    /// Retention removes everything below `low`.
-    pub fn cut_start(&self, partition: Partition, low: Position) {
-        let mut state = self.lock();
-        let log = &mut state.partitions[partition.0 as usize];
-        log.low = low.0.clamp(log.low, log.high);
-        log.records = log.records.split_off(&Offset(log.low));
-        state.wake_all();
-    }
-
-    /// A failover loses everything from `end` on. Readers that had come further find their position out of range.
-    pub fn truncate(&self, partition: Partition, end: Position) {
-        let mut state = self.lock();
-        let log = &mut state.partitions[partition.0 as usize];
-        log.high = end.0.min(log.high);
-        log.low = log.low.min(log.high);
-        let high = log.high;
-        drop(log.records.split_off(&Offset(high)));
-        log.open.retain(|_, first| *first < high);
-        log.truncations.push(high);
-        log.epoch += 1;
-        state.wake_all();
-    }
-
-    /// The topic is deleted and created again.
-    pub fn recreate(&self) {
-        let mut state = self.lock();
-        let topic = state.identity.topic.clone();
-        let number: u64 =
-            state.identity.topic_id.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or(0);
-        state.identity.topic_id = format!("{topic}-{}", number + 1);
-        state.partitions.iter_mut().for_each(|log| *log = PartitionLog::default());
-        state.wake_all();
-    }
-
-    /// The topic grows.
-    pub fn add_partitions(&self, count: u32) {
-        let mut state = self.lock();
-        state.partitions.extend((0..count).map(|_| PartitionLog::default()));
-        state.wake_all();
-    }
-
-    /// How many records are on their way.
-    pub fn on_the_way(&self) -> usize {
-        self.lock().on_the_way.len()
-    }
-
-    /// Moves one record that is on its way: the next, or by chance that of another handle or one that was given up. Says whether
-    /// there was one.
-    pub fn step(&self) -> bool {
-        let mut state = self.lock();
-        if state.down.is_some() || state.on_the_way.is_empty() {
-            return false;
-        }
-        let far = state.random.u32(..8) == 0;
-        let chosen = if far { state.random_index() } else { 0 };
-        let index = state.first_in_order(chosen);
-        let Some(way) = state.on_the_way.remove(index) else { return false };
-        let (partition, timestamp) = (way.record.partition, way.record.timestamp);
-        let offset = state.store(way.record, Fate::Visible);
-        if way.acknowledged {
-            state.report(
-                way.appender,
-                way.token,
-                partition,
-                Delivery::Stored { offset: Some(offset), timestamp },
-            );
-        }
-        state.wake_all();
-        true
-    }
-
-    /// The producer gives the oldest record up that is on its way: it is reported as unknown and may still arrive. Says
-    /// whether there was one.
-    pub fn give_up(&self) -> bool {
-        let mut state = self.lock();
-        let Some(way) = state.on_the_way.iter_mut().find(|way| way.acknowledged) else { return false };
-        way.acknowledged = false;
-        let (appender, token, partition) = (way.appender, way.token, way.record.partition);
-        let detail = "it was given up while it was on its way".into();
-        state.report(appender, token, partition, Delivery::Unknown { detail });
-        true
-    }
-
-    /// What handles that were dropped had queued is lost, from a random record of each on. Says how many were lost.
-    pub fn lose_abandoned(&self) -> usize {
-        let mut state = self.lock();
-        let before = state.on_the_way.len();
-        for appender in 0..state.appenders.len() {
-            let of = |way: &OnTheWay| way.appender == appender && way.acknowledged;
-            let count = state.on_the_way.iter().filter(|way| of(way)).count();
-            if !state.appenders[appender].dropped || count == 0 {
-                continue;
-            }
-            let (mut seen, keep) = (0, state.random.usize(..=count));
-            state.on_the_way.retain(|way| {
-                seen += usize::from(of(way));
-                !of(way) || seen <= keep
-            });
-        }
-        before - state.on_the_way.len()
-    }
-
-    /// How many partitions there are, whether or not the log answers.
-    pub fn partitions(&self) -> u32 {
-        self.lock().partitions.len() as u32
-    }
-
-    /// Every visible record of a partition, for checks.
-    pub fn records(&self, partition: Partition) -> Vec<Record> {
-        let state = self.lock();
-        let log = &state.partitions[partition.0 as usize];
-        log.records
-            .values()
-            .filter(|(_, _, fate)| *fate == Fate::Visible)
-            .map(|(record, ..)| record.clone())
-            .collect()
+        let made = MADE.fetch_add(1, Ordering::Relaxed);
+        let topic_id = format!("{topic}-{:x}-{made}", now().0);
+        let identity = LogIdentity { cluster: "memory".into(), topic: topic.into(), topic_id };
+        let partitions = vec![Vec::new(); partitions.get() as usize];
+        MemoryLog(Arc::new(Mutex::new(State { identity, partitions, readers: Vec::new() })))
     }
 
     /// A panic elsewhere leaves a state that is whole: every method changes it under one lock without calling out.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn store(&mut self, mut record: Record, fate: Fate) -> Offset {
-        let timestamp = record.timestamp.filter(|_| !self.append_time).unwrap_or(self.now);
-        let log = &mut self.partitions[record.partition.0 as usize];
-        let offset = Offset(log.high);
-        record.offset = offset;
-        record.timestamp = Some(timestamp);
-        log.high += 1;
-        log.records.insert(offset, (record, LeaderEpoch(log.epoch), fate));
-        offset
-    }
-
-    fn report(&mut self, appender: usize, token: Token, partition: Partition, delivery: Delivery) {
-        let delivery = match delivery {
-            Delivery::Stored { offset, .. } if self.append_time => {
-                Delivery::Stored { offset, timestamp: None }
-            }
-            delivery => delivery,
-        };
-        let slot = &mut self.appenders[appender];
-        slot.open -= 1;
-        slot.reports.push_back(crate::Report { partition, token, delivery });
-        slot.waker.wake();
-    }
-
-    /// What a handle has on its way to a partition arrives in order, but for what was given up.
-    fn first_in_order(&self, index: usize) -> usize {
-        let chosen = &self.on_the_way[index];
-        let same = |way: &OnTheWay| {
-            way.acknowledged
-                && way.appender == chosen.appender
-                && way.record.partition == chosen.record.partition
-        };
-        if !chosen.acknowledged {
-            return index;
-        }
-        self.on_the_way.iter().position(same).unwrap_or(index)
-    }
-
-    fn random_index(&mut self) -> usize {
-        self.random.usize(..self.on_the_way.len())
-    }
-
-    fn wake_all(&self) {
-        self.readers.iter().for_each(Waker::wake);
-        self.appenders.iter().for_each(|slot| slot.waker.wake());
-    }
-
-    fn answering(&self) -> Result<(), LogError> {
-        self.down.clone().map_or(Ok(()), |detail| Err(LogError::Unavailable { detail }))
-    }
+fn now() -> TimestampMs {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    TimestampMs(since.as_millis() as i64)
 }
 
 impl Log for MemoryLog {
     fn identity(&self) -> Result<LogIdentity, LogError> {
-        let state = self.lock();
-        state.answering().map(|()| state.identity.clone())
+        Ok(self.lock().identity.clone())
     }
 
     fn partition_count(&self) -> Result<NonZeroU32, LogError> {
-        let state = self.lock();
-        state.answering()?;
-        Ok(NonZeroU32::new(state.partitions.len() as u32).expect("a log has partitions"))
+        Ok(NonZeroU32::new(self.lock().partitions.len() as u32).expect("a log has partitions"))
     }
 
     fn watermarks(&self, partition: Partition) -> Result<Watermarks, LogError> {
         let state = self.lock();
-        state.answering()?;
         let log =
             state.partitions.get(partition.0 as usize).ok_or(LogError::NoSuchPartition { partition })?;
-        Ok(Watermarks { low: Position(log.low), stable: Position(log.stable()), high: Position(log.high) })
+        let end = Position(log.len() as u64);
+        Ok(Watermarks { low: Position::START, stable: end, high: end })
     }
 
     fn record_bytes_max(&self) -> u64 {
-        self.lock().record_bytes_max
+        RECORD_BYTES_MAX
     }
 
     fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
-        self.lock().readers.push(waker);
-        Ok(Box::new(halves::MemoryReader::new(self.clone())))
+        let waker = Arc::new(waker);
+        let mut state = self.lock();
+        state.readers.retain(|reader| reader.strong_count() > 0);
+        state.readers.push(Arc::downgrade(&waker));
+        Ok(Box::new(MemoryReader { log: self.clone(), places: BTreeMap::new(), last: None, _waker: waker }))
     }
 
     fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
-        let mut state = self.lock();
-        state.answering()?;
-        state.appenders.push(AppenderSlot {
-            reports: VecDeque::new(),
-            open: 0,
-            fatal: None,
-            dropped: false,
-            waker,
-        });
-        Ok(Box::new(halves::MemoryAppender::new(self.clone(), state.appenders.len() - 1)))
+        Ok(Box::new(MemoryAppender { log: self.clone(), reports: Vec::new(), waker }))
+    }
+}
+
+/// How far a partition is read.
+struct Place {
+    position: usize,
+    /// Whether the end at `position` was told.
+    told_end: bool,
+    failed: bool,
+}
+
+struct MemoryReader {
+    log: MemoryLog,
+    places: BTreeMap<Partition, Place>,
+    /// The partition that a poll gave something of last: the next one begins behind it, so that a busy one does not starve others.
+    last: Option<Partition>,
+    /// As long as it lives, appends wake it.
+    _waker: Arc<Waker>,
+}
+
+impl LogReader for MemoryReader {
+    fn assign(&mut self, partition: Partition, from: Position) {
+        let position = usize::try_from(from.0).unwrap_or(usize::MAX);
+        self.places.insert(partition, Place { position, told_end: false, failed: false });
+    }
+
+    fn poll(&mut self, records_max: usize, out: &mut Vec<ReadEvent>) {
+        let end = out.len() + records_max;
+        let state = self.log.lock();
+        let is_behind = |partition: &Partition| self.last.is_some_and(|last| *partition <= last);
+        let mut turns: Vec<_> = self.places.iter_mut().filter(|(_, place)| !place.failed).collect();
+        turns.sort_by_key(|(partition, _)| is_behind(partition));
+        for (partition, place) in turns {
+            let Some(log) = state.partitions.get(partition.0 as usize) else { continue };
+            if out.len() >= end {
+                return;
+            }
+            let Some(unread) = log.get(place.position..) else {
+                place.failed = true;
+                let failure = ReadFailure::OutOfRange { position: Position(place.position as u64) };
+                out.push(ReadEvent::Failed { partition: Some(*partition), failure });
+                continue;
+            };
+            let before = out.len();
+            let records = unread.iter().take(end - before);
+            out.extend(records.map(|record| ReadEvent::Record { record: record.clone(), epoch: None }));
+            let read = out.len() - before;
+            place.position += read;
+            place.told_end &= read == 0;
+            if !place.told_end && place.position == log.len() && out.len() < end {
+                place.told_end = true;
+                out.push(ReadEvent::End { partition: *partition, position: Position(place.position as u64) });
+            }
+            if out.len() > before {
+                self.last = Some(*partition);
+            }
+        }
+    }
+}
+
+struct MemoryAppender {
+    log: MemoryLog,
+    reports: Vec<Report>,
+    waker: Waker,
+}
+
+impl LogAppender for MemoryAppender {
+    fn send(&mut self, record: NewRecord, token: Token) -> Result<(), SendError> {
+        let bytes = record.bytes();
+        if bytes > RECORD_BYTES_MAX {
+            return Err(SendError::TooLarge { bytes, bytes_max: RECORD_BYTES_MAX });
+        }
+        self.has_room(1, bytes).map_err(SendError::Full)?;
+        let NewRecord { partition, key, value, headers } = record;
+        let timestamp = Some(now());
+        let mut state = self.log.lock();
+        let log = state.partitions.get_mut(partition.0 as usize).expect("the partition is known");
+        let offset = Offset(log.len() as u64);
+        log.push(Record { partition, offset, timestamp, key, value, headers });
+        state.readers.iter().filter_map(Weak::upgrade).for_each(|reader| reader.wake());
+        drop(state);
+        let delivery = Delivery::Stored { offset: Some(offset), timestamp };
+        self.reports.push(Report { partition, token, delivery });
+        self.waker.wake();
+        Ok(())
+    }
+
+    fn flush(&mut self) {}
+
+    fn in_flight_max(&self) -> usize {
+        usize::MAX
+    }
+
+    fn has_room(&self, records: usize, _bytes: u64) -> Result<(), QueueBound> {
+        let fits = self.reports.len().saturating_add(records) <= REPORTS_MAX;
+        if fits { Ok(()) } else { Err(QueueBound::Records { records_max: REPORTS_MAX as u64 }) }
+    }
+
+    fn record_bytes_max(&self) -> u64 {
+        RECORD_BYTES_MAX
+    }
+
+    fn poll(&mut self, out: &mut Vec<Report>) {
+        out.append(&mut self.reports);
+    }
+
+    fn state(&self) -> AppenderState {
+        AppenderState::Up
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_log_conforms() {
+        crate::conformance::check(|partitions| MemoryLog::new("topic", partitions));
+    }
+}

@@ -13,7 +13,7 @@ use bkes_check::{ClientId, Content, ContentOf, Event, InstanceId};
 use bkes_core::{Key, Order, Partition};
 use bkes_engine::{EngineHandle, PartitionState, PartitionStatus, Status, Unready};
 use bkes_log::Log;
-use bkes_log::memory::Faults as Delivery;
+use bkes_testkit::log::Faults as Delivery;
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

@@ -11,8 +11,8 @@ use bkes_core::{Incarnation, Key, Partitioner};
 use bkes_engine::assembly::{Step, Surroundings, assemble, begin_stop, end_writer};
 use bkes_engine::{EngineOptions, StartError};
 use bkes_log::Log;
-use bkes_log::memory::MemoryLog;
 use bkes_storage::Store;
+use bkes_testkit::log::SimulatedLog;
 use fastrand::Rng;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,7 @@ pub struct World {
     /// What this run is.
     pub plan: Plan,
     /// The topic.
-    pub log: MemoryLog,
+    pub log: SimulatedLog,
     /// Milliseconds of the world.
     pub now: Arc<AtomicU64>,
     /// The aggregates of the load.

@@ -7,11 +7,11 @@ use crate::faults::Fault;
 use crate::stage::{Stage, locked};
 use bkes_core::checksum::record_sum;
 use bkes_core::{Offset, Partition, Position, Record};
-use bkes_log::memory::MemoryLog;
 use bkes_log::{
     AppenderState, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, Pace, QueueBound,
     ReadEvent, ReadFailure, Report, SendError, Token, Waker, Watermarks,
 };
+use bkes_testkit::log::SimulatedLog;
 use fastrand::Rng;
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -50,7 +50,7 @@ pub struct Rates {
 
 /// The link of one process.
 pub struct Link {
-    log: MemoryLog,
+    log: SimulatedLog,
     stage: Arc<Stage>,
     trouble: Mutex<Trouble>,
     cut: AtomicBool,
@@ -63,7 +63,7 @@ struct Trouble {
 
 impl Link {
     /// A link to `log`.
-    pub fn new(log: MemoryLog, stage: Arc<Stage>, random: Rng, rates: Rates) -> Arc<Link> {
+    pub fn new(log: SimulatedLog, stage: Arc<Stage>, random: Rng, rates: Rates) -> Arc<Link> {
         Arc::new(Link {
             log,
             stage,
@@ -110,7 +110,7 @@ impl Link {
         }
     }
 
-    fn ask<T>(&self, question: impl FnOnce(&MemoryLog) -> Result<T, LogError>) -> Result<T, LogError> {
+    fn ask<T>(&self, question: impl FnOnce(&SimulatedLog) -> Result<T, LogError>) -> Result<T, LogError> {
         if self.is_away() {
             return Err(LogError::Unavailable { detail: "the link is cut".into() });
         }

@@ -4,11 +4,12 @@ use crate::faults::Fault;
 use crate::plan::StoreKind;
 use crate::stage::{Stage, locked};
 use bkes_core::{Key, Partition};
-use bkes_storage::disk::{Operation, SimulatedDisk, Unsynced};
 use bkes_storage::{
-    Durability, Heads, Loaded, MemoryStore, ReadPart, RedbStore, Store, StoreBatch, StoreError,
-    StoreIdentity, StoreStats, StoredEvent,
+    Durability, Heads, Loaded, ReadPart, RedbStore, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
+    StoredEvent,
 };
+use bkes_testkit::disk::{Operation, SimulatedDisk, Unsynced};
+use bkes_testkit::store::SimulatedStore;
 use fastrand::Rng;
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -20,7 +21,7 @@ const CACHE_BYTES: usize = 1024 * 1024;
 /// What survives a process.
 pub enum Machine {
     /// A store in memory, which knows what was lasting.
-    Memory(Arc<MemoryStore>),
+    Memory(Arc<SimulatedStore>),
     /// A disk.
     Disk(SimulatedDisk),
 }
@@ -29,7 +30,7 @@ impl Machine {
     /// A machine without data.
     pub fn new(kind: StoreKind) -> Machine {
         match kind {
-            StoreKind::Memory => Machine::Memory(Arc::new(MemoryStore::new())),
+            StoreKind::Memory => Machine::Memory(Arc::new(SimulatedStore::new())),
             StoreKind::Redb => Machine::Disk(SimulatedDisk::new()),
         }
     }
@@ -94,7 +95,7 @@ impl Machine {
     pub fn damage(&self, random: &mut Rng) {
         match self {
             Machine::Memory(store) => store.damage("a bit is not what it was"),
-            Machine::Disk(disk) => disk.flip_bit(random.u64(..disk.file_bytes_now().max(1) * 8)),
+            Machine::Disk(disk) => disk.flip_bit(random.u64(..disk.file_bytes().max(1) * 8)),
         }
     }
 
@@ -104,16 +105,6 @@ impl Machine {
             Machine::Memory(store) => store.fail_writes(None),
             Machine::Disk(disk) => disk.heal(),
         }
-    }
-}
-
-trait FileBytes {
-    fn file_bytes_now(&self) -> u64;
-}
-
-impl FileBytes for SimulatedDisk {
-    fn file_bytes_now(&self) -> u64 {
-        bkes_storage::disk::Disk::file_bytes(self)
     }
 }
 

@@ -9,6 +9,7 @@ use bkes_core::{Key, Order, Partition};
 use bkes_engine::{
     AppendError, Appended, EngineHandle, Events, ReadError, ReadRequest, StoredEvent, Unready,
 };
+use bkes_testkit::log::{Fate, Faults as Fates};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -208,32 +209,21 @@ impl Recorder {
     }
 
     /// Adds what the log did to records.
-    pub fn delivered(&self, fates: &bkes_log::memory::Faults) {
-        let bkes_log::memory::Faults {
-            delayed,
-            acknowledgement_lost,
-            late,
-            lost,
-            not_stored,
-            oversized,
-            repeated,
-            offset_unknown,
-            gap,
-        } = *fates;
-        let table = [
-            (Fault::Delayed, delayed),
-            (Fault::AcknowledgementLost, acknowledgement_lost),
-            (Fault::Late, late),
-            (Fault::Lost, lost),
-            (Fault::NotStored, not_stored),
-            (Fault::Oversized, oversized),
-            (Fault::Repeated, repeated),
-            (Fault::OffsetUnknown, offset_unknown),
-            (Fault::Gap, gap),
-        ];
+    pub fn delivered(&self, fates: &Fates) {
+        let name = |fate| match fate {
+            Fate::Delayed => Fault::Delayed,
+            Fate::AcknowledgementLost => Fault::AcknowledgementLost,
+            Fate::Late => Fault::Late,
+            Fate::Lost => Fault::Lost,
+            Fate::NotStored => Fault::NotStored,
+            Fate::Oversized => Fault::Oversized,
+            Fate::Repeated => Fault::Repeated,
+            Fate::OffsetUnknown => Fault::OffsetUnknown,
+            Fate::Gap => Fault::Gap,
+        };
         let mut coverage = locked(&self.0.coverage);
-        for (fault, count) in table.into_iter().filter(|(_, count)| *count > 0) {
-            *coverage.faults.entry(fault).or_default() += u64::from(count);
+        for (fate, count) in fates.shares().filter(|(_, count)| *count > 0) {
+            *coverage.faults.entry(name(fate)).or_default() += u64::from(count);
         }
     }
 

@@ -7,7 +7,7 @@ use bkes_core::limits::BASE_SPAN_OFFSETS;
 use bkes_core::marker::{BKES_HEADER, ORDER_HEADER, RecordClass, classify};
 use bkes_core::{Header, Key, Offset, Partition, Partitioner, Position, Record};
 use bkes_log::Log;
-use bkes_log::memory::{MemoryLog, Transaction};
+use bkes_testkit::log::{SimulatedLog, Transaction};
 use bytes::Bytes;
 use fastrand::Rng;
 use std::collections::BTreeSet;
@@ -85,7 +85,7 @@ impl Foreigners {
     }
 
     /// The visible records, in the checker's words.
-    pub fn log_records(&self, log: &MemoryLog) -> Vec<LogRecord> {
+    pub fn log_records(&self, log: &SimulatedLog) -> Vec<LogRecord> {
         let records = (0..log.partitions()).flat_map(|number| log.records(Partition(number)));
         let records = records.map(|record| LogRecord {
             partition: record.partition,

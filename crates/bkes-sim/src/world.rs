@@ -10,7 +10,7 @@ use crate::topic::Foreigners;
 use crate::{Finding, Run};
 use bkes_check::{ClientId, Excuses, History, InstanceId};
 use bkes_core::{Key, Partition};
-use bkes_log::memory::{Faults as Delivery, MemoryLog};
+use bkes_testkit::log::{Faults as Delivery, SimulatedLog};
 use fastrand::Rng;
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -75,7 +75,7 @@ impl Simulation {
         let mut random = Rng::with_seed(plan.seed ^ 0x51_u64.rotate_left(40));
         let partitions = NonZeroU32::new(plan.partitions).expect("a plan has partitions");
         let delivery = delivery(plan, &mut random);
-        let log = MemoryLog::with_faults("topic", partitions, delivery, random.u64(..));
+        let log = SimulatedLog::with_faults("topic", partitions, delivery, random.u64(..));
         log.set_record_bytes_max(RECORD_BYTES_MAX);
         if plan.may(Fault::QueueFull) {
             log.set_queue_max(random.usize(3..12));

@@ -11,7 +11,6 @@ use bkes_core::{
     Partitioner, Position, Record, Stamp, TimestampMs,
 };
 use bytes::Bytes;
-use fastrand::Rng;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
@@ -28,6 +27,31 @@ pub trait Bench {
 
     /// The store as a killed process leaves it, opened again.
     fn crash(&mut self, store: Self::Store) -> Self::Store;
+}
+
+/// Numbers that look random, all of one seed (SplitMix64): the suite is a part of the crate, which has no use for a library of them.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// One of the numbers below `end`.
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn is_even(&mut self) -> bool {
+        self.below(2) == 0
+    }
+
+    fn one_of<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+        &list[self.below(list.len() as u64) as usize]
+    }
 }
 
 /// Runs the whole suite. Panics with a readable message at the first thing that does not hold.
@@ -415,23 +439,23 @@ impl Model {
         }
     }
 
-    fn random_batch(&mut self, random: &mut Rng, keys: &[Key]) -> StoreBatch {
+    fn random_batch(&mut self, random: &mut Random, keys: &[Key]) -> StoreBatch {
         let mut batch = StoreBatch::default();
-        for _ in 0..random.usize(0..20) {
-            let key = &keys[random.usize(..keys.len())];
+        for _ in 0..random.below(20) {
+            let key = random.one_of(keys);
             let partition =
-                Partition(if random.u32(..10) == 0 { random.u32(..3) } else { key.bytes()[0].into() });
+                Partition(if random.below(10) == 0 { random.below(3) as u32 } else { key.bytes()[0].into() });
             let at = self.checkpoints.entry(partition).or_default();
             let list = self.events.entry((key.clone(), partition)).or_default();
-            let base = if random.u32(..4) == 0 { random.u64(..100) } else { 0 };
+            let base = if random.below(4) == 0 { random.below(100) } else { 0 };
             let order = list.last().map_or(base, |last| last.order.0 + 1);
-            let value = Bytes::from((0..random.usize(..300)).map(|_| random.u8(..)).collect::<Vec<_>>());
-            let place = random.bool().then_some(BatchPlace { i: 1, count: 2 });
-            let stamp = Stamp { incarnation: Incarnation(random.u64(..3)), number: order, place };
+            let value: Vec<u8> = (0..random.below(300)).map(|_| random.next() as u8).collect();
+            let place = random.is_even().then_some(BatchPlace { i: 1, count: 2 });
+            let stamp = Stamp { incarnation: Incarnation(random.below(3)), number: order, place };
             let offset = at.position.offset();
-            let stamp = random.bool().then_some(stamp);
-            let event = StoredEvent { offset, stamp, ..event(partition.0, order, value) };
-            at.position = Position(offset.0 + 1 + random.u64(..2));
+            let stamp = random.is_even().then_some(stamp);
+            let event = StoredEvent { offset, stamp, ..event(partition.0, order, value.into()) };
+            at.position = Position(offset.0 + 1 + random.below(2));
             at.counters.events += 1;
             list.push(event.clone());
             batch.events.push(NewEvent { key: key.clone(), event });
@@ -443,15 +467,15 @@ impl Model {
 }
 
 fn random_operations<B: Bench>(bench: &mut B, seed: u64) {
-    let mut random = Rng::with_seed(seed);
+    let mut random = Random(seed);
     let keys: Vec<Key> =
-        (0..random.u8(1..12)).map(|n| key(&[n % 3, b'k', n][..1 + usize::from(n % 3)])).collect();
+        (0..1 + random.below(11) as u8).map(|n| key(&[n % 3, b'k', n][..1 + usize::from(n % 3)])).collect();
     let mut store = bench.fresh();
     let mut model = Model::default();
     // What may be there after a crash: everything since the last lasting commit, at any commit.
     let mut since_lasting = vec![model.clone()];
     for step in 0..60 {
-        match random.u32(..20) {
+        match random.below(20) {
             0 => {
                 store.close().expect("closes");
                 store = bench.open_again(store);
@@ -472,7 +496,7 @@ fn random_operations<B: Bench>(bench: &mut B, seed: u64) {
                 since_lasting = vec![model.clone()];
             }
             3 => {
-                let partition = Partition(random.u32(..3));
+                let partition = Partition(random.below(3) as u32);
                 store.drop_partition(partition).expect("it is dropped");
                 model.drop_partition(partition);
                 since_lasting = vec![model.clone()];
@@ -482,7 +506,7 @@ fn random_operations<B: Bench>(bench: &mut B, seed: u64) {
             }
             _ => {
                 let batch = model.random_batch(&mut random, &keys);
-                let lasting = random.u32(..3) == 0;
+                let lasting = random.below(3) == 0;
                 let durability = if lasting { Durability::Immediate } else { Durability::Eventual };
                 store.commit(&batch, durability).expect("commits");
                 if lasting {
@@ -491,13 +515,13 @@ fn random_operations<B: Bench>(bench: &mut B, seed: u64) {
                 since_lasting.push(model.clone());
             }
         }
-        let key = &keys[random.usize(..keys.len())];
+        let key = random.one_of(&keys);
         let mut heads = Vec::new();
         store.heads(std::slice::from_ref(key), &mut heads).expect("heads");
         assert_eq!(heads, [model.heads(key)], "seed {seed}, step {step}, key {key}");
-        let partition = random.u32(..3);
+        let partition = random.below(3) as u32;
         let all = model.events.get(&(key.clone(), Partition(partition))).cloned().unwrap_or_default();
-        let from = random.u64(..30);
+        let from = random.below(30);
         let expected: Vec<StoredEvent> = all.into_iter().filter(|event| event.order.0 >= from).collect();
         assert_eq!(
             read_all(&store, key, partition, from),

@@ -1,21 +1,18 @@
 //! What a store on disk lies on: a file of tables and one of large values, in a place of their own, which may be set aside or
 //! removed as a whole.
 //!
-//! [`Disk`] is the seam through which faults are injected: the store knows no other way to its bytes. A directory of the
-//! system is what [`crate::RedbStore::open`] uses; [`SimulatedDisk`] does to a store what real disks do, on demand. Neither
-//! knows what the bytes mean.
+//! [`Disk`] is the only way of the store to its bytes: a directory of the system is what [`crate::RedbStore::open`] uses, and
+//! [`crate::RedbStore::open_on`] takes any other. A disk does not know what the bytes mean.
 
 mod ahead;
 mod checked;
 mod direct;
 mod directory;
-mod simulated;
 
 pub(crate) use checked::{BLOCK, Checked, Kind};
 pub(crate) use directory::Directory;
 #[cfg(test)]
 pub(crate) use directory::{FILE, VALUES};
-pub use simulated::{Operation, Operations, SimulatedDisk, Unsynced};
 
 use crate::redb_store::OpenError;
 use std::any::Any;

@@ -1,8 +1,8 @@
 //! The derived store: a fold over the topic, kept by key so that all events of one aggregate come back at once.
 //!
 //! [`Store`] is the contract, [`RedbStore`] the implementation on disk, [`MemoryStore`] the one in memory; what must hold of
-//! both is written as tests in [`conformance`]; [`disk`] is what the one on disk lies on, and a disk that fails on demand. A store may be thrown away at any time and is rebuilt from the log, so damage is never
-//! repaired, only noticed: the file is set aside. This crate does not know the log, the accept rule, or who is waiting.
+//! both is written as tests in [`conformance`]; [`disk`] is what the one on disk lies on. A store may be thrown away at any time
+//! and is rebuilt from the log, so damage is never repaired, only noticed: the file is set aside. This crate does not know the log, the accept rule, or who is waiting.
 
 #![forbid(unsafe_code)]
 

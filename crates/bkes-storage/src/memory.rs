@@ -1,6 +1,4 @@
-//! A store in memory: the contract at its plainest, with crashes and failures on demand.
-//!
-//! It honours durability: [`MemoryStore::crash`] falls back to the last lasting commit, as a killed process would find it.
+//! A store in memory: the contract at its plainest. Everything is as lasting as the process, and nothing fails.
 
 use crate::contract::{
     Checkpoint, Durability, Head, Heads, Loaded, NewEvent, ReadPart, Store, StoreBatch, StoreError,
@@ -8,7 +6,7 @@ use crate::contract::{
 };
 use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[derive(Clone, Default)]
 struct Content {
@@ -18,21 +16,15 @@ struct Content {
     events: BTreeMap<Key, BTreeMap<Partition, Vec<StoredEvent>>>,
 }
 
-#[derive(Default)]
-struct State {
-    visible: Content,
-    /// What a crash leaves.
-    lasting: Content,
-    write_fails: Option<String>,
-    /// Writing failed and the store was not opened anew.
-    broken: Option<String>,
-    damaged: Option<String>,
-    closed: bool,
-}
-
 /// A store in memory.
 #[derive(Default)]
 pub struct MemoryStore(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    content: Content,
+    closed: bool,
+}
 
 impl MemoryStore {
     /// An empty store.
@@ -40,49 +32,21 @@ impl MemoryStore {
         MemoryStore::default()
     }
 
-    /// What was not lasting is gone, and the store is open again.
-    pub fn crash(&self) {
-        let mut state = self.lock();
-        state.visible = state.lasting.clone();
-        state.closed = false;
-        state.broken = None;
+    /// A store of its own with what this one holds now, open even when this one is closed.
+    pub fn snapshot(&self) -> MemoryStore {
+        let content = self.lock().content.clone();
+        MemoryStore(Mutex::new(State { content, closed: false }))
     }
 
-    /// Every write fails from now on with this, or works again.
-    pub fn fail_writes(&self, detail: Option<&str>) {
-        self.lock().write_fails = detail.map(Into::into);
-    }
-
-    /// Every look-up finds damage until the store is reset.
-    pub fn damage(&self, detail: &str) {
-        self.lock().damaged = Some(detail.into());
-    }
-
-    /// A panic elsewhere leaves the content whole: it is replaced, never half-written.
+    /// A panic elsewhere leaves the content whole: a batch is applied without calling out.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn readable(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+    /// The store, unless it was closed.
+    fn open(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         let state = self.lock();
-        if state.closed {
-            return Err(StoreError::Closed);
-        }
-        match &state.damaged {
-            Some(detail) => Err(StoreError::Damaged { detail: detail.clone() }),
-            None => Ok(state),
-        }
-    }
-
-    fn writable(&self) -> Result<MutexGuard<'_, State>, StoreError> {
-        let mut state = self.readable()?;
-        if let Some(detail) = state.write_fails.clone() {
-            state.broken = Some(detail);
-        }
-        match &state.broken {
-            Some(detail) => Err(StoreError::WriteFailed { detail: detail.clone() }),
-            None => Ok(state),
-        }
+        if state.closed { Err(StoreError::Closed) } else { Ok(state) }
     }
 }
 
@@ -150,25 +114,23 @@ impl Content {
 
 impl Store for MemoryStore {
     fn load(&self) -> Result<Loaded, StoreError> {
-        Ok(self.readable()?.visible.loaded())
+        Ok(self.open()?.content.loaded())
     }
 
     fn set_identity(&self, identity: &StoreIdentity) -> Result<(), StoreError> {
-        let mut state = self.writable()?;
-        state.visible.identity = Some(identity.clone());
-        state.lasting = state.visible.clone();
+        self.open()?.content.identity = Some(identity.clone());
         Ok(())
     }
 
     fn heads(&self, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), StoreError> {
-        let state = self.readable()?;
-        out.extend(keys.iter().map(|key| state.visible.heads(key)));
+        let state = self.open()?;
+        out.extend(keys.iter().map(|key| state.content.heads(key)));
         Ok(())
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
-        let state = self.readable()?;
-        let parts = state.visible.events.get(part.key);
+        let state = self.open()?;
+        let parts = state.content.events.get(part.key);
         let events = parts.and_then(|parts| parts.get(&part.partition)).map_or(&[][..], Vec::as_slice);
         let mut bytes = 0;
         for event in events.iter().filter(|event| event.order >= part.from).take(part.events_max) {
@@ -181,58 +143,37 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {
-        let mut state = self.writable()?;
-        state.visible.apply(batch);
-        if durability == Durability::Immediate {
-            state.lasting = state.visible.clone();
-        }
+    fn commit(&self, batch: &StoreBatch, _: Durability) -> Result<(), StoreError> {
+        self.open()?.content.apply(batch);
         Ok(())
     }
 
     fn reopen(&self) -> Result<Loaded, StoreError> {
-        let mut state = self.readable()?;
-        if let Some(detail) = &state.write_fails {
-            return Err(StoreError::WriteFailed { detail: detail.clone() });
-        }
-        state.broken = None;
-        state.visible = state.lasting.clone();
-        Ok(state.visible.loaded())
+        self.load()
     }
 
     fn drop_partition(&self, partition: Partition) -> Result<(), StoreError> {
-        let mut state = self.writable()?;
-        state.visible.drop_partition(partition);
-        state.lasting = state.visible.clone();
+        self.open()?.content.drop_partition(partition);
         Ok(())
     }
 
     /// Nothing is left behind.
     fn sweep(&self) -> Result<bool, StoreError> {
-        self.writable().map(|_| false)
+        self.open().map(|_| false)
     }
 
     fn reset(&self) -> Result<(), StoreError> {
-        let mut state = self.lock();
-        if state.closed {
-            return Err(StoreError::Closed);
-        }
-        state.damaged = None;
-        state.broken = None;
-        state.visible = Content::default();
-        state.lasting = Content::default();
+        self.open()?.content = Content::default();
         Ok(())
     }
 
     fn close(&self) -> Result<(), StoreError> {
-        let mut state = self.readable()?;
-        state.lasting = state.visible.clone();
-        state.closed = true;
+        self.open()?.closed = true;
         Ok(())
     }
 
     fn stats(&self) -> StoreStats {
-        StoreStats { keys: self.lock().visible.events.len() as u64, file_bytes: 0 }
+        StoreStats { keys: self.lock().content.events.len() as u64, file_bytes: 0 }
     }
 }
 
@@ -259,13 +200,12 @@ mod tests {
         }
 
         fn open_again(&mut self, closed: MemoryStore) -> MemoryStore {
-            closed.crash();
-            closed
+            closed.snapshot()
         }
 
+        /// Nothing outlives the process but what somebody took a snapshot of: the suite allows a crash that loses nothing.
         fn crash(&mut self, store: MemoryStore) -> MemoryStore {
-            store.crash();
-            store
+            store.snapshot()
         }
     }
 

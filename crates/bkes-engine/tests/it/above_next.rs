@@ -5,7 +5,7 @@ use crate::support::poll;
 use crate::support::scene::Scene;
 use bkes_core::{Order, Partition, Position};
 use bkes_engine::{AppendError, Expected, PartitionState, ReadError};
-use bkes_log::memory::{Faults, MemoryLog};
+use bkes_testkit::log::{Faults, SimulatedLog as MemoryLog};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 

@@ -6,11 +6,11 @@ use bkes_engine::{
     AppendError, AppendRequest, Engine, EngineOptions, ErrorClass, Expected, PartitionState, ReadError,
     ReadRequest, Unit, Unready,
 };
-use bkes_log::memory::{Faults, MemoryLog};
 use bkes_storage::{
     Durability, Heads, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
     StoreStats, StoredEvent,
 };
+use bkes_testkit::log::{Faults, SimulatedLog as MemoryLog};
 use bytes::Bytes;
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -5,9 +5,10 @@
 use crate::support::{Bench, poll};
 use bkes_core::{Incarnation, Offset, Partition};
 use bkes_engine::{ErrorClass, Expected};
-use bkes_log::memory::{Faults, MemoryLog};
-use bkes_storage::disk::{SimulatedDisk, Unsynced};
-use bkes_storage::{MemoryStore, RedbStore, Store};
+use bkes_storage::{RedbStore, Store};
+use bkes_testkit::disk::{SimulatedDisk, Unsynced};
+use bkes_testkit::log::{Faults, SimulatedLog as MemoryLog};
+use bkes_testkit::store::SimulatedStore as MemoryStore;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 

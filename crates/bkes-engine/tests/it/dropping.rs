@@ -5,9 +5,10 @@ use crate::support::scene::Scene;
 use crate::support::{Bench, poll};
 use bkes_core::{Order, Partition, Partitioner, Position};
 use bkes_engine::{AppendError, EngineOptions, Expected, PartitionState, ReadError, Unready};
-use bkes_log::memory::MemoryLog;
-use bkes_storage::disk::{SimulatedDisk, Unsynced};
-use bkes_storage::{Heads, MemoryStore, RedbStore, Store};
+use bkes_storage::{Heads, RedbStore, Store};
+use bkes_testkit::disk::{SimulatedDisk, Unsynced};
+use bkes_testkit::log::SimulatedLog as MemoryLog;
+use bkes_testkit::store::SimulatedStore as MemoryStore;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 

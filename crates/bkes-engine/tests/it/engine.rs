@@ -6,8 +6,9 @@ use bkes_engine::{
     Layout, PartitionState, ReadError, ReadRequest, StartError, Unready,
 };
 use bkes_log::Log;
-use bkes_log::memory::{Faults, MemoryLog};
-use bkes_storage::{MemoryStore, Store};
+use bkes_storage::Store;
+use bkes_testkit::log::{Faults, SimulatedLog as MemoryLog};
+use bkes_testkit::store::SimulatedStore as MemoryStore;
 use bytes::Bytes;
 use std::num::NonZeroU32;
 use std::sync::Arc;

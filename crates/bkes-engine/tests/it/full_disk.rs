@@ -5,9 +5,9 @@ use bkes_engine::{
     AppendError, AppendRequest, Appended, Engine, EngineHandle, EngineOptions, Expected, ReadError,
     ReadRequest, Unready,
 };
-use bkes_log::memory::MemoryLog;
-use bkes_storage::disk::{Operation, SimulatedDisk, Unsynced};
 use bkes_storage::{RedbStore, Store};
+use bkes_testkit::disk::{Operation, SimulatedDisk, Unsynced};
+use bkes_testkit::log::SimulatedLog as MemoryLog;
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::io::ErrorKind;

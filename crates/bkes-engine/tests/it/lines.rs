@@ -4,7 +4,7 @@ use crate::support::scene::Scene;
 use bkes_core::checksum::PayloadSum;
 use bkes_core::{Header, Incarnation, Marker, Order, Partition, Position, Stamp};
 use bkes_engine::{EngineOptions, PartitionState};
-use bkes_log::memory::{Faults, MemoryLog};
+use bkes_testkit::log::{Faults, SimulatedLog as MemoryLog};
 use bytes::Bytes;
 use std::fmt::Debug;
 use std::num::NonZeroU32;

@@ -7,8 +7,9 @@ use bkes_core::{Offset, Order, Partition, Partitioner, Position, TimestampMs};
 use bkes_engine::{
     AppendError, EngineOptions, ErrorClass, Expected, PartitionState, ReadError, Unit, Unready,
 };
-use bkes_log::memory::{Faults, MemoryLog};
-use bkes_storage::{MemoryStore, Store};
+use bkes_storage::Store;
+use bkes_testkit::log::{Faults, SimulatedLog as MemoryLog};
+use bkes_testkit::store::SimulatedStore as MemoryStore;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use crate::support::scene::Scene;
 use crate::support::{poll, while_busy};
 use bkes_core::{Partition, Partitioner};
 use bkes_engine::{AppendError, Expected, ReadError, Unready};
-use bkes_log::memory::MemoryLog;
+use bkes_testkit::log::SimulatedLog as MemoryLog;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 

@@ -4,11 +4,11 @@ use crate::support::flawed::FlawedLog;
 use crate::support::{Bench, while_busy};
 use bkes_core::{Key, Partition, Position};
 use bkes_engine::{PartitionState, ReadError};
-use bkes_log::memory::MemoryLog;
 use bkes_storage::{
     Durability, Heads, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
     StoreStats, StoredEvent,
 };
+use bkes_testkit::log::SimulatedLog as MemoryLog;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 

@@ -5,7 +5,7 @@ use crate::support::scene::Scene;
 use bkes_core::{Order, Partition, Position};
 use bkes_engine::assembly::{Step, begin_stop, end_writer};
 use bkes_engine::{AppendError, Expected, Unready};
-use bkes_log::memory::Faults;
+use bkes_testkit::log::Faults;
 
 #[test]
 fn an_engine_is_driven_by_hand_without_threads() {

@@ -4,7 +4,7 @@ use crate::support::poll;
 use crate::support::scene::Scene;
 use bkes_core::{Key, Order, Partition, Partitioner};
 use bkes_engine::{EngineOptions, Events, Expected, ReadError, ReadRequest};
-use bkes_log::memory::{Faults, MemoryLog};
+use bkes_testkit::log::{Faults, SimulatedLog as MemoryLog};
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 use crate::support::Bench;
 use bkes_core::{Key, Partition, Partitioner};
 use bkes_engine::{AppendError, EngineOptions, ErrorClass, Expected};
-use bkes_log::memory::MemoryLog;
 use bkes_storage::{MemoryStore, Store};
+use bkes_testkit::log::SimulatedLog as MemoryLog;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 

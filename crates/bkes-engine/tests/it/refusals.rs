@@ -6,7 +6,7 @@ use bkes_core::{Key, Order, Partition, Partitioner, Position};
 use bkes_engine::assembly::begin_stop;
 use bkes_engine::{AppendError, EngineOptions, Expected, ReadError, Unready};
 use bkes_log::Pace;
-use bkes_storage::MemoryStore;
+use bkes_testkit::store::SimulatedStore as MemoryStore;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,8 +5,8 @@ use bkes_engine::{
     AppendError, AppendRequest, Engine, EngineHandle, EngineOptions, Events, Expected, Layout, NoOrder,
     ReadError, ReadRequest,
 };
-use bkes_log::memory::MemoryLog;
 use bkes_storage::MemoryStore;
+use bkes_testkit::log::SimulatedLog as MemoryLog;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;

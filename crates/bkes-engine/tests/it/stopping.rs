@@ -2,9 +2,9 @@
 
 use bkes_core::{Key, Partition};
 use bkes_engine::{Engine, EngineOptions, ReadRequest};
-use bkes_log::memory::MemoryLog;
 use bkes_log::{Log, LogAppender, LogError, LogIdentity, LogReader, Waker, Watermarks};
 use bkes_storage::MemoryStore;
+use bkes_testkit::log::SimulatedLog as MemoryLog;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};

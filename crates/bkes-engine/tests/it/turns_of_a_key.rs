@@ -5,8 +5,8 @@ use crate::support::scene::Scene;
 use crate::support::{Answer, Bench, poll};
 use bkes_core::{Order, Partition, Partitioner};
 use bkes_engine::{AppendError, Expected};
-use bkes_log::memory::{Faults, MemoryLog};
 use bkes_storage::MemoryStore;
+use bkes_testkit::log::{Faults, SimulatedLog as MemoryLog};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 

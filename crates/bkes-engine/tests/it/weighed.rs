@@ -2,11 +2,11 @@
 
 use bkes_core::{Key, Offset, Order, Partition};
 use bkes_engine::{AppendRequest, Engine, EngineOptions, Expected, ReadRequest};
-use bkes_log::memory::MemoryLog;
 use bkes_storage::{
     Durability, Head, Heads, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
     StoreStats, StoredEvent,
 };
+use bkes_testkit::log::SimulatedLog as MemoryLog;
 use bytes::Bytes;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -4,7 +4,7 @@ use bkes_embedded::{EmbeddedLog, EmbeddedOptions};
 use bkes_engine::{Engine, EngineOptions};
 use bkes_grpc::conformance;
 use bkes_log::Log;
-use bkes_log::memory::MemoryLog;
+use bkes_log::MemoryLog;
 use bkes_storage::{MemoryStore, RedbOptions, RedbStore, Store};
 use std::num::NonZeroU32;
 use std::sync::Arc;

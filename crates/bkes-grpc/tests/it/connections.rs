@@ -2,8 +2,8 @@
 
 use crate::support::{Server, gate_to, memory_log, ready_engine, soon, start_engine};
 use bkes_grpc::{Drained, Gate, ServeOptions};
-use bkes_log::memory::Faults;
 use bkes_storage::MemoryStore;
+use bkes_testkit::log::Faults;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

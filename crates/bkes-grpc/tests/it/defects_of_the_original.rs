@@ -8,20 +8,20 @@ use bkes_core::{Partition, Partitioner};
 use bkes_grpc::ServeOptions;
 use bkes_grpc::api::error::{Outcome, Reason, Type};
 use bkes_grpc::api::{RetrieveRequest, StoreSuccess};
-use bkes_log::memory::{Faults, MemoryLog};
 use bkes_storage::MemoryStore;
+use bkes_testkit::log::{Faults, SimulatedLog};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-async fn serve(log: &MemoryLog) -> (bkes_engine::Engine, Server, Client) {
+async fn serve(log: &SimulatedLog) -> (bkes_engine::Engine, Server, Client) {
     let (engine, gate) = ready_engine(log.clone(), MemoryStore::new()).await;
     let server = Server::start(gate, ServeOptions::default()).await;
     let client = server.client().await;
     (engine, server, client)
 }
 
-fn log(partitions: u32) -> MemoryLog {
-    MemoryLog::new("events", NonZeroU32::new(partitions).expect("not zero"))
+fn log(partitions: u32) -> SimulatedLog {
+    SimulatedLog::new("events", NonZeroU32::new(partitions).expect("not zero"))
 }
 
 async fn count(client: &mut Client, key: &str) -> usize {

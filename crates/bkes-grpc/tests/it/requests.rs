@@ -5,17 +5,17 @@ use bkes_core::{Key, Order, Partition};
 use bkes_grpc::api::error::{Outcome, Reason, Type};
 use bkes_grpc::api::{Error, RetrieveRequest, StartRequest};
 use bkes_grpc::{Gate, ServeOptions};
-use bkes_log::memory::{Faults, MemoryLog};
 use bkes_storage::{
     Durability, Head, Heads, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
     StoreStats, StoredEvent,
 };
+use bkes_testkit::log::{Faults, SimulatedLog};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tonic::Code;
 
 /// From here on every record is on its way until the log is stepped.
-fn hold(log: &MemoryLog) {
+fn hold(log: &SimulatedLog) {
     log.set_faults(Faults { delayed: 1_000, ..Faults::default() });
 }
 
@@ -24,7 +24,7 @@ fn says(error: &Error) -> (Type, Outcome, Reason) {
 }
 
 /// Steps the log until `call` is answered.
-async fn answered<T>(log: &MemoryLog, call: JoinHandle<T>) -> T {
+async fn answered<T>(log: &SimulatedLog, call: JoinHandle<T>) -> T {
     soon("the call is answered", async {
         while !call.is_finished() {
             log.step();

@@ -6,14 +6,14 @@ use bkes_engine::{Engine, EngineOptions};
 use bkes_grpc::ServeOptions;
 use bkes_grpc::api::error::{Outcome, Reason, Type};
 use bkes_grpc::api::{Error, RetrieveRequest, StoredRecords};
-use bkes_log::memory::MemoryLog;
 use bkes_storage::MemoryStore;
+use bkes_testkit::log::SimulatedLog;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// A topic in which the events 0, 2 and 4 of a key lie in partition 2 and the others, 1 and 3, in partition 0.
 async fn serve(split_by_order_headers: bool) -> (Engine, Server) {
-    let log = MemoryLog::new("events", NonZeroU32::new(3).expect("three"));
+    let log = SimulatedLog::new("events", NonZeroU32::new(3).expect("three"));
     for order in 0..5 {
         let partition = Partition(if order % 2 == 0 { 2 } else { 0 });
         let header = Header { name: "order".into(), value: Some(order.to_string().into()) };

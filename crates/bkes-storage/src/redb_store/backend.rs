@@ -301,7 +301,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{SimulatedDisk, Unsynced};
+    use bkes_testkit::disk::{SimulatedDisk, Unsynced};
 
     fn open(disk: &SimulatedDisk) -> Backend {
         Backend::open(disk, &FileUse::default()).expect("it is opened").0

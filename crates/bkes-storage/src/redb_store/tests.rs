@@ -13,6 +13,9 @@ mod dropping;
 mod faults;
 mod large;
 
+// The testkit knows the other copy of this crate: the one that is no test.
+bkes_testkit::impl_disk!(crate);
+
 fn options(directory: &TempDir) -> RedbOptions {
     RedbOptions { directory: directory.path().to_owned(), cache_bytes: 16 * 1024 * 1024 }
 }

@@ -1,11 +1,11 @@
 //! A memory log of which single partitions, or single rights, fail: what the memory log itself does to all at once.
 
 use bkes_core::{Offset, Partition, Position};
-use bkes_log::memory::MemoryLog;
 use bkes_log::{
     AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, Pace, QueueBound,
     ReadEvent, ReadFailure, Report, SendError, Token, Waker, Watermarks,
 };
+use bkes_testkit::log::SimulatedLog as MemoryLog;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};

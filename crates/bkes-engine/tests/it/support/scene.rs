@@ -3,11 +3,11 @@
 use super::{Answer, Bench};
 use bkes_core::{Key, Partition};
 use bkes_engine::{EngineOptions, Expected};
-use bkes_log::memory::{Faults, MemoryLog};
 use bkes_storage::{
     Durability, Heads, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
     StoreStats, StoredEvent,
 };
+use bkes_testkit::log::{Faults, SimulatedLog as MemoryLog};
 use bytes::Bytes;
 use std::num::NonZeroU32;
 use std::ops::{Deref, DerefMut};

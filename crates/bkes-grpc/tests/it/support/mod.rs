@@ -10,8 +10,8 @@ use bkes_grpc::api::{
 };
 use bkes_grpc::{Channel, Drained, Gate, ServeOptions, run};
 use bkes_log::Log;
-use bkes_log::memory::MemoryLog;
 use bkes_storage::Store;
+use bkes_testkit::log::SimulatedLog;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -28,8 +28,8 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
 }
 
-pub fn memory_log() -> MemoryLog {
-    MemoryLog::new("events", NonZeroU32::MIN)
+pub fn memory_log() -> SimulatedLog {
+    SimulatedLog::new("events", NonZeroU32::MIN)
 }
 
 pub fn start_engine(log: impl Log, store: impl Store) -> Engine {

@@ -1,7 +1,7 @@
 //! Against plain bytes, across the edges of groups, and against flipped bits.
 
 use super::*;
-use crate::disk::{Disk, SimulatedDisk, Unsynced};
+use bkes_testkit::disk::{SimulatedDisk, Unsynced};
 use fastrand::Rng;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -13,7 +13,7 @@ fn open(disk: &SimulatedDisk) -> Checked {
 
 /// With room for the sums of so many groups.
 fn open_with(disk: &SimulatedDisk, sums_max: usize) -> Checked {
-    let (file, kind) = Checked::new(disk.open().expect("it opens")).expect("it is read");
+    let (file, kind) = Checked::new(Box::new(disk.open().expect("it opens"))).expect("it is read");
     assert_eq!(kind, Kind::Checked);
     Checked { sums_max, ..file }
 }
@@ -116,7 +116,7 @@ fn files_of_another_kind_are_told() {
         let file = disk.open().expect("it opens");
         file.set_length(BLOCK_BYTES).expect("there is room");
         file.write(0, head).expect("it is written");
-        assert_eq!(Checked::new(file).expect("it is read").1, expected);
+        assert_eq!(Checked::new(Box::new(file)).expect("it is read").1, expected);
     }
 }
 
@@ -200,7 +200,7 @@ fn a_slow_read_of_sums_holds_up_neither_reads_nor_writes_of_other_groups() {
     file.sync().expect("it syncs");
     let ((reached, is_reached), (release, go)) = (sync_channel(8), sync_channel(8));
     let at = (GROUP + 1) * BLOCK_BYTES;
-    let slow = Slow { file: disk.open().expect("it opens"), at, reached, go: Mutex::new(go) };
+    let slow = Slow { file: Box::new(disk.open().expect("it opens")), at, reached, go: Mutex::new(go) };
     let (file, _) = Checked::new(Box::new(slow)).expect("it is read");
     let file = Arc::new(file);
     let read = |block: u64| {

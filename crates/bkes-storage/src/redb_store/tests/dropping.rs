@@ -3,8 +3,8 @@
 use super::faults::{CACHE_BYTES, open_on};
 use super::*;
 use crate::contract::{Checkpoint, Durability};
-use crate::disk::{SimulatedDisk, Unsynced};
 use bkes_core::{Incarnation, IncarnationState, Position, Stamp};
+use bkes_testkit::disk::{SimulatedDisk, Unsynced};
 
 const KEPT: Partition = Partition(0);
 const DROPPED: Partition = Partition(1);

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::contract::Checkpoint;
-use crate::disk::{Operation, SimulatedDisk, Unsynced};
 use bkes_core::Position;
+use bkes_testkit::disk::{Operation, SimulatedDisk, Unsynced};
 use std::io::ErrorKind;
 use std::num::NonZeroU32;
 

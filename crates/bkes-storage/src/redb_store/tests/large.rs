@@ -3,7 +3,7 @@
 use super::faults::open_on;
 use super::values::LARGE_BYTES;
 use super::*;
-use crate::disk::{Operation, SimulatedDisk, Unsynced};
+use bkes_testkit::disk::{Operation, SimulatedDisk, Unsynced};
 use std::io::ErrorKind;
 use std::thread;
 use std::time::Duration;

@@ -2,8 +2,9 @@
 
 use super::adding::BUFFER_BYTES;
 use super::*;
-use crate::disk::{Directory, SimulatedDisk};
+use crate::disk::Directory;
 use bkes_core::Order;
+use bkes_testkit::disk::SimulatedDisk;
 use fastrand::Rng;
 
 fn value(random: &mut Rng) -> Vec<u8> {

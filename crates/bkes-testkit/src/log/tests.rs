@@ -1,17 +1,17 @@
-//! The memory log: its transactions, its faults by seed, and the suite that every log runs.
+//! The log's transactions, its faults by seed, and the suite that every log runs.
 
 use super::*;
-use crate::{NewRecord, ReadEvent, ReadFailure, wake_pair};
+use bkes_log::{NewRecord, ReadEvent, ReadFailure, Token, conformance, wake_pair};
 
-fn log() -> MemoryLog {
-    MemoryLog::new("topic", NonZeroU32::MIN)
+fn log() -> SimulatedLog {
+    SimulatedLog::new("topic", NonZeroU32::MIN)
 }
 
-fn foreign(log: &MemoryLog, key: &'static str) -> Offset {
+fn foreign(log: &SimulatedLog, key: &'static str) -> Offset {
     log.append_foreign(Partition(0), Some(Bytes::from_static(key.as_bytes())), Some(Bytes::new()), Vec::new())
 }
 
-fn read_all(log: &MemoryLog, from: u64) -> Vec<String> {
+fn read_all(log: &SimulatedLog, from: u64) -> Vec<String> {
     let (waker, _waiter) = wake_pair();
     let mut reader = log.reader(waker).expect("the log is up");
     reader.assign(Partition(0), Position(from));
@@ -56,19 +56,7 @@ fn a_log_cut_at_either_end_tells_positions_out_of_range() {
 #[test]
 fn one_seed_gives_one_history_and_every_send_one_report() {
     let run = |seed: u64| {
-        let share = 100;
-        let faults = Faults {
-            delayed: share,
-            acknowledgement_lost: share,
-            late: share,
-            lost: share,
-            not_stored: share,
-            oversized: share,
-            repeated: share,
-            offset_unknown: share,
-            gap: share,
-        };
-        let log = MemoryLog::with_faults("topic", NonZeroU32::MIN, faults, seed);
+        let log = SimulatedLog::with_faults("topic", NonZeroU32::MIN, Faults::all(100), seed);
         let (waker, _waiter) = wake_pair();
         let mut appender = log.appender(waker).expect("the log is up");
         for token in 0..500 {
@@ -90,8 +78,8 @@ fn one_seed_gives_one_history_and_every_send_one_report() {
 }
 
 #[test]
-fn the_memory_log_conforms() {
-    crate::conformance::check(|partitions| MemoryLog::new("topic", partitions));
+fn the_simulated_log_conforms() {
+    conformance::check(|partitions| SimulatedLog::new("topic", partitions));
 }
 
 /// A consumer that had read what a failover lost is told, even when the log has grown past it again.

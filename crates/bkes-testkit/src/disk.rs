@@ -1,11 +1,16 @@
-//! A disk in memory that fails on demand, for tests of what lies above it.
+//! A disk in memory that fails on demand, for what lies above the store's disk.
 //!
 //! Nothing happens by itself: each fault is asked for, at the n-th operation from now, and a seed decides what a torn crash
 //! keeps; so a run can be repeated byte for byte. Handles of a crashed machine do nothing any more, however long they live.
+//!
+//! Disk and files have the methods of [`bkes_storage::disk::Disk`] and [`DiskFile`](bkes_storage::disk::DiskFile) as methods of
+//! their own, in words of the standard library. The traits are implemented by [`impl_disk!`](crate::impl_disk): here for the
+//! crate, and in the crate for its unit tests, which are compiled with another copy of the traits than this crate knows.
 
-use super::{Claim, Disk, DiskFile};
-use crate::redb_store::OpenError;
+mod seam;
+
 use fastrand::Rng;
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
@@ -225,12 +230,12 @@ impl SimulatedDisk {
     }
 
     /// One of the files, as it is until the next crash.
-    fn opened(&self, file: fn(&mut State) -> &mut Option<Arc<Mutex<Content>>>) -> Box<dyn DiskFile> {
+    fn opened(&self, file: fn(&mut State) -> &mut Option<Arc<Mutex<Content>>>) -> SimulatedFile {
         let mut state = locked(&self.0);
         let life = state.crashes;
         let content = Arc::clone(file(&mut state).get_or_insert_default());
         drop(state);
-        Box::new(SimulatedFile { disk: self.clone(), content, life })
+        SimulatedFile { disk: self.clone(), content, life }
     }
 
     /// Bytes in use.
@@ -300,26 +305,31 @@ impl SimulatedDisk {
     }
 }
 
-impl Disk for SimulatedDisk {
-    fn claim(&self) -> Result<Claim, OpenError> {
+/// What the traits ask for.
+impl SimulatedDisk {
+    /// Takes the disk for one store alone, until what is returned is dropped or the machine crashes; `None` if another one has it.
+    pub fn claim(&self) -> Option<Box<dyn Any + Send + Sync>> {
         let mut state = locked(&self.0);
         if state.claimed.strong_count() > 0 {
-            return Err(OpenError::Locked { directory: "simulated".into() });
+            return None;
         }
         let claim = Arc::new(());
         state.claimed = Arc::downgrade(&claim);
-        Ok(Box::new(claim))
+        Some(Box::new(claim))
     }
 
-    fn open(&self) -> io::Result<Box<dyn DiskFile>> {
+    /// Opens the file of tables.
+    pub fn open(&self) -> io::Result<SimulatedFile> {
         Ok(self.opened(|state| &mut state.file))
     }
 
-    fn open_values(&self) -> io::Result<Box<dyn DiskFile>> {
+    /// Opens the file of large values.
+    pub fn open_values(&self) -> io::Result<SimulatedFile> {
         Ok(self.opened(|state| &mut state.values))
     }
 
-    fn try_room(&self, bytes: u64) -> io::Result<()> {
+    /// Whether so many bytes more fit.
+    pub fn try_room(&self, bytes: u64) -> io::Result<()> {
         let used = self.used_bytes();
         match locked(&self.0).space_bytes {
             Some(space) if used + bytes > space => Err(ErrorKind::StorageFull.into()),
@@ -327,7 +337,8 @@ impl Disk for SimulatedDisk {
         }
     }
 
-    fn set_aside(&self) -> io::Result<PathBuf> {
+    /// Moves both files away.
+    pub fn set_aside(&self) -> io::Result<PathBuf> {
         let mut state = locked(&self.0);
         let file = state.file.take().ok_or(ErrorKind::NotFound)?;
         state.values = None;
@@ -336,24 +347,28 @@ impl Disk for SimulatedDisk {
         Ok(PathBuf::from(format!("simulated/store.redb.damaged-{}", state.set_aside.len())))
     }
 
-    fn remove(&self) -> io::Result<()> {
+    /// Deletes both files.
+    pub fn remove(&self) -> io::Result<()> {
         let mut state = locked(&self.0);
         state.values = None;
         state.file.take().map(drop).ok_or(ErrorKind::NotFound.into())
     }
 
-    fn file_bytes(&self) -> u64 {
+    /// How long the files are together.
+    pub fn file_bytes(&self) -> u64 {
         let state = locked(&self.0);
         state.files().map(|file| locked(file).visible.len() as u64).sum()
     }
 
-    fn path(&self) -> PathBuf {
+    /// The name of the file of tables.
+    pub fn path(&self) -> PathBuf {
         "simulated/store.redb".into()
     }
 }
 
+/// An open file of a [`SimulatedDisk`].
 #[derive(Debug)]
-struct SimulatedFile {
+pub struct SimulatedFile {
     disk: SimulatedDisk,
     /// A file that was removed or set aside lives on for those who have it open.
     content: Arc<Mutex<Content>>,
@@ -369,12 +384,15 @@ impl SimulatedFile {
     }
 }
 
-impl DiskFile for SimulatedFile {
-    fn length(&self) -> io::Result<u64> {
+/// What the traits ask for.
+impl SimulatedFile {
+    /// Its length in bytes.
+    pub fn length(&self) -> io::Result<u64> {
         Ok(locked(&self.content).visible.len() as u64)
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    /// Fills `out` from this place on.
+    pub fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let time = {
             let (state, content) = self.begin(Operation::Read)?;
             let start = offset as usize;
@@ -388,14 +406,16 @@ impl DiskFile for SimulatedFile {
         Ok(())
     }
 
-    fn set_length(&self, length: u64) -> io::Result<()> {
+    /// Makes it this long.
+    pub fn set_length(&self, length: u64) -> io::Result<()> {
         let (_state, mut content) = self.begin(Operation::SetLength)?;
         content.blocks.retain(|block| *block < length.div_ceil(BLOCK_BYTES));
         content.change(Change::SetLength(length));
         Ok(())
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+    /// Writes all of `data` from this place on.
+    pub fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let (state, mut content) = self.begin(Operation::Write)?;
         let blocks = offset / BLOCK_BYTES..(offset + data.len() as u64).div_ceil(BLOCK_BYTES);
         let new: Vec<u64> = blocks.filter(|block| !content.blocks.contains(block)).collect();
@@ -410,7 +430,8 @@ impl DiskFile for SimulatedFile {
         Ok(())
     }
 
-    fn sync(&self) -> io::Result<()> {
+    /// Makes everything written lasting.
+    pub fn sync(&self) -> io::Result<()> {
         let (_state, mut content) = self.begin(Operation::Sync)?;
         let Content { lasting, unsynced, .. } = &mut *content;
         for change in unsynced.drain(..) {
@@ -419,7 +440,8 @@ impl DiskFile for SimulatedFile {
         Ok(())
     }
 
-    fn discard(&self, range: Range<u64>) -> io::Result<()> {
+    /// Gives the room of these bytes back.
+    pub fn discard(&self, range: Range<u64>) -> io::Result<()> {
         let (_state, mut content) = self.begin(Operation::Write)?;
         let whole = range.start.div_ceil(BLOCK_BYTES)..range.end / BLOCK_BYTES;
         content.blocks.retain(|block| !whole.contains(block));
