@@ -4,8 +4,6 @@
 //! what was not synced and fails in every call. [`Directory`] is the one of the system. Neither knows what the bytes mean.
 
 mod directory;
-#[cfg(test)]
-pub mod simulated;
 
 pub use directory::Directory;
 

@@ -2,12 +2,12 @@
 
 mod crash;
 mod damage;
+mod disk;
 mod errors;
 mod limits;
 mod panics;
 
 use crate::appender::EmbeddedAppender;
-use crate::disk::simulated::SimulatedDisk;
 use crate::file::{self, OpenError};
 use crate::frame::tests::some_record;
 use crate::limits::RECORD_BYTES_MAX;
@@ -19,6 +19,7 @@ use bkes_log::{
     AppenderState, Delivery, LogAppender, LogReader, NewRecord, ReadEvent, ReadFailure, SendError, Waker,
     wake_pair,
 };
+use bkes_testkit::directory::SimulatedDirectory;
 use fastrand::Rng;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn open(disk: &SimulatedDisk) -> Result<Rig, OpenError> {
+    fn open(disk: &SimulatedDirectory) -> Result<Rig, OpenError> {
         let opened = file::open(disk, "topic", PARTITIONS)?;
         let sealed = opened.sealed;
         let shared = Arc::new(Shared::new(opened, RECORD_BYTES_MAX));

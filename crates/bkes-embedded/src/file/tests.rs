@@ -1,10 +1,10 @@
 //! Files that hold anything: opened with every group that was written before the first damage, or refused, never a panic.
 
 use super::*;
-use crate::disk::simulated::SimulatedDisk;
 use crate::frame::{self, tests::cases, tests::some_record};
 use crate::group::GroupHeader;
 use bkes_core::{Offset, TimestampMs};
+use bkes_testkit::directory::SimulatedDirectory;
 use fastrand::Rng;
 
 const PARTITIONS: NonZeroU32 = NonZeroU32::new(3).expect("three");
@@ -71,7 +71,7 @@ fn a_spoiled_file_opens_with_what_lies_before_the_damage_or_is_refused() {
         let mut bad = good.clone();
         spoil(random, &mut bad, head.len());
         let same = good.iter().zip(&bad).take_while(|(a, b)| a == b).count();
-        let disk = SimulatedDisk::new();
+        let disk = SimulatedDirectory::new();
         disk.put(FILE, &bad);
         match open(&disk, "topic", PARTITIONS) {
             Ok(opened) => {

@@ -1,8 +1,8 @@
 //! Power cuts and kills at every moment: all that was acknowledged is there, and nothing is half there.
 
 use super::*;
-use crate::disk::simulated::{Fault, Keeps, Operation, Platter};
 use crate::frame::tests::cases;
+use bkes_testkit::directory::{Fault, Keeps, Operation, Platter};
 use std::io::ErrorKind;
 
 /// A group on its way to the disk, and the moments between which it was.
@@ -20,7 +20,7 @@ struct Run {
 }
 
 fn run(random: &mut Rng) -> Run {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDirectory::new();
     disk.remember();
     let mut rig = Rig::open(&disk).expect("a new log opens");
     let mut attempts = Vec::new();
@@ -54,7 +54,7 @@ fn run(random: &mut Rng) -> Run {
     Run { attempts, moments: disk.moments() }
 }
 
-fn attempt(rig: &mut Rig, disk: &SimulatedDisk, random: &mut Rng) -> Attempt {
+fn attempt(rig: &mut Rig, disk: &SimulatedDirectory, random: &mut Rng) -> Attempt {
     let (records, begun) = (some_group(random), disk.remembered());
     let stored = match rig.append(&records) {
         Ok(Delivery::Stored { .. }) => true,
@@ -77,7 +77,7 @@ impl Run {
     }
 
     /// Every way a power cut at this moment can go, or as many as are tried.
-    fn cuts(&self, moment: usize, random: &mut Rng) -> Vec<SimulatedDisk> {
+    fn cuts(&self, moment: usize, random: &mut Rng) -> Vec<SimulatedDirectory> {
         let platter = &self.moments[moment];
         let mut cuts = vec![platter.cut(Keeps::Nothing), platter.cut(Keeps::Everything)];
         let decisions = platter.decisions(64);
@@ -158,7 +158,7 @@ fn what_is_shown_after_a_failed_sync_survives_a_power_cut() {
     let (mut shown, mut gone) = (0u64, 0u64);
     for seed in 0..cases() / 50 {
         let random = &mut Rng::with_seed(seed);
-        let disk = SimulatedDisk::new();
+        let disk = SimulatedDirectory::new();
         let mut rig = Rig::open(&disk).expect("a new log opens");
         let (first, second) = (some_group(random), some_group(random));
         rig.stored(&first);

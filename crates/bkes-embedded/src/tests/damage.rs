@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 /// A log of these groups, as its bytes; where each group begins, and the end.
 fn log_of(groups: &[Vec<NewRecord>]) -> (Vec<u8>, Vec<usize>) {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDirectory::new();
     let mut rig = Rig::open(&disk).expect("a new log opens");
     let mut begins = vec![rig.shared.start as usize];
     for group in groups {
@@ -23,8 +23,8 @@ fn log_of(groups: &[Vec<NewRecord>]) -> (Vec<u8>, Vec<usize>) {
     (disk.bytes(FILE).expect("it is there"), begins)
 }
 
-fn open(bytes: &[u8]) -> (SimulatedDisk, Result<Rig, OpenError>) {
-    let disk = SimulatedDisk::new();
+fn open(bytes: &[u8]) -> (SimulatedDirectory, Result<Rig, OpenError>) {
+    let disk = SimulatedDirectory::new();
     disk.put(FILE, bytes);
     let rig = Rig::open(&disk);
     (disk, rig)
@@ -196,7 +196,7 @@ fn a_whole_group_that_does_not_belong_there_is_damage() {
 fn an_event_that_holds_headers_of_groups_is_not_taken_for_them() {
     let random = &mut Rng::with_seed(6);
     let mut groups = some_groups(random, 3);
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDirectory::new();
     let mut rig = Rig::open(&disk).expect("a new log opens");
     groups.iter().for_each(|group| rig.stored(group));
     let mut value = disk.bytes(FILE).expect("it is there");
@@ -246,7 +246,7 @@ fn a_later_group_is_found_across_the_parts_that_are_read() {
 /// Groups that are larger than what is read at a time, and many small ones.
 #[test]
 fn a_long_log_is_walked_whole() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDirectory::new();
     let mut rig = Rig::open(&disk).expect("a new log opens");
     let mut groups = Vec::new();
     for size in [10, SCAN_BYTES - 150, 3 * SCAN_BYTES, 70, 1_000_000, 1] {

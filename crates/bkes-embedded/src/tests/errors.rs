@@ -2,8 +2,8 @@
 //! it is down.
 
 use super::*;
-use crate::disk::simulated::{Fault, Keeps, Operation};
 use crate::group::HEADER_BYTES;
+use bkes_testkit::directory::{Fault, Keeps, Operation};
 use std::io::ErrorKind;
 
 /// What the log should hold, as far as anybody was told.
@@ -27,7 +27,7 @@ impl Told {
 }
 
 /// Two lives of a log; whether it was up at their ends, and ever said that it was not.
-fn lives(disk: &SimulatedDisk, told: &mut Told, random: &mut Rng, context: &str) -> (bool, bool) {
+fn lives(disk: &SimulatedDirectory, told: &mut Told, random: &mut Rng, context: &str) -> (bool, bool) {
     let (mut up, mut trouble) = (true, false);
     for _ in 0..2 {
         let Ok(mut rig) = Rig::open(disk) else {
@@ -103,7 +103,7 @@ fn is_harmless(fault: Fault) -> bool {
 
 #[test]
 fn an_error_of_any_call_loses_nothing_acknowledged_and_is_answered_truly() {
-    let plain = SimulatedDisk::new();
+    let plain = SimulatedDirectory::new();
     lives(&plain, &mut Told::default(), &mut Rng::with_seed(7), "plain");
     let (mut runs, mut noticed) = (0u64, 0u64);
     for operation in Operation::ALL {
@@ -124,7 +124,7 @@ fn an_error_of_any_call_loses_nothing_acknowledged_and_is_answered_truly() {
 
 /// Whether there was trouble.
 fn one_fault(operation: Operation, times: (u64, u64), fault: Fault, context: &str) -> bool {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDirectory::new();
     // A seed of the run's own for what a failed sync forgets.
     disk.forget_with(times.0 * 31 + times.1);
     disk.fail(operation, times, fault);
@@ -159,7 +159,7 @@ fn a_full_disk_is_over_when_there_is_room_again_and_a_failed_sync_is_not() {
     for (operation, comes_back) in
         [(Operation::Write, true), (Operation::SetLength, false), (Operation::Sync, false)]
     {
-        let disk = SimulatedDisk::new();
+        let disk = SimulatedDirectory::new();
         let mut rig = Rig::open(&disk).expect("it opens");
         let (first, second) = (some_group(random), some_group(random));
         rig.stored(&first);
@@ -192,7 +192,7 @@ fn a_full_disk_is_over_when_there_is_room_again_and_a_failed_sync_is_not() {
 #[test]
 fn a_reader_asks_the_disk_again_after_damage() {
     let random = &mut Rng::with_seed(3);
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDirectory::new();
     let mut rig = Rig::open(&disk).expect("it opens");
     let group: Vec<NewRecord> = (0..4).map(|_| some_record(random, 1)).collect();
     group.chunks(2).for_each(|group| rig.stored(group));

@@ -27,7 +27,7 @@ fn fill(appender: &mut EmbeddedAppender, record: &NewRecord, most: usize) -> usi
 
 #[test]
 fn the_queue_is_bounded_over_all_appenders() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDirectory::new();
     let mut rig = Rig::open(&disk).expect("a new log opens");
     let mut other = EmbeddedAppender::new(Arc::clone(&rig.shared), waker());
     // Headers without a name and a value count nothing by the contract, and six bytes each in the file.
@@ -61,7 +61,7 @@ fn the_queue_is_bounded_over_all_appenders() {
 /// An append of several records is asked for before its first is sent, by what the contract counts: then all of them fit.
 #[test]
 fn what_has_room_is_taken() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDirectory::new();
     let mut rig = Rig::open(&disk).expect("a new log opens");
     let headers = vec![Header { name: "order".into(), value: Some("17".into()) }; 15];
     let record =

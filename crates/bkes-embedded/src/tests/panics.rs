@@ -41,7 +41,7 @@ impl DiskFile for Mined {
 /// The thread ended in silence: the log passed for up, and every append waited until its caller gave up.
 #[test]
 fn a_writer_that_panics_answers_those_who_wait_and_refuses_the_rest() {
-    let disk = SimulatedDisk::default();
+    let disk = SimulatedDirectory::default();
     let mut opened = file::open(&disk, "topic", PARTITIONS).expect("it opens");
     opened.file = Box::new(Mined(opened.file));
     let sealed = opened.sealed;

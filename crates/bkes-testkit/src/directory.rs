@@ -1,33 +1,52 @@
-//! A disk in memory that fails on demand, and remembers what a power cut would have left at every moment.
+//! A directory in memory that fails on demand, and remembers what a power cut would have left at every moment.
 //!
 //! Nothing happens by itself: each fault is asked for, at the n-th call of its kind, and a seed decides what a cut keeps, so a
 //! run can be repeated byte for byte. Of what was not synced a power cut keeps any part: each write in sectors, each in any
 //! order, each change of a length and each change of a name.
+//!
+//! It has the methods of the disk of bkes-embedded, in words of the standard library, and does not know that crate: its unit
+//! tests are the only ones who use it, and make it a disk of theirs.
 
-use super::{Claim, Disk, DiskFile};
+mod platter;
+
+pub use platter::{Keeps, Platter};
+
 use fastrand::Rng;
+use platter::{Change, Content, NameChange};
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// What a disk can be asked to do.
+/// What a directory and its files can be asked to do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Operation {
+    /// Taking the directory.
     Claim,
+    /// Opening a file.
     Open,
+    /// Making a file.
     Create,
+    /// Giving a file another name.
     Rename,
+    /// Making names lasting.
     SyncNames,
+    /// Asking for the length of a file.
     Length,
+    /// Reading a range.
     Read,
+    /// Writing a range.
     Write,
+    /// Making a file longer or shorter.
     SetLength,
+    /// Making a file lasting.
     Sync,
 }
 
 impl Operation {
+    /// All of them.
     pub const ALL: [Operation; 10] = [
         Operation::Claim,
         Operation::Open,
@@ -56,168 +75,6 @@ pub enum Fault {
     Short(usize),
     /// An error of a change that had its effect.
     ErrorAfter(ErrorKind),
-}
-
-/// What waits for a sync.
-#[derive(Clone, Debug)]
-enum Change {
-    Write {
-        offset: usize,
-        data: Vec<u8>,
-    },
-    /// At least so long.
-    Extend(usize),
-    SetLength(usize),
-}
-
-impl Change {
-    fn apply(&self, bytes: &mut Vec<u8>) {
-        match self {
-            Change::Write { offset, data } => {
-                let end = offset + data.len();
-                bytes.resize(bytes.len().max(end), 0);
-                bytes[*offset..end].copy_from_slice(data);
-            }
-            Change::Extend(end) => bytes.resize(bytes.len().max(*end), 0),
-            Change::SetLength(length) => bytes.resize(*length, 0),
-        }
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-struct Content {
-    visible: Vec<u8>,
-    lasting: Vec<u8>,
-    unsynced: Vec<Change>,
-}
-
-#[derive(Clone, Debug)]
-enum NameChange {
-    Create(String, usize),
-    Rename(String, String),
-}
-
-type Names = BTreeMap<String, usize>;
-
-impl NameChange {
-    fn apply(&self, names: &mut Names) {
-        match self {
-            NameChange::Create(name, file) => drop(names.insert(name.clone(), *file)),
-            NameChange::Rename(from, to) => {
-                if let Some(file) = names.remove(from) {
-                    names.insert(to.clone(), file);
-                }
-            }
-        }
-    }
-}
-
-/// Everything that is on the disk, or on its way there.
-#[derive(Clone, Debug, Default)]
-pub struct Platter {
-    files: Vec<Content>,
-    visible: Names,
-    lasting: Names,
-    unsynced: Vec<NameChange>,
-}
-
-/// What a power cut keeps of what was not synced.
-pub enum Keeps<'a> {
-    /// Nothing.
-    Nothing,
-    /// Everything, as when only the process dies and the system writes it later.
-    Everything,
-    /// Of each write the sectors of so many bytes whose turn's bit is set; lengths and names in turn too.
-    Bits { sector: usize, bits: u64 },
-    /// Any part of it.
-    Any { sector: usize, random: &'a mut Rng },
-}
-
-impl Keeps<'_> {
-    fn sector(&self) -> usize {
-        match self {
-            Keeps::Nothing | Keeps::Everything => usize::MAX,
-            Keeps::Bits { sector, .. } | Keeps::Any { sector, .. } => *sector,
-        }
-    }
-
-    fn next(&mut self) -> bool {
-        match self {
-            Keeps::Nothing => false,
-            Keeps::Everything => true,
-            Keeps::Bits { bits, .. } => {
-                let kept = *bits & 1 == 1;
-                *bits >>= 1;
-                kept
-            }
-            Keeps::Any { random, .. } => random.bool(),
-        }
-    }
-}
-
-/// The parts of a write that reach the disk each for itself.
-fn sectors(offset: usize, data: &[u8], sector: usize) -> impl Iterator<Item = Change> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let rest = data.get(at..).filter(|rest| !rest.is_empty())?;
-        let length = if sector == usize::MAX { rest.len() } else { sector - (offset + at) % sector };
-        let part = &rest[..length.min(rest.len())];
-        let change = Change::Write { offset: offset + at, data: part.to_vec() };
-        at += part.len();
-        Some(change)
-    })
-}
-
-impl Platter {
-    /// How many decisions a power cut makes, in sectors of this size.
-    pub fn decisions(&self, sector: usize) -> u32 {
-        let of = |change: &Change| match change {
-            Change::Write { offset, data } => 1 + sectors(*offset, data, sector).count(),
-            Change::Extend(_) | Change::SetLength(_) => 1,
-        };
-        let changes: usize = self.files.iter().flat_map(|file| &file.unsynced).map(of).sum();
-        (changes + self.unsynced.len()) as u32
-    }
-
-    /// The disk after a power cut.
-    pub fn cut(&self, mut keeps: Keeps<'_>) -> SimulatedDisk {
-        let mut after = self.clone();
-        for change in std::mem::take(&mut after.unsynced) {
-            if keeps.next() {
-                change.apply(&mut after.lasting);
-            }
-        }
-        after.visible = after.lasting.clone();
-        for file in &mut after.files {
-            for change in std::mem::take(&mut file.unsynced) {
-                match &change {
-                    Change::Write { offset, data } => {
-                        // The length may be there without the bytes, which are zeros then.
-                        if keeps.next() {
-                            Change::Extend(offset + data.len()).apply(&mut file.lasting);
-                        }
-                        for part in sectors(*offset, data, keeps.sector()) {
-                            if keeps.next() {
-                                part.apply(&mut file.lasting);
-                            }
-                        }
-                    }
-                    Change::Extend(_) | Change::SetLength(_) => {
-                        if keeps.next() {
-                            change.apply(&mut file.lasting);
-                        }
-                    }
-                }
-            }
-            file.visible = file.lasting.clone();
-        }
-        SimulatedDisk::with(after)
-    }
-
-    /// The disk after the process died and the machine did not: what was not synced is still on its way.
-    pub fn restart(&self) -> SimulatedDisk {
-        SimulatedDisk::with(self.clone())
-    }
 }
 
 #[derive(Debug, Default)]
@@ -255,18 +112,34 @@ impl State {
     }
 }
 
-/// A disk without a directory; clones are handles of the same one.
+/// The directory; clones are handles of the same one.
 #[derive(Clone, Debug, Default)]
-pub struct SimulatedDisk(Arc<Mutex<State>>);
+pub struct SimulatedDirectory(Arc<Mutex<State>>);
 
-impl SimulatedDisk {
-    fn with(platter: Platter) -> SimulatedDisk {
-        SimulatedDisk(Arc::new(Mutex::new(State { platter, random: Rng::with_seed(0), ..State::default() })))
+impl Platter {
+    /// The directory after a power cut.
+    pub fn cut(&self, keeps: Keeps<'_>) -> SimulatedDirectory {
+        SimulatedDirectory::with(self.after_cut(keeps))
+    }
+
+    /// The directory after the process died and the machine did not: what was not synced is still on its way.
+    pub fn restart(&self) -> SimulatedDirectory {
+        SimulatedDirectory::with(self.clone())
+    }
+}
+
+impl SimulatedDirectory {
+    fn with(platter: Platter) -> SimulatedDirectory {
+        SimulatedDirectory(Arc::new(Mutex::new(State {
+            platter,
+            random: Rng::with_seed(0),
+            ..State::default()
+        })))
     }
 
     /// An empty disk without faults.
-    pub fn new() -> SimulatedDisk {
-        SimulatedDisk::with(Platter::default())
+    pub fn new() -> SimulatedDirectory {
+        SimulatedDirectory::with(Platter::default())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -345,8 +218,10 @@ impl SimulatedDisk {
     }
 }
 
-impl Disk for SimulatedDisk {
-    fn claim(&self) -> io::Result<Claim> {
+/// What the disk of bkes-embedded asks for.
+impl SimulatedDirectory {
+    /// Takes the directory for one log alone, until what is returned is dropped; `WouldBlock` when another one has it.
+    pub fn claim(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
         let mut state = self.state();
         state.begin(Operation::Claim)?;
         if state.claimed.strong_count() > 0 {
@@ -357,14 +232,16 @@ impl Disk for SimulatedDisk {
         Ok(Box::new(claim))
     }
 
-    fn open(&self, name: &str) -> io::Result<Option<Box<dyn DiskFile>>> {
+    /// Opens a file; `None` when there is none of this name.
+    pub fn open(&self, name: &str) -> io::Result<Option<SimulatedFile>> {
         let mut state = self.state();
         state.begin(Operation::Open)?;
         let file = state.platter.visible.get(name).copied();
-        Ok(file.map(|file| Box::new(SimulatedFile { disk: self.clone(), file }) as Box<dyn DiskFile>))
+        Ok(file.map(|file| SimulatedFile { directory: self.clone(), file }))
     }
 
-    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+    /// Makes a file, empty, in the place of one that has the name.
+    pub fn create(&self, name: &str) -> io::Result<SimulatedFile> {
         let mut state = self.state();
         state.begin(Operation::Create)?;
         let Platter { files, visible, unsynced, .. } = &mut state.platter;
@@ -373,17 +250,18 @@ impl Disk for SimulatedDisk {
             let change = Change::SetLength(0);
             change.apply(&mut files[file].visible);
             files[file].unsynced.push(change);
-            return Ok(Box::new(SimulatedFile { disk: self.clone(), file }));
+            return Ok(SimulatedFile { directory: self.clone(), file });
         }
         files.push(Content::default());
         let file = files.len() - 1;
         let change = NameChange::Create(name.to_owned(), file);
         change.apply(visible);
         unsynced.push(change);
-        Ok(Box::new(SimulatedFile { disk: self.clone(), file }))
+        Ok(SimulatedFile { directory: self.clone(), file })
     }
 
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+    /// Gives a file another name, in the place of the file that had it.
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state();
         let fault = state.begin(Operation::Rename)?;
         let change = NameChange::Rename(from.to_owned(), to.to_owned());
@@ -393,7 +271,8 @@ impl Disk for SimulatedDisk {
         error_after(fault)
     }
 
-    fn sync_names(&self) -> io::Result<()> {
+    /// Makes the names lasting.
+    pub fn sync_names(&self) -> io::Result<()> {
         let mut state = self.state();
         state.begin(Operation::SyncNames)?;
         let Platter { lasting, unsynced, .. } = &mut state.platter;
@@ -401,7 +280,8 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// The path of a name.
+    pub fn path(&self, name: &str) -> PathBuf {
         PathBuf::from("simulated").join(name)
     }
 }
@@ -413,9 +293,10 @@ fn error_after(fault: Option<Fault>) -> io::Result<()> {
     }
 }
 
+/// An open file of a [`SimulatedDirectory`]. It reads and writes as [`FileExt`] says.
 #[derive(Debug)]
-struct SimulatedFile {
-    disk: SimulatedDisk,
+pub struct SimulatedFile {
+    directory: SimulatedDirectory,
     file: usize,
 }
 
@@ -425,7 +306,7 @@ impl SimulatedFile {
         operation: Operation,
         change: impl FnOnce(Option<Fault>) -> Change,
     ) -> io::Result<Change> {
-        let mut state = self.disk.state();
+        let mut state = self.directory.state();
         let fault = state.begin(operation)?;
         let change = change(fault);
         let content = &mut state.platter.files[self.file];
@@ -452,7 +333,7 @@ impl SimulatedFile {
 
 impl FileExt for SimulatedFile {
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut state = self.disk.state();
+        let mut state = self.directory.state();
         let fault = state.begin(Operation::Read)?;
         let bytes = &state.platter.files[self.file].visible;
         let rest = bytes.get(offset as usize..).unwrap_or_default();
@@ -472,19 +353,23 @@ impl FileExt for SimulatedFile {
     }
 }
 
-impl DiskFile for SimulatedFile {
-    fn length(&self) -> io::Result<u64> {
-        let mut state = self.disk.state();
+/// What the files of bkes-embedded are asked for besides.
+impl SimulatedFile {
+    /// Its length in bytes.
+    pub fn length(&self) -> io::Result<u64> {
+        let mut state = self.directory.state();
         state.begin(Operation::Length)?;
         Ok(state.platter.files[self.file].visible.len() as u64)
     }
 
-    fn set_length(&self, length: u64) -> io::Result<()> {
+    /// Makes it this long.
+    pub fn set_length(&self, length: u64) -> io::Result<()> {
         self.change(Operation::SetLength, |_| Change::SetLength(length as usize)).map(drop)
     }
 
-    fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.disk.state();
+    /// Makes lasting what was written.
+    pub fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.directory.state();
         let fault = state.begin(Operation::Sync)?;
         if let Some(Fault::Error(kind)) = fault {
             return Err(self.fail_sync(&mut state, kind));
@@ -492,9 +377,5 @@ impl DiskFile for SimulatedFile {
         let Content { lasting, unsynced, .. } = &mut state.platter.files[self.file];
         unsynced.drain(..).for_each(|change| change.apply(lasting));
         error_after(fault)
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.sync_data()
     }
 }
