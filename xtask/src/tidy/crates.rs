@@ -15,19 +15,19 @@ struct Arrows {
 
 const ARROWS: &[Arrows] = &[
     Arrows { name: "bkes-core", knows: &[], in_tests: &[] },
-    Arrows { name: "bkes-storage", knows: &["bkes-core"], in_tests: &[] },
+    Arrows { name: "bkes-storage", knows: &["bkes-core"], in_tests: &["bkes-testkit"] },
     Arrows { name: "bkes-log", knows: &["bkes-core"], in_tests: &[] },
     Arrows { name: "bkes-kafka", knows: &["bkes-core", "bkes-log"], in_tests: &[] },
-    Arrows { name: "bkes-embedded", knows: &["bkes-core", "bkes-log"], in_tests: &[] },
+    Arrows { name: "bkes-embedded", knows: &["bkes-core", "bkes-log"], in_tests: &["bkes-testkit"] },
     Arrows {
         name: "bkes-engine",
         knows: &["bkes-core", "bkes-storage", "bkes-log"],
-        in_tests: &["bkes-embedded", "bkes-kafka"],
+        in_tests: &["bkes-embedded", "bkes-kafka", "bkes-testkit"],
     },
     Arrows {
         name: "bkes-grpc",
         knows: &["bkes-core", "bkes-engine"],
-        in_tests: &["bkes-storage", "bkes-log", "bkes-embedded", "bkes-kafka"],
+        in_tests: &["bkes-storage", "bkes-log", "bkes-embedded", "bkes-kafka", "bkes-testkit"],
     },
     Arrows {
         name: "bkes-server",
@@ -42,6 +42,7 @@ const ARROWS: &[Arrows] = &[
         ],
         in_tests: &["bkes-foreign"],
     },
+    Arrows { name: "bkes-testkit", knows: &["bkes-core", "bkes-storage", "bkes-log"], in_tests: &[] },
     Arrows { name: "bkes-foreign", knows: &[], in_tests: &[] },
     Arrows { name: "bkes-check", knows: &["bkes-core"], in_tests: &[] },
     Arrows {
@@ -60,7 +61,7 @@ const ARROWS: &[Arrows] = &[
     },
     Arrows {
         name: "bkes-sim",
-        knows: &["bkes-check", "bkes-core", "bkes-engine", "bkes-log", "bkes-storage"],
+        knows: &["bkes-check", "bkes-core", "bkes-engine", "bkes-log", "bkes-storage", "bkes-testkit"],
         in_tests: &[],
     },
     Arrows {
@@ -94,8 +95,14 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap", &["bkes-server", "xtask"]),
 ];
 
+/// Libraries that crates of the product name in their tests only: the product draws nothing that a seed could repeat.
+const FOR_TESTS: &[&str] = &["fastrand", "proptest", "tempfile"];
+
 /// Crates beside the product: what others do to a topic, and what the libraries can do without us. They name any library.
 const BESIDE: &[&str] = &["bkes-foreign", "bkes-bench", "bkes-chaos", "bkes-sim"];
+
+/// Crates beside the product whose libraries have owners all the same.
+const TOOLS: &[&str] = &["bkes-instructions", "bkes-testkit", "xtask"];
 
 /// The crates that talk to a C library: the product's, the one that measures what that library can do without us, and the one
 /// that administers rights with it. They deny unsafe code instead of forbidding it, and allow it in one place each.
@@ -194,12 +201,16 @@ pub fn arrow_complaints(packages: &[Package]) -> Vec<String> {
 pub fn owner_complaints(packages: &[Package]) -> Vec<String> {
     let mut complaints = Vec::new();
     for Package { name, dependencies, .. } in packages.iter().filter(|package| package.is_member) {
-        for Dependency { name: library, .. } in dependencies {
+        for Dependency { name: library, in_tests } in dependencies {
             let of_family = |family: &str| {
                 library.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
             };
             let owners = OWNERS.iter().find(|(family, _)| of_family(family)).map(|(_, owners)| *owners);
             let is_beside = BESIDE.contains(&name.as_str());
+            let is_product = !is_beside && !TOOLS.contains(&name.as_str());
+            if is_product && !in_tests && FOR_TESTS.contains(&library.as_str()) {
+                complaints.push(format!("{name}: {library} is for tests"));
+            }
             if !is_beside && owners.is_some_and(|owners| !owners.contains(&name.as_str())) {
                 complaints.push(format!(
                     "{name}: {library} belongs to {}",
@@ -297,6 +308,15 @@ mod tests {
                 let complaints = owner_complaints(&[member(name, &[(library, in_tests)])]);
                 assert_eq!(complaints.first().map(String::as_str), expected, "{name} {library}");
             }
+        }
+    }
+
+    #[test]
+    fn a_library_for_tests_in_the_product_is_found() {
+        let complaints = |name: &str, in_tests| owner_complaints(&[member(name, &[("fastrand", in_tests)])]);
+        assert_eq!(complaints("bkes-log", false), ["bkes-log: fastrand is for tests"]);
+        for (name, in_tests) in [("bkes-log", true), ("bkes-testkit", false), ("bkes-sim", false)] {
+            assert_eq!(complaints(name, in_tests), [""; 0], "{name}");
         }
     }
 
