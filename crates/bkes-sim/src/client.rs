@@ -5,6 +5,7 @@
 
 use crate::faults::Fault;
 use crate::instance::World;
+use crate::plan::RECORD_BYTES_MAX;
 use crate::recorder::page;
 use bkes_check::{AppendCall, AppendOutcome, ClientId, Expecting, InstanceId, Premise, ReadOutcome};
 use bkes_core::{Key, Order};
@@ -65,6 +66,15 @@ pub enum Polled {
     Read,
 }
 
+/// The instance that is asked.
+#[derive(Clone, Copy)]
+pub struct Server<'a> {
+    /// Which one.
+    pub instance: InstanceId,
+    /// The way in.
+    pub handle: &'a EngineHandle,
+}
+
 impl Client {
     /// A caller that knows nothing.
     pub fn new(id: ClientId, random: Rng) -> Client {
@@ -90,46 +100,38 @@ impl Client {
     }
 
     /// Makes a call about a key, and looks whether the answer is there at once.
-    pub fn call(&mut self, world: &World, instance: InstanceId, handle: &EngineHandle, key: &Key) -> Polled {
+    pub fn call(&mut self, world: &World, server: Server<'_>, key: &Key) -> Polled {
         assert!(self.pending.is_none(), "one call after the other");
         let seen = self.known.get(key).copied().filter(|seen| !seen.is_split);
         match seen {
             // Most appends follow a read. Some rest on what was seen before: they may come too late.
-            Some(seen) if self.random.u32(..10) < 8 => {
-                self.append(world, instance, handle, key, seen.premise)
-            }
+            Some(seen) if self.random.u32(..10) < 8 => self.append(world, server, key, seen.premise),
             // A start needs no read: it rests on nothing.
             None if self.random.u32(..10) < 2 => {
-                self.append(world, instance, handle, key, Premise::NOTHING);
+                self.append(world, server, key, Premise::NOTHING);
             }
-            _ => self.read(world, instance, handle, key),
+            _ => self.read(world, server, key),
         }
         self.poll(world)
     }
 
     /// Reads a key from the beginning.
-    pub fn read(&mut self, world: &World, instance: InstanceId, handle: &EngineHandle, key: &Key) {
+    pub fn read(&mut self, world: &World, server: Server<'_>, key: &Key) {
+        let instance = server.instance;
         let call = world.recorder.begin_read(self.id, instance, key, Order::FIRST);
-        let handle = handle.clone();
+        let handle = server.handle.clone();
         let request = page(key, Order::FIRST);
         let future = Asked::Read(Box::pin(async move { handle.read(request).await }));
         self.pending = Some(Pending { call, instance, key: key.clone(), future });
     }
 
     /// Appends on what it knows, which must be something.
-    pub fn append_known(&mut self, world: &World, instance: InstanceId, handle: &EngineHandle, key: &Key) {
+    pub fn append_known(&mut self, world: &World, server: Server<'_>, key: &Key) {
         let premise = self.known.get(key).map_or(Premise::NOTHING, |seen| seen.premise);
-        self.append(world, instance, handle, key, premise);
+        self.append(world, server, key, premise);
     }
 
-    fn append(
-        &mut self,
-        world: &World,
-        instance: InstanceId,
-        handle: &EngineHandle,
-        key: &Key,
-        premise: Premise,
-    ) {
+    fn append(&mut self, world: &World, server: Server<'_>, key: &Key, premise: Premise) {
         let values = self.values(world);
         let (expecting, expected) = match premise.count {
             0 => (Expecting::New, Expected::New),
@@ -138,9 +140,10 @@ impl Client {
         let after = values.iter().fold(premise, |premise, value| premise.and(value));
         let outcome = AppendOutcome::Unanswered;
         let append = AppendCall { expected: expecting, values: values.clone(), premise, outcome };
+        let instance = server.instance;
         let call = world.recorder.begin_append(self.id, instance, key, append);
         let request = AppendRequest { key: key.clone(), expected, values };
-        let handle = handle.clone();
+        let handle = server.handle.clone();
         let future = Asked::Append { future: Box::pin(async move { handle.append(request).await }), after };
         self.pending = Some(Pending { call, instance, key: key.clone(), future });
     }
@@ -159,7 +162,7 @@ impl Client {
         };
         let values = (0..count).map(|_| {
             self.values += 1;
-            let padding = if bad { crate::world::RECORD_BYTES_MAX as usize } else { self.random.usize(..20) };
+            let padding = if bad { RECORD_BYTES_MAX as usize } else { self.random.usize(..20) };
             format!("c{}.{} {}", self.id.0, self.values, "x".repeat(padding)).into()
         });
         values.collect()

@@ -4,10 +4,11 @@
 //! appended to does not succeed.
 
 use crate::Finding;
-use crate::client::{Client, Polled};
+use crate::client::{Client, Polled, Server};
 use crate::instance::Instance;
 use crate::plan::{Mode, Topic};
 use crate::recorder::{event, page};
+use crate::stage::degraded;
 use crate::world::Simulation;
 use bkes_check::{ClientId, Content, ContentOf, Event, InstanceId};
 use bkes_core::{Key, Order, Partition};
@@ -195,12 +196,12 @@ impl Simulation {
         let deadline = self.world.now() + REST_MS;
         let (call, told) = loop {
             let Some(handle) = self.handle(index) else { return };
-            last.read(&self.world, id, &handle, key);
+            last.read(&self.world, Server { instance: id, handle: &handle }, key);
             if self.answer(last) == Polled::Waits {
                 return self.findings.push(Finding::NoAnswer { instance: id });
             }
             let Some(handle) = self.handle(index) else { return };
-            last.append_known(&self.world, id, &handle, key);
+            last.append_known(&self.world, Server { instance: id, handle: &handle }, key);
             let answer = self.answer(last);
             let Polled::Appended { call, .. } = answer else {
                 return self.findings.push(Finding::NoAnswer { instance: id });
@@ -348,14 +349,6 @@ impl Simulation {
             self.findings.push(Finding::VoidRecords { void });
         }
     }
-}
-
-/// Why a partition is not served.
-pub fn degraded(status: &Status) -> Option<String> {
-    status.partitions.iter().find_map(|partition| match &partition.state {
-        PartitionState::Degraded { reason } => Some(reason.clone()),
-        _ => None,
-    })
 }
 
 fn describe(status: &Status) -> String {

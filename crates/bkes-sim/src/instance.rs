@@ -2,10 +2,11 @@
 
 use crate::faults::Fault;
 use crate::link::{Link, LinkedLog, Rates};
+use crate::lock::locked;
 use crate::machine::{Machine, MachineStore};
 use crate::plan::Plan;
 use crate::recorder::Recorder;
-use crate::stage::{Actor, ProcessClock, Stage};
+use crate::stage::{Actor, ProcessClock, Scene, Stage};
 use bkes_check::InstanceId;
 use bkes_core::{Incarnation, Key, Partitioner};
 use bkes_engine::assembly::{Step, Surroundings, assemble, begin_stop, end_writer};
@@ -135,14 +136,14 @@ impl Instance {
             true if !self.healed => self.random.u32(20..300),
             _ => 0,
         };
-        let stage = Arc::new(Stage::new(
-            self.id,
-            ProcessClock::new(&world.now),
-            world.keys.clone(),
-            world.recorder.clone(),
-            self.random.fork(),
+        let stage = Arc::new(Stage::new(Scene {
+            instance: self.id,
+            clock: ProcessClock::new(&world.now),
+            keys: world.keys.clone(),
+            recorder: world.recorder.clone(),
+            random: self.random.fork(),
             interleaved,
-        ));
+        }));
         let rates = if self.healed { Rates::default() } else { rates(plan, &mut self.random) };
         let link = Link::new(world.log.clone(), Arc::clone(&stage), self.random.fork(), rates);
         let store = Arc::new(MachineStore::new(inner, Arc::clone(&stage), self.random.fork()));
@@ -150,7 +151,7 @@ impl Instance {
         let clock = stage.clock().clone();
         let surroundings = Surroundings {
             clock: Arc::new(move || clock.now()),
-            draw: Arc::new(move || Incarnation(crate::stage::locked(&names).u64(..))),
+            draw: Arc::new(move || Incarnation(locked(&names).u64(..))),
         };
         let log: Arc<dyn Log> = Arc::new(LinkedLog(Arc::clone(&link)));
         let assembled = assemble(log, Arc::clone(&store) as Arc<dyn Store>, options(plan), surroundings);

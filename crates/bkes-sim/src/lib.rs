@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod faults;
+mod lock;
 mod plan;
 mod recorder;
 mod stage;

@@ -4,7 +4,8 @@
 //! The log itself, and what happens to records in it and on their way to it, is the memory log of bkes-log.
 
 use crate::faults::Fault;
-use crate::stage::{Stage, locked};
+use crate::lock::locked;
+use crate::stage::Stage;
 use bkes_core::checksum::record_sum;
 use bkes_core::{Offset, Partition, Position, Record};
 use bkes_log::{

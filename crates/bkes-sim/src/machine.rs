@@ -1,8 +1,9 @@
 //! The machine of an instance: what is left of its store when the process is gone, and what its disk does to it.
 
 use crate::faults::Fault;
+use crate::lock::locked;
 use crate::plan::StoreKind;
-use crate::stage::{Stage, locked};
+use crate::stage::Stage;
 use bkes_core::{Key, Partition};
 use bkes_storage::{
     Durability, Heads, Loaded, ReadPart, RedbStore, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,

@@ -5,6 +5,9 @@ use fastrand::Rng;
 use std::fmt;
 use std::str::FromStr;
 
+/// The largest record that the log takes.
+pub const RECORD_BYTES_MAX: u64 = 2_000;
+
 /// What is demanded of a run beside the promises.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {

@@ -1,7 +1,7 @@
 //! Everything that happened in a run: the calls for the checker, a readable tape for people, and counts.
 
 use crate::faults::{Coverage, Fault};
-use crate::stage::locked;
+use crate::lock::locked;
 use bkes_check::{
     AppendCall, AppendOutcome, Call, ClientId, Event, InstanceId, Operation, ReadCall, ReadOutcome,
 };

@@ -5,15 +5,16 @@
 //! of its own step is left alone, as a thread is only in one place.
 
 use crate::faults::Fault;
+use crate::lock::locked;
 use crate::recorder::Recorder;
 use bkes_check::InstanceId;
 use bkes_core::Key;
 use bkes_core::sequence::NowMs;
-use bkes_engine::EngineHandle;
 use bkes_engine::assembly::{MonitorPart, OwnerPart, Parts, Step, VerifierPart, WriterPart};
+use bkes_engine::{EngineHandle, PartitionState, Status};
 use fastrand::Rng;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 /// How deep steps may come in between steps.
 const DEPTH_MAX: u32 = 2;
@@ -69,6 +70,22 @@ impl ProcessClock {
     }
 }
 
+/// What a process begins with.
+pub struct Scene {
+    /// Which instance it is a life of.
+    pub instance: InstanceId,
+    /// Its own.
+    pub clock: ProcessClock,
+    /// What readers may ask for.
+    pub keys: Vec<Key>,
+    /// Where everything is written down.
+    pub recorder: Recorder,
+    /// Decides who comes in between.
+    pub random: Rng,
+    /// How likely somebody does, in 1,000.
+    pub interleaved: u32,
+}
+
 /// Somebody who can be stepped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Actor {
@@ -84,14 +101,8 @@ pub enum Actor {
 
 impl Stage {
     /// A process whose parts are not there yet.
-    pub fn new(
-        instance: InstanceId,
-        clock: ProcessClock,
-        keys: Vec<Key>,
-        recorder: Recorder,
-        random: Rng,
-        interleaved: u32,
-    ) -> Stage {
+    pub fn new(scene: Scene) -> Stage {
+        let Scene { instance, clock, keys, recorder, random, interleaved } = scene;
         Stage {
             instance,
             recorder,
@@ -127,7 +138,7 @@ impl Stage {
 
     /// Why a partition is not served.
     pub fn degraded(&self) -> Option<String> {
-        crate::ending::degraded(&self.cast().handle.status())
+        degraded(&self.cast().handle.status())
     }
 
     /// How many owners there are.
@@ -228,7 +239,10 @@ fn entered<T>(part: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     }
 }
 
-/// There is one thread; a panic in it ends the run.
-pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Why a partition is not served.
+pub fn degraded(status: &Status) -> Option<String> {
+    status.partitions.iter().find_map(|partition| match &partition.state {
+        PartitionState::Degraded { reason } => Some(reason.clone()),
+        _ => None,
+    })
 }

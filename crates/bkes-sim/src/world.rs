@@ -1,9 +1,9 @@
 //! The run: one step after the other, each decided by the seed.
 
-use crate::client::{Client, Polled};
+use crate::client::{Client, Polled, Server};
 use crate::faults::Fault;
 use crate::instance::{Instance, World};
-use crate::plan::{Plan, Topic};
+use crate::plan::{Plan, RECORD_BYTES_MAX, Topic};
 use crate::recorder::Recorder;
 use crate::stage::Actor;
 use crate::topic::Foreigners;
@@ -16,9 +16,6 @@ use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// The largest record that the log takes.
-pub const RECORD_BYTES_MAX: u64 = 2_000;
 
 /// Steps in which the callers must have made their calls; most runs need a tenth.
 const STEPS_MAX: u32 = 12_000;
@@ -231,7 +228,8 @@ impl Simulation {
         let key = self.world.keys[self.random.usize(..self.world.keys.len())].clone();
         let Instance { id, life: Some(life), .. } = &self.instances[at] else { return };
         self.calls_left -= 1;
-        let polled = self.clients[index].call(&self.world, *id, &life.stage.handle(), &key);
+        let server = Server { instance: *id, handle: &life.stage.handle() };
+        let polled = self.clients[index].call(&self.world, server, &key);
         self.look_at(polled);
     }
 
