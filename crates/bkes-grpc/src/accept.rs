@@ -7,8 +7,10 @@
 //! This file does not know what is served.
 
 use crate::gathering::Gathering;
+use crate::inbound::HasUnread;
 use crate::limits::{ACCEPT_REST, PREFACE_BYTES, PREFACE_WAIT, WIDE_CONNECTIONS};
 use crate::peers::{Peer, Peers};
+use crate::phase::{Phase, reaches};
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,19 +18,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
 use tonic::transport::server::Connected;
-
-/// Where the server is in its life; only ever goes forward.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Phase {
-    /// Connections are taken.
-    Serving,
-    /// Connections end by themselves; those that never spoke are closed.
-    Stopping,
-    /// Whatever is left is closed.
-    Cut,
-}
 
 /// Where connections go: the first ones to a server that gives them wide windows, those above to one with narrow windows.
 pub struct Taken {
@@ -42,13 +33,7 @@ pub struct Taken {
 /// waiting has no end that could be told; a client in the queue counts as connected, and its calls, health checks too, would hang
 /// until their deadlines. A connection that is closed is UNAVAILABLE at once: clients go to another address, or come again
 /// after a pause that grows.
-pub async fn accept(
-    listener: TcpListener,
-    connections_max: usize,
-    peers: Peers,
-    phase: watch::Receiver<Phase>,
-    taken: Taken,
-) -> Infallible {
+pub async fn accept(listener: TcpListener, connections_max: usize, peers: Peers, taken: Taken) -> Infallible {
     let places = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
     let wide_places = Arc::new(Semaphore::new(WIDE_CONNECTIONS));
     let mut was_full = false;
@@ -81,7 +66,7 @@ pub async fn accept(
         let wide = Arc::clone(&wide_places).try_acquire_owned().ok();
         let to = if wide.is_some() { &taken.wide } else { &taken.narrow };
         let places = Places { _one: place, _wide: wide };
-        if to.send(Connection::new(stream, phase.clone(), peers.connection(), places)).await.is_err() {
+        if to.send(Connection::new(stream, peers.connection(), places)).await.is_err() {
             // Nobody serves any more: whoever runs this is about to drop it.
             std::future::pending::<()>().await;
         }
@@ -110,7 +95,8 @@ struct Places {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, phase: watch::Receiver<Phase>, peer: Peer, places: Places) -> Connection {
+    fn new(stream: TcpStream, peer: Peer, places: Places) -> Connection {
+        let phase = peer.phase().clone();
         let stopping = reaches(phase.clone(), Phase::Stopping);
         let patience = async move {
             // Early or late, the answer is the same: no longer.
@@ -136,11 +122,6 @@ impl Connection {
         }
         if self.is_over { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
-}
-
-/// Resolves when the server's life has reached `wanted`; a server that is gone has.
-pub async fn reaches(mut phase: watch::Receiver<Phase>, wanted: Phase) {
-    let _ = phase.wait_for(|phase| *phase >= wanted).await;
 }
 
 impl AsyncRead for Connection {

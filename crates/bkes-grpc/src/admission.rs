@@ -15,7 +15,7 @@ use tower::{Layer, Service};
 /// Calls to services of these names send any number of messages; all others send one.
 const STREAMED: &str = "/grpc.reflection.";
 
-/// Puts a [`Admission`] around the services of a server.
+/// Puts [`Admission`] around the services of a server.
 #[derive(Clone)]
 pub struct AdmissionLayer;
 
@@ -27,7 +27,7 @@ impl<S> Layer<S> for AdmissionLayer {
     }
 }
 
-/// The services of a server, behind it.
+/// The services of a server, with what stands around each request.
 #[derive(Clone)]
 pub struct Admission<S>(S);
 
@@ -49,12 +49,14 @@ where
         let messages = if is_streamed { Messages::Many } else { Messages::One };
         let peer = request.extensions().get::<Peer>().cloned().expect("every request carries its connection");
         let answer = self.0.call(request.map(|body| Body::new(Inbound::new(body, peer, messages))));
-        Box::pin(async move { shielded(answer).await.map(with_the_contracts_status).map(bound_to_body) })
+        Box::pin(async move { without_panic(answer).await.map(with_the_contracts_status).map(bound_to_body) })
     }
 }
 
 /// Drives an answer to its end. A panic ends the request, not the process; whether it had stored anything is not known.
-async fn shielded<E>(answer: impl Future<Output = Result<Response<Body>, E>>) -> Result<Response<Body>, E> {
+async fn without_panic<E>(
+    answer: impl Future<Output = Result<Response<Body>, E>>,
+) -> Result<Response<Body>, E> {
     let mut answer = pin!(answer);
     poll_fn(|cx| {
         // What a panic left half done is dropped with the answer: no state is shared but the engine's, which has locks.
@@ -97,7 +99,7 @@ mod tests {
                 assert!(std::hint::black_box(false), "on purpose");
                 Ok::<_, Infallible>(Response::new(Body::default()))
             };
-            let response = shielded(answer).await.expect("answered");
+            let response = without_panic(answer).await.expect("answered");
             assert_eq!(code(&response), Some(Code::Internal));
         }
     }

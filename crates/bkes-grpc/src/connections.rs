@@ -3,7 +3,7 @@
 //! The stop has two steps. First every connection is told to go: it takes no new requests and closes behind its last answer,
 //! an idle one or one that never spoke at once. Whatever is left after the drain time is cut.
 
-use crate::accept::{Phase, Taken, accept, reaches};
+use crate::accept::{Taken, accept};
 use crate::admission::AdmissionLayer;
 use crate::api::DESCRIPTOR;
 use crate::dynamic_limits::Following;
@@ -13,6 +13,7 @@ use crate::limits::{
     CUT_WAIT, HEADERS_BYTES_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, NARROW, ServeOptions, WIDE, Windows,
 };
 use crate::peers::Peers;
+use crate::phase::{Phase, reaches};
 use crate::service::Service;
 use std::pin::pin;
 use tokio::net::TcpListener;
@@ -54,10 +55,11 @@ pub async fn run(
     };
     let ((wide, serving_wide), (narrow, serving_narrow)) = (serve(&WIDE), serve(&NARROW));
     let taken = Taken { wide, narrow };
+    let peers = Peers::new(&options, phases.clone());
     let mut serving = pin!(async { tokio::try_join!(serving_wide, serving_narrow).map(|((), ())| ()) });
     tokio::select! {
         ended = serving.as_mut() => return ended.map(|()| Drained::Whole),
-        never = accept(listener, options.connections_max, Peers::new(&options, phases.clone()), phases.clone(), taken) => match never {},
+        never = accept(listener, options.connections_max, peers, taken) => match never {},
         never = health::follow(&watched, &reporter) => match never {},
         () = shutdown => {}
     }

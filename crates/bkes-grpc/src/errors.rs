@@ -60,6 +60,54 @@ fn unavailable(reason: Reason, cause: &'static str) -> Words {
     words(Type::Server, Outcome::Unavailable, reason, cause)
 }
 
+fn append_words(error: &AppendError) -> Words {
+    match error {
+        AppendError::Conflict { .. } => conflict(Reason::Conflict, "read the aggregate and decide again"),
+        AppendError::AlreadyExists { .. } => {
+            conflict(Reason::AlreadyExists, "read the aggregate and decide again")
+        }
+        AppendError::NoSuchAggregate { .. } => user(Reason::NoSuchAggregate, "start the aggregate first"),
+        AppendError::BadCount { .. } => user(Reason::InvalidRequest, "change the number of events"),
+        AppendError::TooLarge { .. } => {
+            user(Reason::TooLarge, "make it smaller, or raise the topic's max.message.bytes")
+        }
+        AppendError::Split { .. } => refused(Reason::Split, "writers placed the key differently"),
+        AppendError::Cut { .. } => refused(Reason::Cut, "retention removed the head of the topic"),
+        AppendError::PartitionerUnknown { .. } => refused(
+            Reason::PartitionerUnknown,
+            "start the server with --partitioner as the topic's other writers place keys; existing keys are served",
+        ),
+        AppendError::ExistingOnly => {
+            refused(Reason::ExistingOnly, "start it on another instance; existing keys are served")
+        }
+        AppendError::Unavailable(unready) => not_now(unready),
+        AppendError::NotStored { .. } => {
+            unavailable(Reason::NotStored, "it is proven not to be stored: try again")
+        }
+        AppendError::Unknown { .. } => words(
+            Type::Server,
+            Outcome::Unknown,
+            Reason::OutcomeUnknown,
+            "it is stored once or not at all: read the aggregate before trying again",
+        ),
+    }
+}
+
+fn read_words(error: &ReadError) -> Words {
+    match error {
+        ReadError::NoSuchAggregate { .. } => {
+            user(Reason::NoSuchAggregate, "there are no events with this key")
+        }
+        ReadError::Split { .. } => refused(
+            Reason::Split,
+            "a server without --split-by-order-headers shows it partition by partition",
+        ),
+        ReadError::Unavailable(unready) => not_now(unready),
+        ReadError::Damaged { .. } => unavailable(Reason::StoreUnavailable, "the store is rebuilt: try again"),
+        ReadError::Store { .. } => unavailable(Reason::StoreUnavailable, "try again"),
+    }
+}
+
 impl Failure {
     /// The error as it goes over the wire.
     pub fn to_wire(&self) -> Error {
@@ -106,54 +154,8 @@ impl Failure {
                  (--split-by-order-headers)",
             ),
             Failure::Standby => unavailable(Reason::Standby, "ask an instance that serves"),
-            Failure::Append(error) => match error {
-                AppendError::Conflict { .. } => {
-                    conflict(Reason::Conflict, "read the aggregate and decide again")
-                }
-                AppendError::AlreadyExists { .. } => {
-                    conflict(Reason::AlreadyExists, "read the aggregate and decide again")
-                }
-                AppendError::NoSuchAggregate { .. } => {
-                    user(Reason::NoSuchAggregate, "start the aggregate first")
-                }
-                AppendError::BadCount { .. } => user(Reason::InvalidRequest, "change the number of events"),
-                AppendError::TooLarge { .. } => {
-                    user(Reason::TooLarge, "make it smaller, or raise the topic's max.message.bytes")
-                }
-                AppendError::Split { .. } => refused(Reason::Split, "writers placed the key differently"),
-                AppendError::Cut { .. } => refused(Reason::Cut, "retention removed the head of the topic"),
-                AppendError::PartitionerUnknown { .. } => refused(
-                    Reason::PartitionerUnknown,
-                    "start the server with --partitioner as the topic's other writers place keys; existing keys are served",
-                ),
-                AppendError::ExistingOnly => {
-                    refused(Reason::ExistingOnly, "start it on another instance; existing keys are served")
-                }
-                AppendError::Unavailable(unready) => not_now(unready),
-                AppendError::NotStored { .. } => {
-                    unavailable(Reason::NotStored, "it is proven not to be stored: try again")
-                }
-                AppendError::Unknown { .. } => words(
-                    Type::Server,
-                    Outcome::Unknown,
-                    Reason::OutcomeUnknown,
-                    "it is stored once or not at all: read the aggregate before trying again",
-                ),
-            },
-            Failure::Read(error) => match error {
-                ReadError::NoSuchAggregate { .. } => {
-                    user(Reason::NoSuchAggregate, "there are no events with this key")
-                }
-                ReadError::Split { .. } => refused(
-                    Reason::Split,
-                    "a server without --split-by-order-headers shows it partition by partition",
-                ),
-                ReadError::Unavailable(unready) => not_now(unready),
-                ReadError::Damaged { .. } => {
-                    unavailable(Reason::StoreUnavailable, "the store is rebuilt: try again")
-                }
-                ReadError::Store { .. } => unavailable(Reason::StoreUnavailable, "try again"),
-            },
+            Failure::Append(error) => append_words(error),
+            Failure::Read(error) => read_words(error),
         }
     }
 

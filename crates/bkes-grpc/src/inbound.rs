@@ -11,8 +11,8 @@
 //!
 //! This file does not know what is in a message.
 
-use crate::accept::{Phase, reaches};
 use crate::limits::{PROGRESS_BYTES, READ_PATIENCE, STOP_PATIENCE, WAITING_STREAM_BYTES};
+use crate::phase::{Phase, reaches};
 use crate::shares::Share;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};

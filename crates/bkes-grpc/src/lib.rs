@@ -40,6 +40,7 @@ mod gathering;
 mod health;
 mod inbound;
 mod peers;
+mod phase;
 mod reply_budget;
 mod shares;
 

@@ -1,9 +1,9 @@
 //! What a connection has of everything that is bounded for all of them together.
 
-use crate::accept::Phase;
 use crate::inbound::HasUnread;
 use crate::limits::{ServeOptions, UNREAD_PART, WORKING_PART};
-use crate::reply_budget::{Replies, Room};
+use crate::phase::Phase;
+use crate::reply_budget::{ReplyBudget, Room};
 use crate::shares::{Pool, Share};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 /// The bounds of all connections.
 #[derive(Clone)]
 pub struct Peers {
-    replies: Replies,
+    replies: ReplyBudget,
     unread: Pool,
     working: Pool,
     working_bytes: Pool,
@@ -21,7 +21,7 @@ pub struct Peers {
 impl Peers {
     pub fn new(options: &ServeOptions, phase: watch::Receiver<Phase>) -> Peers {
         Peers {
-            replies: Replies::new(options),
+            replies: ReplyBudget::new(options),
             unread: Pool::new(options.unread_bytes_max, UNREAD_PART),
             working: Pool::new(options.requests_max, WORKING_PART),
             working_bytes: Pool::new(options.working_bytes_max, WORKING_PART),

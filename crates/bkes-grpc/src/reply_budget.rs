@@ -20,16 +20,16 @@ const UNIT_BYTES: usize = 1024;
 
 /// The room of all connections.
 #[derive(Clone)]
-pub struct Replies {
+pub struct ReplyBudget {
     all: Arc<Semaphore>,
     connection_bytes_max: usize,
 }
 
-impl Replies {
+impl ReplyBudget {
     /// There is always room for one reply, however large replies may be.
-    pub fn new(options: &ServeOptions) -> Replies {
+    pub fn new(options: &ServeOptions) -> ReplyBudget {
         let least = options.reply_bytes_max.saturating_add(UNIT_BYTES);
-        Replies {
+        ReplyBudget {
             all: semaphore(options.replies_bytes_max.max(least)),
             connection_bytes_max: options.connection_replies_bytes_max.max(least),
         }
