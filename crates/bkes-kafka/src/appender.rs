@@ -5,16 +5,16 @@
 //! its way was reported; then another producer handle, of smaller batches, goes on. Where the settings do not tell, that one's
 //! batches have one record each, and a record that is refused alone is the measure.
 
+use crate::clock::now;
 use crate::native::{Client, Draft};
 use crate::options::{BATCH_BYTES_ALONE, QUEUE_BYTES_MAX, batch_bytes, record_bytes_max};
 use crate::polling::Polled;
 use crate::shortage::Shortage;
 use crate::topic_settings::TopicSettings;
-use bkes_core::TimestampMs;
 use bkes_log::{AppenderState, Delivery, LogAppender, NewRecord, QueueBound, Report, SendError, Token};
 use hashbrown::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// librdkafka sends no further request of a partition while so many of its messages are under way (RD_KAFKA_IDEMP_MAX_INFLIGHT in
 /// rdkafka_int.h, compared with messages, not requests, in rdkafka_broker.c).
@@ -234,11 +234,4 @@ impl LogAppender for KafkaAppender {
         }
         self.client.sink().down().map_or(AppenderState::Up, |detail| AppenderState::Down { detail })
     }
-}
-
-/// The record's time of creation by the machine's clock, which may stand before 1970; the topic may replace it by its own.
-pub(crate) fn now() -> TimestampMs {
-    let ms = |since: Duration| i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    TimestampMs(since.map_or_else(|before| -ms(before.duration()), ms))
 }

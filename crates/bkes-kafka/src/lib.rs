@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 mod appender;
+mod clock;
 mod lock;
 mod log;
 mod native;

@@ -1,7 +1,7 @@
 //! The topic: questions about it, and its halves.
 
 use crate::appender::{KafkaAppender, Shared};
-use crate::native::{Client, Kind, Sink, Told, with_batch_threads};
+use crate::native::{Answered, Client, Kind, Sink, with_batch_threads};
 use crate::options::{self, KafkaOptions};
 use crate::polling::PollingThread;
 use crate::properties::{self, PropertyError};
@@ -173,7 +173,7 @@ impl KafkaLog {
     fn ask_all<T>(
         &self,
         partitions: &[Partition],
-        ask: impl Fn(&[Partition], Duration) -> Told<BTreeMap<Partition, Told<T>>>,
+        ask: impl Fn(&[Partition], Duration) -> Answered<BTreeMap<Partition, Answered<T>>>,
     ) -> Vec<Result<T, LogError>> {
         if partitions.is_empty() {
             return Vec::new();
@@ -279,7 +279,7 @@ fn no_mark(partition: Partition, (code, detail): (Code, String)) -> LogError {
 
 /// Whether a broker that is not, or not yet, the leader was asked: asking again in a moment makes sense. So it does of a partition that
 /// a handle does not know: it looks for new ones then.
-fn has_moved<T>(told: &Told<T>) -> bool {
+fn has_moved<T>(told: &Answered<T>) -> bool {
     let moved = [
         Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
         Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,

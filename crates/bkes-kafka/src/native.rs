@@ -20,150 +20,30 @@ mod headers;
 mod kept;
 mod reach;
 mod sched_batch;
+mod sink;
 mod slices;
 
 pub use conf::check_property;
 #[cfg(test)]
 pub use conf::{ListedProperty, listed_properties};
 pub use draft::Draft;
-pub use ends::Told;
+pub use ends::Answered;
 pub use features::sasl_mechanisms;
 pub use sched_batch::with_batch_threads;
+pub use sink::Sink;
 
-use crate::lock::lock;
-use crate::shortage::Shortage;
 use bkes_core::{Partition, Position};
-use bkes_log::{Delivery, ReadEvent, Report, Token, Waker};
+use bkes_log::ReadEvent;
 use bytes::Bytes;
 use fetched::Slab;
-use kept::{Kept, UNCOPIED_BYTES};
+use kept::UNCOPIED_BYTES;
 use rdkafka_sys as sys;
-use reach::Reach;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sys::rd_kafka_resp_err_t as Code;
-
-/// What callbacks leave for the owner, and whether the brokers are there.
-#[derive(Default)]
-pub struct Sink {
-    reports: Mutex<Vec<Report>>,
-    reach: Mutex<Reach>,
-    /// Whether a broker could not be reached lately; written under the lock of `reach`.
-    in_doubt: AtomicBool,
-    down: FaultFlag,
-    fatal: FaultFlag,
-    /// Of whoever polls records or reports.
-    waker: Option<Waker>,
-    /// Of whoever polls a reader's callbacks.
-    callbacks: Option<Waker>,
-    shortage: Arc<Shortage>,
-    kept: Kept,
-}
-
-/// What librdkafka said is wrong, if anything; looked at for each record, so without a lock while nothing is.
-#[derive(Default)]
-struct FaultFlag {
-    words: Mutex<Option<String>>,
-    /// Written under the lock of the words.
-    is_there: AtomicBool,
-}
-
-impl FaultFlag {
-    fn get(&self) -> Option<String> {
-        if !self.is_there.load(Ordering::Acquire) {
-            return None;
-        }
-        lock(&self.words).clone()
-    }
-
-    fn set(&self, words: Option<String>) -> Option<String> {
-        let mut before = lock(&self.words);
-        self.is_there.store(words.is_some(), Ordering::Release);
-        std::mem::replace(&mut *before, words)
-    }
-}
-
-impl Sink {
-    /// Of a handle that is asked.
-    pub fn asking(waker: Waker) -> Sink {
-        Sink { waker: Some(waker), ..Sink::default() }
-    }
-
-    /// Of a reader: `waker` when there are records, `callbacks` when there is something else.
-    pub fn reading(waker: Waker, callbacks: Waker) -> Sink {
-        Sink { waker: Some(waker), callbacks: Some(callbacks), ..Sink::default() }
-    }
-
-    /// Of an appender.
-    pub fn appending(waker: Waker, shortage: Arc<Shortage>) -> Sink {
-        Sink { waker: Some(waker), shortage, ..Sink::default() }
-    }
-
-    pub fn down(&self) -> Option<String> {
-        self.down.get()
-    }
-
-    pub fn fatal(&self) -> Option<String> {
-        self.fatal.get()
-    }
-
-    /// A broker answered somebody: sending makes sense again.
-    pub fn is_up(&self) {
-        if !self.in_doubt.load(Ordering::Acquire) {
-            return;
-        }
-        let mut reach = lock(&self.reach);
-        reach.alive();
-        self.in_doubt.store(false, Ordering::Release);
-        if self.down.set(None).is_some() {
-            self.wake();
-        }
-    }
-
-    /// librdkafka reported an error that does not end the handle.
-    fn error(&self, code: Code, words: &str) {
-        let mut reach = lock(&self.reach);
-        let down = reach.error(code, words);
-        self.in_doubt.store(reach.is_in_doubt(), Ordering::Release);
-        if down.is_some() {
-            self.down.set(down);
-        }
-    }
-
-    /// Why no answer came, with the brokers that are not where they say that they are.
-    pub fn unanswered(&self, detail: String) -> String {
-        match lock(&self.reach).misplaced() {
-            Some(misplaced) => format!("{detail}: {misplaced}"),
-            None => detail,
-        }
-    }
-
-    /// A record that will never be sent.
-    pub fn refuse(&self, partition: Partition, token: Token, detail: String) {
-        lock(&self.reports).push(Report { partition, token, delivery: Delivery::NotStored { detail } });
-        self.wake();
-    }
-
-    pub fn take_reports(&self, out: &mut Vec<Report>) {
-        out.append(&mut lock(&self.reports));
-    }
-
-    pub fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake();
-        }
-    }
-
-    fn wake_for_callbacks(&self) {
-        if let Some(waker) = &self.callbacks {
-            waker.wake();
-        }
-    }
-}
 
 /// What a handle is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -225,60 +105,8 @@ impl Client {
         if !headers::are_known() {
             return Err(format!("librdkafka {} keeps headers in another way than is known here", version()));
         }
-        let mut words: [c_char; 512] = [0; 512];
-        // SAFETY: the configuration is owned here until `rd_kafka_new` takes it over; strings live through each call; the
-        // sink's address stays valid because `Client` holds the Arc until after the handle is destroyed.
-        let handle = unsafe {
-            let conf = sys::rd_kafka_conf_new();
-            for (name, value) in properties {
-                let set = CString::new(*name).ok().zip(CString::new(value.as_str()).ok());
-                let result = set.map(|(name, value)| {
-                    sys::rd_kafka_conf_set(
-                        conf,
-                        name.as_ptr(),
-                        value.as_ptr(),
-                        words.as_mut_ptr(),
-                        words.len(),
-                    )
-                });
-                if result != Some(sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK) {
-                    sys::rd_kafka_conf_destroy(conf);
-                    // librdkafka's words may repeat the value.
-                    let detail = conf::check_property(name, value).err();
-                    return Err(format!("property {name}: {}", detail.unwrap_or_default()));
-                }
-            }
-            sys::rd_kafka_conf_set_opaque(conf, Arc::as_ptr(&sink).cast_mut().cast());
-            sys::rd_kafka_conf_set_log_cb(conf, Some(callbacks::on_log));
-            sys::rd_kafka_conf_set_error_cb(conf, Some(callbacks::on_error));
-            sys::rd_kafka_conf_set_stats_cb(conf, Some(callbacks::on_statistics));
-            let kind = match kind {
-                Kind::Questions | Kind::Reader => sys::rd_kafka_type_t::RD_KAFKA_CONSUMER,
-                Kind::Producer => {
-                    sys::rd_kafka_conf_set_dr_msg_cb(conf, Some(callbacks::on_delivery));
-                    sys::rd_kafka_type_t::RD_KAFKA_PRODUCER
-                }
-            };
-            let handle = sys::rd_kafka_new(kind, conf, words.as_mut_ptr(), words.len());
-            if handle.is_null() {
-                sys::rd_kafka_conf_destroy(conf);
-                return Err(callbacks::without_secrets(text(words.as_ptr())));
-            }
-            handle
-        };
-        // SAFETY: the handle is live; the queues' references are ours and are given back before the handle is destroyed.
-        let (queue, callbacks) = unsafe {
-            match kind {
-                Kind::Questions => {
-                    sys::rd_kafka_poll_set_consumer(handle);
-                    (sys::rd_kafka_queue_get_consumer(handle), ptr::null_mut())
-                }
-                Kind::Reader => {
-                    (sys::rd_kafka_queue_get_consumer(handle), sys::rd_kafka_queue_get_main(handle))
-                }
-                Kind::Producer => (sys::rd_kafka_queue_get_main(handle), ptr::null_mut()),
-            }
-        };
+        let handle = new_handle(kind, properties, &sink)?;
+        let (queue, callbacks) = queues(handle, kind);
         let opaque = Arc::as_ptr(&sink).cast_mut().cast();
         // SAFETY: the opaque is the sink, which outlives the queues; the callbacks only wake.
         unsafe {
@@ -506,6 +334,67 @@ impl Drop for Client {
             let flags =
                 if self.kind == Kind::Producer { 0 } else { sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE };
             sys::rd_kafka_destroy_flags(self.handle, flags);
+        }
+    }
+}
+
+/// A handle of librdkafka with these properties and callbacks, or why there is none, in librdkafka's words.
+fn new_handle(
+    kind: Kind,
+    properties: &[(&str, String)],
+    sink: &Arc<Sink>,
+) -> Result<*mut sys::rd_kafka_t, String> {
+    let mut words: [c_char; 512] = [0; 512];
+    // SAFETY: the configuration is owned here until `rd_kafka_new` takes it over; strings live through each call; the
+    // sink's address stays valid because `Client` holds the Arc until after the handle is destroyed.
+    unsafe {
+        let conf = sys::rd_kafka_conf_new();
+        for (name, value) in properties {
+            let set = CString::new(*name).ok().zip(CString::new(value.as_str()).ok());
+            let result = set.map(|(name, value)| {
+                sys::rd_kafka_conf_set(conf, name.as_ptr(), value.as_ptr(), words.as_mut_ptr(), words.len())
+            });
+            if result != Some(sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK) {
+                sys::rd_kafka_conf_destroy(conf);
+                // librdkafka's words may repeat the value.
+                let detail = conf::check_property(name, value).err();
+                return Err(format!("property {name}: {}", detail.unwrap_or_default()));
+            }
+        }
+        sys::rd_kafka_conf_set_opaque(conf, Arc::as_ptr(sink).cast_mut().cast());
+        sys::rd_kafka_conf_set_log_cb(conf, Some(callbacks::on_log));
+        sys::rd_kafka_conf_set_error_cb(conf, Some(callbacks::on_error));
+        sys::rd_kafka_conf_set_stats_cb(conf, Some(callbacks::on_statistics));
+        let kind = match kind {
+            Kind::Questions | Kind::Reader => sys::rd_kafka_type_t::RD_KAFKA_CONSUMER,
+            Kind::Producer => {
+                sys::rd_kafka_conf_set_dr_msg_cb(conf, Some(callbacks::on_delivery));
+                sys::rd_kafka_type_t::RD_KAFKA_PRODUCER
+            }
+        };
+        let handle = sys::rd_kafka_new(kind, conf, words.as_mut_ptr(), words.len());
+        if handle.is_null() {
+            sys::rd_kafka_conf_destroy(conf);
+            return Err(callbacks::without_secrets(text(words.as_ptr())));
+        }
+        Ok(handle)
+    }
+}
+
+/// What is polled of a handle: records or reports, and where callbacks wait if they wait elsewhere.
+fn queues(
+    handle: *mut sys::rd_kafka_t,
+    kind: Kind,
+) -> (*mut sys::rd_kafka_queue_t, *mut sys::rd_kafka_queue_t) {
+    // SAFETY: the handle is live; the queues' references are ours and are given back before the handle is destroyed.
+    unsafe {
+        match kind {
+            Kind::Questions => {
+                sys::rd_kafka_poll_set_consumer(handle);
+                (sys::rd_kafka_queue_get_consumer(handle), ptr::null_mut())
+            }
+            Kind::Reader => (sys::rd_kafka_queue_get_consumer(handle), sys::rd_kafka_queue_get_main(handle)),
+            Kind::Producer => (sys::rd_kafka_queue_get_main(handle), ptr::null_mut()),
         }
     }
 }

@@ -93,7 +93,7 @@ fn not_delivered(code: Code, shortage: Option<&str>) -> String {
             "{words}: records carry the time of this machine's clock, which says {} ms since 1970, and the broker takes what is near \
              its own clock by message.timestamp.after.max.ms and message.timestamp.before.max.ms. Set the clock that is wrong; until \
              then a retry fails too",
-            crate::appender::now().0
+            crate::clock::now().0
         ),
         (_, Some(shortage)) => format!("{words}: {shortage}"),
         (_, None) => words,

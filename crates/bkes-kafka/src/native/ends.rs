@@ -10,10 +10,10 @@ use std::ffi::c_int;
 use std::time::Duration;
 
 /// What is told of a partition, or why a broker, or librdkafka, does not tell it.
-pub type Told<T> = Result<T, (Code, String)>;
+pub type Answered<T> = Result<T, (Code, String)>;
 
 /// A position.
-pub type Mark = Told<Position>;
+pub type Mark = Answered<Position>;
 
 use sys::rd_kafka_IsolationLevel_t::{
     RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED as COMMITTED,
@@ -30,7 +30,7 @@ impl Client {
         &self,
         partitions: &[Partition],
         timeout: Duration,
-    ) -> Told<BTreeMap<Partition, Mark>> {
+    ) -> Answered<BTreeMap<Partition, Mark>> {
         self.ask_offsets(partitions, LATEST, COMMITTED, timeout).offsets()
     }
 
@@ -39,7 +39,7 @@ impl Client {
         &self,
         partitions: &[Partition],
         timeout: Duration,
-    ) -> Told<BTreeMap<Partition, Told<Watermarks>>> {
+    ) -> Answered<BTreeMap<Partition, Answered<Watermarks>>> {
         let low = self.ask_offsets(partitions, EARLIEST, UNCOMMITTED, timeout);
         let stable = self.ask_offsets(partitions, LATEST, COMMITTED, timeout);
         let high = self.ask_offsets(partitions, LATEST, UNCOMMITTED, timeout);
@@ -92,7 +92,7 @@ impl Client {
 
 impl Question<'_> {
     /// The answer to [`Client::ask_offsets`].
-    fn offsets(self) -> Told<BTreeMap<Partition, Mark>> {
+    fn offsets(self) -> Answered<BTreeMap<Partition, Mark>> {
         let client = self.client;
         let event = self.answer()?;
         // SAFETY: results live as long as their event.
