@@ -104,7 +104,7 @@ pub fn open(disk: &dyn Disk, topic: &str, partitions: NonZeroU32) -> Result<Open
         return Err(OpenError::OtherTopic { path, found: header.topic, asked: topic.to_owned() });
     }
     let partitions = header.partitions.get() as usize;
-    let walked = walk::walk(&*file, header.mark, (start, size), partitions).map_err(unusable)?;
+    let walked = walk::walk(&*file, header.mark, start..size, partitions).map_err(unusable)?;
     if let Rest::Damaged(proof) = walked.rest {
         return Err(OpenError::Damaged { path, position: walked.end, proof });
     }

@@ -11,6 +11,7 @@ use crate::index::Index;
 use crate::limits::{GROUP_BYTES_MAX, SCAN_BYTES};
 use std::fmt;
 use std::io;
+use std::ops::Range;
 
 /// What shows that bytes which do not read were once synced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,13 +71,9 @@ pub struct Walked {
     pub index: Vec<Index>,
 }
 
-/// Walks the groups between `start` and `size`.
-pub fn walk(
-    file: &dyn DiskFile,
-    mark: Mark,
-    (start, size): (u64, u64),
-    partitions: usize,
-) -> io::Result<Walked> {
+/// Walks the groups, which begin behind the header and end with the file.
+pub fn walk(file: &dyn DiskFile, mark: Mark, groups: Range<u64>, partitions: usize) -> io::Result<Walked> {
+    let Range { start, end: size } = groups;
     let mut window = Window { file, size, start, bytes: Vec::new() };
     let mut walked =
         Walked { last: None, end: start, rest: Rest::Nothing, index: vec![Index::default(); partitions] };
@@ -84,7 +81,7 @@ pub fn walk(
         let begin = walked.end;
         let header = window.get(begin, HEADER_BYTES)?.and_then(|bytes| group::get(bytes, mark));
         let Some(header) = header else {
-            walked.rest = rest(file, mark, (begin, size))?;
+            walked.rest = rest(file, mark, begin..size)?;
             break;
         };
         if header.position != begin {
@@ -104,7 +101,7 @@ pub fn walk(
                 break;
             }
             _ => {
-                walked.rest = rest(file, mark, (begin, size))?;
+                walked.rest = rest(file, mark, begin..size)?;
                 break;
             }
         }
@@ -132,18 +129,20 @@ fn note(frames: &[u8], header: &GroupHeader, index: &mut [Index]) -> bool {
 }
 
 /// What bytes are that do not begin with a whole group.
-fn rest(file: &dyn DiskFile, mark: Mark, (begin, size): (u64, u64)) -> io::Result<Rest> {
-    let later = find_later(file, mark, (begin, size))?;
+fn rest(file: &dyn DiskFile, mark: Mark, range: Range<u64>) -> io::Result<Rest> {
+    let bytes = range.end - range.start;
+    let later = find_later(file, mark, range)?;
     Ok(match later {
         Some(position) => Rest::Damaged(Proof::LaterGroup { position }),
-        None if size - begin > GROUP_BYTES_MAX => Rest::Damaged(Proof::TooManyBytes { bytes: size - begin }),
+        None if bytes > GROUP_BYTES_MAX => Rest::Damaged(Proof::TooManyBytes { bytes }),
         None => Rest::Torn,
     })
 }
 
-/// The header of a group that was written behind `begin`, wherever it lies now: bytes may have been lost or come between.
+/// The header of a group that was written behind the beginning of a range, wherever it lies now: bytes may have been lost or come between.
 /// Copies of older groups, which an event may hold, say positions before it.
-fn find_later(file: &dyn DiskFile, mark: Mark, (begin, size): (u64, u64)) -> io::Result<Option<u64>> {
+fn find_later(file: &dyn DiskFile, mark: Mark, range: Range<u64>) -> io::Result<Option<u64>> {
+    let Range { start: begin, end: size } = range;
     let mut bytes = Vec::new();
     let mut at = begin;
     while size - at >= HEADER_BYTES as u64 {

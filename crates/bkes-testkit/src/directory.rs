@@ -16,6 +16,7 @@ use platter::{Change, Content, NameChange};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -174,10 +175,9 @@ impl SimulatedDirectory {
         self.state().calls.get(&operation).copied().unwrap_or(0)
     }
 
-    /// The n-th call of this kind, counted from the first ever, and `more` behind it go wrong.
-    pub fn fail(&self, operation: Operation, (nth, more): (u64, u64), fault: Fault) {
-        let mut state = self.state();
-        state.faults.extend((nth..=nth + more).map(|nth| (operation, nth, fault)));
+    /// These calls of this kind, counted from the first ever, go wrong.
+    pub fn fail(&self, operation: Operation, calls: RangeInclusive<u64>, fault: Fault) {
+        self.state().faults.extend(calls.map(|nth| (operation, nth, fault)));
     }
 
     /// Forgets the faults that did not happen yet.

@@ -35,10 +35,10 @@ fn run(random: &mut Rng) -> Run {
                 // A full disk: a part of the group, or all of it, is written before the error.
                 let next = disk.calls(Operation::Write);
                 if random.bool() {
-                    disk.fail(Operation::Write, (next, 0), Fault::Short(random.usize(1..200)));
-                    disk.fail(Operation::Write, (next + 1, 0), Fault::Error(ErrorKind::StorageFull));
+                    disk.fail(Operation::Write, next..=next, Fault::Short(random.usize(1..200)));
+                    disk.fail(Operation::Write, next + 1..=next + 1, Fault::Error(ErrorKind::StorageFull));
                 } else {
-                    disk.fail(Operation::Write, (next, 0), Fault::ErrorAfter(ErrorKind::Other));
+                    disk.fail(Operation::Write, next..=next, Fault::ErrorAfter(ErrorKind::Other));
                 }
                 attempts.push(attempt(&mut rig, &disk, random));
                 disk.heal();
@@ -165,7 +165,8 @@ fn what_is_shown_after_a_failed_sync_survives_a_power_cut() {
         // Each disk forgets other parts.
         (0..seed % 7).for_each(|_| rig.writer.seal());
         disk.forget_with(seed);
-        disk.fail(Operation::Sync, (disk.calls(Operation::Sync), 0), Fault::Error(ErrorKind::Other));
+        let next = disk.calls(Operation::Sync);
+        disk.fail(Operation::Sync, next..=next, Fault::Error(ErrorKind::Other));
         let delivery = rig.append(&second);
         assert!(matches!(delivery, Ok(Delivery::Unknown { .. })), "{delivery:?}");
         assert!(matches!(rig.append(&second), Err(SendError::Down { .. })), "it takes nothing more");

@@ -5,6 +5,7 @@ use super::*;
 use crate::group::HEADER_BYTES;
 use bkes_testkit::directory::{Fault, Keeps, Operation};
 use std::io::ErrorKind;
+use std::ops::RangeInclusive;
 
 /// What the log should hold, as far as anybody was told.
 #[derive(Default)]
@@ -112,7 +113,7 @@ fn an_error_of_any_call_loses_nothing_acknowledged_and_is_answered_truly() {
             for fault in faults(operation) {
                 for more in [0, 1, 3, 1_000] {
                     let context = format!("{operation:?} {nth} and {more} more: {fault:?}");
-                    noticed += u64::from(one_fault(operation, (nth, more), fault, &context));
+                    noticed += u64::from(one_fault(operation, nth..=nth + more, fault, &context));
                     runs += 1;
                 }
             }
@@ -123,14 +124,15 @@ fn an_error_of_any_call_loses_nothing_acknowledged_and_is_answered_truly() {
 }
 
 /// Whether there was trouble.
-fn one_fault(operation: Operation, times: (u64, u64), fault: Fault, context: &str) -> bool {
+fn one_fault(operation: Operation, calls: RangeInclusive<u64>, fault: Fault, context: &str) -> bool {
+    let (nth, more) = (*calls.start(), calls.end() - calls.start());
     let disk = SimulatedDirectory::new();
     // A seed of the run's own for what a failed sync forgets.
-    disk.forget_with(times.0 * 31 + times.1);
-    disk.fail(operation, times, fault);
+    disk.forget_with(nth * 31 + more);
+    disk.fail(operation, calls, fault);
     let (mut told, random) = (Told::default(), &mut Rng::with_seed(7));
     let (_, trouble) = lives(&disk, &mut told, random, context);
-    if is_harmless(fault) && times.1 < 1_000 {
+    if is_harmless(fault) && more < 1_000 {
         assert!(!trouble, "{context}: nobody need notice");
     }
     disk.heal();
@@ -164,8 +166,9 @@ fn a_full_disk_is_over_when_there_is_room_again_and_a_failed_sync_is_not() {
         let (first, second) = (some_group(random), some_group(random));
         rig.stored(&first);
         let write = disk.calls(Operation::Write);
-        disk.fail(Operation::Write, (write, 4), Fault::Error(ErrorKind::StorageFull));
-        disk.fail(operation, (disk.calls(operation), 4), Fault::Error(ErrorKind::StorageFull));
+        disk.fail(Operation::Write, write..=write + 4, Fault::Error(ErrorKind::StorageFull));
+        let next = disk.calls(operation);
+        disk.fail(operation, next..=next + 4, Fault::Error(ErrorKind::StorageFull));
         let delivery = rig.append(&second).expect("it is taken");
         let is_known = matches!(delivery, Delivery::NotStored { .. });
         assert_eq!(is_known, comes_back, "{operation:?}: {delivery:?}");
