@@ -99,13 +99,14 @@ pub fn find(bytes: &[u8], mark: Mark, is_wanted: impl Fn(&GroupHeader) -> bool) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::tests::cases;
+    use crate::frame::tests::CASES;
+    use bkes_testkit::input::cases;
     use fastrand::Rng;
 
     #[test]
     fn any_bytes_are_a_header_that_was_written_or_none() {
         let (mut whole, mut refused) = (0u64, 0u64);
-        for seed in 0..cases() {
+        for seed in 0..cases(CASES) {
             let random = &mut Rng::with_seed(seed);
             let mark = random.u64(..).to_le_bytes();
             let header = GroupHeader {
@@ -136,7 +137,7 @@ mod tests {
             }
             assert_eq!(get(&good, random.u64(..).to_le_bytes()), None, "seed {seed}: of another file");
         }
-        assert!(whole > cases() / 5 && refused > cases() / 5, "{whole} whole, {refused} refused");
+        assert!(whole > cases(CASES) / 5 && refused > cases(CASES) / 5, "{whole} whole, {refused} refused");
     }
 
     #[test]

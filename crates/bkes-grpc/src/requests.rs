@@ -86,6 +86,7 @@ fn key(bytes: Bytes) -> Result<Key, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bkes_testkit::input::{cases, some_bytes, spoil};
     use prost::Message;
 
     fn asking(from_order: Option<u64>, limit: Option<u32>) -> RetrieveRequest {
@@ -102,14 +103,12 @@ mod tests {
         assert!(matches!(retrieve(asking(None, Some(0))), Err(Failure::Invalid { field: "limit", .. })));
     }
 
-    /// `BKES_CASES` sets the number of cases; a failure names the seed of its case.
-    fn cases() -> u64 {
-        std::env::var("BKES_CASES").map_or(50_000, |cases| cases.parse().expect("BKES_CASES is a number"))
-    }
+    /// Cases of the test, unless `BKES_CASES` says otherwise; a failure names the seed of its case.
+    const CASES: u64 = 50_000;
 
     /// A message of the wire, whole or spoiled.
     fn some_message(random: &mut fastrand::Rng) -> Vec<u8> {
-        let bytes: Bytes = (0..random.usize(..20)).map(|_| random.u8(..)).collect();
+        let bytes = some_bytes(random);
         let (key, value, order) = (bytes.clone(), bytes, random.u32(..) >> random.u32(..32));
         let mut message = match random.u8(..4) {
             0 => StartRequest { key, value }.encode_to_vec(),
@@ -122,14 +121,7 @@ mod tests {
             _ => (0..random.usize(..60)).map(|_| random.u8(..)).collect(),
         };
         for _ in 0..random.usize(..4) {
-            let at = random.usize(..=message.len());
-            match random.u8(..4) {
-                0 => message.truncate(at),
-                1 => message.insert(at, random.u8(..)),
-                2 if at < message.len() => drop(message.remove(at)),
-                _ if at < message.len() => message[at] = [0, 1, 0x7f, 0x80, 0xff][random.usize(..5)],
-                _ => {}
-            }
+            spoil(random, &mut message);
         }
         message
     }
@@ -137,7 +129,7 @@ mod tests {
     #[test]
     fn any_bytes_are_a_request_or_refused_and_a_request_says_what_its_message_says() {
         let (mut taken, mut refused) = (0u64, 0u64);
-        for seed in 0..cases() {
+        for seed in 0..cases(CASES) {
             let message = some_message(&mut fastrand::Rng::with_seed(seed));
             let mut count = |is_taken: bool| if is_taken { taken += 1 } else { refused += 1 };
             let decoded = StartRequest::decode(&message[..]);
@@ -183,7 +175,7 @@ mod tests {
             }
         }
         println!("{taken} requests taken, {refused} refused");
-        assert!(taken > cases() / 2 && refused > cases() / 2, "{taken} taken, {refused} refused");
+        assert!(taken > cases(CASES) / 2 && refused > cases(CASES) / 2, "{taken} taken, {refused} refused");
     }
 
     #[test]

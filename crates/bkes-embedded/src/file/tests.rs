@@ -1,10 +1,12 @@
 //! Files that hold anything: opened with every group that was written before the first damage, or refused, never a panic.
 
 use super::*;
-use crate::frame::{self, tests::cases, tests::some_record};
+use crate::frame;
+use crate::frame::tests::{CASES, some_record};
 use crate::group::GroupHeader;
 use bkes_core::{Offset, TimestampMs};
 use bkes_testkit::directory::SimulatedDirectory;
+use bkes_testkit::input::cases;
 use fastrand::Rng;
 
 const PARTITIONS: NonZeroU32 = NonZeroU32::new(3).expect("three");
@@ -29,7 +31,7 @@ fn spoil(random: &mut Rng, bytes: &mut Vec<u8>, from: usize) {
 #[test]
 fn any_bytes_are_the_header_that_was_written_or_none() {
     let (good, mut refused) = (head(), 0u64);
-    for seed in 0..cases() {
+    for seed in 0..cases(CASES) {
         let random = &mut Rng::with_seed(seed);
         let mut bytes = good.clone();
         if random.u8(..4) == 0 {
@@ -44,7 +46,7 @@ fn any_bytes_are_the_header_that_was_written_or_none() {
             None => refused += 1,
         }
     }
-    assert!(refused > cases() / 2, "{refused} refused");
+    assert!(refused > cases(CASES) / 2, "{refused} refused");
 }
 
 #[test]
@@ -52,7 +54,7 @@ fn a_spoiled_file_opens_with_what_lies_before_the_damage_or_is_refused() {
     let head = head();
     let (header, _) = FileHeader::get(&head).expect("a header");
     let (mut cut, mut refused) = (0u64, 0u64);
-    let cases = cases() / 5;
+    let cases = cases(CASES) / 5;
     for seed in 0..cases {
         let random = &mut Rng::with_seed(seed);
         let (mut good, mut ends, mut next) = (head.clone(), vec![head.len()], [0; 3]);

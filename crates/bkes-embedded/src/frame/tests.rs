@@ -3,26 +3,18 @@
 //! `BKES_CASES` sets the number of cases; a failure names the seed of its case.
 
 use super::*;
+use bkes_testkit::input::{cases, some_bytes, some_headers, spoil};
 use fastrand::Rng;
 
-pub fn cases() -> u64 {
-    std::env::var("BKES_CASES").map_or(50_000, |cases| cases.parse().expect("BKES_CASES is a number"))
-}
-
-fn some_bytes(random: &mut Rng) -> Bytes {
-    (0..random.usize(..20)).map(|_| random.u8(..)).collect()
-}
+/// Cases of each test, unless `BKES_CASES` says otherwise.
+pub const CASES: u64 = 50_000;
 
 pub fn some_record(random: &mut Rng, partitions: u32) -> NewRecord {
-    let header = |random: &mut Rng| Header {
-        name: some_bytes(random),
-        value: random.bool().then(|| some_bytes(random)),
-    };
     NewRecord {
         partition: Partition(random.u32(..partitions)),
         key: random.bool().then(|| some_bytes(random)),
         value: random.bool().then(|| some_bytes(random)),
-        headers: (0..random.usize(..3)).map(|_| header(random)).collect(),
+        headers: some_headers(random),
     }
 }
 
@@ -37,7 +29,7 @@ fn reseal(frame: &mut [u8]) {
 #[test]
 fn any_bytes_are_a_frame_that_was_written_or_broken() {
     let (mut whole, mut broken, mut resealed) = (0u64, 0u64, 0u64);
-    for seed in 0..cases() {
+    for seed in 0..cases(CASES) {
         let random = &mut Rng::with_seed(seed);
         let record = some_record(random, u32::MAX);
         let (offset, timestamp) = (Offset(random.u64(..)), TimestampMs(random.i64(..)));
@@ -47,15 +39,7 @@ fn any_bytes_are_a_frame_that_was_written_or_broken() {
         assert_eq!(bytes_of(&record), frame.len() as u64, "seed {seed}");
         let written = frame.clone();
         for _ in 0..random.usize(..4) {
-            let at = random.usize(..=frame.len());
-            match random.u8(..5) {
-                0 => frame.truncate(at),
-                1 => frame.insert(at, random.u8(..)),
-                2 if at < frame.len() => drop(frame.remove(at)),
-                3 if at < frame.len() => frame[at] = [0, 1, 0x7f, 0x80, 0xff][random.usize(..5)],
-                _ if at < frame.len() => frame[at] ^= 1 << random.u8(..8),
-                _ => {}
-            }
+            spoil(random, &mut frame);
         }
         let seals = random.bool() && frame.len() >= HEAD_BYTES && frame != written;
         if seals {
@@ -85,5 +69,5 @@ fn any_bytes_are_a_frame_that_was_written_or_broken() {
         }
     }
     println!("{whole} whole, {broken} broken, {resealed} under a seal of their own");
-    assert!([whole, broken, resealed].into_iter().all(|count| count > cases() / 50));
+    assert!([whole, broken, resealed].into_iter().all(|count| count > cases(CASES) / 50));
 }

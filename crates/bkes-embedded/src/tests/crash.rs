@@ -1,8 +1,9 @@
 //! Power cuts and kills at every moment: all that was acknowledged is there, and nothing is half there.
 
 use super::*;
-use crate::frame::tests::cases;
+use crate::frame::tests::CASES;
 use bkes_testkit::directory::{Fault, Keeps, Operation, Platter};
+use bkes_testkit::input::cases;
 use std::io::ErrorKind;
 
 /// A group on its way to the disk, and the moments between which it was.
@@ -94,7 +95,7 @@ impl Run {
 #[test]
 fn a_power_cut_at_any_change_loses_nothing_acknowledged_and_leaves_nothing_by_halves() {
     let (mut cuts, mut kept, mut dropped) = (0u64, 0u64, 0u64);
-    for seed in 0..cases() / 1_000 {
+    for seed in 0..cases(CASES) / 1_000 {
         let random = &mut Rng::with_seed(seed);
         let run = run(random);
         for moment in 0..run.moments.len() {
@@ -134,7 +135,7 @@ fn a_power_cut_at_any_change_loses_nothing_acknowledged_and_leaves_nothing_by_ha
 #[test]
 fn what_is_shown_after_a_kill_survives_a_power_cut_after_it() {
     let mut shown = 0u64;
-    for seed in 0..cases() / 200 {
+    for seed in 0..cases(CASES) / 200 {
         let random = &mut Rng::with_seed(seed);
         let run = run(random);
         for moment in 0..run.moments.len() {
@@ -156,7 +157,7 @@ fn what_is_shown_after_a_kill_survives_a_power_cut_after_it() {
 #[test]
 fn what_is_shown_after_a_failed_sync_survives_a_power_cut() {
     let (mut shown, mut gone) = (0u64, 0u64);
-    for seed in 0..cases() / 50 {
+    for seed in 0..cases(CASES) / 50 {
         let random = &mut Rng::with_seed(seed);
         let disk = SimulatedDirectory::new();
         let mut rig = Rig::open(&disk).expect("a new log opens");
