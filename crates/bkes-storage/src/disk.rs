@@ -4,7 +4,7 @@
 //! [`Disk`] is the only way of the store to its bytes: a directory of the system is what [`crate::RedbStore::open`] uses, and
 //! [`crate::RedbStore::open_on`] takes any other. A disk does not know what the bytes mean.
 
-mod ahead;
+mod background_sync;
 mod checked;
 mod direct;
 mod directory;
@@ -14,7 +14,6 @@ pub(crate) use directory::Directory;
 #[cfg(test)]
 pub(crate) use directory::{FILE, VALUES};
 
-use crate::redb_store::OpenError;
 use std::any::Any;
 use std::fmt::Debug;
 use std::io;
@@ -26,8 +25,8 @@ pub type Claim = Box<dyn Any + Send + Sync>;
 
 /// A place for the two files of a store.
 pub trait Disk: Send + Sync {
-    /// Takes the place for one store alone.
-    fn claim(&self) -> Result<Claim, OpenError>;
+    /// Makes the place if it is not there, and takes it for one store alone; `WouldBlock` when another one has it.
+    fn claim(&self) -> io::Result<Claim>;
 
     /// Opens the file of tables; it is made, empty, when it is not there.
     fn open(&self) -> io::Result<Box<dyn DiskFile>>;

@@ -5,41 +5,55 @@
 //! repaired: the log still has everything. The file is changed under a lock that is held while
 //! the disk works; reads do not take it, unless a change has failed.
 
-mod backend;
+mod varint;
+
+mod layout;
+
 mod blocks;
+mod row_grouping;
+
 mod codec;
-mod dropping;
-mod fragile;
-mod read;
-mod schema;
-mod spread;
-mod unsettled;
+
+mod failure;
+mod leak_on_panic;
+
+mod backend;
+mod tables;
 mod values;
+
+mod numbers;
+mod write_back;
+
+mod dropping;
+mod read;
+mod write;
+
+mod open;
 
 use crate::contract::{
     Durability, Heads, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
     StoredEvent,
 };
-use crate::disk::{Claim, Directory, Disk, Kind};
-use backend::{Backend, FileUse};
+use crate::disk::{Claim, Directory, Disk};
+use backend::FileUse;
 use bkes_core::{Key, Partition};
 use dropping::SweepLimits;
-use fragile::Fragile;
-use redb::{Builder, Database};
-use schema::{Failure, Numbers};
+use failure::{Failure, guarded, io_error, store_error};
+use leak_on_panic::LeakOnPanic;
+use numbers::Numbers;
+use open::{FileState, Files, UNSETTLED_SHARE, begin_write, check_writable, open_file};
+use redb::Database;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
-use unsettled::{Changes, Unsettled};
-use values::Values;
+use write::{Change, Latest};
+use write_back::{Changes, WriteBack};
+
+pub use open::OpenError;
 
 /// Room that must be there before a store whose disk was full is reopened: one transaction of the engine at its largest.
 const ROOM_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Of the memory for cached pages, this share is for rows that are not settled. 16 MiB hold some 250,000.
-const UNSETTLED_SHARE: usize = 4;
 
 /// Events that may be committed and not made to last, in bytes: redb keeps account of their pages in memory.
 const UNSYNCED_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -54,35 +68,6 @@ pub struct RedbOptions {
     pub directory: PathBuf,
     /// Memory for cached pages and for rows that are still to be written, in bytes.
     pub cache_bytes: usize,
-}
-
-/// Why a store cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process uses the directory.
-    #[error("another process uses {}: stop it, or choose another data directory", directory.display())]
-    Locked {
-        /// The directory.
-        directory: PathBuf,
-    },
-    /// The directory cannot be used.
-    #[error("cannot use {}: {source}", path.display())]
-    Unusable {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file was written by another version of BKES. It is left as it is.
-    #[error("the store in {} has format {found}, this version reads format {supported}: use a matching version, or remove the directory to rebuild from the log", directory.display())]
-    OtherFormat {
-        /// The directory.
-        directory: PathBuf,
-        /// The file's format.
-        found: u64,
-        /// Ours.
-        supported: u64,
-    },
 }
 
 /// An opened store.
@@ -102,7 +87,7 @@ pub struct RedbStore {
     /// Rises behind each commit, and when the file is let go: a snapshot of an earlier version is not used again.
     version: AtomicU64,
     /// What was committed of aggregates and is not in the file. Only the one writer changes it.
-    unsettled: RwLock<Unsettled>,
+    unsettled: RwLock<WriteBack>,
     /// Only the one writer takes it, so it is never waited for.
     numbers: Mutex<Numbers>,
     keys: AtomicU64,
@@ -114,13 +99,6 @@ pub struct RedbStore {
     sweep_limits: SweepLimits,
     /// Held for the store's life.
     _claim: Claim,
-}
-
-/// The files as they are open.
-#[derive(Clone)]
-struct Files {
-    database: Arc<Database>,
-    values: Arc<Values>,
 }
 
 /// What reads look at, kept from one commit to the next: opening it costs as much as a look-up does.
@@ -138,7 +116,11 @@ impl RedbStore {
 
     /// Opens the store on any disk, with this much memory for cached pages.
     pub fn open_on(disk: Arc<dyn Disk>, cache_bytes: usize) -> Result<Opened, OpenError> {
-        let claim = disk.claim()?;
+        let directory = disk.path().parent().map_or_else(PathBuf::new, Into::into);
+        let claim = disk.claim().map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => OpenError::Locked { directory: directory.clone() },
+            _ => OpenError::Unusable { path: directory.clone(), source },
+        })?;
         let unusable = |source| OpenError::Unusable { path: disk.path(), source };
         let mut file_use = FileUse::default();
         let (opened, set_aside) = match guarded(|| open_file(&*disk, cache_bytes, &file_use)) {
@@ -159,9 +141,7 @@ impl RedbStore {
         let (files, numbers) = match opened {
             FileState::Open(files, numbers) => (files, numbers),
             FileState::OtherFormat(found) => {
-                let path = disk.path();
-                let directory = path.parent().map_or_else(PathBuf::new, Into::into);
-                return Err(OpenError::OtherFormat { directory, found, supported: schema::FORMAT });
+                return Err(OpenError::OtherFormat { directory, found, supported: tables::FORMAT });
             }
         };
         let store = RedbStore {
@@ -194,7 +174,7 @@ impl RedbStore {
         files.map(|files| files.database)
     }
 
-    fn unsettled_mut(&self) -> RwLockWriteGuard<'_, Unsettled> {
+    fn unsettled_mut(&self) -> RwLockWriteGuard<'_, WriteBack> {
         self.unsettled.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -207,7 +187,7 @@ impl RedbStore {
         }
         let Files { database, values } =
             self.files().map_err(|_| Failure::Redb(redb::Error::DatabaseClosed))?;
-        let tables = Arc::new(read::Tables::open(&schema::begin_read(&database)?, values)?);
+        let tables = Arc::new(read::Tables::open(&tables::begin_read(&database)?, values)?);
         // A commit that returns from here on raises the version, so that these are not used behind it.
         *self.snapshot() = Snapshot { version, tables: Some(Arc::clone(&tables)) };
         Ok(tables)
@@ -254,18 +234,21 @@ impl RedbStore {
         guarded(read).map_err(|failure| self.note(failure, |detail| StoreError::ReadFailed { detail }))
     }
 
+    /// Makes a change in a transaction of its own; `unsettled` is what is.
     fn writing<T>(
         &self,
         durability: Durability,
-        write: impl FnOnce(&redb::WriteTransaction, &Values, &mut Numbers) -> Result<T, Failure>,
+        unsettled: &WriteBack,
+        work: impl FnOnce(&mut Change<'_>) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
         let Files { database, values } = self.files()?;
-        let mut ahead = self.numbers().clone();
+        let mut numbers = self.numbers().clone();
         let file_use = self.file_use();
         let written = guarded(|| {
             check_writable(&file_use, &values)?;
-            let transaction = Fragile::new(begin_write(&database, durability)?);
-            let written = write(&transaction, &values, &mut ahead)?;
+            let transaction = LeakOnPanic::new(begin_write(&database, durability)?);
+            let numbers = &mut numbers;
+            let written = work(&mut Change { write: &transaction, values: &values, numbers, unsettled })?;
             if durability == Durability::Immediate {
                 values.sync()?;
             }
@@ -274,8 +257,8 @@ impl RedbStore {
         });
         match written {
             Ok(written) => {
-                self.keys.store(ahead.keys, Ordering::Relaxed);
-                *self.numbers() = ahead;
+                self.keys.store(numbers.keys, Ordering::Relaxed);
+                *self.numbers() = numbers;
                 self.end_snapshot();
                 Ok(written)
             }
@@ -286,14 +269,9 @@ impl RedbStore {
     /// Makes a lasting change that settles everything.
     fn writing_settled(
         &self,
-        write: impl FnOnce(&redb::WriteTransaction, &Values, (&Unsettled, &mut Numbers)) -> Result<(), Failure>,
+        work: impl FnOnce(&mut Change<'_>) -> Result<(), Failure>,
     ) -> Result<(), StoreError> {
-        {
-            let unsettled = unsettled::locked(&self.unsettled);
-            self.writing(Durability::Immediate, |transaction, values, numbers| {
-                write(transaction, values, (&unsettled, numbers))
-            })?;
-        }
+        self.writing(Durability::Immediate, &write_back::locked(&self.unsettled), work)?;
         let mut unsettled = self.unsettled_mut();
         unsettled.clear();
         unsettled.unsynced_bytes = 0;
@@ -345,15 +323,14 @@ impl Drop for RedbStore {
 impl Store for RedbStore {
     fn load(&self) -> Result<Loaded, StoreError> {
         let files = self.files()?;
-        let mut loaded = self.reading(|| schema::load(&schema::begin_read(&files.database)?))?;
-        unsettled::locked(&self.unsettled).amend(&mut loaded);
+        let mut loaded = self.reading(|| tables::load(&tables::begin_read(&files.database)?))?;
+        write_back::locked(&self.unsettled).amend(&mut loaded);
         Ok(loaded)
     }
 
     fn set_identity(&self, identity: &StoreIdentity) -> Result<(), StoreError> {
-        self.writing(Durability::Immediate, |write, _, numbers| {
-            schema::set_identity(write, identity, numbers)
-        })
+        let unsettled = write_back::locked(&self.unsettled);
+        self.writing(Durability::Immediate, &unsettled, |change| write::set_identity(change, identity))
     }
 
     fn heads(&self, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), StoreError> {
@@ -395,19 +372,20 @@ impl Store for RedbStore {
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {
         let lasts = durability == Durability::Immediate;
         let (mut changes, settled, synced) = {
-            let unsettled = unsettled::locked(&self.unsettled);
+            let unsettled = write_back::locked(&self.unsettled);
             let syncs = lasts || unsettled.unsynced_bytes >= UNSYNCED_BYTES_MAX;
             let durability = if syncs { Durability::Immediate } else { Durability::Eventual };
-            let (changes, settled) = self.writing(durability, |write, values, numbers| {
-                let changes = schema::write(write, (&batch.events, values), &unsettled, numbers)?;
-                numbers.forget_states(&batch.incarnations);
+            let (changes, settled) = self.writing(durability, &unsettled, |change| {
+                let changes = write::write(change, &batch.events)?;
+                change.numbers.forget_states(&batch.incarnations);
                 if lasts {
-                    schema::settle(write, &unsettled, Some((&changes, batch)), numbers)?;
+                    let latest = Latest { changes: &changes, batch };
+                    write::settle(change.write, &unsettled, Some(latest), change.numbers)?;
                     return Ok((changes, true));
                 }
                 let is_due = unsettled.is_due(&changes, self.cache_bytes / UNSETTLED_SHARE);
                 if is_due {
-                    schema::settle(write, &unsettled, None, &self.numbers())?;
+                    write::settle(change.write, &unsettled, None, &self.numbers())?;
                 }
                 Ok((changes, is_due))
             })?;
@@ -426,18 +404,14 @@ impl Store for RedbStore {
     }
 
     fn drop_partition(&self, partition: Partition) -> Result<(), StoreError> {
-        self.writing_settled(|write, _, (unsettled, numbers)| {
-            schema::drop_partition(write, partition, unsettled, numbers)
-        })
+        self.writing_settled(|change| dropping::drop_partition(change, partition))
     }
 
     fn sweep(&self) -> Result<bool, StoreError> {
         let is_left = || !self.numbers().dropped.0.is_empty();
         if is_left() {
             let limits = self.sweep_limits;
-            self.writing_settled(|write, values, (unsettled, numbers)| {
-                schema::sweep(write, (values, limits), unsettled, numbers)
-            })?;
+            self.writing_settled(|change| dropping::sweep(change, limits))?;
         }
         Ok(is_left())
     }
@@ -487,105 +461,6 @@ impl Store for RedbStore {
 
     fn stats(&self) -> StoreStats {
         StoreStats { keys: self.keys.load(Ordering::Relaxed), file_bytes: self.disk.file_bytes() }
-    }
-}
-
-enum FileState {
-    Open(Files, Numbers),
-    OtherFormat(u64),
-}
-
-fn open_file(disk: &dyn Disk, cache_bytes: usize, file_use: &FileUse) -> Result<FileState, Failure> {
-    let opened = Backend::open(disk, file_use).map_err(|error| Failure::Redb(redb::Error::Io(error)))?;
-    let backend = match opened {
-        (backend, Kind::Checked) => backend,
-        (_, Kind::Bare) => return Ok(FileState::OtherFormat(schema::BARE_FORMAT)),
-        (_, Kind::Other) => return Err(Failure::Garbled("it does not begin as a store does".into())),
-    };
-    let database = Builder::new()
-        .set_cache_size(cache_bytes - cache_bytes / UNSETTLED_SHARE)
-        .create_with_backend(backend)?;
-    let found = schema::format(&schema::begin_read(&database)?)?;
-    match found {
-        Some(schema::FORMAT) => {}
-        Some(found) => return Ok(FileState::OtherFormat(found)),
-        None => {
-            let transaction = begin_write(&database, Durability::Immediate)?;
-            schema::create(&transaction)?;
-            transaction.commit()?;
-        }
-    }
-    let read = schema::begin_read(&database)?;
-    // A file whose checkpoints cannot be read is of no use, and this is the time to know.
-    schema::load(&read)?;
-    let (numbers, blocks) = schema::numbers(&read)?;
-    let has_more = schema::has_blocks_from(&read, blocks)?;
-    drop(read);
-    if has_more {
-        let transaction = Fragile::new(begin_write(&database, Durability::Immediate)?);
-        schema::remove_blocks_from(&transaction, blocks)?;
-        transaction.into_inner().commit()?;
-    }
-    let values = Values::open(disk, file_use, numbers.values_end);
-    let values = Arc::new(values.map_err(|error| Failure::Redb(redb::Error::Io(error)))?);
-    check_writable(file_use, &values)?;
-    Ok(FileState::Open(Files { database: Arc::new(database), values }, numbers))
-}
-
-/// A lasting commit syncs its pages before it says that they count: redb could do with one sync and find out by their checksums
-/// later, but a page that was not synced is one whose block fails its own check.
-fn begin_write(database: &Database, durability: Durability) -> Result<redb::WriteTransaction, Failure> {
-    let mut transaction = database.begin_write()?;
-    match durability {
-        Durability::Eventual => transaction.set_durability(redb::Durability::None)?,
-        Durability::Immediate => transaction.set_quick_repair(true),
-    }
-    Ok(transaction)
-}
-
-/// redb does not know that a write failed: it goes on in memory.
-fn check_writable(file_use: &FileUse, values: &Values) -> Result<(), Failure> {
-    match file_use.failure().or_else(|| values.failure().cloned()) {
-        Some(detail) => Err(Failure::Redb(redb::Error::Io(io::Error::other(detail)))),
-        None => Ok(()),
-    }
-}
-
-/// Runs what touches the file; a panic in it means that the file is not what it should be.
-fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<&str>().map(ToString::to_string);
-        let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(Failure::Panicked(said))
-    })
-}
-
-fn io_error(failure: &Failure) -> Option<io::Error> {
-    match failure {
-        Failure::Redb(redb::Error::Io(error)) if !is_about_content(error) => {
-            Some(io::Error::new(error.kind(), error.to_string()))
-        }
-        Failure::Redb(_) | Failure::Garbled(_) | Failure::Panicked(_) => None,
-    }
-}
-
-/// Whether the disk works and what lies on it is wrong.
-fn is_about_content(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
-}
-
-fn store_error(failure: Failure, failed: impl FnOnce(String) -> StoreError) -> StoreError {
-    match failure {
-        Failure::Garbled(detail) => StoreError::Damaged { detail },
-        Failure::Panicked(said) => {
-            StoreError::Damaged { detail: format!("a page that cannot be read: {said}") }
-        }
-        Failure::Redb(redb::Error::Io(error)) if is_about_content(&error) => {
-            StoreError::Damaged { detail: error.to_string() }
-        }
-        Failure::Redb(redb::Error::DatabaseClosed) => StoreError::Closed,
-        Failure::Redb(error @ (redb::Error::Io(_) | redb::Error::PreviousIo)) => failed(error.to_string()),
-        Failure::Redb(error) => StoreError::Damaged { detail: error.to_string() },
     }
 }
 

@@ -307,15 +307,15 @@ impl SimulatedDisk {
 
 /// What the traits ask for.
 impl SimulatedDisk {
-    /// Takes the disk for one store alone, until what is returned is dropped or the machine crashes; `None` if another one has it.
-    pub fn claim(&self) -> Option<Box<dyn Any + Send + Sync>> {
+    /// Takes the disk for one store alone, until what is returned is dropped or the machine crashes; `WouldBlock` if another one has it.
+    pub fn claim(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
         let mut state = locked(&self.0);
         if state.claimed.strong_count() > 0 {
-            return None;
+            return Err(ErrorKind::WouldBlock.into());
         }
         let claim = Arc::new(());
         state.claimed = Arc::downgrade(&claim);
-        Some(Box::new(claim))
+        Ok(Box::new(claim))
     }
 
     /// Opens the file of tables.

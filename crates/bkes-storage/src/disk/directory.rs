@@ -1,14 +1,13 @@
 //! A directory of the system's, with a lock file that keeps other processes out.
 
-use super::ahead::SyncAhead;
+use super::background_sync::BackgroundSync;
 use super::direct::Direct;
 use super::{Claim, Disk, DiskFile};
-use crate::redb_store::OpenError;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 #[cfg(target_os = "linux")]
 use rustix::fs::{FallocateFlags, fallocate};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -27,17 +26,11 @@ const SET_ASIDE_MAX: u32 = 2;
 pub struct Directory(pub PathBuf);
 
 impl Disk for Directory {
-    fn claim(&self) -> Result<Claim, OpenError> {
-        let unusable = |path: PathBuf| move |source| OpenError::Unusable { path, source };
-        fs::create_dir_all(&self.0).map_err(unusable(self.0.clone()))?;
-        let path = self.0.join(LOCK);
-        let lock = File::options().create(true).truncate(false).write(true).open(&path);
-        let lock = lock.map_err(unusable(path.clone()))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Box::new(lock)),
-            Err(TryLockError::WouldBlock) => Err(OpenError::Locked { directory: self.0.clone() }),
-            Err(TryLockError::Error(source)) => Err(OpenError::Unusable { path, source }),
-        }
+    fn claim(&self) -> io::Result<Claim> {
+        fs::create_dir_all(&self.0)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(self.0.join(LOCK))?;
+        lock.try_lock()?;
+        Ok(Box::new(lock))
     }
 
     fn open(&self) -> io::Result<Box<dyn DiskFile>> {
@@ -111,14 +104,14 @@ fn unless_missing(done: io::Result<()>) -> io::Result<()> {
 struct PlainFile {
     file: Arc<File>,
     direct: Direct,
-    syncs: SyncAhead,
+    syncs: BackgroundSync,
 }
 
 impl PlainFile {
     fn new(file: File, direct: Direct) -> PlainFile {
         let file = Arc::new(file);
         let synced = Arc::clone(&file);
-        PlainFile { file, direct, syncs: SyncAhead::new(move || synced.sync_data()) }
+        PlainFile { file, direct, syncs: BackgroundSync::new(move || synced.sync_data()) }
     }
 }
 
@@ -170,7 +163,7 @@ impl DiskFile for PlainFile {
 struct SystemFile {
     file: Arc<FileBackend>,
     blank: Mutex<Blank>,
-    syncs: SyncAhead,
+    syncs: BackgroundSync,
 }
 
 /// How much of a file is written as a whole.
@@ -217,7 +210,7 @@ impl SystemFile {
         let file = Arc::new(FileBackend::new(file).map_err(io::Error::other)?);
         let blank = Mutex::new(Blank::behind(file.len()?));
         let synced = Arc::clone(&file);
-        let syncs = SyncAhead::new(move || synced.sync_data());
+        let syncs = BackgroundSync::new(move || synced.sync_data());
         Ok(SystemFile { file, blank, syncs })
     }
 

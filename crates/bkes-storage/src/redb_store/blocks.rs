@@ -8,7 +8,8 @@
 //! Behind the rows stand their *runs*: which partitions they are of, and how many bytes. When a partition is dropped its runs are
 //! cut out of the block, and what stands there of them says how long they were, so that the rows of others keep their places.
 
-use super::codec::{Garbled, number, number_bytes, put_number};
+use super::layout::{OFFSET_BITS, Place};
+use super::varint::{Garbled, number, number_bytes, put_number};
 use bkes_core::Partition;
 
 /// What fits into a page of redb of 16 KiB beside the bookkeeping of a leaf with one pair: 4 bytes of head, 8 of key and 4 of length.
@@ -23,29 +24,7 @@ const COUNT_BYTES: usize = 2;
 /// Set in the bytes of a run that was cut out.
 const CUT: u32 = 1 << 31;
 
-/// A row's place is its block's number and, in the lowest bits, where in the block it begins.
-const OFFSET_BITS: u32 = 14;
-
 const _: () = assert!(BLOCK_BYTES_MAX <= 1 << OFFSET_BITS);
-
-/// Where a row lies in the log table. Places rise in the order of writing.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Place(pub u64);
-
-impl Place {
-    fn new(block: u64, offset: usize) -> Place {
-        Place(block << OFFSET_BITS | offset as u64)
-    }
-
-    /// The block's number.
-    pub fn block(self) -> u64 {
-        self.0 >> OFFSET_BITS
-    }
-
-    fn offset(self) -> usize {
-        (self.0 & ((1 << OFFSET_BITS) - 1)) as usize
-    }
-}
 
 /// Rows of one partition, side by side in a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

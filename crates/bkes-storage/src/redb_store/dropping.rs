@@ -9,18 +9,17 @@
 //! crash. When all is swept, the partition is forgotten as one that was dropped.
 
 use super::blocks::{self, Rest};
-use super::codec::{self, Garbled, Part};
-use super::fragile::Fragile;
-use super::schema::{Failure, INCARNATIONS, LOG, MARKS, META, Numbers, OFFSETS, STREAMS, garbled};
-use super::spread::GROUP_BYTES;
-use super::values::Values;
+use super::codec;
+use super::failure::{Failure, garbled};
+use super::layout::{Dead, Dropped, Part, Swept};
+use super::leak_on_panic::LeakOnPanic;
+use super::row_grouping::GROUP_BYTES;
+use super::tables::{DROPPED, INCARNATIONS, LOG, MARKS, META, OFFSETS, STREAMS};
+use super::varint::Garbled;
+use super::write::{Change, settle};
 use bkes_core::Partition;
 use redb::{ReadableTable, WriteTransaction};
-use std::collections::BTreeMap;
-use std::ops::Bound;
-
-/// The row of `meta` that says what was dropped.
-const DROPPED: &str = "dropped";
+use std::ops::{Bound, Range};
 
 /// What one transaction sweeps at most.
 #[derive(Clone, Copy, Debug)]
@@ -42,73 +41,24 @@ impl Default for SweepLimits {
     }
 }
 
-/// What is dead of partitions that were dropped, and not swept yet.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Dropped(pub BTreeMap<Partition, Dead>);
-
-/// Of one partition.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Dead {
-    /// Its streams below this one.
-    pub streams: u64,
-    /// Its rows in the blocks below this one.
-    pub blocks: u64,
-    /// What of it is swept.
-    pub swept: Swept,
-}
-
-/// How far sweeping has come.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Swept {
-    /// Through the rows of aggregates, up to this one; empty at the beginning.
-    Rows(Vec<u8>),
-    /// Through all of them, and the blocks below this one.
-    Blocks(u64),
-}
-
-impl Dropped {
-    /// Leaves the parts of an aggregate that are not dead.
-    pub fn retain_alive(&self, parts: &mut Vec<Part>) {
-        if !self.0.is_empty() {
-            parts.retain(|part| !self.is_dead(part));
-        }
-    }
-
-    /// Whether a part of an aggregate is of a partition as it was before it was dropped.
-    pub fn is_dead(&self, part: &Part) -> bool {
-        self.0.get(&part.partition).is_some_and(|dead| part.stream < dead.streams)
-    }
-
-    fn is_dead_in(&self, block: u64, partition: Partition) -> bool {
-        self.0.get(&partition).is_some_and(|dead| block < dead.blocks)
-    }
-}
-
-/// What was dropped, by the row that says so.
-pub fn read_dropped(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Dropped, Failure> {
-    let Some(row) = meta.get(DROPPED)? else { return Ok(Dropped::default()) };
-    codec::get_dropped(row.value()).map_err(garbled("what was dropped"))
-}
-
-/// Drops a partition. What was unsettled is settled, and `numbers` are written by whoever calls this.
-pub fn drop_partition(
-    write: &WriteTransaction,
-    partition: Partition,
-    numbers: &mut Numbers,
-) -> Result<(), Failure> {
-    Fragile::new(write.open_table(OFFSETS)?).remove(partition.0)?;
+/// Settles everything and drops a partition.
+pub fn drop_partition(change: &mut Change<'_>, partition: Partition) -> Result<(), Failure> {
+    let Change { write, numbers, unsettled, .. } = change;
+    settle(write, unsettled, None, numbers)?;
+    LeakOnPanic::new(write.open_table(OFFSETS)?).remove(partition.0)?;
     let incarnations = (partition.0, 0)..=(partition.0, u64::MAX);
-    Fragile::new(write.open_table(INCARNATIONS)?).retain_in(incarnations, |_, _| false)?;
+    LeakOnPanic::new(write.open_table(INCARNATIONS)?).retain_in(incarnations, |_, _| false)?;
     // The rule forgot them with the partition.
     numbers.forget_names();
     numbers.tail.end_block();
     let (streams, blocks) = (numbers.next_stream, numbers.tail.number());
     numbers.dropped.0.insert(partition, Dead { streams, blocks, swept: Swept::Rows(Vec::new()) });
-    put_dropped(write, &numbers.dropped)
+    put_dropped(write, &numbers.dropped)?;
+    numbers.put(write)
 }
 
 fn put_dropped(write: &WriteTransaction, dropped: &Dropped) -> Result<(), Failure> {
-    let mut meta = Fragile::new(write.open_table(META)?);
+    let mut meta = LeakOnPanic::new(write.open_table(META)?);
     if dropped.0.is_empty() {
         meta.remove(DROPPED)?;
     } else {
@@ -117,34 +67,29 @@ fn put_dropped(write: &WriteTransaction, dropped: &Dropped) -> Result<(), Failur
     Ok(())
 }
 
-/// Sweeps a bounded part of what is dead. Nothing is unsettled, and `numbers` are written by whoever calls this.
-pub fn sweep(
-    write: &WriteTransaction,
-    numbers: &mut Numbers,
-    values: &Values,
-    limits: SweepLimits,
-) -> Result<(), Failure> {
-    let Some((partition, dead)) = numbers.dropped.0.first_key_value() else { return Ok(()) };
-    let (partition, end) = (*partition, dead.blocks);
-    let swept = match dead.swept.clone() {
-        Swept::Rows(last) => sweep_rows(write, &last, numbers, limits)?,
-        Swept::Blocks(from) => sweep_blocks(write, from..end, (&numbers.dropped, values), limits)?,
-    };
-    match (swept, numbers.dropped.0.get_mut(&partition)) {
-        (Some(swept), Some(dead)) => dead.swept = swept,
-        _ => drop(numbers.dropped.0.remove(&partition)),
+/// Settles everything and sweeps a bounded part of what is dead.
+pub fn sweep(change: &mut Change<'_>, limits: SweepLimits) -> Result<(), Failure> {
+    settle(change.write, change.unsettled, None, change.numbers)?;
+    if let Some((partition, dead)) = change.numbers.dropped.0.first_key_value() {
+        let (partition, end) = (*partition, dead.blocks);
+        let swept = match dead.swept.clone() {
+            Swept::Rows(last) => sweep_rows(change, &last, limits)?,
+            Swept::Blocks(from) => sweep_blocks(change, from..end, limits)?,
+        };
+        let dropped = &mut change.numbers.dropped;
+        match (swept, dropped.0.get_mut(&partition)) {
+            (Some(swept), Some(dead)) => dead.swept = swept,
+            _ => drop(dropped.0.remove(&partition)),
+        }
+        put_dropped(change.write, dropped)?;
     }
-    put_dropped(write, &numbers.dropped)
+    change.numbers.put(change.write)
 }
 
 /// Takes dead parts out of the rows of aggregates behind `last`, and their marks.
-fn sweep_rows(
-    write: &WriteTransaction,
-    last: &[u8],
-    numbers: &mut Numbers,
-    limits: SweepLimits,
-) -> Result<Option<Swept>, Failure> {
-    let mut streams = Fragile::new(write.open_table(STREAMS)?);
+fn sweep_rows(change: &mut Change<'_>, last: &[u8], limits: SweepLimits) -> Result<Option<Swept>, Failure> {
+    let Change { write, numbers, .. } = change;
+    let mut streams = LeakOnPanic::new(write.open_table(STREAMS)?);
     let (found, end) = rows_with_dead_parts(&*streams, last, &numbers.dropped, limits)?;
     let mut marks_left = limits.marks;
     let (mut row, mut last) = (Vec::new(), last.to_vec());
@@ -187,8 +132,8 @@ fn rows_with_dead_parts(
 ) -> Result<(Vec<Found>, Option<Vec<u8>>), Failure> {
     let (mut found, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
     let mut parts = Vec::new();
-    let mut rows = Fragile::new(streams.range::<&[u8]>((Bound::Excluded(last), Bound::Unbounded))?);
-    while let Some(row) = rows.next().transpose()?.map(Fragile::new) {
+    let mut rows = LeakOnPanic::new(streams.range::<&[u8]>((Bound::Excluded(last), Bound::Unbounded))?);
+    while let Some(row) = rows.next().transpose()?.map(LeakOnPanic::new) {
         let (row_key, row) = (row.0.value(), row.1.value());
         let key = row_key.get(GROUP_BYTES..).ok_or_else(|| garbled("the key of a row")(Garbled))?;
         parts.clear();
@@ -207,10 +152,10 @@ fn rows_with_dead_parts(
 
 /// Removes marks of a stream; says how many.
 fn remove_marks(write: &WriteTransaction, stream: u64, marks_max: usize) -> Result<usize, Failure> {
-    let mut marks = Fragile::new(write.open_table(MARKS)?);
+    let mut marks = LeakOnPanic::new(write.open_table(MARKS)?);
     let mut of_stream = Vec::new();
     {
-        let mut range = Fragile::new(marks.range((stream, 0)..=(stream, u64::MAX))?);
+        let mut range = LeakOnPanic::new(marks.range((stream, 0)..=(stream, u64::MAX))?);
         while of_stream.len() < marks_max
             && let Some((at, _)) = range.next().transpose()?
         {
@@ -225,17 +170,17 @@ fn remove_marks(write: &WriteTransaction, stream: u64, marks_max: usize) -> Resu
 
 /// Cuts the rows of dropped partitions out of the next blocks; removes those that have no others. Large values are given back.
 fn sweep_blocks(
-    write: &WriteTransaction,
-    numbers: std::ops::Range<u64>,
-    (dropped, values): (&Dropped, &Values),
+    change: &Change<'_>,
+    numbers: Range<u64>,
     limits: SweepLimits,
 ) -> Result<Option<Swept>, Failure> {
-    let mut log = Fragile::new(write.open_table(LOG)?);
+    let (dropped, values) = (&change.numbers.dropped, change.values);
+    let mut log = LeakOnPanic::new(change.write.open_table(LOG)?);
     let (mut changed, mut bytes, mut discarded, mut end) = (Vec::new(), 0, 0, None);
     {
-        let mut blocks = Fragile::new(log.range(numbers)?);
+        let mut blocks = LeakOnPanic::new(log.range(numbers)?);
         while let Some((number, block)) = blocks.next().transpose()? {
-            let (number, block) = (number.value(), Fragile::new(block));
+            let (number, block) = (number.value(), LeakOnPanic::new(block));
             bytes += block.value().len();
             // It is dead whether this transaction lasts or not, and if not it is given back again.
             let give_back = |row: &[u8]| {

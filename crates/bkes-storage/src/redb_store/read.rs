@@ -3,26 +3,22 @@
 //! The events of a stream are chained: each row says how far back the one before it lies, and the aggregate's row knows the last.
 //! So an append touches no row but its own. That a chain need not be walked from its end, every so often an event's place is
 //! *marked* in a table of its own: a read finds the first mark at or behind what it wants and walks back from there, over at
-//! most [`MARK_EVENTS`] events and little more than [`MARK_BYTES`] bytes at a time.
+//! most [`MARK_EVENTS`](super::layout::MARK_EVENTS) events and little more than [`MARK_BYTES`](super::layout::MARK_BYTES) bytes at a time.
 
-use super::blocks::{self, Place};
-use super::codec::{self, Garbled, Part, Slot};
-use super::dropping::Dropped;
-use super::schema::{self, Failure, LOG, MARKS, NAMES, STREAMS};
-use super::spread::Spread;
-use super::unsettled::{Unsettled, locked};
+use super::blocks;
+use super::codec;
+use super::failure::Failure;
+use super::layout::{Dropped, Part, Place, Slot};
+use super::row_grouping::RowGrouping;
+use super::tables::{self, LOG, MARKS, NAMES, STREAMS};
 use super::values::Values;
+use super::varint::Garbled;
+use super::write_back::{WriteBack, locked};
 use crate::contract::{Head, Heads, ReadPart, StoredEvent};
 use bkes_core::{Incarnation, Key, Order};
 use bytes::Bytes;
 use redb::{AccessGuard, ReadTransaction};
 use std::sync::{Arc, RwLock};
-
-/// Events of a stream from one mark to the next, at most. A walk that skips so many costs about 10 us.
-pub const MARK_EVENTS: u64 = 64;
-
-/// Bytes of rows and their large values from one mark to the next, but for the last row: what a read holds beside what it returns.
-pub const MARK_BYTES: u64 = 64 * 1024;
 
 /// The tables that reading needs, as of one commit.
 pub struct Tables {
@@ -31,28 +27,30 @@ pub struct Tables {
     log: redb::ReadOnlyTable<u64, &'static [u8]>,
     names: redb::ReadOnlyTable<u64, u64>,
     values: Arc<Values>,
-    spread: Spread,
+    grouping: RowGrouping,
     dropped: Dropped,
 }
 
 impl Tables {
     /// Opens them in a transaction, which lasts as long as they do.
     pub fn open(read: &ReadTransaction, values: Arc<Values>) -> Result<Tables, Failure> {
-        let (spread, dropped) = schema::layout(read)?;
+        let (grouping, dropped) = tables::layout(read)?;
         Ok(Tables {
             streams: read.open_table(STREAMS)?,
             marks: read.open_table(MARKS)?,
             log: read.open_table(LOG)?,
             names: read.open_table(NAMES)?,
             values,
-            spread,
+            grouping,
             dropped,
         })
     }
 
     /// The parts of a key's aggregate; `row_key` is room to work in.
     fn parts(&self, key: &Key, row_key: &mut Vec<u8>, out: &mut Vec<Part>) -> Result<(), Failure> {
-        let Some(row) = self.streams.get(self.spread.row_key(key.as_ref(), row_key))? else { return Ok(()) };
+        let Some(row) = self.streams.get(self.grouping.row_key(key.as_ref(), row_key))? else {
+            return Ok(());
+        };
         codec::unseal_parts(row.value(), key.as_ref(), out).map_err(|Garbled| garbled_row(key))?;
         self.dropped.retain_alive(out);
         Ok(())
@@ -79,7 +77,7 @@ fn heads_of(parts: &[Part]) -> Heads {
 
 /// Where each key stands. `tables` opens the snapshot that is looked into for those that are settled.
 pub fn heads(
-    unsettled: &RwLock<Unsettled>,
+    unsettled: &RwLock<WriteBack>,
     tables: impl FnOnce() -> Result<Arc<Tables>, Failure>,
     keys: &[Key],
     out: &mut Vec<Heads>,
@@ -115,7 +113,7 @@ pub fn heads(
 
 /// Events in order, each checked. `tables` opens the snapshot.
 pub fn read(
-    unsettled: &RwLock<Unsettled>,
+    unsettled: &RwLock<WriteBack>,
     tables: impl FnOnce() -> Result<Arc<Tables>, Failure>,
     wanted: ReadPart<'_>,
     out: &mut Vec<StoredEvent>,
@@ -167,7 +165,7 @@ pub fn read(
 
 /// The first mark of a stream at or behind an order.
 fn first_mark(
-    unsettled: &RwLock<Unsettled>,
+    unsettled: &RwLock<WriteBack>,
     tables: &Tables,
     part: &Part,
     order: Order,

@@ -164,15 +164,15 @@ fn a_second_process_on_the_same_directory_is_refused() {
 
 #[test]
 fn a_file_of_an_older_or_newer_format_is_refused_and_left_as_it_is() {
-    for format in [schema::BARE_FORMAT, schema::FORMAT + 1] {
+    for format in [tables::BARE_FORMAT, tables::FORMAT + 1] {
         let directory = TempDir::new().expect("a directory");
         let file = directory.path().join(FILE);
-        let database = if format == schema::BARE_FORMAT {
+        let database = if format == tables::BARE_FORMAT {
             Database::create(&file).expect("a file")
         } else {
             let disk = Directory(directory.path().into());
-            let (backend, _) = Backend::open(&disk, &FileUse::default()).expect("a file");
-            Builder::new().create_with_backend(backend).expect("a database")
+            let (backend, _) = backend::Backend::open(&disk, &FileUse::default()).expect("a file");
+            redb::Builder::new().create_with_backend(backend).expect("a database")
         };
         let transaction = database.begin_write().expect("a transaction");
         let meta: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("meta");
@@ -182,7 +182,7 @@ fn a_file_of_an_older_or_newer_format_is_refused_and_left_as_it_is() {
         drop(database);
         let refused =
             RedbStore::open(&options(&directory)).err().map(|error| error.to_string()).unwrap_or_default();
-        let expected = format!("has format {format}, this version reads format {}", schema::FORMAT);
+        let expected = format!("has format {format}, this version reads format {}", tables::FORMAT);
         assert!(refused.contains(&expected), "{refused}");
         assert!(file.exists() && !directory.path().join(format!("{FILE}.damaged-1")).exists());
     }
@@ -193,7 +193,7 @@ fn a_file_of_an_older_or_newer_format_is_refused_and_left_as_it_is() {
 fn the_page_of_formats_names_the_format_that_is_written() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/formats.md"));
     let page = page.expect("the page is there");
-    let format = schema::FORMAT;
+    let format = tables::FORMAT;
     for sentence in [
         format!("the store format {format}."),
         format!("## Store file, format {format}\n"),

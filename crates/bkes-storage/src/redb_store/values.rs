@@ -15,8 +15,9 @@ mod adding;
 pub use adding::Adding;
 
 use super::backend::FileUse;
-use super::codec::{Garbled, Slot};
-use super::schema::{Failure, garbled};
+use super::failure::{Failure, garbled};
+use super::layout::{Large, Slot};
+use super::varint::Garbled;
 use crate::disk::{BLOCK, Disk, DiskFile};
 use adding::Buffer;
 use bytes::Bytes;
@@ -28,16 +29,6 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 pub const LARGE_BYTES: usize = 16 * 1024;
 
 const BLOCK_BYTES: u64 = BLOCK as u64;
-
-/// Where a large value lies, and its sum.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Large {
-    /// The block that it begins with.
-    pub block: u64,
-    pub bytes: u64,
-    /// CRC-32C of the context of the event's row, and of the value.
-    pub sum: u32,
-}
 
 /// The file.
 #[derive(Debug)]

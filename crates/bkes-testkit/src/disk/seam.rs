@@ -8,9 +8,8 @@
 macro_rules! impl_disk {
     ($storage:tt) => {
         impl $storage::disk::Disk for $crate::disk::SimulatedDisk {
-            fn claim(&self) -> Result<$storage::disk::Claim, $storage::OpenError> {
-                let locked = || $storage::OpenError::Locked { directory: "simulated".into() };
-                $crate::disk::SimulatedDisk::claim(self).ok_or_else(locked)
+            fn claim(&self) -> std::io::Result<$storage::disk::Claim> {
+                $crate::disk::SimulatedDisk::claim(self)
             }
 
             fn open(&self) -> std::io::Result<Box<dyn $storage::disk::DiskFile>> {

@@ -2,32 +2,20 @@
 //!
 //! `BKES_CASES` sets the number of cases; a failure names the seed of its case.
 
+use super::cursor::seal;
+use super::progress::incarnation_context;
 use super::*;
+use crate::contract::{Checkpoint, Counters, Fingerprint, StoreIdentity, StoredEvent, Unread};
+use crate::redb_store::layout::{Large, Part, Place, Slot};
+use crate::redb_store::varint::{Decoded, Garbled};
+use bkes_core::{
+    BatchPlace, Incarnation, IncarnationState, Key, LeaderEpoch, Offset, OpenBatch, Order, Partition,
+    Partitioner, Position, Record, Stamp, TimestampMs,
+};
+use bkes_testkit::input::{self, cases, edge, some_bytes, some_headers};
+use bytes::Bytes;
 use fastrand::Rng;
-
-fn cases() -> u64 {
-    std::env::var("BKES_CASES").map_or(20_000, |cases| cases.parse().expect("BKES_CASES is a number"))
-}
-
-fn edge(random: &mut Rng) -> u64 {
-    match random.u8(..4) {
-        0 => random.u64(..3),
-        1 => u64::MAX - random.u64(..3),
-        _ => random.u64(..) >> random.u32(..64),
-    }
-}
-
-fn some_bytes(random: &mut Rng) -> Bytes {
-    (0..random.usize(..20)).map(|_| random.u8(..)).collect()
-}
-
-fn some_headers(random: &mut Rng) -> Vec<Header> {
-    let header = |random: &mut Rng| {
-        let value = random.bool().then(|| some_bytes(random));
-        Header { name: some_bytes(random), value }
-    };
-    (0..random.usize(..3)).map(|_| header(random)).collect()
-}
+use std::num::NonZeroU32;
 
 fn some_record(random: &mut Rng, partition: Partition) -> Record {
     Record {
@@ -73,15 +61,7 @@ fn spoil(random: &mut Rng, context: &[u8], row: &mut Vec<u8>) -> bool {
         1 => *row = (0..random.usize(..60)).map(|_| random.u8(..)).collect(),
         _ => {
             for _ in 0..random.usize(1..4) {
-                let at = random.usize(..=row.len());
-                match random.u8(..5) {
-                    0 => row.truncate(at),
-                    1 => row.insert(at, random.u8(..)),
-                    2 if at < row.len() => drop(row.remove(at)),
-                    3 if at < row.len() => row[at] = [0, 1, 0x7f, 0x80, 0xff][random.usize(..5)],
-                    _ if at < row.len() => row[at] ^= 1 << random.u8(..8),
-                    _ => {}
-                }
+                input::spoil(random, row);
             }
         }
     }
@@ -130,7 +110,7 @@ impl Seen {
 #[test]
 fn an_events_row_is_what_was_written_or_garbled() {
     let mut seen = Seen::default();
-    for seed in 0..cases() {
+    for seed in 0..cases(20_000) {
         let random = &mut Rng::with_seed(seed);
         let slot = Slot { stream: edge(random), order: Order(edge(random)) };
         let partition = Partition(random.u32(..));
@@ -157,7 +137,7 @@ fn an_events_row_is_what_was_written_or_garbled() {
 #[test]
 fn an_aggregates_row_is_what_was_written_or_garbled() {
     let mut seen = Seen::default();
-    for seed in 0..cases() {
+    for seed in 0..cases(20_000) {
         let random = &mut Rng::with_seed(seed);
         let part = |random: &mut Rng| {
             let (base, count) = (edge(random) >> 1, (edge(random) >> 1).max(1));
@@ -188,7 +168,7 @@ fn an_aggregates_row_is_what_was_written_or_garbled() {
 #[test]
 fn a_checkpoints_row_is_what_was_written_or_garbled() {
     let mut seen = Seen::default();
-    for seed in 0..cases() {
+    for seed in 0..cases(20_000) {
         let random = &mut Rng::with_seed(seed);
         let partition = Partition(random.u32(..));
         let mut fingerprint = || Fingerprint {
@@ -223,7 +203,7 @@ fn a_checkpoints_row_is_what_was_written_or_garbled() {
 #[test]
 fn an_incarnations_row_is_what_was_written_or_garbled() {
     let mut seen = Seen::default();
-    for seed in 0..cases() {
+    for seed in 0..cases(20_000) {
         let random = &mut Rng::with_seed(seed);
         let (partition, incarnation) = (Partition(random.u32(..)), Incarnation(random.u64(..)));
         let state = some_state(random, partition);
@@ -237,7 +217,7 @@ fn an_incarnations_row_is_what_was_written_or_garbled() {
 #[test]
 fn an_identitys_row_is_what_was_written_or_garbled() {
     let mut seen = Seen::default();
-    for seed in 0..cases() {
+    for seed in 0..cases(20_000) {
         let random = &mut Rng::with_seed(seed);
         let text = |random: &mut Rng| (0..random.usize(..9)).map(|_| random.char(..)).collect::<String>();
         let partitioners =

@@ -216,8 +216,8 @@ fn what_a_dropped_partition_leaves_behind_is_swept_in_small_steps_and_its_room_u
     fill(KEPT, 0);
     fill(DROPPED, 0);
     let blocks = || {
-        let read = schema::begin_read(&store.files().expect("it is open").database).expect("reads");
-        schema::counts(&read).expect("reads")
+        let read = tables::begin_read(&store.files().expect("it is open").database).expect("reads");
+        tables::counts(&read).expect("reads")
     };
     let (full, file_bytes) = (blocks(), disk.file_bytes());
     let mut written_max = 0;

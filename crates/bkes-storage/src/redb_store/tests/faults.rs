@@ -273,8 +273,8 @@ fn crash_everywhere(cache_bytes: usize, unsynced: impl Fn(u64) -> Unsynced) -> u
 fn events_that_were_not_settled_when_the_process_died_are_gone_and_leave_no_trace() {
     let disk = SimulatedDisk::new();
     let blocks = |store: &RedbStore| {
-        let read = schema::begin_read(&store.files().expect("it is open").database).expect("reads");
-        (0..).take_while(|number| schema::has_blocks_from(&read, *number).expect("reads")).count()
+        let read = tables::begin_read(&store.files().expect("it is open").database).expect("reads");
+        (0..).take_while(|number| tables::has_blocks_from(&read, *number).expect("reads")).count()
     };
     let store = open_on(&disk).store;
     commit(&store, 0, Durability::Immediate).expect("commits");

@@ -4,10 +4,10 @@
 //! written past the system's cache: a copy into new memory of the system's would cost more than all else that is done with a value.
 //! A commit with less goes through the system's cache: it is no load, and what it wrote may be asked for in a moment.
 
-use super::{BLOCK_BYTES, Large, Values};
+use super::{BLOCK_BYTES, Values};
 use crate::disk::BLOCK;
-use crate::redb_store::codec::Slot;
-use crate::redb_store::schema::Failure;
+use crate::redb_store::failure::Failure;
+use crate::redb_store::layout::{Large, Slot};
 
 /// What is written at once: what a commit has that does not wait for more. It takes a fast disk a millisecond.
 pub const BUFFER_BYTES: usize = 2 * 1024 * 1024;

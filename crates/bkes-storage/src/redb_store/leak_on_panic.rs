@@ -7,11 +7,11 @@
 use std::ops::{Deref, DerefMut};
 
 /// A value that is dropped unless a panic drops it.
-pub struct Fragile<T>(Option<T>);
+pub struct LeakOnPanic<T>(Option<T>);
 
-impl<T> Fragile<T> {
-    pub fn new(value: T) -> Fragile<T> {
-        Fragile(Some(value))
+impl<T> LeakOnPanic<T> {
+    pub fn new(value: T) -> LeakOnPanic<T> {
+        LeakOnPanic(Some(value))
     }
 
     /// Takes it out, to be consumed.
@@ -20,7 +20,7 @@ impl<T> Fragile<T> {
     }
 }
 
-impl<T> Deref for Fragile<T> {
+impl<T> Deref for LeakOnPanic<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -28,13 +28,13 @@ impl<T> Deref for Fragile<T> {
     }
 }
 
-impl<T> DerefMut for Fragile<T> {
+impl<T> DerefMut for LeakOnPanic<T> {
     fn deref_mut(&mut self) -> &mut T {
         self.0.as_mut().expect("it is there until it is consumed")
     }
 }
 
-impl<T> Drop for Fragile<T> {
+impl<T> Drop for LeakOnPanic<T> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             std::mem::forget(self.0.take());

@@ -10,8 +10,8 @@
 //! The writer commits first and changes this second; a reader looks here first and into its snapshot second. So the events of a
 //! row are in the snapshot, and a row that is no longer here is.
 
-use super::blocks::Place;
-use super::spread::GROUP_BYTES;
+use super::layout::Place;
+use super::row_grouping::GROUP_BYTES;
 use crate::contract::{Checkpoint, Loaded, StoreBatch};
 use bkes_core::{Incarnation, IncarnationState, Order, Partition};
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -34,7 +34,7 @@ const MARK_BYTES: usize = 48;
 
 /// Changed and not in the file.
 #[derive(Default)]
-pub struct Unsettled {
+pub struct WriteBack {
     /// Where the entry of a key begins.
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
@@ -111,11 +111,11 @@ impl Changes {
 }
 
 /// What is unsettled, to be read.
-pub fn locked(unsettled: &RwLock<Unsettled>) -> RwLockReadGuard<'_, Unsettled> {
+pub fn locked(unsettled: &RwLock<WriteBack>) -> RwLockReadGuard<'_, WriteBack> {
     unsettled.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Unsettled {
+impl WriteBack {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.entries.len() + self.index.len() * 2 * size_of::<u32>() + self.marks.len() * MARK_BYTES
@@ -219,7 +219,7 @@ impl Unsettled {
     }
 
     fn put(&mut self, row_key: &[u8], row: &[u8], known: Option<Found>) {
-        let Unsettled { index, hasher, entries, .. } = self;
+        let WriteBack { index, hasher, entries, .. } = self;
         if let Some(Found(at)) = known {
             let [_, _, room] = lengths(entries, at);
             if row.len() <= room {
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn the_last_row_of_each_key_is_found_and_they_come_in_order() {
         let mut random = fastrand::Rng::with_seed(9);
-        let mut unsettled = Unsettled::default();
+        let mut unsettled = WriteBack::default();
         let mut expected: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         for _ in 0..400 {
             let mut changes = Changes::default();

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 /// Bytes that are written before they are synced: a disk that writes a gigabyte in a second has them in 30 ms.
-const AHEAD_BYTES: usize = 32 * 1024 * 1024;
+const UNSYNCED_BYTES: usize = 32 * 1024 * 1024;
 
 /// The syncs of a file: those that are waited for, and those ahead of them on a thread of their own, which begins when it is needed
 /// first and ends with this.
-pub struct SyncAhead {
+pub struct BackgroundSync {
     file: Arc<Syncing>,
     /// Bytes written since a sync began last.
     written: AtomicUsize,
@@ -29,16 +29,16 @@ struct Syncing {
     failure: Mutex<Option<io::Error>>,
 }
 
-impl SyncAhead {
+impl BackgroundSync {
     /// The syncs of a file that is synced so.
-    pub fn new(sync: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> SyncAhead {
+    pub fn new(sync: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> BackgroundSync {
         let file = Arc::new(Syncing { sync: Box::new(sync), failure: Mutex::default() });
-        SyncAhead { file, written: AtomicUsize::new(0), thread: OnceLock::new() }
+        BackgroundSync { file, written: AtomicUsize::new(0), thread: OnceLock::new() }
     }
 
     /// So many bytes were written.
     pub fn note_written(&self, bytes: usize) {
-        if self.written.fetch_add(bytes, Ordering::Relaxed) + bytes < AHEAD_BYTES {
+        if self.written.fetch_add(bytes, Ordering::Relaxed) + bytes < UNSYNCED_BYTES {
             return;
         }
         self.written.store(0, Ordering::Relaxed);
@@ -62,9 +62,9 @@ impl SyncAhead {
     }
 }
 
-impl Debug for SyncAhead {
+impl Debug for BackgroundSync {
     fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
-        to.debug_struct("SyncAhead").field("written", &self.written).finish_non_exhaustive()
+        to.debug_struct("BackgroundSync").field("written", &self.written).finish_non_exhaustive()
     }
 }
 
@@ -88,14 +88,14 @@ mod tests {
     #[test]
     fn much_that_is_written_is_synced_before_anybody_asks_and_little_is_not() {
         let (begun, syncs) = channel();
-        let ahead = SyncAhead::new(move || begun.send(()).map_err(io::Error::other));
-        ahead.note_written(AHEAD_BYTES - 1);
+        let ahead = BackgroundSync::new(move || begun.send(()).map_err(io::Error::other));
+        ahead.note_written(UNSYNCED_BYTES - 1);
         assert!(syncs.try_recv().is_err(), "it is too little");
         ahead.note_written(1);
         syncs.recv().expect("it is synced");
-        ahead.note_written(AHEAD_BYTES - 1);
+        ahead.note_written(UNSYNCED_BYTES - 1);
         ahead.sync().expect("it is synced");
-        ahead.note_written(AHEAD_BYTES - 1);
+        ahead.note_written(UNSYNCED_BYTES - 1);
         drop(ahead);
         assert_eq!(syncs.iter().count(), 1, "only the one that was asked for");
     }
@@ -104,11 +104,11 @@ mod tests {
     #[test]
     fn what_failed_ahead_is_told_to_all_who_sync_later() {
         let (begun, syncs) = channel();
-        let ahead = SyncAhead::new(move || match begun.send(()) {
+        let ahead = BackgroundSync::new(move || match begun.send(()) {
             Ok(()) => Err(ErrorKind::StorageFull.into()),
             Err(_) => Ok(()),
         });
-        ahead.note_written(AHEAD_BYTES);
+        ahead.note_written(UNSYNCED_BYTES);
         syncs.recv().expect("it is synced");
         for _ in 0..2 {
             assert_eq!(ahead.sync().expect_err("it had failed").kind(), ErrorKind::StorageFull);

@@ -12,24 +12,24 @@ use std::num::NonZeroU32;
 /// What stands before the key in the key of a row: its group.
 pub const GROUP_BYTES: usize = 2;
 
-/// How rows are spread; settled when the store is bound to its topic, and the same for its life.
+/// How rows are grouped; decided when the store is bound to its topic, and the same for its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Spread {
+pub struct RowGrouping {
     pub partitioner: Partitioner,
     pub partitions: NonZeroU32,
 }
 
-impl Default for Spread {
-    fn default() -> Spread {
-        Spread { partitioner: Partitioner::Murmur2, partitions: NonZeroU32::MIN }
+impl Default for RowGrouping {
+    fn default() -> RowGrouping {
+        RowGrouping { partitioner: Partitioner::Murmur2, partitions: NonZeroU32::MIN }
     }
 }
 
-impl Spread {
+impl RowGrouping {
     /// The one that suits a topic. Before its partitioner is known, what Java's clients use is the best guess.
-    pub fn of(identity: &StoreIdentity) -> Spread {
+    pub fn of(identity: &StoreIdentity) -> RowGrouping {
         let partitioner = identity.partitioner.unwrap_or(Partitioner::Murmur2);
-        Spread { partitioner, partitions: identity.partitions }
+        RowGrouping { partitioner, partitions: identity.partitions }
     }
 
     /// What stands before a key: of very many partitions, some share it.
@@ -110,12 +110,13 @@ mod tests {
 
     #[test]
     fn rows_of_a_partition_lie_side_by_side_and_every_key_has_its_own() {
-        let spread = Spread { partitions: NonZeroU32::new(7).expect("seven"), ..Spread::default() };
+        let grouping =
+            RowGrouping { partitions: NonZeroU32::new(7).expect("seven"), ..RowGrouping::default() };
         let keys: Vec<String> = (0..1_000).map(|number| format!("key-{number}")).collect();
         let mut rows: Vec<(Vec<u8>, u32)> = Vec::new();
         for key in &keys {
-            let place = spread.partitioner.place(key.as_bytes(), spread.partitions).0;
-            rows.push((spread.row_key(key.as_bytes(), &mut Vec::new()).to_vec(), place));
+            let place = grouping.partitioner.place(key.as_bytes(), grouping.partitions).0;
+            rows.push((grouping.row_key(key.as_bytes(), &mut Vec::new()).to_vec(), place));
         }
         rows.sort();
         assert!(rows.is_sorted_by_key(|(_, place)| *place));
