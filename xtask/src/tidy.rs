@@ -4,6 +4,7 @@
 //! only gathers what they look at: the files that git knows or would add, and what `cargo metadata` says of the crates.
 //! That there is no `unwrap()` outside tests is clippy's part.
 
+mod circles;
 mod crates;
 mod documents;
 mod licences;
@@ -33,6 +34,7 @@ pub fn run() -> anyhow::Result<()> {
     for package in &packages {
         complaints.extend(licences::complaint(&package.name, package.license.as_deref()));
     }
+    complaints.extend(circles::complaints(&files));
     complaints.extend(documents::complaints(&files));
     complaints.extend(crate::teeth::complaints(root, &files)?);
     if !Command::new("cargo")

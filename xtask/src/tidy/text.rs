@@ -51,18 +51,19 @@ pub fn complaints(path: &str, content: &str) -> Vec<String> {
 }
 
 /// Generated code says so in its first lines, or by the folder it lies in.
-fn is_generated(path: &str, content: &str) -> bool {
+pub fn is_generated(path: &str, content: &str) -> bool {
     path.split('/').any(|part| part == "generated")
         || content.lines().take(3).any(|line| line.contains("@generated"))
 }
 
-fn is_test(path: &str) -> bool {
+/// Whether a file is of tests, by its path.
+pub fn is_test(path: &str) -> bool {
     let path = path.strip_suffix(".rs").unwrap_or(path);
     path.split('/').any(|part| matches!(part, "tests" | "conformance") || part.ends_with("_tests"))
 }
 
 /// Lines up to the unit tests at the end of the file.
-fn lines_without_tests(content: &str) -> usize {
+pub fn lines_without_tests(content: &str) -> usize {
     let is_start =
         |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && pair[1].ends_with('{');
     let lines: Vec<&str> = content.lines().collect();
