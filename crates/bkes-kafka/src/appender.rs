@@ -14,7 +14,6 @@ use crate::topic_settings::TopicSettings;
 use bkes_log::{AppenderState, Delivery, LogAppender, NewRecord, QueueBound, Report, SendError, Token};
 use hashbrown::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// librdkafka sends no further request of a partition while so many of its messages are under way (RD_KAFKA_IDEMP_MAX_INFLIGHT in
 /// rdkafka_int.h, compared with messages, not requests, in rdkafka_broker.c).
