@@ -6,10 +6,12 @@ mod bench;
 mod chaos;
 mod ci;
 mod codegen;
+mod files;
 mod integration;
 mod kafka;
 mod pictures;
 mod sim;
+mod simulation;
 mod teeth;
 mod tidy;
 

@@ -56,11 +56,11 @@ pub fn run(args: &[&str]) -> anyhow::Result<()> {
         Ok(format!("{}={seeds}", bug.name))
     };
     let bugs = bugs.iter().map(of).collect::<anyhow::Result<Vec<String>>>()?.join(",");
-    let place = std::path::absolute(crate::sim::target_dir(root).join("teeth"))?;
+    let place = std::path::absolute(crate::simulation::target_dir(root).join("teeth"))?;
     let tree = lay_out(root, &patches, &place)?;
     let mut args = vec!["--teeth", &bugs];
     args.extend(rest);
-    crate::sim::build_and_run(&tree, &place.join("build"), &args)
+    crate::simulation::build_and_run(&tree, &place.join("build"), &args)
 }
 
 /// What `--bug` names, and the options that are left for the simulation.
@@ -139,7 +139,7 @@ fn lay_out(root: &Path, patches: &[Patch], place: &Path) -> anyhow::Result<PathB
     if fresh.exists() {
         std::fs::remove_dir_all(&fresh)?;
     }
-    for path in crate::tidy::paths(root)? {
+    for path in crate::files::paths(root)? {
         // Git also lists what was removed and is not committed.
         if root.join(&path).is_file() {
             copy(&root.join(&path), &fresh.join(&path))?;

@@ -60,24 +60,11 @@ pub fn run() -> anyhow::Result<()> {
 /// Every text file of [`paths`]. What is not UTF-8 is no text.
 fn files(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let mut files = Vec::new();
-    for path in paths(root)? {
+    for path in crate::files::paths(root)? {
         let Ok(bytes) = std::fs::read(root.join(&path)) else { continue };
         if let Ok(content) = String::from_utf8(bytes) {
             files.push((path, content));
         }
     }
     Ok(files)
-}
-
-/// Every file that git tracks or would add, by its path from the root.
-pub fn paths(root: &Path) -> anyhow::Result<Vec<String>> {
-    let listed = Command::new("git")
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-        .current_dir(root)
-        .output()
-        .context("git is needed to list the files")?;
-    if !listed.status.success() {
-        bail!("git ls-files failed: {}", String::from_utf8_lossy(&listed.stderr).trim());
-    }
-    Ok(String::from_utf8(listed.stdout)?.split_terminator('\0').map(str::to_owned).collect())
 }
