@@ -57,7 +57,7 @@ pub fn run() -> anyhow::Result<()> {
     }
 }
 
-/// Every text file of [`paths`]. What is not UTF-8 is no text.
+/// Every text file of the working tree. What is not UTF-8 is no text.
 fn files(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for path in crate::files::paths(root)? {
