@@ -32,7 +32,7 @@ pub enum Delivery {
         detail: String,
     },
     /// It is not in the log and never will be: it, or what was handed over together with it, is larger than the log takes by now. What
-    /// is not too large itself ([`LogAppender::record_bytes_max`]) may be sent again.
+    /// is not too large itself (`LogAppender::record_bytes_max` of bkes-log) may be sent again.
     Oversized {
         /// Why.
         detail: String,

@@ -77,7 +77,7 @@ impl EngineHandle {
     /// Appends and waits until the log has decided. Dropping the future before the append was sent withdraws it; a sent one
     /// runs to its end.
     ///
-    /// What does not fit now waits for room, in the order of arrival, for [`EngineOptions::room_wait`] at most; an append whose time is over before it
+    /// What does not fit now waits for room, in the order of arrival, for [`room_wait`](crate::EngineOptions::room_wait) at most; an append whose time is over before it
     /// was sent is never sent.
     ///
     /// That there is no such aggregate, or that the order asked for is above the next one, is said only of what the log holds: what
@@ -258,7 +258,7 @@ impl EngineHandle {
         }
     }
 
-    /// Whether appends and reads are served: caught up once, and lagging less than [`EngineOptions::ready_lag`] now.
+    /// Whether appends and reads are served: caught up once, and lagging less than [`ready_lag`](crate::EngineOptions::ready_lag) now.
     pub fn is_ready(&self) -> bool {
         let Inner { context, clock, .. } = &*self.0;
         context.board.unready(context.options.ready_lag.as_millis() as u64, clock()).is_none()

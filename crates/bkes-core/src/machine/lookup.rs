@@ -32,7 +32,8 @@ pub trait Lookup<T> {
     /// Whether whoever asked for an append went away.
     fn is_gone(&self, ticket: &T) -> bool;
 
-    /// Why nothing can be sent at all: the log or the store is away.
+    /// Why nothing can be sent at all: the log or the store is away, or another fold of the partition counts by now, so that what was looked up
+    /// may be of neither.
     fn unsendable(&self) -> Option<Unready>;
 
     /// Whether an append need not wait for room, with what this step sends already.

@@ -79,6 +79,10 @@ impl Lookup<Ticket> for HostLookup<'_> {
 
     fn unsendable(&self) -> Option<Unready> {
         let board = &self.context.board;
+        // What was looked up is of a store that may have fallen back or been emptied since, if this fold does not count any more.
+        if !self.board.counts(self.fold) {
+            return Some(self.board.state().unserved().unwrap_or_else(|| board.still_catching_up()));
+        }
         if let Some(unready) = board.faulty(self.partition) {
             return Some(unready);
         }
