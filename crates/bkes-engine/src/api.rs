@@ -1,7 +1,7 @@
 //! What a caller of the engine says and hears: requests, answers, errors and the status. Plain data, no behaviour.
 
-use crate::board::Epoch;
-use crate::split::{Layout, NoOrder};
+use crate::epoch::Epoch;
+use crate::layout::{Layout, NoOrder};
 use bkes_core::append::{List, Unready};
 use bkes_core::{Counters, Key, Order, Partition, Position, StoredEvent};
 use bytes::Bytes;

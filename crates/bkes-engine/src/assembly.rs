@@ -129,6 +129,7 @@ pub fn assemble(
         board: Arc::new(board),
         overlay: Arc::new(Overlay::new(count)),
         in_flight: Arc::default(),
+        awaited: Arc::default(),
         writer: WriterInbox::default(),
         options,
         topic,

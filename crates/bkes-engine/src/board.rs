@@ -6,9 +6,9 @@
 //! A fold that has begun anew and is not announced yet, or whose owner has not taken over, is not caught up: nothing is read from it.
 
 use crate::api::{PartitionState as State, PartitionStatus};
+use crate::epoch::Epoch;
 use crate::fault::Fault;
 use crate::lock::lock;
-use crate::waits::Awaited;
 use bkes_core::append::Unready;
 use bkes_core::machine::{BeforeQuestion, FoldId, Snapshot};
 use bkes_core::sequence::NowMs;
@@ -20,10 +20,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 /// A number that rises whenever a fold begins anew, and when that is announced.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Version(u64);
-
-/// Which run of all folds together: rises when they all begin anew, and when that is announced.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub struct Epoch(pub u64);
 
 /// Which fold of a partition counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -179,8 +175,6 @@ pub struct Board {
     /// How many of them are not caught up; changed under the lock of the one that changes.
     unread: AtomicUsize,
     topic: Mutex<TopicMachine>,
-    /// Those who wait for something to be applied.
-    pub awaited: Awaited,
     epoch: AtomicU64,
     version: AtomicU64,
     pub stopping: AtomicBool,
@@ -196,7 +190,6 @@ impl Board {
             unread: AtomicUsize::new(partitions.len()),
             partitions: RwLock::new(partitions),
             topic: Mutex::new(topic),
-            awaited: Awaited::default(),
             epoch: AtomicU64::new(0),
             version: AtomicU64::new(0),
             stopping: AtomicBool::new(false),

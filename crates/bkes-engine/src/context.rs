@@ -6,6 +6,7 @@ use crate::options::EngineOptions;
 use crate::overlay::Overlay;
 use crate::owner_inbox::OwnerInbox;
 use crate::verifier_inbox::VerifierInbox;
+use crate::waits::Awaited;
 use crate::writer_inbox::WriterInbox;
 use bkes_core::Incarnation;
 use bkes_log::{Log, LogIdentity, Waker};
@@ -20,6 +21,8 @@ pub struct Context {
     pub board: Arc<Board>,
     pub overlay: Arc<Overlay>,
     pub in_flight: Arc<InFlight>,
+    /// Those who wait for something to be applied.
+    pub awaited: Arc<Awaited>,
     pub writer: WriterInbox,
     pub options: EngineOptions,
     pub topic: LogIdentity,

@@ -55,19 +55,21 @@ mod writer_inbox;
 
 mod board;
 mod context;
+mod epoch;
 mod fault;
 mod in_flight;
+mod layout;
 mod limits;
 mod lock;
 mod overlay;
 mod waits;
 
 pub use api::{Events, PartitionState, PartitionStatus, ReadError, ReadRequest, Status};
-pub use board::Epoch;
 pub use engine::Engine;
+pub use epoch::Epoch;
 pub use handle::EngineHandle;
+pub use layout::{Layout, NoOrder};
 pub use options::{EngineOptions, StartError};
-pub use split::{Layout, NoOrder};
 
 // Words of bkes-core that the face speaks.
 pub use bkes_core::append::{AppendError, AppendRequest, Appended, ErrorClass, Expected, Unit, Unready};

@@ -14,7 +14,7 @@ mod generation;
 
 pub use generation::Generation;
 
-use crate::board::Epoch;
+use crate::epoch::Epoch;
 use crate::limits::{COMMIT_GATHER_BYTES, COMMIT_GATHER_EVENTS};
 use bkes_core::machine::{Accepted, Counted};
 use bkes_core::{Checkpoint, Count, Head, Incarnation, IncarnationState, Key, Partition, StoredEvent};

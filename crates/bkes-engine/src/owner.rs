@@ -7,6 +7,7 @@
 //!
 //! Invariants: a machine's work is carried out before its next step; an answer goes out only after the overlay has the event.
 
+mod bound;
 mod commands;
 mod grouping;
 mod lookup;
@@ -20,8 +21,9 @@ mod work;
 use self::grouping::Group;
 use self::pacing::Pacing;
 use self::room::Held;
-use crate::board::{Epoch, PartitionBoard};
+use crate::board::PartitionBoard;
 use crate::context::Context;
+use crate::epoch::Epoch;
 use crate::limits::PAUSE_ANSWERS;
 use crate::owner_inbox::{Command, OwnerInbox, Refusal, ReplySender, Ticket, owner_of};
 use bkes_core::append::Appended;
@@ -266,7 +268,7 @@ impl Owner {
             let is_much = self.context.overlay.end_step(self.index, checkpoints, incarnations);
             self.context.writer.applied(is_much || self.is_overlay_full() || !self.held.is_empty());
         }
-        self.context.board.awaited.settle();
+        self.context.awaited.settle();
     }
 
     fn after_step(&mut self, now: NowMs, busy: bool) -> OwnerStep {

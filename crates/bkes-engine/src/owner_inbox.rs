@@ -1,6 +1,7 @@
 //! The way to an owner: appends with their places among the admitted, and the commands that it takes in its next step.
 
-use crate::board::{Epoch, PartitionBoard};
+use crate::board::PartitionBoard;
+use crate::epoch::Epoch;
 use bkes_core::append::{AppendError, AppendRequest, Appended, Unready};
 use bkes_core::machine::{Append, FoldId, Scope, Shown, WatermarksRead};
 use bkes_core::sequence::NowMs;

@@ -4,11 +4,12 @@
 //! once; the other way round it could be missed.
 
 use crate::api::{Events, ReadError, ReadRequest};
-use crate::board::{Board, Epoch, Progress, Version};
+use crate::board::{Board, Progress, Version};
+use crate::epoch::Epoch;
+use crate::layout::Layout;
 use crate::limits::LOCATE_TRIES;
 use crate::overlay::{Overlay, OverlayPart};
 use crate::owner_inbox::Pending;
-use crate::split::Layout;
 use bkes_core::append::Unready;
 use bkes_core::{Key, Order};
 use bkes_storage::{Head, Heads, ReadPart, Store, StoreError, StoredEvent};

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::owner_inbox::{Command, OwnerInbox, owner_of};
 use crate::topic_growth::take_in;
 use crate::verifier_inbox::VerifierInbox;
-use crate::waits::{Caller, Wait, answer};
+use crate::waits::{Awaited, Caller, Wait, answer};
 use bkes_core::append::Unready;
 use bkes_core::machine::{BeforeQuestion, Scope};
 use bkes_core::sequence::NowMs;
@@ -31,6 +31,7 @@ pub struct Verifier {
     log: Arc<dyn Log>,
     board: Arc<Board>,
     owners: Arc<Vec<OwnerInbox>>,
+    awaited: Arc<Awaited>,
     inbox: VerifierInbox,
     /// Asks the monitor to look now.
     look: Waker,
@@ -53,6 +54,7 @@ impl Verifier {
             log: Arc::clone(&context.log),
             board: Arc::clone(&context.board),
             owners: Arc::clone(&context.owners),
+            awaited: Arc::clone(&context.awaited),
             inbox: context.verifier.clone(),
             look: context.look.clone(),
         }
@@ -69,8 +71,8 @@ impl Verifier {
         if asks {
             self.ask(callers);
         }
-        self.board.awaited.expire(now);
-        if asks { VerifierStep::Busy } else { VerifierStep::Idle(self.board.awaited.deadline()) }
+        self.awaited.expire(now);
+        if asks { VerifierStep::Busy } else { VerifierStep::Idle(self.awaited.deadline()) }
     }
 
     /// One question for all that wait.
@@ -126,9 +128,9 @@ impl Verifier {
         let is_missing = |(board, end): &&(Arc<PartitionBoard>, Position)| board.state().seen.applied < *end;
         let missing: Vec<(Partition, Position)> =
             wait.ends.iter().filter(is_missing).map(|(board, end)| (board.partition, *end)).collect();
-        self.board.awaited.enter(wait);
+        self.awaited.enter(wait);
         // What was applied since the look above may have been all.
-        self.board.awaited.settle();
+        self.awaited.settle();
         // Their owners read at once, and answer when they are there, or are there already. One that has ended applies nothing.
         for (partition, end) in missing {
             let _ = self.owners[owner_of(partition, &self.owners)].send(Command::Await { partition, end });
@@ -137,7 +139,7 @@ impl Verifier {
 
     fn end(&self) {
         self.inbox.close();
-        self.board.awaited.clear();
+        self.awaited.clear();
     }
 }
 

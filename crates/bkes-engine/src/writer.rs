@@ -490,6 +490,7 @@ mod tests {
             board: Arc::new(board),
             overlay: Arc::clone(&overlay),
             in_flight: Arc::default(),
+            awaited: Arc::default(),
             writer: WriterInbox::default(),
             options: EngineOptions::default(),
             topic,

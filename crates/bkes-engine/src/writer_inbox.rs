@@ -1,6 +1,6 @@
 //! The way to the store writer.
 
-use crate::board::Epoch;
+use crate::epoch::Epoch;
 use bkes_core::Partition;
 use bkes_core::machine::FoldId;
 use bkes_storage::StoreIdentity;

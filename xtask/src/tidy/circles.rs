@@ -7,9 +7,6 @@
 use super::text::{is_generated, is_test, lines_without_tests};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Crates whose modules are being put in order.
-const IN_WORK: &[(&str, &str)] = &[("crates/bkes-engine", "its board and its answers still know each other")];
-
 /// A module, by the names on the way to it from the crate's root.
 type Module<'a> = Vec<&'a str>;
 
@@ -27,8 +24,8 @@ pub fn complaints(files: &[(String, String)]) -> Vec<String> {
         let module = if matches!(name, "lib" | "main") { Vec::new() } else { name.split('/').collect() };
         crates.entry(folder).or_default().entry(module).or_default().push_str(&code(content));
     }
-    let in_order = crates.iter().filter(|(folder, _)| IN_WORK.iter().all(|(of, _)| of != *folder));
-    in_order
+    crates
+        .iter()
         .flat_map(|(folder, modules)| {
             circles(&knows(modules)).into_iter().map(move |circle| format!("{folder}: {circle}"))
         })
@@ -197,14 +194,5 @@ mod tests {
             [""; 0]
         );
         assert_eq!(check(&[("x", "use crate::y::Y;\n"), ("y", "$crate::x::X\n")]), [""; 0]);
-    }
-
-    #[test]
-    fn a_crate_in_work_is_left_out() {
-        let files = [("x", "use crate::y::Y;\n"), ("y", "use crate::x::X;\n")];
-        for (folder, _) in IN_WORK {
-            let of = files.map(|(name, content)| (format!("{folder}/src/{name}.rs"), content.to_owned()));
-            assert_eq!(complaints(&of), [""; 0], "{folder}");
-        }
     }
 }

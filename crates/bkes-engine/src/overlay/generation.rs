@@ -3,7 +3,7 @@
 //! Events lie in the order in which they were applied. Those of one (key, partition) are chained from the last to the first, and
 //! an index by hash names the last of each chain: an event costs no allocation of its own beside its row in the table.
 
-use crate::board::Epoch;
+use crate::epoch::Epoch;
 use crate::limits::EVENT_OVERHEAD_BYTES;
 use bkes_core::machine::{Accepted, Records};
 use bkes_core::{Checkpoint, Head, Incarnation, IncarnationState, Key, Order, Partition, StoredEvent};

@@ -1,9 +1,10 @@
 //! What the machines of an owner are told when they ask.
 
-use crate::board::{Epoch, PartitionBoard};
+use crate::board::PartitionBoard;
 use crate::context::Context;
+use crate::epoch::Epoch;
 use crate::limits::LOCATE_TRIES;
-use crate::owner::room::{Bound, bound_of};
+use crate::owner::bound::{Bound, bound_of};
 use crate::owner_inbox::Ticket;
 use crate::placing;
 use crate::read::merge_heads;

@@ -9,15 +9,14 @@
 //! owner goes on, and looks again in each step; reports and commits, which make room, wake it. How many bytes may wait is
 //! bounded where appends are admitted, and who goes away gives up its place at once.
 
+use super::bound::{Bound, bound_of};
 use super::lookup::HostLookup;
 use super::{Hosted, Owner};
-use crate::context::Context;
 use crate::owner::lookup::stand_all;
 use crate::owner_inbox::{Ticket, Waiting};
 use bkes_core::append::{AppendError, Unit, Unready};
 use bkes_core::machine::{Append, Load};
 use bkes_core::sequence::NowMs;
-use bkes_log::{LogAppender, QueueBound};
 use std::collections::VecDeque;
 
 /// Appends that wait for room, oldest first.
@@ -154,49 +153,5 @@ impl Owner {
                 Unready::NoRoom { waited_ms, queue: "the append queue", limit, unit: Unit::Bytes }
             }
         })
-    }
-}
-
-/// The bound that a load would pass if it were sent now, beside what is under way (sent or to be sent, and not reported on) and what is
-/// queued (to be sent, and not handed over).
-pub fn bound_of(
-    context: &Context,
-    appender: Option<&dyn LogAppender>,
-    load: Load,
-    (under_way, queued): (Load, Load),
-) -> Option<Bound> {
-    let applied = context.overlay.bytes() as u64;
-    let limit = context.options.overlay_bytes_max as u64;
-    if applied > limit || (under_way.bytes > 0 && applied + under_way.bytes + load.bytes > limit) {
-        return Some(Bound { queue: "the overlay of uncommitted events", limit, unit: Unit::Bytes });
-    }
-    // What does not fit into an empty queue is refused when it is to be sent.
-    if queued.records == 0 && under_way.records == 0 {
-        return None;
-    }
-    let full = appender?.has_room(queued.records + load.records, queued.bytes + load.bytes).err()?;
-    Some(Bound::of_queue(full))
-}
-
-/// A queue that is full, and what it may hold.
-pub struct Bound {
-    queue: &'static str,
-    limit: u64,
-    unit: Unit,
-}
-
-impl Bound {
-    pub fn of_queue(bound: QueueBound) -> Bound {
-        let (limit, unit) = match bound {
-            QueueBound::Records { records_max } => (records_max, Unit::Records),
-            QueueBound::Bytes { bytes_max } => (bytes_max, Unit::Bytes),
-        };
-        Bound { queue: "the send queue", limit, unit }
-    }
-
-    /// What an append is told that cannot wait.
-    pub fn overloaded(self) -> Unready {
-        let Bound { queue, limit, unit } = self;
-        Unready::Overloaded { queue, limit, unit }
     }
 }

@@ -1,7 +1,7 @@
 //! Sending: the producer handle, its reports, and its replacement.
 
 use super::Owner;
-use super::room::Bound;
+use super::bound::Bound;
 use crate::limits::RETRY_MS;
 use bkes_core::append::{AppendError, Unready};
 use bkes_core::machine::Input;
