@@ -3,14 +3,17 @@
 use crate::support::flawed::FlawedLog;
 use crate::support::{Bench, while_busy};
 use bkes_core::{Key, Partition, Position};
-use bkes_engine::{PartitionState, ReadError};
+use bkes_engine::{AppendError, Expected, PartitionState, ReadError, Unready};
 use bkes_storage::{
-    Durability, Heads, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
-    StoreStats, StoredEvent,
+    Durability, Heads, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
+    StoredEvent,
 };
 use bkes_testkit::log::SimulatedLog as MemoryLog;
+use bkes_testkit::store::SimulatedStore;
 use std::num::NonZeroU32;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 /// What goes wrong, once, at the next call that it is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +24,8 @@ enum Wound {
     CommitFailsBehind,
     /// What was opened anew has lost everything.
     ReopenLoses,
+    /// What was opened anew has lost what was not durable.
+    ReopenFallsBack,
     IdentityIsDamaged,
     ResetFails,
     /// Nothing was dropped.
@@ -33,10 +38,22 @@ enum Wound {
 /// A memory store with wounds.
 #[derive(Default)]
 struct Wounded {
-    inner: MemoryStore,
+    inner: SimulatedStore,
     wounds: Mutex<Vec<Wound>>,
     /// Happens in the middle of the next reset.
-    in_reset: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    in_reset: Mutex<Option<Meanwhile>>,
+    /// Happens before the next look-up.
+    before_heads: Mutex<Option<Meanwhile>>,
+}
+
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
+/// Has it happen, once.
+fn happen(meanwhile: &Mutex<Option<Meanwhile>>) {
+    let meanwhile = meanwhile.lock().expect("no panic").take();
+    if let Some(meanwhile) = meanwhile {
+        meanwhile();
+    }
 }
 
 impl Wounded {
@@ -78,6 +95,7 @@ impl Store for Wounded {
         if self.takes(Wound::ReadIsDamaged) {
             return Err(damaged());
         }
+        happen(&self.before_heads);
         self.inner.heads(keys, out)
     }
 
@@ -96,6 +114,9 @@ impl Store for Wounded {
     fn reopen(&self) -> Result<Loaded, StoreError> {
         if self.takes(Wound::ReopenLoses) {
             self.inner.reset()?;
+        }
+        if self.takes(Wound::ReopenFallsBack) {
+            self.inner.crash();
         }
         self.inner.reopen()
     }
@@ -117,10 +138,7 @@ impl Store for Wounded {
             return Err(failed());
         }
         self.inner.reset()?;
-        let meanwhile = self.in_reset.lock().expect("no panic").take();
-        if let Some(meanwhile) = meanwhile {
-            meanwhile();
-        }
+        happen(&self.in_reset);
         Ok(())
     }
 
@@ -287,4 +305,39 @@ fn a_fold_that_is_overtaken_does_not_take_what_it_left_out_for_lost() {
     }
     assert!(store.in_reset.lock().expect("no panic").is_none(), "it did not come to that");
     assert_eq!(bench.values("a"), ["applied and not read"]);
+}
+
+/// The store fell back while an owner was in the middle of a step: it judged an append by what the store held by then, and told of a next
+/// order below one that had been shown. (Found by simulation.)
+#[test]
+fn an_append_is_not_judged_by_a_store_that_fell_back_under_its_owner() {
+    let (log, store) = (MemoryLog::new("topic", NonZeroU32::MIN), Arc::new(Wounded::default()));
+    let mut bench = filled(&log, &store);
+    bench.put("b", 0, "durable").expect("accepted");
+    bench.run(11_000);
+    bench.put("b", 1, "shown").expect("accepted");
+    bench.run(50);
+    assert_eq!(bench.values("b"), ["durable", "shown"]);
+    store.wound(&[Wound::CommitFails, Wound::ReopenFallsBack]);
+    bench.put("a", 3, "3").expect("an answer does not wait for the store");
+    bench.step_writer();
+    bench.jump(1_500);
+    let late = bench.append("b", Expected::New, &["late"]);
+    let ((looks_up, is_looking), (goes_on, may_go_on)) = (channel(), channel());
+    *store.before_heads.lock().expect("no panic") = Some(Box::new(move || {
+        looks_up.send(()).expect("somebody waits for this");
+        may_go_on.recv().expect("the writer has stepped");
+    }));
+    let (owner, now) = (Arc::clone(&bench.owners[0]), bench.now());
+    let stepping = thread::spawn(move || while_busy(&owner, now));
+    is_looking.recv().expect("the owner looks the key up");
+    bench.step_writer();
+    assert!(store.is_whole(), "it has fallen back");
+    goes_on.send(()).expect("the owner waits for this");
+    stepping.join().expect("no panic");
+    let answer = bench.answer(late);
+    let is_true = matches!(&answer, Err(AppendError::Unavailable(Unready::CatchingUp { .. })));
+    assert!(is_true, "{answer:?}");
+    bench.run_until("it has caught up", |bench| bench.handle.is_ready());
+    assert_eq!(bench.values("b"), ["durable", "shown"]);
 }
