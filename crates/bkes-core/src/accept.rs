@@ -19,6 +19,7 @@ use crate::limits::{BASE_SPAN_OFFSETS, BATCH_SPAN_OFFSETS, INCARNATION_SPAN_OFFS
 use crate::marker::{Marker, RecordClass, Stamp, classify};
 use crate::{Incarnation, Key, Offset, Order, Position, Record};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// What the rule remembers of one incarnation in one partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,6 +66,19 @@ pub enum VoidReason {
         /// That position.
         base: Position,
     },
+}
+
+impl fmt::Display for VoidReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VoidReason::OrderTaken { expected, next } => {
+                write!(f, "it names order {expected}, and the next one is {next}")
+            }
+            VoidReason::JudgedBefore => f.write_str("a copy of one that was judged before"),
+            VoidReason::BatchBroken => f.write_str("its batch is not whole"),
+            VoidReason::BaseTooOld { base } => write!(f, "it was numbered at {base}, too far below it"),
+        }
+    }
 }
 
 /// What the rule says of a record.

@@ -41,7 +41,6 @@ pub use lookup::Lookup;
 pub use readback::Divergence;
 pub use settling::refused;
 pub use snapshot::{FoldId, Snapshot};
-pub use tally::Voided;
 pub use work::{Accepted, Answer, Notice, Records, Scope, Send, Work};
 
 use self::premises::Premises;

@@ -65,12 +65,11 @@ impl PartitionState {
 
     /// Why it is not served, if that is so.
     pub fn unserved(&self) -> Option<Unready> {
-        let partition = self.seen.partition;
-        if let Some(reason) = &self.seen.degradation {
-            return Some(Unready::Degraded { partition, detail: reason.to_string() });
+        match self.current() {
+            Some(seen) => seen.unserved(),
+            // A fold whose owner has not taken over yet has applied nothing.
+            None => self.seen.degraded().or(Some(Unready::CatchingUp { applied: 0, target: None })),
         }
-        let Progress { applied, target } = self.progress();
-        (!self.is_caught_up()).then_some(Unready::CatchingUp { applied, target })
     }
 
     /// What is compared with the log's answer to a question that begins now.
@@ -340,11 +339,7 @@ impl Board {
                 continue;
             }
             is_behind = true;
-            let degraded =
-                |reason: &_| Unready::Degraded { partition: board.partition, detail: format!("{reason}") };
-            stuck = stuck
-                .or_else(|| self.faulty(board.partition))
-                .or_else(|| state.seen.degradation.as_ref().map(degraded));
+            stuck = stuck.or_else(|| self.faulty(board.partition)).or_else(|| state.seen.degraded());
         }
         is_behind.then(|| stuck.unwrap_or_else(|| Board::progress(&partitions)))
     }
@@ -373,10 +368,10 @@ impl Board {
 
     /// A partition that is degraded.
     fn degraded(&self) -> Option<Unready> {
-        self.partitions().iter().find_map(|board| {
-            let degraded = self.faulty(board.partition).or_else(|| board.state().unserved());
-            degraded.filter(|unready| matches!(unready, Unready::Degraded { .. }))
-        })
+        let degraded = |board: &Arc<PartitionBoard>| {
+            self.faulty(board.partition).or_else(|| board.state().seen.degraded())
+        };
+        self.partitions().iter().find_map(degraded)
     }
 
     /// Why an owner has ended: the engine stops, or a thread panicked and every partition says so.

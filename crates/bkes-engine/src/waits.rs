@@ -34,9 +34,7 @@ pub struct Wait {
 impl Wait {
     /// What it comes to, if that is known.
     pub fn judge(&self) -> Option<Verified> {
-        let degraded = |(board, _): &(Arc<PartitionBoard>, Position)| {
-            board.state().unserved().filter(|unready| matches!(unready, Unready::Degraded { .. }))
-        };
+        let degraded = |(board, _): &(Arc<PartitionBoard>, Position)| board.state().seen.degraded();
         match self.ends.iter().find_map(degraded) {
             Some(unready) => Some(Err(unready)),
             None => self.missing().is_none().then_some(Ok(())),

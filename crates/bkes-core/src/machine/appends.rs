@@ -14,10 +14,7 @@ use std::collections::VecDeque;
 impl<T> PartitionMachine<T> {
     /// An append waits for the one of its key that is in flight, or is sent.
     pub(super) fn on_append(&mut self, append: Box<Append<T>>, located: Located, step: Step<'_, T>) {
-        if self.sequencer.is_busy(&append.request.key) {
-            let key = append.request.key.clone();
-            return self.sequencer.wait(&key, append);
-        }
+        let Some(append) = self.wait(append) else { return };
         if let Some(rest) = self.begin(append, located.known, VecDeque::new(), step) {
             debug_assert!(rest.is_empty(), "nobody waits behind a new one");
         }
@@ -25,12 +22,19 @@ impl<T> PartitionMachine<T> {
 
     /// An append waits for the one of its key that is in flight here, wherever its aggregate lives by now.
     pub(super) fn on_wait(&mut self, append: Box<Append<T>>) {
-        if self.sequencer.is_busy(&append.request.key) {
-            let key = append.request.key.clone();
-            self.sequencer.wait(&key, append);
-        } else {
+        if let Some(append) = self.wait(append) {
             self.work.rerouted.push((self.partition, append));
         }
+    }
+
+    /// Has an append wait for the one of its key that is in flight; gives it back if there is none.
+    fn wait(&mut self, append: Box<Append<T>>) -> Option<Box<Append<T>>> {
+        if !self.sequencer.is_busy(&append.request.key) {
+            return Some(append);
+        }
+        let key = append.request.key.clone();
+        self.sequencer.wait(&key, append);
+        None
     }
 
     /// Numbers an append and has it sent if its order is the next one and none of its key is undecided anywhere. Gives back those behind

@@ -49,11 +49,16 @@ impl Snapshot {
         self.lagging_since.map_or(0, |since| now.saturating_sub(since))
     }
 
+    /// Why it is not served although it may be caught up, if that is so.
+    pub fn degraded(&self) -> Option<Unready> {
+        let reason = self.degradation.as_ref()?;
+        Some(Unready::Degraded { partition: self.partition, detail: reason.to_string() })
+    }
+
     /// Why nothing is read from it and appended to it, if that is so.
     pub fn unserved(&self) -> Option<Unready> {
-        let partition = self.partition;
-        if let Some(reason) = &self.degradation {
-            return Some(Unready::Degraded { partition, detail: reason.to_string() });
+        if let Some(unready) = self.degraded() {
+            return Some(unready);
         }
         let target = self.target.map(|target| target.max(self.applied).0);
         (!self.is_caught_up).then_some(Unready::CatchingUp { applied: self.applied.0, target })

@@ -5,8 +5,7 @@
 //! again and again without ever being accepted.
 
 use super::{Notice, PartitionMachine};
-use crate::{Applied, Decision, Incarnation, Key, Offset, Order, Position, RecordClass, VoidReason};
-use std::fmt;
+use crate::{Applied, Decision, Incarnation, Key, Offset, RecordClass, VoidReason};
 
 /// Void records of an incarnation without an accepted event that are no longer taken for races it lost.
 const STRANGE_RECORDS: u32 = 3;
@@ -69,7 +68,11 @@ impl<T> PartitionMachine<T> {
         let Counting { offset, class, applied, split } = *counting;
         let (counters, notices) = (&mut self.checkpoint.counters, &mut self.work.notices);
         if applied.void_records > 0 && add(&mut counters.void, applied.void_records) {
-            notices.push(Notice::FirstVoid { offset, why: Voided::of(applied) });
+            let why = match applied.decision {
+                Decision::Void(reason) => Some(reason),
+                _ => None,
+            };
+            notices.push(Notice::FirstVoid { offset, why });
         }
         let events = match &applied.decision {
             Decision::Accepted { .. } => 1,
@@ -122,57 +125,6 @@ fn add(counter: &mut u64, more: u64) -> bool {
     let before = *counter;
     *counter += more;
     before == 0 && more > 0
-}
-
-/// Why a record is void, in words.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Voided {
-    /// Its order was another event's.
-    OrderTaken {
-        /// The order it names.
-        expected: Order,
-        /// The next one.
-        next: Order,
-    },
-    /// It is a copy of a record that was judged.
-    JudgedBefore,
-    /// Its batch is not whole.
-    BatchBroken,
-    /// It was numbered too far below itself.
-    BaseTooOld {
-        /// The position at which it was numbered.
-        base: Position,
-    },
-    /// A batch before it was never finished.
-    Unfinished,
-}
-
-impl Voided {
-    fn of(applied: &Applied) -> Voided {
-        match applied.decision {
-            Decision::Void(VoidReason::OrderTaken { expected, next }) => {
-                Voided::OrderTaken { expected, next }
-            }
-            Decision::Void(VoidReason::JudgedBefore) => Voided::JudgedBefore,
-            Decision::Void(VoidReason::BatchBroken) => Voided::BatchBroken,
-            Decision::Void(VoidReason::BaseTooOld { base }) => Voided::BaseTooOld { base },
-            _ => Voided::Unfinished,
-        }
-    }
-}
-
-impl fmt::Display for Voided {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Voided::OrderTaken { expected, next } => {
-                write!(f, "it names order {expected}, and the next one is {next}")
-            }
-            Voided::JudgedBefore => f.write_str("a copy of one that was judged before"),
-            Voided::BatchBroken => f.write_str("its batch is not whole"),
-            Voided::BaseTooOld { base } => write!(f, "it was numbered at {base}, too far below it"),
-            Voided::Unfinished => f.write_str("a batch before it was never finished"),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use super::degradation::Degradation;
 use super::input::{Append, Load};
-use super::tally::Voided;
 use crate::append::{AppendError, Appended};
 use crate::evidence::PlacedKey;
-use crate::{Head, Header, Incarnation, Key, Offset, Order, Partition, Position, Record, Stamp, Token};
+use crate::{
+    Head, Header, Incarnation, Key, Offset, Order, Partition, Position, Record, Stamp, Token, VoidReason,
+};
 use bytes::Bytes;
 
 /// What follows from the inputs of one step. A host carries it out before the next one, in the order of the fields: an answer goes
@@ -178,8 +179,8 @@ pub enum Notice {
     FirstVoid {
         /// Where it lies.
         offset: Offset,
-        /// Why it is void.
-        why: Voided,
+        /// Why it is void; `None` for the members of a batch before it, which was never finished.
+        why: Option<VoidReason>,
     },
     /// The first record without a key.
     FirstSkipped {

@@ -19,7 +19,6 @@ pub struct HostLookup<'a> {
     pub context: &'a Context,
     pub index: usize,
     pub epoch: Epoch,
-    pub partition: Partition,
     pub board: &'a PartitionBoard,
     pub fold: FoldId,
     pub appender: Option<&'a dyn LogAppender>,
@@ -40,7 +39,7 @@ impl Lookup<Ticket> for HostLookup<'_> {
     }
 
     fn count(&self, key: &Key, known: Known) -> Option<Counted> {
-        let (overlay, partition) = (&self.context.overlay, self.partition);
+        let (overlay, partition) = (&self.context.overlay, self.board.partition);
         let hash = overlay.hash(key);
         let mut count = overlay.count(hash, key, partition);
         if count.head.is_none() && overlay.cleared() == known.as_of {
@@ -56,7 +55,7 @@ impl Lookup<Ticket> for HostLookup<'_> {
     }
 
     fn is_elsewhere(&self, counted: &Counted) -> bool {
-        self.context.overlay.is_elsewhere(self.index, counted.hash, &counted.key, self.partition)
+        self.context.overlay.is_elsewhere(self.index, counted.hash, &counted.key, self.board.partition)
     }
 
     fn locate(&self, append: &Append<Ticket>, here: Option<Head>) -> Result<Located, AppendError> {
@@ -67,7 +66,7 @@ impl Lookup<Ticket> for HostLookup<'_> {
     }
 
     fn claim(&self, key: &Key) -> Result<(), Partition> {
-        self.context.in_flight.claim(self.hash(key), key, self.partition)
+        self.context.in_flight.claim(self.hash(key), key, self.board.partition)
     }
 
     fn release(&self, key: &Key) {
@@ -84,7 +83,7 @@ impl Lookup<Ticket> for HostLookup<'_> {
         if !self.board.counts(self.fold) {
             return Some(self.board.state().unserved().unwrap_or_else(|| board.still_catching_up()));
         }
-        if let Some(unready) = board.faulty(self.partition) {
+        if let Some(unready) = board.faulty(self.board.partition) {
             return Some(unready);
         }
         if let Some(AppenderState::Down { detail } | AppenderState::Fatal { detail }) =
@@ -175,19 +174,7 @@ fn stand_all_once(
     let (mut applied, mut ends): (Vec<Head>, Vec<usize>) = (Vec::new(), Vec::with_capacity(keys.len()));
     for key in keys {
         applied.extend(here);
-        let known = applied.len();
         overlay.heads(overlay.hash(key), key, &mut applied);
-        if let Some(here) = here {
-            // What the overlay has of that partition is behind it.
-            let mut at = known;
-            while at < applied.len() {
-                if applied[at].partition == here.partition {
-                    applied.remove(at);
-                } else {
-                    at += 1;
-                }
-            }
-        }
         ends.push(applied.len());
     }
     let mut stored = Vec::with_capacity(keys.len());

@@ -15,6 +15,8 @@ impl Owner {
                  where that shows, appends are refused"
             ),
             Notice::FirstVoid { offset, why } => {
+                let why =
+                    why.map_or_else(|| "a batch before it was never finished".into(), |why| why.to_string());
                 tracing::info!(partition = number, "the first void record, at offset {offset}: {why}");
             }
             Notice::FirstSkipped { offset } => {

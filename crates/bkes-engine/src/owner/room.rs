@@ -122,7 +122,6 @@ impl Owner {
             context: &self.context,
             index: self.index,
             epoch: self.epoch,
-            partition: hosted.board.partition,
             board: &hosted.board,
             fold: hosted.machine.fold(),
             appender: self.appender.as_deref(),

@@ -31,7 +31,6 @@ impl Owner {
                 context: &self.context,
                 index: self.index,
                 epoch: self.epoch,
-                partition,
                 board,
                 fold: machine.fold(),
                 appender: self.appender.as_deref(),
