@@ -4,7 +4,6 @@
 //! [`Disk`] is the only way of the store to its bytes: a directory of the system is what [`crate::RedbStore::open`] uses, and
 //! [`crate::RedbStore::open_on`] takes any other. A disk does not know what the bytes mean.
 
-mod background_sync;
 mod checked;
 mod direct;
 mod directory;
@@ -34,7 +33,7 @@ pub trait Disk: Send + Sync {
     /// Opens the file of large values; it is made, empty, when it is not there.
     fn open_values(&self) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Tries whether this many bytes more can be written and made lasting, and leaves nothing behind.
+    /// Tries whether this many bytes more can be written and made durable, and leaves nothing behind.
     fn try_room(&self, bytes: u64) -> io::Result<()>;
 
     /// Moves both files away; the one of tables has the name returned.
@@ -50,7 +49,7 @@ pub trait Disk: Send + Sync {
     fn path(&self) -> PathBuf;
 }
 
-/// An open file. What was written is lasting once a later `sync` returned.
+/// An open file. What was written is durable once a later `sync` returned.
 pub trait DiskFile: Debug + Send + Sync {
     /// Its length in bytes.
     fn length(&self) -> io::Result<u64>;
@@ -69,7 +68,7 @@ pub trait DiskFile: Debug + Send + Sync {
         self.write(offset, blocks)
     }
 
-    /// Makes everything written lasting.
+    /// Makes everything written durable.
     fn sync(&self) -> io::Result<()>;
 
     /// Gives the room of these bytes back, if that can be done: what is read there from now on is not what was written.

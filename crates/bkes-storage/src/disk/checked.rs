@@ -10,7 +10,7 @@
 //!
 //! Sums are written when the file is synced, before the sync: a block that was synced has its sum. One that was written after the
 //! last sync may lie there with an old sum when the machine stops, and is refused if it is read then; redb reads only what a
-//! lasting commit has reached. In a block of sums that is torn, the sums of all other blocks are the same in both halves.
+//! durable commit has reached. In a block of sums that is torn, the sums of all other blocks are the same in both halves.
 //! Block 0 is redb's header, which it checks itself and writes in parts; the place of its sum says what kind of file this is.
 
 use super::DiskFile;

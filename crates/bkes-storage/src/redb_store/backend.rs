@@ -1,10 +1,9 @@
 //! A file of a [`Disk`] as redb wants it.
 //!
-//! Four things differ from a plain file. Its blocks are [`Checked`]. After a failed write nothing reaches the file any more, as
+//! Three things differ from a plain file. Its blocks are [`Checked`]. After a failed write nothing reaches the file any more, as
 //! if the machine had crashed there, and redb goes on in memory: to redb any error is the end of reading too, and reads have to
-//! go on while a disk is full. [`FileUse`] tells the store, which refuses to write until the file is opened anew. A growth of the
-//! file is made to last when the header is to speak of it, not at once ([`Growth`]). And redb's own locks are not used: the disk is
-//! claimed by one store, which does not open the file again while a reader still works on it.
+//! go on while a disk is full. [`FileUse`] tells the store, which refuses to write until the file is opened anew. And redb's own locks are
+//! not used: the disk is claimed by one store, which does not open the file again while a reader still works on it.
 
 use crate::disk::{BLOCK, Checked, Disk, DiskFile, Kind};
 use redb::StorageBackend;
@@ -25,11 +24,8 @@ const DISK_WAIT: Duration = Duration::from_micros(50);
 /// So many bytes more may take a microsecond longer: a slow memory copies a gigabyte in a second.
 const BYTES_OF_MICROSECOND: u64 = 1_000;
 
-/// So many reads of aggregates are said to be about to wait, behind one that did.
+/// So many reads of aggregates are said to be about to wait, after one that did.
 const READS_WARNED: u32 = 200;
-
-/// Where redb's header ends: it has a page of its own.
-const HEADER_BYTES: u64 = BLOCK as u64;
 
 #[derive(Debug, Default)]
 struct Use {
@@ -82,15 +78,8 @@ impl FileUse {
 pub struct Backend {
     file: Box<dyn DiskFile>,
     file_use: FileUse,
-    changes: Mutex<Changes>,
-}
-
-/// What becomes of changes.
-#[derive(Debug, Default)]
-struct Changes {
-    growth: Growth,
-    /// What would be in the file if the disk had not failed.
-    beyond: Beyond,
+    /// What would be in the file if the disk had not failed. Held while the file is changed.
+    beyond: Mutex<Beyond>,
 }
 
 impl Backend {
@@ -110,27 +99,26 @@ impl Backend {
         let (file, kind) = Checked::new(disk.open()?)?;
         file_use.0.open.store(true, Ordering::Release);
         file_use.0.failed.store(false, Ordering::Release);
-        let backend = Backend { file: Box::new(file), file_use: file_use.clone(), changes: Mutex::default() };
+        let backend = Backend { file: Box::new(file), file_use: file_use.clone(), beyond: Mutex::default() };
         Ok((backend, kind))
     }
 
     /// Changes the file, or what stands for it once a change has failed.
     fn change(
         &self,
-        change: impl FnOnce(&dyn DiskFile, &mut Growth) -> io::Result<()>,
+        change: impl FnOnce(&dyn DiskFile) -> io::Result<()>,
         instead: impl FnOnce(&mut Beyond, &dyn DiskFile) -> io::Result<()>,
     ) -> io::Result<()> {
         let used = &self.file_use.0;
-        let mut changes = locked(&self.changes);
-        let Changes { growth, beyond } = &mut *changes;
+        let mut beyond = locked(&self.beyond);
         if !used.failed.load(Ordering::Acquire) {
-            let Err(error) = change(&*self.file, growth) else { return Ok(()) };
+            let Err(error) = change(&*self.file) else { return Ok(()) };
             beyond.length = self.file.length()?;
             beyond.in_file = beyond.length;
             *locked(&used.failure) = Some(error.to_string());
             used.failed.store(true, Ordering::Release);
         }
-        instead(beyond, &*self.file)
+        instead(&mut beyond, &*self.file)
     }
 }
 
@@ -143,21 +131,21 @@ impl Drop for Backend {
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
         if self.file_use.0.failed.load(Ordering::Acquire) {
-            return Ok(locked(&self.changes).beyond.length);
+            return Ok(locked(&self.beyond).length);
         }
         self.file.length()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         if self.file_use.0.failed.load(Ordering::Acquire) {
-            return locked(&self.changes).beyond.read(&*self.file, offset, out);
+            return locked(&self.beyond).read(&*self.file, offset, out);
         }
         self.file_use.watched(out.len(), || self.file.read(offset, out))
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.change(
-            |file, growth| growth.set_length(file, length),
+            |file| file.set_length(length),
             |beyond, _| {
                 beyond.set_length(length);
                 Ok(())
@@ -166,54 +154,11 @@ impl StorageBackend for Backend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.change(|file, growth| growth.sync(file), |_, _| Ok(()))
+        self.change(|file| file.sync(), |_, _| Ok(()))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.change(
-            |file, growth| growth.write(file, offset, data),
-            |beyond, file| beyond.write(file, offset, data),
-        )
-    }
-}
-
-/// Whether the file has grown and does not lastingly have its length.
-///
-/// redb syncs a file that it made longer at once, in the middle of a transaction, with all that was written before; in a file that
-/// doubles each time, that is most of what there is to sync. What it is for (redb's `grow` says so) is that no header lasts that
-/// speaks of a longer file than there is. So it is enough to sync before the header is written the next time, which redb does for a
-/// lasting commit only; that one has the same to sync anyway.
-#[derive(Debug, Default)]
-struct Growth {
-    /// It was made longer, and nothing was asked of it since.
-    is_new: bool,
-    /// A sync behind that was put off.
-    is_unsynced: bool,
-}
-
-impl Growth {
-    fn set_length(&mut self, file: &dyn DiskFile, length: u64) -> io::Result<()> {
-        self.is_new = length > file.length()?;
-        file.set_length(length)
-    }
-
-    fn write(&mut self, file: &dyn DiskFile, offset: u64, data: &[u8]) -> io::Result<()> {
-        // A sync would be for this too.
-        self.is_new = false;
-        if self.is_unsynced && offset < HEADER_BYTES {
-            self.sync(file)?;
-        }
-        file.write(offset, data)
-    }
-
-    fn sync(&mut self, file: &dyn DiskFile) -> io::Result<()> {
-        if std::mem::take(&mut self.is_new) {
-            self.is_unsynced = true;
-            return Ok(());
-        }
-        file.sync()?;
-        self.is_unsynced = false;
-        Ok(())
+        self.change(|file| file.write(offset, data), |beyond, file| beyond.write(file, offset, data))
     }
 }
 
@@ -296,58 +241,4 @@ fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, std::o
 /// A panic elsewhere leaves what is locked whole enough: the file is opened anew after it.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bkes_testkit::disk::{SimulatedDisk, Unsynced};
-
-    fn open(disk: &SimulatedDisk) -> Backend {
-        Backend::open(disk, &FileUse::default()).expect("it is opened").0
-    }
-
-    /// A store whose header says more than there is in the file is set aside.
-    #[test]
-    fn a_length_lasts_before_the_header_that_may_speak_of_it() {
-        let disk = SimulatedDisk::new();
-        let file = open(&disk);
-        let syncs = || disk.operations().syncs;
-        let page = [7; BLOCK];
-        for length in [10 * BLOCK as u64, 20 * BLOCK as u64] {
-            file.set_len(length).expect("it grows");
-            file.sync_data().expect("as redb does");
-            file.write(length - BLOCK as u64, &page).expect("it is written");
-        }
-        assert_eq!(syncs(), 0, "nothing speaks of the length yet");
-        file.write(0, &page).expect("it is written");
-        assert_eq!(syncs(), 1);
-        disk.crash(Unsynced::Lost);
-        assert_eq!(open(&disk).len().expect("it is known"), 20 * BLOCK as u64);
-    }
-
-    #[test]
-    fn only_the_sync_of_a_growth_is_put_off() {
-        let disk = SimulatedDisk::new();
-        let file = open(&disk);
-        let (long, page) = (10 * BLOCK as u64, [7; BLOCK]);
-        let mut expected = 0;
-        let mut sync = |puts_off: bool| {
-            file.sync_data().expect("it is synced");
-            expected += u64::from(!puts_off);
-            assert_eq!(disk.operations().syncs, expected);
-        };
-        file.set_len(long).expect("it grows");
-        sync(true);
-        sync(false);
-        file.write(BLOCK as u64, &page).expect("it is written");
-        sync(false);
-        file.set_len(2 * long).expect("it grows");
-        file.write(BLOCK as u64, &page).expect("it is written");
-        sync(false);
-        file.set_len(long).expect("it shrinks");
-        sync(false);
-        file.write(0, &page).expect("it is written");
-        sync(false);
-    }
 }
