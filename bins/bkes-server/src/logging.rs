@@ -166,7 +166,7 @@ pub fn start() -> io::Result<LogQueue> {
     let for_panics = queue.clone();
     std::panic::set_hook(Box::new(move |panic| {
         for_panics.line(&words_of(panic));
-        // The process may end right behind a panic.
+        // The process may end right after a panic.
         for_panics.flush();
     }));
     if let Some(complaint) = asked.complaint {

@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
-/// What `--help` says behind the options.
+/// What `--help` says after the options.
 const EXIT_CODES: &str = "Exit codes:
   0  stopped as asked
   1  something unexpected

@@ -85,7 +85,7 @@ async fn close(engine: Engine, gate: Gate, until: Instant) -> Result<(), Ended> 
     })?;
     let in_time = timeout_at(until, closed).await.map_err(|_| {
         let words = "the store was not closed in the time for stopping (--shutdown-ms): its disk does not answer. The next start resumes \
-                     at its last lasting commit, as after a kill";
+                     at its last durable commit, as after a kill";
         Ended::new(Reason::Data, words)
     })?;
     in_time

@@ -118,7 +118,7 @@ async fn without_the_right_to_write_appends_are_refused_and_reads_go_on() {
 }
 
 /// The broker tells where a partition ends to whoever may describe the topic, and takes what may be written. So appends go on as
-/// long as each finds nothing before it that was not read; behind a record of somebody else they cannot be decided.
+/// long as each finds nothing before it that was not read; after a record of somebody else they cannot be decided.
 #[tokio::test]
 async fn without_the_right_to_read_no_append_is_acknowledged_behind_what_was_not_read() {
     let (_data, topic, server, mut client) = serve_one_event().await;

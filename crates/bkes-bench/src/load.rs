@@ -108,7 +108,7 @@ impl Mix {
     }
 }
 
-/// Runs callers for a span, behind a run to warm up. `make` gives each caller its own call.
+/// Runs callers for a span, after a run to warm up. `make` gives each caller its own call.
 pub async fn closed_loop<C, F>(
     callers: usize,
     span: Duration,

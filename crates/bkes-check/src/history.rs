@@ -118,7 +118,7 @@ impl Premise {
     /// Nothing was seen: the aggregate is believed not to exist.
     pub const NOTHING: Premise = Premise { count: 0, digest: FNV_BASIS };
 
-    /// What was seen, and one more event behind it.
+    /// What was seen, and one more event after it.
     pub fn and(self, value: &[u8]) -> Premise {
         let step = |digest: u64, byte: u8| (digest ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
         let length = (value.len() as u64).to_le_bytes();
@@ -175,7 +175,7 @@ pub enum ReadOutcome {
     Events {
         /// The events, in order.
         events: Vec<Event>,
-        /// Whether the answer says that there are more behind these.
+        /// Whether the answer says that there are more after these.
         more: bool,
     },
     /// The aggregate has no events.

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 ///  4 append b         9 unknown b: not       14 read a                 19 append a: "19"  20 read a
 /// ```
 ///
-/// Foreign: "f1" in a behind call 3, a tombstone in b behind call 9; a record without a key; a void one.
+/// Foreign: "f1" in a after call 3, a tombstone in b after call 9; a record without a key; a void one.
 fn right() -> History {
     let mut forge = Forge::default();
     forge.read(0, "a", 0, None);
@@ -254,7 +254,7 @@ fn orders_with_a_gap_are_caught() {
         shown(history, 17)[2].offset = Offset(0);
     });
     finds("a hole everywhere", &[NoGaps, AllAgree], |history| {
-        // The foreign tombstone of b is gone and something else stands behind the hole.
+        // The foreign tombstone of b is gone and something else stands after the hole.
         everywhere(history, "b", |events| events[2].order = Order(3));
         shown(history, 17).pop();
         history.log.retain(|record| record.value.is_some());
@@ -491,7 +491,7 @@ fn a_truncated_log_excuses_what_was_lost_with_it_and_nothing_else() {
         let from = Offset(from.0 + 1);
         history.excuses.truncations.push(Truncation { partition, from, at: 0, until: u64::MAX });
     });
-    // A copy of it, written behind the loss, is the event now.
+    // A copy of it, written after the loss, is the event now.
     let move_on = |history: &mut History| {
         let on = |offset: &mut Offset| *offset = Offset(offset.0 + 1_000);
         everywhere(history, "a", |events| on(&mut events.last_mut().expect("it has events").offset));

@@ -51,7 +51,7 @@ impl PartsSum {
         PartsSum { crc: 0, gathered: [0; GATHERED_BYTES], length: 0 }
     }
 
-    /// Goes on behind key and value.
+    /// Goes on after key and value.
     #[inline]
     pub fn after(payload: PayloadSum) -> PartsSum {
         let mut sum = PartsSum::new();

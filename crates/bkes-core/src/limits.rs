@@ -6,7 +6,7 @@ pub const BATCH_EVENTS_MAX: u32 = 1_000;
 /// Most bytes of keys and values in one batch; the member that passes it voids the batch.
 pub const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A member this many offsets or more behind its batch's first member voids the batch.
+/// A member this many offsets or more after its batch's first member voids the batch.
 pub const BATCH_SPAN_OFFSETS: u64 = 100_000;
 
 /// Most open batches of a partition; above it the oldest is void. Each producer handle has one at most, so they are as many as

@@ -30,14 +30,14 @@ pub trait Disk {
     /// Gives a file another name, in the place of the file that had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Makes the names lasting: without it a power cut may undo what `create` and `rename` did.
+    /// Makes the names durable: without it a power cut may undo what `create` and `rename` did.
     fn sync_names(&self) -> io::Result<()>;
 
     /// The path of a name, for messages.
     fn path(&self, name: &str) -> PathBuf;
 }
 
-/// An open file. What was written is lasting once a later sync returned without an error; after one that failed nobody knows,
+/// An open file. What was written is durable once a later sync returned without an error; after one that failed nobody knows,
 /// and no later sync tells.
 ///
 /// [`FileExt`] gives the calls of the system, which may write or read less than they were asked to or be interrupted, and the
@@ -49,9 +49,9 @@ pub trait DiskFile: FileExt + Debug + Send + Sync {
     /// Makes it this long; new bytes are zero.
     fn set_length(&self, length: u64) -> io::Result<()>;
 
-    /// Makes lasting what was written, and as much of the length as it takes to read it.
+    /// Makes durable what was written, and as much of the length as it takes to read it.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Makes everything lasting, the length too.
+    /// Makes everything durable, the length too.
     fn sync_all(&self) -> io::Result<()>;
 }

@@ -131,7 +131,7 @@ fn create(disk: &dyn Disk, topic: &str, partitions: NonZeroU32) -> io::Result<Bo
     Ok(file)
 }
 
-/// Makes lasting what was found, and cuts off what does not count.
+/// Makes durable what was found, and cuts off what does not count.
 fn settle(file: &dyn DiskFile, walked: &Walked, size: u64) -> io::Result<()> {
     if let Some(last) = &walked.last {
         let mut group = vec![0; (last.end() - last.position) as usize];

@@ -1,6 +1,6 @@
 //! The log contract over one durable local file, for running without Kafka.
 //!
-//! All partitions share one append-only file, so that one `fdatasync` makes a whole group of appends lasting: a writer thread
+//! All partitions share one append-only file, so that one `fdatasync` makes a whole group of appends durable: a writer thread
 //! takes what has gathered, writes it with one call, syncs, and only then acknowledges and shows it to readers. What was
 //! acknowledged survives a kill and a power cut.
 //!

@@ -18,7 +18,7 @@ pub const RECORD_BYTES_MAX: u64 = QUEUE_BYTES_MAX;
 /// each of fifteen headers. With 65,535 headers, the most that a frame has, it counts as 3,073.
 pub const RECORD_OVERHEAD_BYTES: u64 = 128;
 
-/// The most bytes of one group, its header included: a group is what is queued, 32 MiB and 12.8 MB. More than this behind the
+/// The most bytes of one group, its header included: a group is what is queued, 32 MiB and 12.8 MB. More than this after the
 /// last whole group cannot be what a power cut left of one write.
 pub const GROUP_BYTES_MAX: u64 =
     group::HEADER_BYTES as u64 + QUEUE_BYTES_MAX + QUEUE_RECORDS_MAX as u64 * RECORD_OVERHEAD_BYTES;

@@ -21,7 +21,7 @@ pub enum Proof {
         /// Where it lies.
         position: u64,
     },
-    /// The header is whole, and there are bytes behind the group's end.
+    /// The header is whole, and there are bytes after the group's end.
     BytesBehind {
         /// Where the group ends.
         position: u64,
@@ -71,7 +71,7 @@ pub struct Walked {
     pub index: Vec<Index>,
 }
 
-/// Walks the groups, which begin behind the header and end with the file.
+/// Walks the groups, which begin after the header and end with the file.
 pub fn walk(file: &dyn DiskFile, mark: Mark, groups: Range<u64>, partitions: usize) -> io::Result<Walked> {
     let Range { start, end: size } = groups;
     let mut window = Window { file, size, start, bytes: Vec::new() };
@@ -139,7 +139,7 @@ fn rest(file: &dyn DiskFile, mark: Mark, range: Range<u64>) -> io::Result<Rest> 
     })
 }
 
-/// The header of a group that was written behind the beginning of a range, wherever it lies now: bytes may have been lost or come between.
+/// The header of a group that was written after the beginning of a range, wherever it lies now: bytes may have been lost or come between.
 /// Copies of older groups, which an event may hold, say positions before it.
 fn find_later(file: &dyn DiskFile, mark: Mark, range: Range<u64>) -> io::Result<Option<u64>> {
     let Range { start: begin, end: size } = range;

@@ -121,7 +121,7 @@ fn a_log_that_nothing_is_appended_to_is_sealed_once() {
     assert_eq!(read(&open(directory.path())), [0, 1]);
 }
 
-/// A log in directories that are made with it, and whose names must be made lasting with it.
+/// A log in directories that are made with it, and whose names must be made durable with it.
 #[test]
 fn a_log_is_made_in_directories_that_are_not_there() {
     let directory = TempDir::new().expect("a directory");

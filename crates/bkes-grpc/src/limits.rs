@@ -130,7 +130,7 @@ pub const NARROW: Windows = Windows { stream_bytes: 65_535, connection_bytes: 65
 /// Connections with wide windows: instances of a service and their tools, with room. See [`Windows`] for what they may hold.
 pub const WIDE_CONNECTIONS: usize = 128;
 
-/// How long a message may take without coming on, and its end behind it.
+/// How long a message may take without coming on, and its end after it.
 pub const READ_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What counts as coming on in that time, unless it is all: 1.6 KB/s, which a telephone line carries. Less would let a client hold its

@@ -98,7 +98,7 @@ struct Place {
 struct MemoryReader {
     log: MemoryLog,
     places: BTreeMap<Partition, Place>,
-    /// The partition that a poll gave something of last: the next one begins behind it, so that a busy one does not starve others.
+    /// The partition that a poll gave something of last: the next one begins after it, so that a busy one does not starve others.
     last: Option<Partition>,
     /// As long as it lives, appends wake it.
     _waker: Arc<Waker>,

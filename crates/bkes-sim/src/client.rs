@@ -1,6 +1,6 @@
 //! A caller: reads, and appends what rests on what it has seen.
 //!
-//! Callers are honest, as the promises ask of them: an append names the order behind exactly the events that were read or
+//! Callers are honest, as the promises ask of them: an append names the order after exactly the events that were read or
 //! acknowledged to its caller, though others may have come since. After an unknown outcome a caller reads before it retries.
 
 use crate::faults::Fault;

@@ -9,7 +9,7 @@
 //!   it may be an event in what is left.
 //! * A key of which such an instance denies what was written since. Where the log still ends below what the instance had applied,
 //!   that is seen and nothing is denied; where it has grown as long again, only reading tells.
-//! * An append that such an instance acknowledged at the exact offset, behind a transaction that is open in what is left: it is not stable,
+//! * An append that such an instance acknowledged at the exact offset, after a transaction that is open in what is left: it is not stable,
 //!   and is shown again when the transaction ends (P4).
 //! * A key whose head was *removed* by retention: whoever begins with nothing knows nothing of it, and it may be begun anew.
 //!

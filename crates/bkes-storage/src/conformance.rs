@@ -118,7 +118,7 @@ fn identity_is_kept<B: Bench>(bench: &mut B) {
     identity.partitioner = Some(Partitioner::Crc32);
     store.set_identity(&identity).expect("it is bound");
     let store = bench.crash(store);
-    assert_eq!(store.load().expect("loads").identity, Some(identity), "an identity is lasting at once");
+    assert_eq!(store.load().expect("loads").identity, Some(identity), "an identity is durable at once");
     store.reset().expect("resets");
     assert_eq!(store.load().expect("loads").identity, None, "a reset store belongs to no log");
 }
@@ -472,7 +472,7 @@ fn random_operations<B: Bench>(bench: &mut B, seed: u64) {
         (0..1 + random.below(11) as u8).map(|n| key(&[n % 3, b'k', n][..1 + usize::from(n % 3)])).collect();
     let mut store = bench.fresh();
     let mut model = Model::default();
-    // What may be there after a crash: everything since the last lasting commit, at any commit.
+    // What may be there after a crash: everything since the last durable commit, at any commit.
     let mut since_lasting = vec![model.clone()];
     for step in 0..60 {
         match random.below(20) {
@@ -506,10 +506,10 @@ fn random_operations<B: Bench>(bench: &mut B, seed: u64) {
             }
             _ => {
                 let batch = model.random_batch(&mut random, &keys);
-                let lasting = random.below(3) == 0;
-                let durability = if lasting { Durability::Immediate } else { Durability::Eventual };
+                let durable = random.below(3) == 0;
+                let durability = if durable { Durability::Immediate } else { Durability::Eventual };
                 store.commit(&batch, durability).expect("commits");
-                if lasting {
+                if durable {
                     since_lasting.clear();
                 }
                 since_lasting.push(model.clone());

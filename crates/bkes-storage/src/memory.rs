@@ -1,4 +1,4 @@
-//! A store in memory: the contract at its plainest. Everything is as lasting as the process, and nothing fails.
+//! A store in memory: the contract at its plainest. Everything is as durable as the process, and nothing fails.
 
 use crate::contract::{
     Checkpoint, Durability, Head, Heads, Loaded, NewEvent, ReadPart, Store, StoreBatch, StoreError,

@@ -32,7 +32,7 @@ pub enum Operation {
     Create,
     /// Giving a file another name.
     Rename,
-    /// Making names lasting.
+    /// Making names durable.
     SyncNames,
     /// Asking for the length of a file.
     Length,
@@ -42,7 +42,7 @@ pub enum Operation {
     Write,
     /// Making a file longer or shorter.
     SetLength,
-    /// Making a file lasting.
+    /// Making a file durable.
     Sync,
 }
 
@@ -200,19 +200,19 @@ impl SimulatedDirectory {
     pub fn overwrite(&self, name: &str, bytes: &[u8]) {
         let mut state = self.state();
         let file = state.platter.visible[name];
-        let Content { visible, lasting, .. } = &mut state.platter.files[file];
-        for content in [visible, lasting] {
+        let Content { visible, durable, .. } = &mut state.platter.files[file];
+        for content in [visible, durable] {
             content.clear();
             content.extend_from_slice(bytes);
         }
     }
 
-    /// Puts a file of these bytes in the place of what has the name, lastingly.
+    /// Puts a file of these bytes in the place of what has the name, durably.
     pub fn put(&self, name: &str, bytes: &[u8]) {
         let mut state = self.state();
-        let Platter { files, visible, lasting, .. } = &mut state.platter;
-        files.push(Content { visible: bytes.to_vec(), lasting: bytes.to_vec(), unsynced: Vec::new() });
-        for names in [visible, lasting] {
+        let Platter { files, visible, durable, .. } = &mut state.platter;
+        files.push(Content { visible: bytes.to_vec(), durable: bytes.to_vec(), unsynced: Vec::new() });
+        for names in [visible, durable] {
             names.insert(name.to_owned(), files.len() - 1);
         }
     }
@@ -271,12 +271,12 @@ impl SimulatedDirectory {
         error_after(fault)
     }
 
-    /// Makes the names lasting.
+    /// Makes the names durable.
     pub fn sync_names(&self) -> io::Result<()> {
         let mut state = self.state();
         state.begin(Operation::SyncNames)?;
-        let Platter { lasting, unsynced, .. } = &mut state.platter;
-        unsynced.drain(..).for_each(|change| change.apply(lasting));
+        let Platter { durable, unsynced, .. } = &mut state.platter;
+        unsynced.drain(..).for_each(|change| change.apply(durable));
         Ok(())
     }
 
@@ -318,11 +318,11 @@ impl SimulatedFile {
     /// What a failed sync was to write is on disk, still waits, or is forgotten: then only the length is kept.
     fn fail_sync(&self, state: &mut State, kind: ErrorKind) -> io::Error {
         let State { platter, random, .. } = state;
-        let Content { lasting, unsynced, .. } = &mut platter.files[self.file];
+        let Content { durable, unsynced, .. } = &mut platter.files[self.file];
         for change in std::mem::take(unsynced) {
             // What comes later may be on disk only if nothing before it waits: a file that was cut does not get its bytes back.
             match (random.u8(..3), &change) {
-                (0, _) if unsynced.is_empty() => change.apply(lasting),
+                (0, _) if unsynced.is_empty() => change.apply(durable),
                 (1, Change::Write { offset, data }) => unsynced.push(Change::Extend(offset + data.len())),
                 _ => unsynced.push(change),
             }
@@ -367,15 +367,15 @@ impl SimulatedFile {
         self.change(Operation::SetLength, |_| Change::SetLength(length as usize)).map(drop)
     }
 
-    /// Makes lasting what was written.
+    /// Makes durable what was written.
     pub fn sync_data(&self) -> io::Result<()> {
         let mut state = self.directory.state();
         let fault = state.begin(Operation::Sync)?;
         if let Some(Fault::Error(kind)) = fault {
             return Err(self.fail_sync(&mut state, kind));
         }
-        let Content { lasting, unsynced, .. } = &mut state.platter.files[self.file];
-        unsynced.drain(..).for_each(|change| change.apply(lasting));
+        let Content { durable, unsynced, .. } = &mut state.platter.files[self.file];
+        unsynced.drain(..).for_each(|change| change.apply(durable));
         error_after(fault)
     }
 }

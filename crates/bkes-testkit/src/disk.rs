@@ -31,7 +31,7 @@ pub enum Operation {
     Write,
     /// Making the file longer or shorter.
     SetLength,
-    /// Making everything lasting.
+    /// Making everything durable.
     Sync,
 }
 
@@ -102,7 +102,7 @@ impl Change {
 #[derive(Debug, Default)]
 struct Content {
     visible: Vec<u8>,
-    lasting: Vec<u8>,
+    durable: Vec<u8>,
     unsynced: Vec<Change>,
     /// Blocks that take space. A file that was only made longer takes none.
     blocks: BTreeSet<u64>,
@@ -122,24 +122,24 @@ impl Content {
         for change in self.unsynced.drain(..) {
             match (unsynced, change) {
                 (Unsynced::Lost, _) => {}
-                (Unsynced::Kept, change) => change.apply(&mut self.lasting),
+                (Unsynced::Kept, change) => change.apply(&mut self.durable),
                 (Unsynced::Torn { .. }, Change::Write { offset, mut data }) => match random.u8(..4) {
                     0 => {}
                     1 => {
                         let sectors = random.usize(..=data.len() / SECTOR_BYTES);
                         data.truncate(sectors * SECTOR_BYTES);
-                        Change::Write { offset, data }.apply(&mut self.lasting);
+                        Change::Write { offset, data }.apply(&mut self.durable);
                     }
-                    _ => Change::Write { offset, data }.apply(&mut self.lasting),
+                    _ => Change::Write { offset, data }.apply(&mut self.durable),
                 },
                 (Unsynced::Torn { .. }, change @ Change::SetLength(_)) => {
                     if random.bool() {
-                        change.apply(&mut self.lasting);
+                        change.apply(&mut self.durable);
                     }
                 }
             }
         }
-        self.visible.clone_from(&self.lasting);
+        self.visible.clone_from(&self.durable);
         let blocks = (self.visible.len() as u64).div_ceil(BLOCK_BYTES);
         self.blocks.retain(|block| *block < blocks);
     }
@@ -280,15 +280,15 @@ impl SimulatedDisk {
         locked(&self.0).crashes
     }
 
-    /// Turns one bit around, lastingly: of the file of tables, or behind its end of the file of values; nothing happens behind both.
+    /// Turns one bit around, durably: of the file of tables, or after its end of the file of values; nothing happens after both.
     pub fn flip_bit(&self, bit: u64) {
         let state = locked(&self.0);
         let (mut byte, mask) = ((bit / 8) as usize, 1 << (bit % 8));
         for file in state.files() {
-            let Content { visible, lasting, .. } = &mut *locked(file);
+            let Content { visible, durable, .. } = &mut *locked(file);
             let length = visible.len();
             if byte < length {
-                for bytes in [visible, lasting] {
+                for bytes in [visible, durable] {
                     if let Some(byte) = bytes.get_mut(byte) {
                         *byte ^= mask;
                     }
@@ -430,12 +430,12 @@ impl SimulatedFile {
         Ok(())
     }
 
-    /// Makes everything written lasting.
+    /// Makes everything written durable.
     pub fn sync(&self) -> io::Result<()> {
         let (_state, mut content) = self.begin(Operation::Sync)?;
-        let Content { lasting, unsynced, .. } = &mut *content;
+        let Content { durable, unsynced, .. } = &mut *content;
         for change in unsynced.drain(..) {
-            change.apply(lasting);
+            change.apply(durable);
         }
         Ok(())
     }

@@ -399,7 +399,7 @@ controlled.shutdown.enable=true
     )
 }
 
-/// What stands behind it is not a part of every node.
+/// What stands after it is not a part of every node.
 const SET: &str = "# set while running\n";
 
 fn with_property(text: &str, property: &str) -> String {

@@ -135,7 +135,7 @@ fn said(command: &mut Command) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }
 
-/// The rest of a password behind its `;` stood in the error, and in `--print-config` as a property of its own.
+/// The rest of a password after its `;` stood in the error, and in `--print-config` as a property of its own.
 #[test]
 fn neither_an_error_nor_the_config_nor_the_help_shows_a_piece_of_a_password() {
     let data = TempDir::new().expect("a directory");

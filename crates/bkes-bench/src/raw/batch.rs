@@ -7,7 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::ptr;
 use std::time::{Duration, Instant};
 
-/// How long a batch may gather, in milliseconds: librdkafka waits for a whole batch, also behind the last message there is.
+/// How long a batch may gather, in milliseconds: librdkafka waits for a whole batch, also after the last message there is.
 const GATHER_MS: i32 = 2;
 
 /// How long the topic may be silent.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Formatter};
 
 /// The same state is the same text: what a map has is sorted. What is set for all partitions is left out, and what a step is empty of
-/// before and behind.
+/// before and after.
 impl<T: Debug> Debug for PartitionMachine<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         // All fields are named, so that a new one is not forgotten here.

@@ -24,7 +24,7 @@ mod tests {
     use crate::{Header, Offset, Partition};
     use bytes::Bytes;
 
-    /// As the format has it: all parts one behind the other.
+    /// As the format has it: all parts one after the other.
     fn plain(record: &Record) -> u32 {
         let mut all = Vec::new();
         let mut part = |bytes: Option<&[u8]>| {

@@ -2,9 +2,9 @@
 //!
 //! The fast path applies a record of our own when its place is reported, and reading comes after. Until then its fingerprint is
 //! held here. What is held when a process dies is in its checkpoint as a sum, so that the next one reads from the last record
-//! that was *confirmed*, which reading has met, and notices a log that lost its end and grew again anywhere behind it.
+//! that was *confirmed*, which reading has met, and notices a log that lost its end and grew again anywhere after it.
 //!
-//! Invariant: no record is both applied and behind `confirmed` without being in `earlier` or in `ahead`. So what reading meets there,
+//! Invariant: no record is both applied and after `confirmed` without being in `earlier` or in `ahead`. So what reading meets there,
 //! below the applied position, and is in neither, stands where nothing was when that was passed.
 
 use crate::{Checkpoint, Fingerprint, Offset, Position, Unread};
@@ -80,7 +80,7 @@ impl Readback {
         }
     }
 
-    /// Whether reading has met a record at `position` or behind it.
+    /// Whether reading has met a record at `position` or after it.
     pub fn has_read(&self, position: Position) -> bool {
         self.confirmed.is_some_and(|confirmed| confirmed.offset >= position.offset())
     }
@@ -308,7 +308,7 @@ mod tests {
         }
     }
 
-    /// The last record that was read was lost with everything behind it, something else was written, and a copy of that record came to
+    /// The last record that was read was lost with everything after it, something else was written, and a copy of that record came to
     /// its old offset: only its leader tells it from the one that was read.
     #[test]
     fn a_record_that_was_read_and_is_back_from_another_leader_is_noticed() {

@@ -310,7 +310,7 @@ const FORWARDED: Scenario = Scenario {
     ..QUIET
 };
 
-/// Two writers on one key: what one shows rests on a record that the other has not read, so that an append of it waits there behind that
+/// Two writers on one key: what one shows rests on a record that the other has not read, so that an append of it waits there after that
 /// record's.
 const BEHIND: Scenario = Scenario {
     instances: 2,
@@ -328,7 +328,7 @@ const BEHIND: Scenario = Scenario {
     ..QUIET
 };
 
-/// A log that loses its end behind a batch that may have been applied unread, and somebody who writes there then.
+/// A log that loses its end after a batch that may have been applied unread, and somebody who writes there then.
 const LOST_END: Scenario = Scenario {
     opening: &[
         READ_A,

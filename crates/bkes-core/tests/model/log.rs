@@ -22,7 +22,7 @@ impl Log {
         offset
     }
 
-    /// The first record at a position or behind it, and who took it.
+    /// The first record at a position or after it, and who took it.
     pub fn next(&self, position: Position) -> Option<(&Record, LeaderEpoch)> {
         let index = self.records.partition_point(|record| record.offset < position.offset());
         Some((self.records.get(index)?, self.epochs[index]))

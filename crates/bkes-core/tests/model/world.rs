@@ -628,7 +628,7 @@ impl World {
             }
             Answer::Conflict { next } => {
                 let real = Order(self.instances[at].shown(&key).len() as u64);
-                // What was applied behind it in the same step is shown as well.
+                // What was applied after it in the same step is shown as well.
                 if next != real && (is_one || next > real) || first == next {
                     self.violate(format!(
                         "{id} at {first} was refused naming {next}, and the next is {real}"

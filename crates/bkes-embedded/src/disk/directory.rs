@@ -10,13 +10,13 @@ const LOCK: &str = "lock";
 /// A directory that belongs to one log; made when it is not there.
 pub struct Directory(pub PathBuf);
 
-/// Makes the entries of a directory lasting.
+/// Makes the entries of a directory durable.
 fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
 impl Directory {
-    /// Makes the directory, and makes lasting that it is there.
+    /// Makes the directory, and makes durable that it is there.
     fn make(&self) -> io::Result<()> {
         let path = path::absolute(&self.0)?;
         let made: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();

@@ -18,7 +18,7 @@ pub fn some_record(random: &mut Rng, partitions: u32) -> NewRecord {
     }
 }
 
-/// Gives a frame the length and the checksum of what it holds now, so that what lies behind them is tried as well.
+/// Gives a frame the length and the checksum of what it holds now, so that what lies after them is tried as well.
 fn reseal(frame: &mut [u8]) {
     let length = (frame.len() - HEAD_BYTES) as u32;
     frame[..4].copy_from_slice(&length.to_le_bytes());

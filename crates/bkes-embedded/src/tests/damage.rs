@@ -99,7 +99,7 @@ fn a_flipped_bit_before_a_later_group_is_named_and_nothing_is_changed() {
     }
 }
 
-/// The last group is not told from one that was torn, as long as nothing was written behind it.
+/// The last group is not told from one that was torn, as long as nothing was written after it.
 #[test]
 fn a_flipped_bit_in_the_last_group_is_found_once_it_is_sealed() {
     let random = &mut Rng::with_seed(3);
@@ -118,7 +118,7 @@ fn a_flipped_bit_in_the_last_group_is_found_once_it_is_sealed() {
     }
 }
 
-/// A group behind it was only begun when the one before was synced, although the power failed before its header was whole.
+/// A group after it was only begun when the one before was synced, although the power failed before its header was whole.
 #[test]
 fn a_flipped_bit_before_a_torn_group_is_damage() {
     let (good, begins) = log_of(&some_groups(&mut Rng::with_seed(9), 3));

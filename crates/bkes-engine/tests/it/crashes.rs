@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 const CACHE_BYTES: usize = 1024 * 1024;
 
-/// Within this time what was committed is made lasting.
+/// Within this time what was committed is made durable.
 const LASTS_MS: u64 = 10_100;
 
 /// What a crash may do to changes that were not synced.
@@ -122,7 +122,7 @@ fn crash_in_load(nth: u64, unsynced: Unsynced) -> bool {
                 acknowledged.push(value);
             }
         }
-        // Some commits are made lasting and some are not.
+        // Some commits are made durable and some are not.
         bench.run(if round % 4 == 3 { LASTS_MS } else { 1 });
         if disk.crashes() > 0 {
             break;

@@ -158,7 +158,7 @@ fn a_partition_waits_for_the_log_before_it_is_dropped_and_the_others_are_served(
     bench.run_until("it is read anew", |bench| bench.count(&lost) == Ok(3));
 }
 
-/// Loses the end of a partition on a store that crashes at its n-th change behind that; says whether it came to that.
+/// Loses the end of a partition on a store that crashes at its n-th change after that; says whether it came to that.
 fn crash_while_dropping(nth: u64, unsynced: Unsynced) -> bool {
     const CACHE_BYTES: usize = 1024 * 1024;
     let (log, disk) = (two_partitions(), SimulatedDisk::new());

@@ -70,7 +70,7 @@ async fn count(handle: &EngineHandle) -> u64 {
     read.events.len() as u64
 }
 
-/// The story: with a full disk the store was reopened every second, fell back to what was lasting, and then could not begin
+/// The story: with a full disk the store was reopened every second, fell back to what was durable, and then could not begin
 /// anew; reads were refused for as long as the disk was full.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_appends_before_they_are_sent_and_reads_go_on_until_there_is_space_again() {

@@ -22,7 +22,7 @@ fn bench(events: usize) -> Scene {
     bench
 }
 
-/// The same, with two events, and behind them three offsets that hold nothing.
+/// The same, with two events, and after them three offsets that hold nothing.
 fn bench_before_a_gap() -> Scene {
     let mut bench = bench(2);
     bench.log.skip_offsets(Partition(0), 3);
@@ -176,7 +176,7 @@ fn another_leader_is_no_loss() {
     assert_eq!((bench.count("a"), bench.count("c")), (Ok(4), Ok(1)));
 }
 
-/// The same, and what this instance had passed behind its last record was a gap, where the log has records now: they were
+/// The same, and what this instance had passed after its last record was a gap, where the log has records now: they were
 /// taken for known.
 #[test]
 fn records_where_a_gap_was_before_the_log_lost_its_end_are_applied() {
@@ -187,7 +187,7 @@ fn records_where_a_gap_was_before_the_log_lost_its_end_are_applied() {
     assert_eq!((bench.count("a"), bench.count("b")), (Ok(2), Ok(6)));
 }
 
-/// The same, and an append of this very instance landed exactly behind the gap: its fast path took it for the next record. Then it was
+/// The same, and an append of this very instance landed exactly after the gap: its fast path took it for the next record. Then it was
 /// the last record that was applied, the records where the gap had been lay below it and were taken for known, and an order was
 /// acknowledged twice. (Found by simulation, of an instance that was paused meanwhile.)
 #[test]
@@ -208,7 +208,7 @@ fn records_where_a_gap_was_are_not_hidden_by_an_append_behind_them() {
     accepted_when_delivered(&mut bench, "b", Expected::At(Order(3)));
 }
 
-/// The same, and an append of this very instance was the first to be written behind the new end, where its fast path took it
+/// The same, and an append of this very instance was the first to be written after the new end, where its fast path took it
 /// for the next record.
 #[test]
 fn an_append_behind_a_lost_end_does_not_hide_the_loss() {
@@ -255,7 +255,7 @@ fn a_loss_behind_an_append_that_was_not_read_back_is_seen_after_a_restart() {
 }
 
 /// The end was lost while the process was down, and the log grew again under a transaction that was still open. What stood at the
-/// last applied offset could not be read to be compared, so the old history was served, and appends behind it were acknowledged that
+/// last applied offset could not be read to be compared, so the old history was served, and appends after it were acknowledged that
 /// the next start did not show. (Found by simulation.)
 #[test]
 fn a_loss_under_an_open_transaction_is_seen_at_the_start_and_while_running() {

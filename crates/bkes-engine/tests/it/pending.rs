@@ -1,4 +1,4 @@
-//! Pending events are shown behind the events of the same answer, at orders that none of them has.
+//! Pending events are shown after the events of the same answer, at orders that none of them has.
 
 use crate::support::poll;
 use crate::support::scene::Scene;
@@ -42,7 +42,7 @@ fn shown(events: &Events) -> (usize, Order, Vec<&[u8]>) {
 }
 
 /// The aggregate was located, then another writer's event took order 1 and an append was sent for order 2, then the owner was asked:
-/// the answer had one event and the append behind it, as if that were to take order 1.
+/// the answer had one event and the append after it, as if that were to take order 1.
 #[test]
 fn a_pending_event_is_shown_at_its_own_order() {
     let (scene, name) = scene();

@@ -109,7 +109,7 @@ fn appends_take_turns_while_the_topic_grows() {
     }
 }
 
-/// Sending stopped in the middle of a batch, and the one that waited behind it had its turn there and then, was cut short as well,
+/// Sending stopped in the middle of a batch, and the one that waited after it had its turn there and then, was cut short as well,
 /// and so on, each within the one before: as many as may wait were more than the stack holds, and the process ended.
 #[test]
 fn thousands_of_batches_that_are_cut_short_one_behind_the_other_need_no_stack() {
@@ -122,7 +122,7 @@ fn thousands_of_batches_that_are_cut_short_one_behind_the_other_need_no_stack() 
     bench.run(1);
     let next = || bench.append("a", Expected::At(Order(2)), &["2", "3"]);
     let mut waiting: Vec<Answer> = (0..WAITING).map(|_| next()).collect();
-    // Until they have been gathered, and wait behind the first.
+    // Until they have been gathered, and wait after the first.
     bench.run(30);
     log.flaws().every_second_full = true;
     assert!(log.log.step() && log.log.step());

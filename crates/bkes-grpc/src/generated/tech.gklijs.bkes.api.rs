@@ -177,7 +177,7 @@ pub mod error {
         Lagging = 31,
         /// Kafka cannot be reached. Reads go on.
         LogDown = 32,
-        /// Another producer holds a transaction open in this partition: nothing behind it is decided. Reads go on.
+        /// Another producer holds a transaction open in this partition: nothing after it is decided. Reads go on.
         Stalled = 33,
         /// The partition of this key cannot be served; `cause` says why and what to do.
         Degraded = 34,
@@ -316,7 +316,7 @@ pub struct StoredRecords {
     /// The events; the pending ones, when asked for, at the end.
     #[prost(message, repeated, tag = "1")]
     pub records: ::prost::alloc::vec::Vec<Record>,
-    /// There are more events behind these: ask again with `from_order` = `continue_from`. Never set in the reply to a request
+    /// There are more events after these: ask again with `from_order` = `continue_from`. Never set in the reply to a request
     /// without paging fields. (added)
     #[prost(bool, tag = "2")]
     pub more: bool,
@@ -406,7 +406,7 @@ pub struct RetrieveRequest {
     /// The aggregate's key; at least one byte.
     #[prost(bytes = "bytes", tag = "1")]
     pub key: ::prost::bytes::Bytes,
-    /// Paging: the first event wanted, by its order; 0 when left out. At or behind the end of the aggregate the reply has no
+    /// Paging: the first event wanted, by its order; 0 when left out. At or after the end of the aggregate the reply has no
     /// records. (Of one that is read partition by partition: its index over all partitions.) (added)
     #[prost(uint64, optional, tag = "2")]
     pub from_order: ::core::option::Option<u64>,

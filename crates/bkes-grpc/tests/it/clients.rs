@@ -160,7 +160,7 @@ async fn replies_that_are_not_read_are_bounded_for_each_connection_and_for_all()
         for _ in 0..40 {
             begun.push(unread(&slow, "large").await);
         }
-        // A refusal is small: it needs no room, but it waits in the connection's window behind the rest.
+        // A refusal is small: it needs no room, but it waits in the connection's window after the rest.
         held.push((bounded_by, count, slow, begun));
     }
     assert!(client.retrieve("small").await.is_ok(), "small replies need no room");

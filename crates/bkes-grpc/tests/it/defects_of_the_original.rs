@@ -49,7 +49,7 @@ async fn defect_1_a_failed_produce_leaves_no_phantom_event() {
     assert!(began.elapsed() < Duration::from_secs(20), "no clock frees a key");
 }
 
-/// When the original's consumer met event k it forgot every unconfirmed event behind it, one at k+1 on its way too. A second
+/// When the original's consumer met event k it forgot every unconfirmed event after it, one at k+1 on its way too. A second
 /// add at k+1 was then accepted: two successes for one order on a single instance. It also compared offsets of different
 /// partitions with each other.
 #[tokio::test(flavor = "multi_thread")]

@@ -121,7 +121,7 @@ unsafe fn epoch_of(message: *const sys::rd_kafka_message_t) -> Option<LeaderEpoc
 /// Kafka's own word for a record without a timestamp.
 const NO_TIMESTAMP: i64 = -1;
 
-/// Keys, values, names and values of headers of a fetch, one behind the other; a null has no length.
+/// Keys, values, names and values of headers of a fetch, one after the other; a null has no length.
 pub struct Slab {
     bytes: Vec<u8>,
     lengths: Vec<Option<usize>>,

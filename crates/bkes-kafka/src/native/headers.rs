@@ -31,7 +31,7 @@ pub fn are_known() -> bool {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     *KNOWN.get_or_init(|| {
         // SAFETY: the list is ours and destroyed here; adding copies name and value. In every librdkafka that has headers, a name lies
-        // behind the head of its allocation, which is larger than what is read of it here.
+        // after the head of its allocation, which is larger than what is read of it here.
         unsafe {
             let list = sys::rd_kafka_headers_new(PROBES.len());
             for (name, value) in PROBES {

@@ -10,7 +10,7 @@
 //! changes no share of the processor, and a processor that has nothing to do runs such a thread at once (sched(7)).
 //!
 //! The other way round, librdkafka's thread is in the way of those whom it wakes: while what it sent is on the way and more waits
-//! behind that, it does not sleep but looks again and again. The system takes for granted that who wakes another soon sleeps, so a
+//! after that, it does not sleep but looks again and again. The system takes for granted that who wakes another soon sleeps, so a
 //! broker on the same machine waits behind that thread for the end of its slice, up to 4 ms, even if another processor is idle.
 //! Whoever asks for a slice longer than the usual one is put aside at once by all who are woken and have a shorter one (Linux
 //! 6.12 and later, Documentation/scheduler/sched-eevdf.rst); that, too, changes no share.

@@ -1,9 +1,9 @@
-//! In the way of an assertion of librdkafka that would end the process behind a damaged batch.
+//! In the way of an assertion of librdkafka that would end the process after a damaged batch.
 //!
 //! When a batch fails its checksum, librdkafka 2.12 means to skip it and goes to the wrong place: as many bytes into the answer as
 //! the batch is long, wherever the batch begins (`rd_kafka_buf_skip_to(rkbuf, crc_len)` in rdkafka_msgset_reader.c). What stands there
 //! is taken for the head of a batch. Its length is any number; a negative one, as a size, passes the check of
-//! `rd_slice_narrow_copy` by overflow, and the assertion behind it aborts. Which bytes stand there is up to the records: a damaged
+//! `rd_slice_narrow_copy` by overflow, and the assertion after it aborts. Which bytes stand there is up to the records: a damaged
 //! record may well end every process that reads it, again and again after each restart.
 //!
 //! A program that is linked with [`LINK_ARGUMENT`](crate::LINK_ARGUMENT) has such a length refused, as those are that are merely too

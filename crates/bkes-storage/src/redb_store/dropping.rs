@@ -86,7 +86,7 @@ pub fn sweep(change: &mut Change<'_>, limits: SweepLimits) -> Result<(), Failure
     change.numbers.put(change.write)
 }
 
-/// Takes dead parts out of the rows of aggregates behind `last`, and their marks.
+/// Takes dead parts out of the rows of aggregates after `last`, and their marks.
 fn sweep_rows(change: &mut Change<'_>, last: &[u8], limits: SweepLimits) -> Result<Option<Swept>, Failure> {
     let Change { write, numbers, .. } = change;
     let mut streams = LeakOnPanic::new(write.open_table(STREAMS)?);
@@ -123,7 +123,7 @@ struct Found {
     parts: Vec<Part>,
 }
 
-/// Those among the next rows behind `last`, and the last row that was looked at; none if there are no more.
+/// Those among the next rows after `last`, and the last row that was looked at; none if there are no more.
 fn rows_with_dead_parts(
     streams: &impl ReadableTable<&'static [u8], &'static [u8]>,
     last: &[u8],

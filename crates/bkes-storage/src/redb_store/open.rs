@@ -97,7 +97,7 @@ pub fn open_file(disk: &dyn Disk, cache_bytes: usize, file_use: &FileUse) -> Res
     Ok(FileState::Open(Files { database: Arc::new(database), values }, numbers))
 }
 
-/// A lasting commit syncs its pages before it says that they count: redb could do with one sync and find out by their checksums
+/// A durable commit syncs its pages before it says that they count: redb could do with one sync and find out by their checksums
 /// later, but a page that was not synced is one whose block fails its own check.
 pub fn begin_write(database: &Database, durability: Durability) -> Result<redb::WriteTransaction, Failure> {
     let mut transaction = database.begin_write()?;

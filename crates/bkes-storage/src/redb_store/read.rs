@@ -2,7 +2,7 @@
 //!
 //! The events of a stream are chained: each row says how far back the one before it lies, and the aggregate's row knows the last.
 //! So an append touches no row but its own. That a chain need not be walked from its end, every so often an event's place is
-//! *marked* in a table of its own: a read finds the first mark at or behind what it wants and walks back from there, over at
+//! *marked* in a table of its own: a read finds the first mark at or after what it wants and walks back from there, over at
 //! most [`MARK_EVENTS`](super::layout::MARK_EVENTS) events and little more than [`MARK_BYTES`](super::layout::MARK_BYTES) bytes at a time.
 
 use super::blocks;
@@ -163,7 +163,7 @@ pub fn read(
     Ok(())
 }
 
-/// The first mark of a stream at or behind an order.
+/// The first mark of a stream at or after an order.
 fn first_mark(
     unsettled: &RwLock<WriteBack>,
     tables: &Tables,

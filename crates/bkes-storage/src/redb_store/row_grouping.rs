@@ -62,7 +62,7 @@ impl RowGrouping {
         sorted
     }
 
-    /// The group and the next six bytes of a key, behind those that all keys begin with.
+    /// The group and the next six bytes of a key, after those that all keys begin with.
     fn rank(self, key: &Key, common: usize) -> u64 {
         let key = key.as_ref();
         let mut rank = [0; 8];

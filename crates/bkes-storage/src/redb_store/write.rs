@@ -1,4 +1,4 @@
-//! What a commit writes: events behind the others, and what the tables say of aggregates.
+//! What a commit writes: events after the others, and what the tables say of aggregates.
 //!
 //! A commit sorts its events by key, so that those of one aggregate lie side by side. Appending costs the same however long the
 //! aggregate is.

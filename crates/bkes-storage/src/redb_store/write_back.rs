@@ -3,8 +3,8 @@
 //! While a log is read, nearly every event changes the row of an aggregate, and that costs far more than the event itself: a look-up,
 //! and pages that are copied. So a commit that need not last writes its events only. The rows, and all that must agree with them
 //! (marks, checkpoints, incarnations, numbers), are gathered here, where every read sees them, and are written in the order of their
-//! keys by the next lasting commit, or when they have become many. What the file says of aggregates is as of that moment; the events
-//! behind it belong to nobody if the process dies, and are removed when the file is opened. Rows lie here without their seals, which
+//! keys by the next durable commit, or when they have become many. What the file says of aggregates is as of that moment; the events
+//! after it belong to nobody if the process dies, and are removed when the file is opened. Rows lie here without their seals, which
 //! they get when they are settled.
 //!
 //! The writer commits first and changes this second; a reader looks here first and into its snapshot second. So the events of a

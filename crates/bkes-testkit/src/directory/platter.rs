@@ -32,7 +32,7 @@ impl Change {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     pub(super) visible: Vec<u8>,
-    pub(super) lasting: Vec<u8>,
+    pub(super) durable: Vec<u8>,
     pub(super) unsynced: Vec<Change>,
 }
 
@@ -62,7 +62,7 @@ impl NameChange {
 pub struct Platter {
     pub(super) files: Vec<Content>,
     pub(super) visible: Names,
-    pub(super) lasting: Names,
+    pub(super) durable: Names,
     pub(super) unsynced: Vec<NameChange>,
 }
 
@@ -139,32 +139,32 @@ impl Platter {
         let mut after = self.clone();
         for change in std::mem::take(&mut after.unsynced) {
             if keeps.next() {
-                change.apply(&mut after.lasting);
+                change.apply(&mut after.durable);
             }
         }
-        after.visible = after.lasting.clone();
+        after.visible = after.durable.clone();
         for file in &mut after.files {
             for change in std::mem::take(&mut file.unsynced) {
                 match &change {
                     Change::Write { offset, data } => {
                         // The length may be there without the bytes, which are zeros then.
                         if keeps.next() {
-                            Change::Extend(offset + data.len()).apply(&mut file.lasting);
+                            Change::Extend(offset + data.len()).apply(&mut file.durable);
                         }
                         for part in sectors(*offset, data, keeps.sector()) {
                             if keeps.next() {
-                                part.apply(&mut file.lasting);
+                                part.apply(&mut file.durable);
                             }
                         }
                     }
                     Change::Extend(_) | Change::SetLength(_) => {
                         if keeps.next() {
-                            change.apply(&mut file.lasting);
+                            change.apply(&mut file.durable);
                         }
                     }
                 }
             }
-            file.visible = file.lasting.clone();
+            file.visible = file.durable.clone();
         }
         after
     }

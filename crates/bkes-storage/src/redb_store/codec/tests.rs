@@ -53,7 +53,7 @@ fn some_state(random: &mut Rng, partition: Partition) -> IncarnationState {
 }
 
 /// What becomes of a row on its way: nothing, other bytes, or other bytes under a seal that is whole again, so that what lies
-/// behind the checksum is tried as well.
+/// after the checksum is tried as well.
 fn spoil(random: &mut Rng, context: &[u8], row: &mut Vec<u8>) -> bool {
     let before = row.clone();
     match random.u8(..5) {

@@ -75,10 +75,10 @@ fn held(store: &RedbStore) -> Held {
     Held { kept, dropped: held_of(store, DROPPED, 3) }
 }
 
-/// What is to be found after a crash: the last of these that was lasting, or a later one.
+/// What is to be found after a crash: the last of these that was durable, or a later one.
 struct History {
     states: Vec<Held>,
-    lasting: usize,
+    durable: usize,
 }
 
 impl History {
@@ -101,7 +101,7 @@ impl History {
         self.states.push(next);
         store.commit(&batch(partition, round, n), durability).map_err(|error| error.to_string())?;
         if durability == Durability::Immediate {
-            self.lasting = self.states.len() - 1;
+            self.durable = self.states.len() - 1;
         }
         Ok(())
     }
@@ -109,7 +109,7 @@ impl History {
     fn drop_partition(&mut self, store: &RedbStore) -> Result<(), String> {
         self.states.push(Held { dropped: None, ..self.next() });
         store.drop_partition(DROPPED).map_err(|error| error.to_string())?;
-        self.lasting = self.states.len() - 1;
+        self.durable = self.states.len() - 1;
         Ok(())
     }
 }
@@ -155,7 +155,7 @@ fn crash_everywhere(unsynced: impl Fn(u64) -> Unsynced) -> u64 {
     loop {
         let disk = SimulatedDisk::new();
         disk.crash_at(nth, unsynced(nth));
-        let mut history = History { states: vec![Held { kept: 0, dropped: None }], lasting: 0 };
+        let mut history = History { states: vec![Held { kept: 0, dropped: None }], durable: 0 };
         let ended = workload(&disk, &mut history);
         if disk.crashes() == 0 {
             ended.expect("without a crash everything works");
@@ -163,11 +163,11 @@ fn crash_everywhere(unsynced: impl Fn(u64) -> Unsynced) -> u64 {
         }
         disk.heal();
         let Opened { store, set_aside } = open_on(&disk);
-        if history.lasting > 0 {
+        if history.durable > 0 {
             assert_eq!(set_aside, None, "change {nth}: a crash damages nothing");
         }
         let found = held(&store);
-        let allowed = &history.states[history.lasting..];
+        let allowed = &history.states[history.durable..];
         assert!(allowed.contains(&found), "change {nth}: {found:?} is none of {allowed:?}");
         // What was begun goes on.
         let store = in_steps(store, STEPS);

@@ -150,7 +150,7 @@ fn after_an_error_of_any_operation_the_store_reopens_with_every_lasting_batch() 
             let store = open_on(&disk).store;
             commit(&store, 0, Durability::Immediate).expect("commits");
             disk.fail(operation, nth, ErrorKind::Other);
-            let mut lasting = 1;
+            let mut durable = 1;
             let mut next = 1;
             let error = loop {
                 let durability = if next % 3 == 0 { Durability::Immediate } else { Durability::Eventual };
@@ -159,7 +159,7 @@ fn after_an_error_of_any_operation_the_store_reopens_with_every_lasting_batch() 
                     Err(error) => break Some(error),
                 }
                 if durability == Durability::Immediate {
-                    lasting = next;
+                    durable = next;
                 }
                 if next == 60 {
                     break None;
@@ -170,7 +170,7 @@ fn after_an_error_of_any_operation_the_store_reopens_with_every_lasting_batch() 
             assert!(matches!(error, StoreError::WriteFailed { .. }), "{operation:?} {nth}: {error}");
             store.reopen().expect("the disk works again");
             let held = batches_held(&store);
-            assert!((lasting..=next + 1).contains(&held), "{operation:?} {nth}: {held}, {lasting}, {next}");
+            assert!((durable..=next + 1).contains(&held), "{operation:?} {nth}: {held}, {durable}, {next}");
             commit(&store, held, Durability::Immediate).expect("commits");
             assert_eq!(batches_held(&store), held + 1, "{operation:?} {nth}");
         }
@@ -209,12 +209,12 @@ fn a_read_error_is_an_error_and_goes_away_when_the_store_is_reopened() {
     assert_eq!(batches_held(&store), 50);
 }
 
-/// What the crash tests do: lasting commits and others, and a clean close in the middle. Returns when the machine crashed;
-/// `lasting` and `begun` tell how far it came.
+/// What the crash tests do: durable commits and others, and a clean close in the middle. Returns when the machine crashed;
+/// `durable` and `begun` tell how far it came.
 fn workload(
     disk: &SimulatedDisk,
     cache_bytes: usize,
-    lasting: &mut u64,
+    durable: &mut u64,
     begun: &mut u64,
 ) -> Result<(), String> {
     let open = || RedbStore::open_on(Arc::new(disk.clone()), cache_bytes).map_err(|error| error.to_string());
@@ -224,17 +224,17 @@ fn workload(
         let durability = if n % 3 == 2 { Durability::Immediate } else { Durability::Eventual };
         commit(&store, n, durability).map_err(|error| error.to_string())?;
         if durability == Durability::Immediate {
-            *lasting = n + 1;
+            *durable = n + 1;
         }
         if n == 7 {
             store.close().map_err(|error| error.to_string())?;
-            *lasting = n + 1;
+            *durable = n + 1;
             drop(store);
             store = open()?.store;
         }
     }
     store.close().map_err(|error| error.to_string())?;
-    *lasting = *begun;
+    *durable = *begun;
     Ok(())
 }
 
@@ -244,8 +244,8 @@ fn crash_everywhere(cache_bytes: usize, unsynced: impl Fn(u64) -> Unsynced) -> u
     loop {
         let disk = SimulatedDisk::new();
         disk.crash_at(nth, unsynced(nth));
-        let (mut lasting, mut begun) = (0, 0);
-        let ended = workload(&disk, cache_bytes, &mut lasting, &mut begun);
+        let (mut durable, mut begun) = (0, 0);
+        let ended = workload(&disk, cache_bytes, &mut durable, &mut begun);
         if disk.crashes() == 0 {
             ended.expect("without a crash everything works");
             return nth;
@@ -255,11 +255,11 @@ fn crash_everywhere(cache_bytes: usize, unsynced: impl Fn(u64) -> Unsynced) -> u
         drop(RedbStore::open_on(Arc::new(disk.clone()), CACHE_BYTES));
         disk.heal();
         let Opened { store, set_aside } = open_on(&disk);
-        if lasting > 0 {
+        if durable > 0 {
             assert_eq!(set_aside, None, "change {nth}: a crash damages nothing");
         }
         let held = batches_held(&store);
-        assert!((lasting..=begun).contains(&held), "change {nth}: {held} of {lasting}..={begun}");
+        assert!((durable..=begun).contains(&held), "change {nth}: {held} of {durable}..={begun}");
         for n in held..held + 3 {
             commit(&store, n, Durability::Immediate).expect("commits");
         }

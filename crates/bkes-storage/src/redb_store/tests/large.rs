@@ -119,7 +119,7 @@ fn after_a_failed_sync_of_large_values_nothing_is_written_before_the_store_is_re
         let new = NewEvent { key: key(7), event: event(7, order, large(7, 3)) };
         StoreBatch { events: vec![new], ..StoreBatch::default() }
     };
-    // The first sync of a lasting commit is that of the values.
+    // The first sync of a durable commit is that of the values.
     disk.fail(Operation::Sync, 0, ErrorKind::Other);
     for _ in 0..3 {
         let failed = store.commit(&more(0), Durability::Immediate);
