@@ -122,15 +122,14 @@ impl Picture {
     fn svg(&self) -> String {
         let width = MARGIN * 2 + COLUMN_WIDTH * self.actors.len() as u32;
         let top = TITLE_HEIGHT + ACTOR_HEIGHT;
-        let mut rows = String::new();
-        let mut y = top + GAP + 4;
+        let mut rows = Rows { svg: String::new(), y: top + GAP + 4 };
         for row in &self.rows {
-            y = match row {
-                Row::Arrow { from, to, refused, text } => arrow(&mut rows, y, *from, *to, *refused, text),
-                Row::Note { at, tone, text } => note(&mut rows, y, *at, *tone, text),
-            };
+            match row {
+                Row::Arrow { from, to, refused, text } => rows.arrow(*from, *to, *refused, text),
+                Row::Note { at, tone, text } => rows.note(*at, *tone, text),
+            }
         }
-        let bottom = y;
+        let Rows { svg: rows, y: bottom } = rows;
         let height = bottom + MARGIN - GAP / 2;
 
         let mut svg = String::new();
@@ -196,48 +195,68 @@ fn center(index: usize) -> u32 {
     MARGIN + COLUMN_WIDTH / 2 + COLUMN_WIDTH * index as u32
 }
 
-/// Draws an arrow with its label above; returns where the next row begins.
-fn arrow(out: &mut String, y: u32, from: usize, to: usize, refused: bool, text: &str) -> u32 {
-    let (from, to) = (center(from), center(to));
-    let label = wrap(text, from.abs_diff(to) - 24);
-    let middle = (from + to) / 2;
-    let mut at = y;
-    for part in &label {
-        at += LINE_HEIGHT;
-        let text = escape(part);
-        line(out, &format!(r#"<text class="label" x="{middle}" y="{}">{text}</text>"#, at - 6));
-    }
-    let y = at + 2;
-    let (shaft, head) = if refused { ("refused", "refusedhead") } else { ("arrow", "head") };
-    // The tip stands two pixels before the line of its actor.
-    let (tip, back) = if from < to { (to - 2, to - 12) } else { (to + 2, to + 12) };
-    line(out, &format!(r#"<line class="{shaft}" x1="{from}" y1="{y}" x2="{back}" y2="{y}"/>"#));
-    line(out, &format!(r#"<path class="{head}" d="M{tip} {y} L{back} {} L{back} {} Z"/>"#, y - 5, y + 5));
-    y + GAP
+/// The rows drawn so far, and where the next one begins.
+struct Rows {
+    svg: String,
+    y: u32,
 }
 
-/// Draws a note; returns where the next row begins.
-fn note(out: &mut String, y: u32, at: usize, tone: Tone, text: &str) -> u32 {
-    let parts = wrap(text, NOTE_WIDTH - 20);
-    let height = LINE_HEIGHT * parts.len() as u32 + 12;
-    let x = center(at);
-    let class = match tone {
-        Tone::Plain => "plain",
-        Tone::Good => "good",
-        Tone::Bad => "bad",
-    };
-    let left = x - NOTE_WIDTH / 2;
-    line(
-        out,
-        &format!(
-            r#"<rect class="{class}" x="{left}" y="{y}" width="{NOTE_WIDTH}" height="{height}" rx="6"/>"#
-        ),
-    );
-    for (index, part) in parts.iter().enumerate() {
-        let baseline = y + 19 + LINE_HEIGHT * index as u32;
-        line(out, &format!(r#"<text x="{x}" y="{baseline}">{}</text>"#, escape(part)));
+impl Rows {
+    /// Draws an arrow with its label above.
+    fn arrow(&mut self, from: usize, to: usize, refused: bool, text: &str) {
+        let Rows { svg: out, y } = self;
+        let (from, to) = (center(from), center(to));
+        let label = wrap(text, from.abs_diff(to) - 24);
+        let middle = (from + to) / 2;
+        let mut at = *y;
+        for part in &label {
+            at += LINE_HEIGHT;
+            let text = escape(part);
+            line(out, &format!(r#"<text class="label" x="{middle}" y="{}">{text}</text>"#, at - 6));
+        }
+        let shaft_y = at + 2;
+        let (shaft, head) = if refused { ("refused", "refusedhead") } else { ("arrow", "head") };
+        // The tip stands two pixels before the line of its actor.
+        let (tip, back) = if from < to { (to - 2, to - 12) } else { (to + 2, to + 12) };
+        line(
+            out,
+            &format!(r#"<line class="{shaft}" x1="{from}" y1="{shaft_y}" x2="{back}" y2="{shaft_y}"/>"#),
+        );
+        line(
+            out,
+            &format!(
+                r#"<path class="{head}" d="M{tip} {shaft_y} L{back} {} L{back} {} Z"/>"#,
+                shaft_y - 5,
+                shaft_y + 5
+            ),
+        );
+        *y = shaft_y + GAP;
     }
-    y + height + GAP - 4
+
+    /// Draws a note.
+    fn note(&mut self, at: usize, tone: Tone, text: &str) {
+        let Rows { svg: out, y } = self;
+        let parts = wrap(text, NOTE_WIDTH - 20);
+        let height = LINE_HEIGHT * parts.len() as u32 + 12;
+        let x = center(at);
+        let class = match tone {
+            Tone::Plain => "plain",
+            Tone::Good => "good",
+            Tone::Bad => "bad",
+        };
+        let left = x - NOTE_WIDTH / 2;
+        line(
+            out,
+            &format!(
+                r#"<rect class="{class}" x="{left}" y="{y}" width="{NOTE_WIDTH}" height="{height}" rx="6"/>"#
+            ),
+        );
+        for (index, part) in parts.iter().enumerate() {
+            let baseline = *y + 19 + LINE_HEIGHT * index as u32;
+            line(out, &format!(r#"<text x="{x}" y="{baseline}">{}</text>"#, escape(part)));
+        }
+        *y += height + GAP - 4;
+    }
 }
 
 fn line(out: &mut String, text: &str) {

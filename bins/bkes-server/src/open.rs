@@ -131,6 +131,6 @@ fn reason(error: &StartError) -> Reason {
         | StartError::TopicRecreated { .. }
         | StartError::PartitionsGone { .. }
         | StartError::PartitionerChanged { .. } => Reason::Data,
-        StartError::Thread(_) => Reason::Unexpected,
+        _ => Reason::Unexpected,
     }
 }

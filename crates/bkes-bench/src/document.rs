@@ -4,7 +4,7 @@
 //! results of the others as they are.
 
 use crate::report::Section;
-use crate::targets::{Row, read_summary, summary};
+use crate::targets::{read_summary, summary};
 use anyhow::Context;
 use std::fmt::Write;
 use std::path::Path;
@@ -40,7 +40,8 @@ pub fn show(section: &Section, stamp: &str) -> String {
 }
 
 /// Writes a section and what it says about the targets into the document, and its pictures into `pictures` beside it.
-pub fn write(path: &Path, name: &str, section: &Section, stamp: &str, rows: &[Row]) -> anyhow::Result<()> {
+pub fn write(path: &Path, name: &str, section: &Section, stamp: &str) -> anyhow::Result<()> {
+    let rows = section.rows();
     let mut text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     replace(&mut text, name, &format!("\n{}\n", show(section, stamp)))?;
     let (_, _, before) = between(&text, "summary")?;
@@ -67,17 +68,20 @@ mod tests {
         let path = folder.path().join("figures.md");
         let markers = |name: &str| format!("<!-- bench {name} -->\nold {name}\n<!-- end {name} -->\nprose\n");
         std::fs::write(&path, ["summary", "one", "two"].map(markers).concat()).expect("written");
-        let section = Section { tables: vec![Table::new("T", &["a"])], ..Section::default() };
-        let row = |id: &'static str| Verdict::new(id, "", 1.0).row().expect("a known target");
-        write(&path, "one", &section, "a test", &[row("resume")]).expect("it has the markers");
-        write(&path, "one", &section, "a test", &[row("disk")]).expect("it has the markers");
+        let section = |id: &'static str| Section {
+            tables: vec![Table::new("T", &["a"])],
+            verdicts: vec![Verdict::new(id, "", 1.0)],
+            ..Section::default()
+        };
+        write(&path, "one", &section("resume"), "a test").expect("it has the markers");
+        write(&path, "one", &section("disk"), "a test").expect("it has the markers");
         let text = std::fs::read_to_string(&path).expect("it is there");
         assert!(
             text.contains("old two") && !text.contains("old one") && text.contains("Measured by a test.")
         );
         assert_eq!(text.matches("prose").count(), 3, "{text}");
         assert_eq!(read_summary(&text).len(), 2, "the row of the first run stays: {text}");
-        let missing = write(&path, "three", &section, "", &[]).expect_err("no markers");
+        let missing = write(&path, "three", &section("disk"), "").expect_err("no markers");
         assert!(missing.to_string().contains("bench three"), "{missing}");
     }
 }

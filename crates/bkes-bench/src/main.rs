@@ -19,7 +19,7 @@ mod targets;
 
 use crate::report::Part;
 use crate::settings::Settings;
-use crate::targets::{Row, Verdict, summary};
+use crate::targets::{Row, summary};
 use clap::Parser;
 use std::time::{Duration, Instant};
 
@@ -64,14 +64,12 @@ async fn measure(settings: &Settings) -> anyhow::Result<()> {
         let began = Instant::now();
         let section = part(settings).await?;
         sides::delete_topics(settings).await?;
-        let verdicts = Verdict::gather(section.verdicts.clone());
-        let rows: Vec<Row> = verdicts.iter().filter_map(Verdict::row).collect();
         println!("## {name}\n\n{}", document::show(&section, ""));
         eprintln!("{name}: {:.0} s", began.elapsed().as_secs_f64());
         if let Some(path) = settings.write.as_deref().filter(|_| name != "baseline") {
-            document::write(path, name, &section, &settings.stamp, &rows)?;
+            document::write(path, name, &section, &settings.stamp)?;
         }
-        all.extend(rows);
+        all.extend(section.rows());
     }
     if !all.is_empty() {
         println!("{}", summary(&all));

@@ -117,7 +117,7 @@ impl Plot {
         );
         self.grid(out, &across, &up);
         for (line, colour) in self.lines.iter().zip(COLOURS.iter().cycle()) {
-            draw(out, line, colour, &across, &up);
+            draw(out, line, colour, |point| (across.place(point.0), up.place(point.1)));
         }
         self.legend(out);
         put(out, "</svg>");
@@ -200,11 +200,11 @@ fn axis(scale: Scale, values: impl Iterator<Item = f64>, (start, end): (f64, f64
     }
 }
 
-fn draw(out: &mut String, line: &Line, colour: &str, across: &Axis, up: &Axis) {
+fn draw(out: &mut String, line: &Line, colour: &str, place: impl Fn(&(f64, f64)) -> (f64, f64)) {
     let mut path = String::new();
     let mut dots = String::new();
     for point in line.points.iter().filter(|point| is_drawn(point)) {
-        let (x, y) = (across.place(point.0), up.place(point.1));
+        let (x, y) = place(point);
         write!(path, "{}{x:.1} {y:.1} ", if path.is_empty() { "M" } else { "L" })
             .expect("a string takes all");
         put(&mut dots, &format!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="3" fill="{colour}"/>"#));

@@ -2,7 +2,7 @@
 
 use crate::plot::Plot;
 use crate::settings::Settings;
-use crate::targets::Verdict;
+use crate::targets::{Row, Verdict};
 use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
@@ -19,6 +19,13 @@ pub struct Section {
     pub verdicts: Vec<Verdict>,
     /// Its pictures, each with the name of its file.
     pub plots: Vec<(&'static str, Plot)>,
+}
+
+impl Section {
+    /// Its rows of the summary, a row for each target.
+    pub fn rows(&self) -> Vec<Row> {
+        Verdict::gather(self.verdicts.clone()).iter().filter_map(Verdict::row).collect()
+    }
 }
 
 /// One value for each round.

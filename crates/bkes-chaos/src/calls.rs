@@ -207,6 +207,13 @@ impl Default for Recorder {
     }
 }
 
+/// Who calls, whom, and over which connection.
+pub struct Caller<'a> {
+    pub client: ClientId,
+    pub instance: InstanceId,
+    pub line: &'a mut Line,
+}
+
 impl Recorder {
     /// Since the run began.
     pub fn elapsed(&self) -> Duration {
@@ -220,13 +227,12 @@ impl Recorder {
     /// Makes a call and keeps it.
     pub async fn append(
         &self,
-        client: ClientId,
-        instance: InstanceId,
-        line: &mut Line,
+        caller: Caller<'_>,
         key: &Key,
         premise: Premise,
         values: Vec<Bytes>,
     ) -> AppendOutcome {
+        let Caller { client, instance, line } = caller;
         let expected = match premise.count {
             0 => Expecting::New,
             count => Expecting::At(Order(count)),
@@ -240,15 +246,8 @@ impl Recorder {
     }
 
     /// Makes a call and keeps it.
-    pub async fn read(
-        &self,
-        client: ClientId,
-        instance: InstanceId,
-        line: &mut Line,
-        key: &Key,
-        from: Order,
-        limit: Option<u64>,
-    ) -> ReadOutcome {
+    pub async fn read(&self, caller: Caller<'_>, key: &Key, from: Order, limit: Option<u64>) -> ReadOutcome {
+        let Caller { client, instance, line } = caller;
         let begin = self.now();
         let outcome = line.read(key, from, limit).await;
         let end = (outcome != ReadOutcome::Unanswered).then(|| self.now());

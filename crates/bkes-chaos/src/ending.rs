@@ -1,6 +1,6 @@
 //! The end of a run: when nothing fails any more, everything must be ready within a bound, and is read completely.
 
-use crate::calls::{Line, Recorder};
+use crate::calls::{Caller, Line, Recorder};
 use crate::instance::Instance;
 use anyhow::{Context, bail};
 use bkes_check::{AppendOutcome, ClientId, Content, ContentOf, Premise, ReadOutcome};
@@ -43,7 +43,8 @@ pub async fn appends(instance: &Instance, recorder: &Recorder) -> anyhow::Result
         let value = Bytes::from(name.clone());
         let key = Key::new(name).context("a name is not empty")?;
         let (client, premise) = (ClientId(u32::MAX), Premise::NOTHING);
-        let told = recorder.append(client, instance.id, &mut line, &key, premise, vec![value]).await;
+        let caller = Caller { client, instance: instance.id, line: &mut line };
+        let told = recorder.append(caller, &key, premise, vec![value]).await;
         if matches!(told, AppendOutcome::Acknowledged { .. }) {
             break;
         }

@@ -1,6 +1,6 @@
 //! Clients: each reads, decides, and appends at the order it has seen, on one instance after the other.
 
-use crate::calls::{Line, Recorder};
+use crate::calls::{Caller, Line, Recorder};
 use crate::instance::{Instance, Kind};
 use bkes_check::{AppendOutcome, ClientId, Premise, ReadOutcome};
 use bkes_core::{Key, Order};
@@ -40,6 +40,14 @@ impl Keys {
     }
 }
 
+/// What clients share.
+#[derive(Clone)]
+pub struct Scene {
+    pub recorder: Arc<Recorder>,
+    pub instances: Arc<Vec<Instance>>,
+    pub keys: Arc<Keys>,
+}
+
 /// One client.
 pub struct Client {
     id: ClientId,
@@ -56,13 +64,8 @@ pub struct Client {
 
 impl Client {
     /// A client that begins at the instance of its number.
-    pub fn new(
-        number: u32,
-        random: Rng,
-        recorder: Arc<Recorder>,
-        instances: Arc<Vec<Instance>>,
-        keys: Arc<Keys>,
-    ) -> Client {
+    pub fn new(number: u32, random: Rng, scene: Scene) -> Client {
+        let Scene { recorder, instances, keys } = scene;
         let at = number as usize % instances.len();
         let line = Line::to(&instances[at]);
         let (id, seen) = (ClientId(number), HashMap::new());
@@ -96,7 +99,8 @@ impl Client {
 
     async fn read(&mut self, key: &Key, from: u64, limit: Option<u64>) -> ReadOutcome {
         let (client, instance) = (self.id, self.instance().id);
-        self.recorder.read(client, instance, &mut self.line, key, Order(from), limit).await
+        let caller = Caller { client, instance, line: &mut self.line };
+        self.recorder.read(caller, key, Order(from), limit).await
     }
 
     /// Reads what it has not seen yet; whether there was an answer.
@@ -134,7 +138,8 @@ impl Client {
         let premise = self.seen.get(key).copied().unwrap_or_default();
         let (client, instance) = (self.id, self.instance().id);
         let sent = values.clone();
-        let outcome = self.recorder.append(client, instance, &mut self.line, key, premise, sent).await;
+        let caller = Caller { client, instance, line: &mut self.line };
+        let outcome = self.recorder.append(caller, key, premise, sent).await;
         if let AppendOutcome::Acknowledged { .. } = outcome {
             let all = values.iter().fold(premise, |seen, value| seen.and(value));
             self.seen.insert(key.clone(), all);

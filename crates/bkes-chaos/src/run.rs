@@ -7,7 +7,7 @@ use crate::ending::{self, READY_MAX};
 use crate::faults::{Diary, Fault};
 use crate::foreign::Foreign;
 use crate::instance::{Instance, Kind, Start};
-use crate::load::Client;
+use crate::load::{Client, Scene};
 use crate::memory::Peak;
 use crate::nemesis::{self, Arena};
 use crate::proxy::Proxy;
@@ -50,10 +50,14 @@ pub async fn run(args: RunArgs) -> anyhow::Result<bool> {
     let recorder = Arc::new(Recorder::default());
 
     let clients_stop = Arc::new(AtomicBool::new(false));
+    let scene = Scene {
+        recorder: Arc::clone(&recorder),
+        instances: Arc::clone(&arena.instances),
+        keys: Arc::clone(&arena.foreign.keys),
+    };
     let clients: Vec<_> = (0..args.clients)
         .map(|number| {
-            let (recorder, keys) = (Arc::clone(&recorder), Arc::clone(&arena.foreign.keys));
-            let client = Client::new(number, random.fork(), recorder, Arc::clone(&arena.instances), keys);
+            let client = Client::new(number, random.fork(), scene.clone());
             tokio::spawn(client.run(Arc::clone(&clients_stop)))
         })
         .collect();

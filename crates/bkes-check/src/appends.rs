@@ -15,8 +15,8 @@ pub fn check(index: &Index<'_>, found: &mut Vec<Violation>) {
         one.stored_once_and_whole(found);
         match append.outcome {
             AppendOutcome::Acknowledged { partition, offset, first } => {
-                one.acknowledged_once(&mut acknowledged, partition, offset, first, found);
-                one.acknowledged_stays(partition, offset, first, found);
+                one.acknowledged_once(&mut acknowledged, (partition, offset), first, found);
+                one.acknowledged_stays((partition, offset), first, found);
             }
             AppendOutcome::Rejected { .. } | AppendOutcome::Unavailable => one.never_stored(found),
             AppendOutcome::Unknown | AppendOutcome::Unanswered => {}
@@ -54,8 +54,7 @@ impl<'h> Append<'_, 'h> {
     fn acknowledged_once(
         &self,
         all: &mut Acknowledged<'h>,
-        partition: Partition,
-        offset: Offset,
+        (partition, offset): (Partition, Offset),
         first: Order,
         found: &mut Vec<Violation>,
     ) {
@@ -79,8 +78,7 @@ impl<'h> Append<'_, 'h> {
 
     fn acknowledged_stays(
         &self,
-        partition: Partition,
-        offset: Offset,
+        (partition, offset): (Partition, Offset),
         first: Order,
         found: &mut Vec<Violation>,
     ) {

@@ -9,8 +9,8 @@ use std::collections::{HashMap, HashSet};
 /// Walks over every event of every content.
 pub fn check(index: &Index<'_>, found: &mut Vec<Violation>) {
     for content in &index.history.contents {
-        for (key, events) in &content.keys {
-            check_orders(index, content, key, events, found);
+        for aggregate in &content.keys {
+            check_orders(index, content, aggregate, found);
         }
     }
     let Some(reference) = index.reference else { return };
@@ -24,8 +24,7 @@ pub fn check(index: &Index<'_>, found: &mut Vec<Violation>) {
 fn check_orders(
     index: &Index<'_>,
     content: &Content,
-    key: &Key,
-    events: &[Event],
+    (key, events): (&Key, &Vec<Event>),
     found: &mut Vec<Violation>,
 ) {
     let mut last: HashMap<Partition, &Event> = HashMap::new();

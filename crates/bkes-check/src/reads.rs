@@ -11,8 +11,9 @@ pub fn check(index: &Index<'_>, found: &mut Vec<Violation>) {
     let mut groups = Groups::default();
     for (id, call) in index.calls() {
         if let Operation::Read(read) = &call.operation {
-            check_page(id, call, read, index, found);
-            check_events(id, call, read, index, found);
+            let shown = Shown { id, call, read, index };
+            shown.check_page(found);
+            shown.check_events(found);
         }
         if !index.is_key_cut(&call.key) && !index.is_before_truncation(&call.key, call.begin) {
             groups.note(id, call, index);
@@ -29,62 +30,79 @@ pub fn check(index: &Index<'_>, found: &mut Vec<Violation>) {
     });
 }
 
-fn check_page(id: CallId, call: &Call, read: &ReadCall, index: &Index<'_>, found: &mut Vec<Violation>) {
-    let ReadOutcome::Events { events, more } = &read.outcome else { return };
-    let shown = events.len() as u64;
-    let first = events.first().map(|event| event.order);
-    let is_split = index.is_split(&call.key);
-    let detail = if read.limit.is_some_and(|limit| shown > limit) {
-        "it was shown more events than it asked for"
-    } else if *more && events.is_empty() {
-        "it was told of more events and shown none"
-    } else if !is_split && first.is_some_and(|first| first < read.from) {
-        "it was shown events before those it asked for"
-    } else {
-        return;
-    };
-    found.push(Violation::ReadBadPage { call: id, key: call.key.clone(), detail });
+/// A read and what it is held against.
+struct Shown<'a, 'h> {
+    id: CallId,
+    call: &'a Call,
+    read: &'a ReadCall,
+    index: &'a Index<'h>,
 }
 
-/// The events shown are those of the final history, from the place asked for, in one piece.
-fn check_events(id: CallId, call: &Call, read: &ReadCall, index: &Index<'_>, found: &mut Vec<Violation>) {
-    let ReadOutcome::Events { events, more } = &read.outcome else { return };
-    if index.is_key_cut(&call.key) {
-        return;
+impl Shown<'_, '_> {
+    fn check_page(&self, found: &mut Vec<Violation>) {
+        let Shown { id, call, read, index } = *self;
+        let ReadOutcome::Events { events, more } = &read.outcome else { return };
+        let shown = events.len() as u64;
+        let first = events.first().map(|event| event.order);
+        let is_split = index.is_split(&call.key);
+        let detail = if read.limit.is_some_and(|limit| shown > limit) {
+            "it was shown more events than it asked for"
+        } else if *more && events.is_empty() {
+            "it was told of more events and shown none"
+        } else if !is_split && first.is_some_and(|first| first < read.from) {
+            "it was shown events before those it asked for"
+        } else {
+            return;
+        };
+        found.push(Violation::ReadBadPage { call: id, key: call.key.clone(), detail });
     }
-    let is_split = index.is_split(&call.key);
-    let mut differs = |shown: &Event, expected: Option<&Event>| {
-        let (key, shown, expected) = (call.key.clone(), shown.clone(), expected.cloned());
-        found.push(Violation::ReadDiffers { call: id, key, shown, expected });
-    };
-    let mut expected_order = read.from;
-    let mut next: HashMap<Partition, Order> = HashMap::new();
-    for event in events {
-        if index.is_excused(event.partition, event.offset, call.begin) {
+
+    /// The events shown are those of the final history, from the place asked for, in one piece.
+    fn check_events(&self, found: &mut Vec<Violation>) {
+        let Shown { id, call, read, index } = *self;
+        let ReadOutcome::Events { events, more } = &read.outcome else { return };
+        if index.is_key_cut(&call.key) {
             return;
         }
-        // Of a split key, a page may begin anywhere in a partition: only then is the first order taken as it comes.
-        let asked = match is_split {
-            false => expected_order,
-            true if read.from == Order::FIRST => next.get(&event.partition).copied().unwrap_or(Order::FIRST),
-            true => next.get(&event.partition).copied().unwrap_or(event.order),
+        let is_split = index.is_split(&call.key);
+        let mut differs = |shown: &Event, expected: Option<&Event>| {
+            let (key, shown, expected) = (call.key.clone(), shown.clone(), expected.cloned());
+            found.push(Violation::ReadDiffers { call: id, key, shown, expected });
         };
-        let line = index.line(&call.key, event.partition);
-        let there = line.and_then(|line| line.at(asked));
-        if there != Some(event) {
-            return differs(event, there);
+        let mut expected_order = read.from;
+        let mut next: HashMap<Partition, Order> = HashMap::new();
+        for event in events {
+            if index.is_excused(event.partition, event.offset, call.begin) {
+                return;
+            }
+            // Of a split key, a page may begin anywhere in a partition: only then is the first order taken as it comes.
+            let asked = match is_split {
+                false => expected_order,
+                true if read.from == Order::FIRST => {
+                    next.get(&event.partition).copied().unwrap_or(Order::FIRST)
+                }
+                true => next.get(&event.partition).copied().unwrap_or(event.order),
+            };
+            let line = index.line(&call.key, event.partition);
+            let there = line.and_then(|line| line.at(asked));
+            if there != Some(event) {
+                return differs(event, there);
+            }
+            expected_order = asked.plus(1).unwrap_or(asked);
+            next.insert(event.partition, expected_order);
         }
-        expected_order = asked.plus(1).unwrap_or(asked);
-        next.insert(event.partition, expected_order);
-    }
-    let held: usize =
-        index.partitions(&call.key).filter_map(|p| index.line(&call.key, p)).map(|l| l.events.len()).sum();
-    if *more
-        && read.from.0 + events.len() as u64 >= held as u64
-        && !index.is_before_truncation(&call.key, call.begin)
-    {
-        let detail = "it was told of more events than there are";
-        found.push(Violation::ReadBadPage { call: id, key: call.key.clone(), detail });
+        let held: usize = index
+            .partitions(&call.key)
+            .filter_map(|p| index.line(&call.key, p))
+            .map(|l| l.events.len())
+            .sum();
+        if *more
+            && read.from.0 + events.len() as u64 >= held as u64
+            && !index.is_before_truncation(&call.key, call.begin)
+        {
+            let detail = "it was told of more events than there are";
+            found.push(Violation::ReadBadPage { call: id, key: call.key.clone(), detail });
+        }
     }
 }
 
@@ -132,11 +150,11 @@ impl<'h> Groups<'h> {
                     self.of(call, Some(partition)).proofs.push(Proof { end, events, call: id, acknowledged });
                 }
             }
-            Operation::Read(read) => self.note_read(id, call, end, read, index),
+            Operation::Read(read) => self.note_read((id, call, read), end, index),
         }
     }
 
-    fn note_read(&mut self, id: CallId, call: &'h Call, end: u64, read: &'h ReadCall, index: &Index<'h>) {
+    fn note_read(&mut self, (id, call, read): (CallId, &'h Call, &'h ReadCall), end: u64, index: &Index<'h>) {
         let (shown, from, whole) = match &read.outcome {
             ReadOutcome::Events { events, more } => (events.as_slice(), read.from.0, !more),
             ReadOutcome::NoSuchAggregate => (&[][..], 0, true),

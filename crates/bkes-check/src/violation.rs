@@ -116,6 +116,7 @@ impl Violation {
 }
 
 impl fmt::Display for Violation {
+    #[expect(clippy::too_many_lines, reason = "a sentence for each violation")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "({}) ", self.promise() as u8)?;
         match self {

@@ -142,6 +142,32 @@ pub struct NewerFormat {
     pub format: u64,
 }
 
+/// What a whole append asks for, and what is there.
+#[derive(Clone, Copy)]
+struct Expectation {
+    expected: Order,
+    /// The next order of its key, `None` without events.
+    next: Option<Order>,
+    /// Whether the fold may have begun above the first events of the key.
+    head_missing: bool,
+}
+
+impl Expectation {
+    /// Decides an append of `count` records; `voided` are those of others that this record made void.
+    fn decide(self, stamp: Stamp, voided: u64, count: u64, accepted: impl FnOnce() -> Decision) -> Applied {
+        let Expectation { expected, next, head_missing } = self;
+        let base = next.is_none() && head_missing && expected > Order::FIRST;
+        let current = next.unwrap_or(Order::FIRST);
+        let stamp = Some(stamp);
+        if expected != current && !base {
+            let cut = head_missing && expected > current;
+            let decision = Decision::Void(VoidReason::OrderTaken { expected, next: current });
+            return Applied { stamp, decision, void_records: voided + count, cut };
+        }
+        Applied { stamp, decision: accepted(), void_records: voided, cut: base }
+    }
+}
+
 /// The rule's state for one partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AcceptRule {
@@ -247,7 +273,8 @@ impl AcceptRule {
 
     fn apply_marked(&mut self, marker: Marker, record: Record, next: Option<Order>) -> Applied {
         let Marker { stamp, order, base } = marker;
-        let head_missing = self.fold_start > Position::START;
+        let expectation =
+            Expectation { expected: order, next, head_missing: self.fold_start > Position::START };
         let below_fold_start = self.may_begin_below_fold_start(record.offset);
         let (state, open, judged) = self.judge(stamp, record.offset);
         let Judged { fresh, known, voided } = judged;
@@ -260,8 +287,7 @@ impl AcceptRule {
             return Applied::void(Some(stamp), VoidReason::BaseTooOld { base }, voided + members + 1);
         }
         if stamp.place.is_none() {
-            let accepted = || Decision::Accepted { order, record };
-            return Self::decide(head_missing, stamp, order, next, (1, accepted), voided);
+            return expectation.decide(stamp, voided, 1, || Decision::Accepted { order, record });
         }
         let key = record.aggregate().expect("a record without a key was skipped");
         match state.join(Member { stamp, order, key, record }, open) {
@@ -273,8 +299,8 @@ impl AcceptRule {
             Joined::Whole(batch) => {
                 let (first, records) = (batch.first, batch.members);
                 let count = records.len() as u64;
-                let accepted = || Decision::AcceptedBatch { first, records };
-                Self::decide(head_missing, stamp, first, next, (count, accepted), voided)
+                let expectation = Expectation { expected: first, ..expectation };
+                expectation.decide(stamp, voided, count, || Decision::AcceptedBatch { first, records })
             }
         }
     }
@@ -330,25 +356,6 @@ impl AcceptRule {
         self.changed.insert(incarnation);
         let state = self.incarnations.get_mut(&incarnation).expect("who has a batch open is known");
         self.open.close(state).map_or(0, |batch| batch.members.len() as u64)
-    }
-
-    fn decide(
-        head_missing: bool,
-        stamp: Stamp,
-        expected: Order,
-        next: Option<Order>,
-        (count, accepted): (u64, impl FnOnce() -> Decision),
-        voided: u64,
-    ) -> Applied {
-        let base = next.is_none() && head_missing && expected > Order::FIRST;
-        let current = next.unwrap_or(Order::FIRST);
-        let stamp = Some(stamp);
-        if expected != current && !base {
-            let cut = head_missing && expected > current;
-            let decision = Decision::Void(VoidReason::OrderTaken { expected, next: current });
-            return Applied { stamp, decision, void_records: voided + count, cut };
-        }
-        Applied { stamp, decision: accepted(), void_records: voided, cut: base }
     }
 
     /// Voids the batches that began too far below this record. Says how many members they had.

@@ -1,7 +1,7 @@
 //! What the writer of an append says and hears: requests, answers, and why there is none.
 
 use crate::evidence::Evidence;
-use crate::{Key, Offset, Order, Partition, Position};
+use crate::{Cause, Key, Offset, Order, Partition, Position};
 use bytes::Bytes;
 use std::fmt;
 
@@ -98,12 +98,13 @@ pub enum Unready {
         lag_ms: u64,
     },
     /// The log is known to be down.
-    #[error("the log is down: {detail}")]
+    #[error("the log is down: {cause}")]
     LogDown {
         /// What went wrong.
-        detail: String,
+        #[source]
+        cause: Cause,
     },
-    /// A foreign transaction is open in the key's partition, so nothing behind it can be decided.
+    /// A foreign transaction is open in the key's partition, so nothing after it can be decided.
     #[error(
         "partition {partition} is stalled at {stable} below {high} by an open transaction of another producer"
     )]
@@ -124,17 +125,19 @@ pub enum Unready {
         detail: String,
     },
     /// The store cannot be written.
-    #[error("the store is unavailable: {detail}")]
+    #[error("the store is unavailable: {cause}")]
     Store {
         /// What went wrong.
-        detail: String,
+        #[source]
+        cause: Cause,
     },
     /// The aggregate is not there, or not as far, as far as this instance has read; whether another one has been told otherwise could
     /// not be found out. It is neither yes nor no.
-    #[error("what the aggregate is could not be verified: {detail}")]
+    #[error("what the aggregate is could not be verified: {cause}")]
     Unverified {
         /// What the log did not tell, or what was not applied in time.
-        detail: String,
+        #[source]
+        cause: Cause,
     },
     /// A queue is full.
     #[error("overloaded: {queue} is full (it may hold {limit} {unit})")]

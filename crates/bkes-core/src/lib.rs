@@ -9,6 +9,7 @@
 
 pub mod accept;
 pub mod append;
+mod cause;
 mod checkpoint;
 pub mod checksum;
 mod event;
@@ -26,6 +27,7 @@ mod words;
 pub use accept::{
     AboveNext, AcceptRule, Applied, Decision, IncarnationState, NewerFormat, OpenBatch, VoidReason,
 };
+pub use cause::Cause;
 pub use checkpoint::{Checkpoint, Counters, Fingerprint, Unread};
 pub use event::StoredEvent;
 pub use heads::{Count, Head, Heads};

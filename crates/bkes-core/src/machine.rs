@@ -311,16 +311,6 @@ impl<T> PartitionMachine<T> {
         self.stopped.is_none() && !self.awaits_turn && !self.is_condemned
     }
 
-    /// Whether something waits for reading to go on.
-    pub fn is_reading_urgent(&self) -> bool {
-        !self.is_caught_up || self.sequencer.in_doubt() || self.stopped.is_some()
-    }
-
-    /// Whether something was applied that was not read yet.
-    pub fn is_ahead_of_reading(&self) -> bool {
-        self.readback.is_behind()
-    }
-
     /// Records that were sent and not reported on.
     pub fn sent(&self) -> usize {
         self.sent.len()

@@ -81,6 +81,26 @@ pub struct Diverged {
     pub position: Position,
 }
 
+/// What an append in flight asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// Its aggregate.
+    pub key: Key,
+    /// The order of its first event.
+    pub first: Order,
+    /// How many events it has.
+    pub count: u32,
+}
+
+/// A moment of a fold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    /// The next offset to apply.
+    pub position: Position,
+    /// The time.
+    pub now: NowMs,
+}
+
 /// Names a flight: numbers of one incarnation rise, and incarnations never come back.
 type FlightId = (Incarnation, u64);
 
@@ -176,22 +196,16 @@ impl<W, T> Sequencer<W, T> {
         Some((flight.first, &flight.ticket))
     }
 
-    /// Queues an append behind the one in flight of its key. The host bounds how many wait.
+    /// Queues an append after the one in flight of its key. The host bounds how many wait.
     pub fn wait(&mut self, key: &Key, waiting: W) {
         self.turns.get_mut(key).expect("only a busy key has a queue").waiting.push_back(waiting);
         self.waiting += 1;
     }
 
-    /// Numbers an append whose order was found to be the next one, and puts it in flight; `waiting` are those behind it.
+    /// Numbers an append whose order was found to be the next one, and puts it in flight; `waiting` are those after it.
     /// Its records are to be sent now, before anything else of this partition.
-    pub fn begin(
-        &mut self,
-        key: Key,
-        first: Order,
-        count: u32,
-        ticket: T,
-        waiting: VecDeque<W>,
-    ) -> (Incarnation, u64) {
+    pub fn begin(&mut self, claim: Claim, ticket: T, waiting: VecDeque<W>) -> (Incarnation, u64) {
+        let Claim { key, first, count } = claim;
         let flight = (self.incarnation, self.next_number);
         self.next_number += 1;
         self.waiting += waiting.len();
@@ -245,15 +259,15 @@ impl<W, T> Sequencer<W, T> {
         }
     }
 
-    /// The log reported on member `i` of an append. `position` is the next offset to apply.
+    /// The log reported on member `i` of an append.
     pub fn reported(
         &mut self,
         stamp: Stamp,
         delivery: Delivery,
-        position: Position,
-        now: NowMs,
+        at: Moment,
         out: &mut Vec<(Settled<T>, VecDeque<W>)>,
     ) -> Result<(), Diverged> {
+        let Moment { position, now } = at;
         let id = (stamp.incarnation, stamp.number);
         let Some(flight) = self.flights.get_mut(&id) else { return Ok(()) };
         match delivery {
@@ -302,8 +316,9 @@ impl<W, T> Sequencer<W, T> {
         }
     }
 
-    /// The time is `now` and everything below `position` is applied: doubts that are over end as unknown.
-    pub fn tick(&mut self, now: NowMs, position: Position, out: &mut Vec<(Settled<T>, VecDeque<W>)>) {
+    /// Doubts that are over end as unknown.
+    pub fn tick(&mut self, at: Moment, out: &mut Vec<(Settled<T>, VecDeque<W>)>) {
+        let Moment { position, now } = at;
         if self.doubts == 0 {
             return;
         }

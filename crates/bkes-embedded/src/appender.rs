@@ -33,10 +33,10 @@ impl LogAppender for EmbeddedAppender {
         assert!(record.partition.0 < self.shared.header.partitions.get(), "the partition is known");
         let mut queue = self.shared.queue();
         if let Some(detail) = queue.state.trouble() {
-            return Err(SendError::Down { detail: detail.clone() });
+            return Err(SendError::Down { cause: detail.clone().into() });
         }
         if queue.stop {
-            return Err(SendError::Fatal { detail: "the log is closed".into() });
+            return Err(SendError::Fatal { cause: "the log is closed".into() });
         }
         queue.fits(size).map_err(SendError::Full)?;
         queue.take(size);
@@ -81,7 +81,7 @@ impl LogAppender for EmbeddedAppender {
         match &self.shared.queue().state {
             WriteState::Works => AppenderState::Up,
             WriteState::Failing(detail) | WriteState::Broken(detail) => {
-                AppenderState::Down { detail: detail.clone() }
+                AppenderState::Down { cause: detail.clone().into() }
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::epoch::Epoch;
 use crate::layout::{Layout, NoOrder};
 use bkes_core::append::{List, Unready};
-use bkes_core::{Counters, Key, Order, Partition, Position, StoredEvent};
+use bkes_core::{Cause, Counters, Key, Order, Partition, Position, StoredEvent};
 use bytes::Bytes;
 
 /// Which events of an aggregate to read.
@@ -15,7 +15,7 @@ pub struct ReadRequest {
     pub from: Order,
     /// Most events to return.
     pub events_max: usize,
-    /// The read ends behind the event that reaches this many bytes of values and headers.
+    /// The read ends after the event that reaches this many bytes of values and headers.
     pub bytes_max: usize,
     /// All or nothing: if there are more than `events_max` events, none is read, and the answer says that there are more.
     pub whole: bool,
@@ -47,7 +47,7 @@ pub struct Events {
     pub pending: Vec<Bytes>,
     /// The order the aggregate's next event takes, as of this read.
     pub next: Order,
-    /// Whether there are accepted events behind these.
+    /// Whether there are accepted events after these.
     pub more: bool,
     /// Whether they lie in one partition, and how they are shown if not.
     pub layout: Layout,
@@ -86,10 +86,11 @@ pub enum ReadError {
         epoch: Epoch,
     },
     /// The store could not be read.
-    #[error("the store failed: {detail}")]
+    #[error("the store failed: {cause}")]
     Store {
         /// What went wrong.
-        detail: String,
+        #[source]
+        cause: Cause,
     },
 }
 

@@ -11,7 +11,6 @@ use crate::options::{EngineOptions, StartError};
 use crate::overlay::Overlay;
 use crate::owner::{Owner, OwnerStep};
 use crate::owner_inbox::{Command, OwnerInbox, Restart, owner_of};
-use crate::owner_lock::OwnerLock;
 use crate::start::{self, Checked};
 use crate::verifier::{Verifier, VerifierStep};
 use crate::verifier_inbox::VerifierInbox;
@@ -186,15 +185,9 @@ impl OwnerPart {
         self.waiter.take()
     }
 
-    /// Sends the appends that came in and are due, and does nothing else: what a caller's thread does when it meets the owner
-    /// at rest. A whole step follows some time.
-    pub fn accept(&mut self, now: NowMs) {
-        let _ = self.owner.accept(now);
-    }
-
-    /// For the owner's thread and those of callers, and the place where the former waits.
-    pub(crate) fn share(self) -> (OwnerLock, Waiter) {
-        (OwnerLock::new(self.owner), self.waiter)
+    /// The owner, and the place where its thread waits.
+    pub(crate) fn split(self) -> (Owner, Waiter) {
+        (self.owner, self.waiter)
     }
 }
 

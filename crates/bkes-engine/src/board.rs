@@ -13,7 +13,7 @@ use bkes_core::append::Unready;
 use bkes_core::machine::{BeforeQuestion, FoldId, Snapshot};
 use bkes_core::sequence::NowMs;
 use bkes_core::topic::TopicMachine;
-use bkes_core::{Counters, Partition, Position, Watermarks};
+use bkes_core::{Cause, Counters, Partition, Position, Watermarks};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
@@ -178,8 +178,8 @@ pub struct Board {
     version: AtomicU64,
     pub stopping: AtomicBool,
     pub ended: Ended,
-    log_down: FaultFlag<String>,
-    store_down: FaultFlag<String>,
+    log_down: FaultFlag<Cause>,
+    store_down: FaultFlag<Cause>,
     fault: FaultFlag<Fault>,
 }
 
@@ -286,19 +286,19 @@ impl Board {
         true
     }
 
-    pub fn set_log_down(&self, detail: Option<String>) {
-        self.log_down.set(detail);
+    pub fn set_log_down(&self, cause: Option<Cause>) {
+        self.log_down.set(cause);
     }
 
-    pub fn log_down(&self) -> Option<String> {
+    pub fn log_down(&self) -> Option<Cause> {
         self.log_down.get()
     }
 
-    pub fn set_store_down(&self, detail: Option<String>) {
-        self.store_down.set(detail);
+    pub fn set_store_down(&self, cause: Option<Cause>) {
+        self.store_down.set(cause);
     }
 
-    pub fn store_down(&self) -> Option<String> {
+    pub fn store_down(&self) -> Option<Cause> {
         self.store_down.get()
     }
 
@@ -388,11 +388,11 @@ impl Board {
         if self.fault.is_set() || self.partitions().iter().all(|board| board.state().is_away()) {
             return self.degraded().or_else(|| self.catching_up());
         }
-        if let Some(detail) = self.log_down() {
-            return Some(Unready::LogDown { detail });
+        if let Some(cause) = self.log_down() {
+            return Some(Unready::LogDown { cause });
         }
-        if let Some(detail) = self.store_down() {
-            return Some(Unready::Store { detail });
+        if let Some(cause) = self.store_down() {
+            return Some(Unready::Store { cause });
         }
         if let Some(unready) = self.catching_up_among(|state| !state.is_read_anew) {
             return Some(unready);

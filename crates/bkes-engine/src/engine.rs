@@ -43,14 +43,11 @@ impl Engine {
         let Parts { handle, owners, writer, monitor, verifier } = parts;
         let mut threads = Starter { board: Arc::clone(&handle.context().board), spawn };
         let mut engine = Engine { handle, owners: Vec::new(), asking: Vec::new(), writer: None };
-        let mut shared = Vec::with_capacity(owners.len());
-        for (index, (owner, waiter)) in owners.into_iter().map(OwnerPart::share).enumerate() {
-            let (owner, clock) = (Arc::new(owner), Arc::clone(&clock));
-            shared.push(Arc::clone(&owner));
-            let run = move || run_owner(&owner, waiter, &*clock);
+        for (index, (owner, waiter)) in owners.into_iter().map(OwnerPart::split).enumerate() {
+            let clock = Arc::clone(&clock);
+            let run = move || run_owner(owner, waiter, &*clock);
             engine.owners.push(threads.start(format!("bkes-owner-{index}"), run)?);
         }
-        engine.handle.set_owners(shared);
         let verifier_clock = Arc::clone(&clock);
         engine.writer = Some(threads.start("bkes-writer".into(), move || run_writer(writer, &*clock))?);
         let run = move || run_verifier(verifier, &*verifier_clock);

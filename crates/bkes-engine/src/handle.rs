@@ -9,14 +9,14 @@ use crate::limits::{
 use crate::owner_inbox::{
     Admitted, Command, OwnerInbox, Pending, Place, Refusal, Ticket, Unverified, owner_of, refuse_command,
 };
-use crate::owner_lock::OwnerLock;
 use crate::read::View;
+use bkes_core::Cause;
 use bkes_core::append::{AppendError, AppendRequest, Appended, Unit, Unready};
 use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 use bkes_core::machine::{Append, Scope};
 use bkes_core::sequence::NowMs;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
@@ -27,8 +27,6 @@ pub struct EngineHandle(Arc<Inner>);
 
 struct Inner {
     context: Context,
-    /// The owners, once threads step them.
-    owners: OnceLock<Vec<Arc<OwnerLock>>>,
     clock: Clock,
     admitted: Arc<Admitted>,
     /// One permit for each long read of a split aggregate that may be put in order now.
@@ -50,10 +48,8 @@ fn read_weight(events: u64, bytes_max: usize) -> usize {
 
 impl EngineHandle {
     pub(crate) fn new(context: Context, clock: Clock) -> EngineHandle {
-        let owners = OnceLock::new();
         EngineHandle(Arc::new(Inner {
             context,
-            owners,
             clock,
             admitted: Arc::default(),
             reading: Arc::new(Semaphore::new(READING_BYTES_MAX / READING_UNIT_BYTES)),
@@ -67,11 +63,6 @@ impl EngineHandle {
 
     pub(crate) fn now(&self) -> NowMs {
         (self.0.clock)()
-    }
-
-    /// Threads step these owners from here on.
-    pub(crate) fn set_owners(&self, owners: Vec<Arc<OwnerLock>>) {
-        let _ = self.0.owners.set(owners);
     }
 
     /// Appends and waits until the log has decided. Dropping the future before the append was sent withdraws it; a sent one
@@ -143,9 +134,8 @@ impl EngineHandle {
         let bytes = place.bytes();
         let ticket = Ticket { to, place, guess, since, until };
         let append = Box::new(Append { request, bytes, is_verified, resent: 0, ticket });
-        match context.owners[owner].push(Command::Append(append)) {
-            Ok(()) => self.serve(owner),
-            Err(command) => refuse_command(command, context.board.why_ended()),
+        if let Err(command) = context.owners[owner].send(Command::Append(append)) {
+            refuse_command(command, context.board.why_ended());
         }
         let mut awaited = Awaited { answer, owners: &context.owners, is_over: false };
         let answer = (&mut awaited.answer).await;
@@ -159,23 +149,11 @@ impl EngineHandle {
     /// Has everything in `scope` applied that the log holds now: after that, what is not there was not there when this began.
     async fn verify(&self, scope: Scope) -> Result<(), Unready> {
         let Inner { context, clock, .. } = &*self.0;
-        if let Some(detail) = context.board.log_down() {
-            return Err(Unready::Unverified { detail });
+        if let Some(cause) = context.board.log_down() {
+            return Err(Unready::Unverified { cause });
         }
         let answer = context.verifier.ask(scope, clock())?;
         answer.await.unwrap_or_else(|_| Err(context.board.why_ended()))
-    }
-
-    /// Has an owner take what was pushed: here, or by its thread.
-    ///
-    /// An append looks up its key in the store. Where the disk has readers wait, that is not for the threads of callers, which
-    /// may be those of an executor.
-    fn serve(&self, owner: usize) {
-        let Inner { context, owners, clock, .. } = &*self.0;
-        let is_quick = || !context.store.reads_may_block();
-        if !owners.get().is_some_and(|owners| is_quick() && owners[owner].try_accept(clock())) {
-            context.owners[owner].wake();
-        }
     }
 
     /// Reads events. That there is no such aggregate is said only after a look at the log that began after the call: another instance
@@ -235,7 +213,7 @@ impl EngineHandle {
             let _room = room.expect("it is never closed");
             look(handle.view())
         });
-        let failed = |error: tokio::task::JoinError| ReadError::Store { detail: error.to_string() };
+        let failed = |error: tokio::task::JoinError| ReadError::Store { cause: Cause::of(error) };
         self.watch(looking.await.map_err(failed).and_then(|found| found))
     }
 
@@ -309,7 +287,7 @@ impl EngineHandle {
             Err(ReadError::Damaged { detail, epoch }) => {
                 self.0.context.writer.damaged(*epoch, detail.clone());
             }
-            Err(ReadError::Store { detail }) => self.0.context.writer.unreadable(detail.clone()),
+            Err(ReadError::Store { cause }) => self.0.context.writer.unreadable(cause.clone()),
             _ => {}
         }
         read

@@ -40,7 +40,6 @@ mod threads;
 
 mod monitor;
 mod owner;
-mod owner_lock;
 mod start;
 mod verifier;
 mod writer;
@@ -73,4 +72,4 @@ pub use options::{EngineOptions, StartError};
 
 // Words of bkes-core that the face speaks.
 pub use bkes_core::append::{AppendError, AppendRequest, Appended, ErrorClass, Expected, Unit, Unready};
-pub use bkes_core::{Counters, StoredEvent};
+pub use bkes_core::{Cause, Counters, StoredEvent};

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 /// Events that a reader hands over in one poll. 2,048 of 200 bytes are 400 KiB: enough to make the look-ups of one store
-/// snapshot worth it, little enough that an append waits under 2 ms behind a poll.
+/// snapshot worth it, little enough that an append waits under 2 ms after a poll.
 pub const POLL_RECORDS_MAX: usize = 2_048;
 
 /// Bytes in one store transaction, as the overlay counts them: 25,000 events of 200 bytes. The store's cost for each event falls little
-/// behind that, and the memory for two of them rises; reading pauses above it, so that large values do not make a transaction large.
+/// after that, and the memory for two of them rises; reading pauses above it, so that large values do not make a transaction large.
 pub const COMMIT_BYTES_MAX: usize = 10 * 1024 * 1024;
 
 /// How long the writer gathers before it commits. The overlay serves reads meanwhile. A transaction of few events costs some 0.7 ms of
@@ -21,10 +21,10 @@ pub const COMMIT_GATHER_EVENTS: usize = 1_000;
 /// wait for a writer that only gathers.
 pub const COMMIT_GATHER_BYTES: usize = COMMIT_BYTES_MAX / 5;
 
-/// How often what was committed is made lasting: a kill costs re-reading this much of the log.
+/// How often what was committed is made durable: a kill costs re-reading this much of the log.
 pub const SYNC_INTERVAL_MS: u64 = 10_000;
 
-/// The longest an append is gathered behind others of its partition: a log that takes longer than this to answer is far away or
+/// The longest an append is gathered after others of its partition: a log that takes longer than this to answer is far away or
 /// in trouble, and more requests under way at once help then.
 pub const GROUP_MS_MAX: u64 = 20;
 
@@ -36,7 +36,7 @@ pub const GROUP_OTHERS_MS: u64 = 2;
 /// once and make large groups, waiting would cost more than it brings.
 pub const GROUP_LARGE: usize = 4;
 
-/// Answers in one step that are given at its very end, and behind which the owner pauses: so many callers may well ask again at
+/// Answers in one step that are given at its very end, and after which the owner pauses: so many callers may well ask again at
 /// once. Fewer gain less than the pause costs them, and through gRPC, where callers are not back so soon, steps rarely have so many.
 pub const PAUSE_ANSWERS: usize = 8;
 
@@ -44,20 +44,13 @@ pub const PAUSE_ANSWERS: usize = 8;
 /// the same process: the system makes some 70 us of it. 100 us more gained nothing.
 pub const PAUSE: Duration = Duration::from_micros(10);
 
-/// How long records that were fetched may lie while what is to be read is, as far as is known, what was applied already. Reading
-/// them only confirms that; so one wake of the owner in three is saved, and another writer's event is seen this much later.
-pub const PATIENCE: Duration = Duration::from_millis(5);
-
-/// How long nobody else must have written before the reader gathers. A change of the pace costs a seek in every partition.
-pub const PACE_WINDOW_MS: u64 = 500;
-
 /// How often the monitor looks at the log, and how much longer than a look took it rests at least.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The monitor rests this many times as long as a look over all partitions took.
 pub const LOOK_REST_FACTOR: u32 = 5;
 
-/// The longest the monitor rests. A look that waited for answers took long and cost nothing; resting five times as long behind it
+/// The longest the monitor rests. A look that waited for answers took long and cost nothing; resting five times as long after it
 /// would leave the instance with what was true then (the log is down, reading lags) for minutes.
 pub const LOOK_REST_MAX: Duration = Duration::from_secs(10);
 
@@ -79,7 +72,7 @@ pub const VERIFY_WAITING_MAX: usize = 10_000;
 pub const RETRY_MS: u64 = 1_000;
 
 /// How long new partitions rest, once they were seen and read, before keys are placed in them. Every other instance must have seen them by
-/// then, or it would begin a key elsewhere: a monitor looks again after 10 s at most, behind a look of at most 20 s (three slow
+/// then, or it would begin a key elsewhere: a monitor looks again after 10 s at most, after a look of at most 20 s (three slow
 /// questions), and reads what little a new partition holds in a moment; the rest is for clocks and for instances that pause.
 pub const PLACING_REST: Duration = Duration::from_secs(60);
 

@@ -12,9 +12,9 @@ use crate::owner_inbox::{Command, OwnerInbox, owner_of};
 use crate::placing;
 use crate::topic_growth::take_in;
 use crate::writer_inbox::WriterInbox;
-use bkes_core::Partition;
 use bkes_core::machine::WatermarksRead;
 use bkes_core::sequence::NowMs;
+use bkes_core::{Cause, Partition};
 use bkes_log::{Log, LogError, LogIdentity};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ impl Monitor {
                 if self.board.log_down().is_none() {
                     tracing::warn!("the log does not answer: {error}; reads go on, appends are refused");
                 }
-                self.board.set_log_down(Some(error.to_string()));
+                self.board.set_log_down(Some(Cause::of(error)));
             }
             None => self.log_answers(),
         }

@@ -30,9 +30,6 @@ pub struct EngineOptions {
     /// Aggregates that are split over partitions are read in the order that the `order` headers of their records give, where that is
     /// one order, and are an error where it is not. Without it they are read partition by partition.
     pub split_by_order_headers: bool,
-    /// Reading gathers from so many appends of an owner in half a second on, while nobody else writes: it costs broker and
-    /// instance far less, and the first event of another writer after that is seen up to 20 ms later.
-    pub gather_from: u32,
     /// Partitions are caught up one after another: the next one is begun when less than so many records are left of those before.
     /// The default is what one transaction of the store holds.
     pub catch_up_records: u64,
@@ -54,7 +51,6 @@ impl Default for EngineOptions {
             overlay_bytes_max: 32 * 1024 * 1024,
             allow_cut: false,
             split_by_order_headers: false,
-            gather_from: 50,
             catch_up_records: 40_000,
             placing_rest: PLACING_REST,
         }
@@ -63,6 +59,7 @@ impl Default for EngineOptions {
 
 /// Why an engine does not start: each message says what to do.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The log did not answer.
     #[error("the log does not answer: {0}")]

@@ -12,14 +12,12 @@ mod commands;
 mod grouping;
 mod lookup;
 mod notices;
-mod pacing;
 mod reading;
 mod room;
 mod sending;
 mod work;
 
 use self::grouping::Group;
-use self::pacing::Pacing;
 use self::room::Held;
 use crate::board::PartitionBoard;
 use crate::context::Context;
@@ -31,7 +29,7 @@ use bkes_core::evidence::{PlacedKey, keys_of_a_partition_max};
 use bkes_core::machine::{Input, Load, PartitionMachine, Work};
 use bkes_core::sequence::NowMs;
 use bkes_core::topic::CatchUpOrder;
-use bkes_core::{Incarnation, Partition, Position};
+use bkes_core::{Incarnation, Partition};
 use bkes_log::{LogAppender, LogReader, ReadEvent, Report};
 use bkes_storage::Loaded;
 use std::collections::BTreeMap;
@@ -43,8 +41,6 @@ struct Hosted {
     machine: PartitionMachine<Ticket>,
     /// What its machine is told next.
     inputs: Vec<Input<Ticket>>,
-    /// Up to where somebody waits for it to be applied.
-    awaited: Position,
     /// Whether the board does not have what its machine sees.
     is_news: bool,
 }
@@ -62,7 +58,6 @@ pub struct Owner {
     // Reading.
     reader: Box<dyn LogReader>,
     order: CatchUpOrder,
-    pacing: Pacing,
     /// Reading rests until then, after the store could not be asked.
     read_retry_at: NowMs,
 
@@ -111,23 +106,13 @@ pub enum OwnerStep {
     Stopped,
 }
 
-/// What is left after appends were taken on a caller's thread.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Accepted {
-    /// Nothing until then.
-    All(Option<NowMs>),
-    /// Something for the owner's own step.
-    Left,
-}
-
 impl Owner {
     /// An owner of the partitions at `index` modulo the number of owners, resuming at what `loaded` holds.
     pub fn new(context: Context, index: usize, loaded: &Loaded) -> Result<Owner, bkes_log::LogError> {
         let inbox = context.owners[index].clone();
-        let reader = context.log.reader(inbox.waker().lazy())?;
+        let reader = context.log.reader(inbox.waker())?;
         let appender = context.log.appender(inbox.waker())?;
         let name = (context.draw)();
-        let pacing = Pacing::new(context.options.gather_from);
         let boards: Vec<Arc<PartitionBoard>> = context.board.partitions().clone();
         let mut owner = Owner {
             context,
@@ -138,7 +123,6 @@ impl Owner {
             epoch: Epoch::default(),
             reader,
             order: CatchUpOrder::default(),
-            pacing,
             read_retry_at: 0,
             appender: Some(appender),
             name,
@@ -188,29 +172,10 @@ impl Owner {
         self.tick(now);
         self.hand_over();
         self.end_step();
-        self.keep_pace(now);
         let step = self.after_step(now, busy);
         // Many answers come last: whom they wake would get into the way of the rest.
         self.answer();
         if self.pauses && step == OwnerStep::Busy { OwnerStep::Pause } else { step }
-    }
-
-    /// Takes the appends that came in and sends those that are due, and does nothing else: a part of a step, for the thread of
-    /// a caller.
-    pub fn accept(&mut self, now: NowMs) -> Accepted {
-        {
-            let mut commands = self.inbox.lock();
-            let is_append = |command: &Command| matches!(command, Command::Append(_));
-            if self.stopping.is_some() || !commands.queue.iter().all(is_append) {
-                return Accepted::Left;
-            }
-            std::mem::swap(&mut commands.queue, &mut self.commands);
-        }
-        self.carry_out_commands(now);
-        self.send_groups(now);
-        self.hand_over();
-        self.answer();
-        Accepted::All(self.deadline(now))
     }
 
     fn answer(&mut self) {
@@ -265,8 +230,8 @@ impl Owner {
         }
         if self.in_step || !checkpoints.is_empty() {
             self.in_step = false;
-            let is_much = self.context.overlay.end_step(self.index, checkpoints, incarnations);
-            self.context.writer.applied(is_much || self.is_overlay_full() || !self.held.is_empty());
+            let commit_now = self.context.overlay.end_step(self.index, checkpoints, incarnations);
+            self.context.writer.applied(commit_now || self.is_overlay_full() || !self.held.is_empty());
         }
         self.context.awaited.settle();
     }
@@ -285,11 +250,6 @@ impl Owner {
         if busy { OwnerStep::Busy } else { OwnerStep::Idle(self.deadline(now)) }
     }
 
-    /// Whether anything is on its way to the log.
-    pub fn is_sending(&self) -> bool {
-        self.sent.records > 0
-    }
-
     /// When there is something to do for the time alone.
     fn deadline(&self, now: NowMs) -> Option<NowMs> {
         let doubts = self.partitions.values().filter_map(|hosted| hosted.machine.deadline());
@@ -302,7 +262,6 @@ impl Owner {
             .chain(self.groups_deadline())
             .chain(self.held.next_end())
             .chain(self.order.deadline())
-            .chain(self.pacing.deadline())
             .min()
     }
 }

@@ -5,7 +5,7 @@ use crate::epoch::Epoch;
 use bkes_core::append::{AppendError, AppendRequest, Appended, Unready};
 use bkes_core::machine::{Append, FoldId, Scope, Shown, WatermarksRead};
 use bkes_core::sequence::NowMs;
-use bkes_core::{Key, Order, Partition, Position};
+use bkes_core::{Key, Order, Partition};
 use bkes_log::Waker;
 use bkes_storage::Loaded;
 use bytes::Bytes;
@@ -78,11 +78,6 @@ pub enum Command {
     Dropped {
         partition: Partition,
         fold: FoldId,
-    },
-    /// Somebody waits until a partition is applied up to here.
-    Await {
-        partition: Partition,
-        end: Position,
     },
     /// What is in flight for a key.
     Pending {
@@ -174,20 +169,16 @@ impl OwnerInbox {
         OwnerInbox { commands: Arc::default(), withdrawn: Arc::default(), waker }
     }
 
-    /// Queues a command and wakes the owner; gives it back when the owner has ended.
+    /// Queues a command and wakes the owner; gives it back when the owner has ended. Appends are bounded by their admission, the
+    /// rest by their nature.
     pub fn send(&self, command: Command) -> Result<(), Command> {
-        self.push(command)?;
-        self.waker.wake();
-        Ok(())
-    }
-
-    /// Queues a command for whoever steps the owner next. Appends are bounded by their admission, the rest by their nature.
-    pub fn push(&self, command: Command) -> Result<(), Command> {
         let mut commands = self.lock();
         if commands.closed {
             return Err(command);
         }
         commands.queue.push(command);
+        drop(commands);
+        self.waker.wake();
         Ok(())
     }
 

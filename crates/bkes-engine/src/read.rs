@@ -11,7 +11,7 @@ use crate::limits::LOCATE_TRIES;
 use crate::overlay::{Overlay, OverlayPart};
 use crate::owner_inbox::Pending;
 use bkes_core::append::Unready;
-use bkes_core::{Key, Order};
+use bkes_core::{Cause, Key, Order};
 use bkes_storage::{Head, Heads, ReadPart, Store, StoreError, StoredEvent};
 
 /// Where an aggregate stands, by the overlay and by the store: in each partition the farther one.
@@ -175,14 +175,9 @@ impl View<'_> {
             let skip = request.from.0.saturating_sub(start);
             start += count;
             if skip < count && budget.is_left() {
-                self.read_part(
-                    &request.key,
-                    *head,
-                    Order(head.base.0 + skip),
-                    located,
-                    &mut budget,
-                    &mut events,
-                )?;
+                let from = Order(head.base.0 + skip);
+                let part = Part { key: &request.key, located, head: *head, from };
+                self.read_part(part, &mut budget, &mut events)?;
             }
         }
         let first = request.from.0.max(base.0);
@@ -194,19 +189,16 @@ impl View<'_> {
         Ok(Events { events, pending: Vec::new(), next: end, more, layout })
     }
 
-    /// Reads events of one part from `from` on, as many as the budget has room for; it is at least one if there is one.
+    /// Reads events of one part, as many as the budget has room for; it is at least one if there is one.
     pub(crate) fn read_part(
         &self,
-        key: &Key,
-        head: Head,
-        from: Order,
-        located: &Located,
+        part: Part,
         budget: &mut Budget,
         events: &mut Vec<StoredEvent>,
     ) -> Result<(), ReadError> {
+        let Part { key, located, head, mut from } = part;
         let stored = located.stored.iter().find(|stored| stored.partition == head.partition);
         let stored_next = stored.map_or(head.base, |stored| stored.next);
-        let mut from = from;
         if from < stored_next {
             let events_max = budget.events.min(usize::try_from(stored_next.0 - from.0).unwrap_or(usize::MAX));
             let before = events.len();
@@ -241,6 +233,15 @@ impl View<'_> {
         }
         Ok(())
     }
+}
+
+/// What an aggregate has in one partition, from an order on.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub key: &'a Key,
+    pub located: &'a Located,
+    pub head: Head,
+    pub from: Order,
 }
 
 pub(crate) struct Budget {
@@ -278,7 +279,8 @@ fn store_error(error: StoreError, epoch: Epoch) -> ReadError {
     match error {
         StoreError::Damaged { detail } => ReadError::Damaged { detail, epoch },
         // It is being opened anew, or stopped.
-        StoreError::Closed => ReadError::Unavailable(Unready::Store { detail: error.to_string() }),
-        error => ReadError::Store { detail: error.to_string() },
+        StoreError::Closed => ReadError::Unavailable(Unready::Store { cause: Cause::of(error) }),
+        StoreError::ReadFailed { source } => ReadError::Store { cause: Cause::of(source) },
+        error => ReadError::Store { cause: Cause::of(error) },
     }
 }

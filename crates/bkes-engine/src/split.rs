@@ -10,10 +10,10 @@
 use crate::api::{Events, ReadError, ReadRequest};
 use crate::layout::{Layout, NoOrder};
 use crate::limits::{SPLIT_EVENTS_MAX, SPLIT_PART_BYTES, SPLIT_PART_EVENTS};
-use crate::read::{Budget, Located, View, short};
+use crate::read::{Budget, Located, Part, View, short};
 use bkes_core::marker::unmarked_order;
 use bkes_core::{Key, Order, Partition};
-use bkes_storage::{Head, StoredEvent};
+use bkes_storage::StoredEvent;
 
 /// Where an event lies: in which of the aggregate's parts, and at which order in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,9 +51,10 @@ impl View<'_> {
             let together =
                 places[next..].iter().zip(follow).take_while(|(place, next)| *place == next).count();
             let before = events.len();
-            let mut part = Budget { events: together.min(budget.events), bytes: budget.bytes };
-            let head = located.heads[first.part];
-            self.read_part(&request.key, head, first.order, located, &mut part, &mut events)?;
+            let part =
+                Part { key: &request.key, located, head: located.heads[first.part], from: first.order };
+            let mut part_budget = Budget { events: together.min(budget.events), bytes: budget.bytes };
+            self.read_part(part, &mut part_budget, &mut events)?;
             if events.len() == before {
                 return Err(short(&request.key, first.order, located.epoch));
             }
@@ -61,7 +62,7 @@ impl View<'_> {
                 event.order = Order(next as u64);
                 next += 1;
             }
-            budget = Budget { events: budget.events - (events.len() - before), bytes: part.bytes };
+            budget = Budget { events: budget.events - (events.len() - before), bytes: part_budget.bytes };
         }
         let layout = Layout::ByOrderHeaders(partitions);
         let (pending, more) = (Vec::new(), next < end);
@@ -78,7 +79,7 @@ impl View<'_> {
         for (part, head) in located.heads.iter().enumerate() {
             let mut from = head.base;
             while from < head.next {
-                let read = self.some_of(key, *head, from, located)?;
+                let read = self.some_of(Part { key, located, head: *head, from })?;
                 for event in &read {
                     if let Err(why) = put(&mut places, part, event) {
                         return Ok(Err(why));
@@ -92,18 +93,12 @@ impl View<'_> {
     }
 
     /// Some events of a part from an order on, at least one.
-    fn some_of(
-        &self,
-        key: &Key,
-        head: Head,
-        from: Order,
-        located: &Located,
-    ) -> Result<Vec<StoredEvent>, ReadError> {
+    fn some_of(&self, part: Part) -> Result<Vec<StoredEvent>, ReadError> {
         let mut events = Vec::new();
         let mut budget = Budget { events: SPLIT_PART_EVENTS, bytes: SPLIT_PART_BYTES };
-        self.read_part(key, head, from, located, &mut budget, &mut events)?;
+        self.read_part(part, &mut budget, &mut events)?;
         if events.is_empty() {
-            return Err(short(key, from, located.epoch));
+            return Err(short(part.key, part.from, part.located.epoch));
         }
         Ok(events)
     }

@@ -3,14 +3,12 @@
 use crate::assembly::{MonitorPart, Step, VerifierPart, WriterPart};
 use crate::board::Board;
 use crate::fault::Fault;
-use crate::limits::{
-    COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, LOOK_REST_MAX, PATIENCE, PAUSE, SYNC_INTERVAL_MS,
-};
+use crate::limits::{COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, LOOK_REST_MAX, PAUSE, SYNC_INTERVAL_MS};
 use crate::options::StartError;
-use crate::owner::OwnerStep;
-use crate::owner_lock::{OwnerLock, Rest, said};
+use crate::owner::{Owner, OwnerStep};
 use bkes_core::sequence::NowMs;
 use bkes_log::Waiter;
+use std::any::Any;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -74,30 +72,18 @@ impl<S: Spawn> Starter<S> {
     }
 }
 
-pub fn run_owner(owner: &OwnerLock, mut waiter: Waiter, clock: &dyn Fn() -> NowMs) {
-    let _end = EndOwner(owner);
+/// However this ends, the owner ends with it.
+pub fn run_owner(mut owner: Owner, mut waiter: Waiter, clock: &dyn Fn() -> NowMs) {
     loop {
-        let Rest { step, is_patient } = owner.step(clock());
-        match step {
+        match owner.step(clock()) {
             OwnerStep::Busy => {}
             OwnerStep::Pause => std::thread::sleep(PAUSE),
             OwnerStep::Idle(until) => {
                 let timeout = until.map(|until| Duration::from_millis(until.saturating_sub(clock()).max(1)));
-                let patience = is_patient.then_some(PATIENCE);
-                waiter.set_patient(is_patient);
-                waiter.wait(timeout.into_iter().chain(patience).min());
+                waiter.wait(timeout);
             }
             OwnerStep::Stopped => return,
         }
-    }
-}
-
-/// However an owner's thread ends, the owner ends with it.
-struct EndOwner<'a>(&'a OwnerLock);
-
-impl Drop for EndOwner<'_> {
-    fn drop(&mut self) {
-        self.0.end();
     }
 }
 
@@ -145,9 +131,15 @@ pub fn run_monitor(mut monitor: MonitorPart) {
     }
 }
 
-/// How long the monitor rests behind a look that took so long.
+/// How long the monitor rests after a look that took so long.
 fn rest_behind(look: Duration) -> Duration {
     look.saturating_mul(LOOK_REST_FACTOR).clamp(LOOK_INTERVAL, LOOK_REST_MAX)
+}
+
+/// The words of a panic.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<&str>().map(ToString::to_string);
+    said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@
 
 use crate::board::{Board, PartitionBoard};
 use crate::context::Context;
-use crate::owner_inbox::{Command, OwnerInbox, owner_of};
+use crate::owner_inbox::OwnerInbox;
 use crate::topic_growth::take_in;
 use crate::verifier_inbox::VerifierInbox;
 use crate::waits::{Awaited, Caller, Wait, answer};
@@ -125,16 +125,9 @@ impl Verifier {
         if let Some(verified) = wait.judge() {
             return answer(wait.callers, &verified);
         }
-        let is_missing = |(board, end): &&(Arc<PartitionBoard>, Position)| board.state().seen.applied < *end;
-        let missing: Vec<(Partition, Position)> =
-            wait.ends.iter().filter(is_missing).map(|(board, end)| (board.partition, *end)).collect();
         self.awaited.enter(wait);
-        // What was applied since the look above may have been all.
+        // What was applied since the look above may have been all. From here on owners look at the end of each step.
         self.awaited.settle();
-        // Their owners read at once, and answer when they are there, or are there already. One that has ended applies nothing.
-        for (partition, end) in missing {
-            let _ = self.owners[owner_of(partition, &self.owners)].send(Command::Await { partition, end });
-        }
     }
 
     fn end(&self) {
@@ -156,5 +149,5 @@ fn is_lost(before: Option<BeforeQuestion>, end: Position) -> bool {
 }
 
 fn unverified(detail: &str) -> Unready {
-    Unready::Unverified { detail: detail.into() }
+    Unready::Unverified { cause: detail.into() }
 }

@@ -2,9 +2,9 @@
 
 use crate::board::PartitionBoard;
 use crate::lock::lock;
-use bkes_core::Position;
 use bkes_core::append::Unready;
 use bkes_core::sequence::NowMs;
+use bkes_core::{Cause, Position};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
@@ -52,16 +52,17 @@ impl Wait {
         if expired.is_empty() {
             return None;
         }
-        let detail = match self.missing() {
+        let cause = match self.missing() {
             Some((board, end)) => {
                 let (partition, applied) = (board.partition, board.state().seen.applied);
-                format!(
+                let words = format!(
                     "partition {partition} is applied up to {applied}, and the log holds more up to {end}"
-                )
+                );
+                Cause::from(words)
             }
             None => "it took too long".into(),
         };
-        Some((expired, Err(Unready::Unverified { detail })))
+        Some((expired, Err(Unready::Unverified { cause })))
     }
 }
 

@@ -19,11 +19,12 @@ use crate::owner_inbox::Restart;
 use crate::writer_inbox::{Queue, WriterInbox};
 use bkes_core::machine::{FoldId, Shown};
 use bkes_core::sequence::NowMs;
-use bkes_core::{Partition, Position};
+use bkes_core::{Cause, Partition, Position};
 use bkes_log::{Log, LogIdentity};
 use bkes_storage::{Checkpoint, Durability, Loaded, Store, StoreBatch, StoreError, StoreIdentity};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 /// Tells the owners what the writer did.
@@ -146,10 +147,10 @@ impl Writer {
             self.failed(StoreError::Damaged { detail }, None, now);
             return WriterStep::Busy;
         }
-        if let Some(detail) = unreadable
+        if let Some(cause) = unreadable
             && self.failed.is_none()
         {
-            self.failed(StoreError::ReadFailed { detail }, None, now);
+            self.failed(StoreError::ReadFailed { source: io::Error::other(cause) }, None, now);
         }
         if let Some(identity) = identity {
             self.identity = identity;
@@ -343,7 +344,7 @@ impl Writer {
             return;
         }
         tracing::error!("{error}; appends are refused until the store can be written again");
-        self.board.set_store_down(Some(error.to_string()));
+        self.board.set_store_down(Some(Cause::of(error)));
         self.failed = Some(work);
         self.retry_at = now + RETRY_MS;
     }
@@ -362,7 +363,7 @@ impl Writer {
                 return;
             }
             Err(error) => {
-                self.board.set_store_down(Some(error.to_string()));
+                self.board.set_store_down(Some(Cause::of(error)));
                 self.retry_at = now + RETRY_MS;
                 return;
             }
@@ -420,7 +421,7 @@ impl Writer {
                 tracing::error!("the store cannot begin anew: {error}");
                 // What can be read and not written would be opened again for ever.
                 self.reset_due |= matches!(error, StoreError::Damaged { .. });
-                self.board.set_store_down(Some(error.to_string()));
+                self.board.set_store_down(Some(Cause::of(error)));
                 self.failed = Some(None);
                 self.retry_at = now + RETRY_MS;
             }
@@ -436,7 +437,7 @@ impl Writer {
         self.unsynced = false;
         self.taking_over.clear();
         self.committed = loaded.checkpoints.iter().copied().collect();
-        // A partition that is added from here on begins by itself, behind what is announced.
+        // A partition that is added from here on begins by itself, after what is announced.
         let partitions = self.board.partitions();
         for board in partitions.iter() {
             let stored = self.committed.get(&board.partition).map_or(Position::START, |held| held.position);

@@ -1,8 +1,8 @@
 //! The way to the store writer.
 
 use crate::epoch::Epoch;
-use bkes_core::Partition;
 use bkes_core::machine::FoldId;
+use bkes_core::{Cause, Partition};
 use bkes_storage::StoreIdentity;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ pub struct Queue {
     /// Partitions, the latest fold that asked for it, and why.
     pub rebuild: BTreeMap<Partition, (FoldId, String)>,
     pub damaged: Option<(Epoch, String)>,
-    pub unreadable: Option<String>,
+    pub unreadable: Option<Cause>,
     pub identity: Option<StoreIdentity>,
     pub stop: bool,
 }
@@ -64,8 +64,8 @@ impl WriterInbox {
     }
 
     /// A fold or a read met a failure of the disk: the file is opened anew, or every later look-up fails as well.
-    pub fn unreadable(&self, detail: String) {
-        self.lock().unreadable.get_or_insert(detail);
+    pub fn unreadable(&self, cause: Cause) {
+        self.lock().unreadable.get_or_insert(cause);
         self.0.1.notify_one();
     }
 

@@ -1,12 +1,12 @@
 //! Serving on a listener, and stopping within a deadline whatever the connections do.
 //!
-//! The stop has two steps. First every connection is told to go: it takes no new requests and closes behind its last answer,
+//! The stop has two steps. First every connection is told to go: it takes no new requests and closes after its last answer,
 //! an idle one or one that never spoke at once. Whatever is left after the drain time is cut.
 
 use crate::accept::{Taken, accept};
 use crate::admission::AdmissionLayer;
 use crate::api::DESCRIPTOR;
-use crate::dynamic_limits::Following;
+use crate::dynamic_limits::DynamicLimits;
 use crate::gate::Gate;
 use crate::health::{self, Watched};
 use crate::limits::{
@@ -93,7 +93,7 @@ fn router(
     let (v1, v1alpha) = (reflection().build_v1().expect(whole), reflection().build_v1alpha().expect(whole));
     let health =
         tonic_health::pb::health_server::HealthServer::new(HealthService::from_health_reporter(reporter));
-    let bkes = Following::new(Service::new(gate, options.clone()), options.reply_bytes_max);
+    let bkes = DynamicLimits::new(Service::new(gate, options.clone()), options.reply_bytes_max);
     Server::builder()
         .initial_stream_window_size(windows.stream_bytes)
         .initial_connection_window_size(windows.connection_bytes)

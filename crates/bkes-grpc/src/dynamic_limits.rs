@@ -13,22 +13,22 @@ use tonic::server::NamedService;
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Following {
+pub struct DynamicLimits {
     service: Arc<Service>,
     reply_bytes_max: usize,
 }
 
-impl Following {
-    pub fn new(service: Service, reply_bytes_max: usize) -> Following {
-        Following { service: Arc::new(service), reply_bytes_max }
+impl DynamicLimits {
+    pub fn new(service: Service, reply_bytes_max: usize) -> DynamicLimits {
+        DynamicLimits { service: Arc::new(service), reply_bytes_max }
     }
 }
 
-impl NamedService for Following {
+impl NamedService for DynamicLimits {
     const NAME: &'static str = SERVICE_NAME;
 }
 
-impl tower::Service<Request<Body>> for Following {
+impl tower::Service<Request<Body>> for DynamicLimits {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Response<Body>, Infallible>;

@@ -3,7 +3,7 @@
 use bkes_core::accept::{AcceptRule, Decision};
 use bkes_core::checksum::PayloadSum;
 use bkes_core::marker::{BatchPlace, Marker, Stamp, classify};
-use bkes_core::sequence::Sequencer;
+use bkes_core::sequence::{Claim, Moment, Sequencer};
 use bkes_core::{
     Delivery, Incarnation, Key, Offset, Order, Partition, Partitioner, Position, Record, TimestampMs,
 };
@@ -53,10 +53,12 @@ pub fn decide(count: u64, most: u64) -> anyhow::Result<()> {
     let mut settled = Vec::new();
     for number in 0..count {
         let key = keys[number as usize].clone();
-        let flight = sequencer.begin(key, Order(number % CHAIN), 1, number, VecDeque::new());
+        let claim = Claim { key, first: Order(number % CHAIN), count: 1 };
+        let flight = sequencer.begin(claim, number, VecDeque::new());
         let stamp = Stamp { incarnation: flight.0, number: flight.1, place: None };
         let delivery = Delivery::Stored { offset: Some(Offset(number)), timestamp: None };
-        sequencer.reported(stamp, delivery, Position(number), number, &mut settled)?;
+        let at = Moment { position: Position(number), now: number };
+        sequencer.reported(stamp, delivery, at, &mut settled)?;
         sequencer.applied(stamp, &accepted, &mut settled);
         anyhow::ensure!(settled.pop().is_some(), "it was met and is not settled");
     }

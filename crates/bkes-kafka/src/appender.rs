@@ -167,11 +167,11 @@ impl LogAppender for KafkaAppender {
             return Err(SendError::TooLarge { bytes, bytes_max });
         }
         if let Some(detail) = self.client.sink().fatal() {
-            return Err(SendError::Fatal { detail });
+            return Err(SendError::Fatal { cause: detail.into() });
         }
         let down = self.client.sink().down().or_else(|| self.shared.shortage.of(record.partition));
         if let Some(detail) = down {
-            return Err(SendError::Down { detail });
+            return Err(SendError::Down { cause: detail.into() });
         }
         self.has_room(1, bytes).map_err(SendError::Full)?;
         self.drafts.push(Draft::new(record, token, now()));
@@ -180,7 +180,7 @@ impl LogAppender for KafkaAppender {
         Ok(())
     }
 
-    /// librdkafka sends what it finds when it looks, and holds back what comes behind until that was answered: with idempotence it
+    /// librdkafka sends what it finds when it looks, and holds back what comes after until that was answered: with idempotence it
     /// has one request of a partition under way, and meanwhile its thread asks again and again whether it may go on. So nothing is
     /// done here between one record and the next.
     fn flush(&mut self) {
@@ -190,7 +190,7 @@ impl LogAppender for KafkaAppender {
         let mut failed = None;
         for draft in self.drafts.drain(..) {
             let (partition, token) = (draft.partition, draft.token);
-            // Nothing is sent behind what was not.
+            // Nothing is sent after what was not.
             failed = failed.or_else(|| self.client.produce(draft).err());
             if let Some(detail) = &failed {
                 self.client.sink().refuse(partition, token, detail.clone());
@@ -229,8 +229,11 @@ impl LogAppender for KafkaAppender {
 
     fn state(&self) -> AppenderState {
         if let Some(detail) = self.client.sink().fatal() {
-            return AppenderState::Fatal { detail };
+            return AppenderState::Fatal { cause: detail.into() };
         }
-        self.client.sink().down().map_or(AppenderState::Up, |detail| AppenderState::Down { detail })
+        self.client
+            .sink()
+            .down()
+            .map_or(AppenderState::Up, |detail| AppenderState::Down { cause: detail.into() })
     }
 }

@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 mod appender;
+mod client_error;
 mod clock;
 mod lock;
 mod log;
@@ -23,6 +24,7 @@ mod shortage;
 mod topic;
 mod topic_settings;
 
+pub use client_error::ClientError;
 pub use log::{ConnectError, KafkaLog};
 pub use native::with_batch_threads;
 pub use options::KafkaOptions;

@@ -1,6 +1,7 @@
 //! The topic: questions about it, and its halves.
 
 use crate::appender::{KafkaAppender, Shared};
+use crate::client_error::ClientError;
 use crate::native::{Answered, Client, Kind, Sink, with_batch_threads};
 use crate::options::{self, KafkaOptions};
 use crate::polling::PollingThread;
@@ -9,8 +10,8 @@ use crate::reader::KafkaReader;
 use crate::shortage::Shortage;
 use crate::topic::{TopicReport, refused_name, report};
 use crate::topic_settings::TopicSettings;
-use bkes_core::{Partition, Position};
-use bkes_log::{Log, LogAppender, LogError, LogIdentity, LogReader, Pace, Waker, Watermarks};
+use bkes_core::{Cause, Partition, Position};
+use bkes_log::{Log, LogAppender, LogError, LogIdentity, LogReader, Waker, Watermarks};
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -29,15 +30,17 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// Why a topic cannot be used. Nothing was changed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConnectError {
     /// A property that safety rests on, or that librdkafka does not take.
     #[error(transparent)]
     Property(#[from] PropertyError),
     /// librdkafka did not like the settings.
-    #[error("the Kafka client cannot be made: {detail}")]
+    #[error("the Kafka client cannot be made: {cause}")]
     Client {
         /// In its own words.
-        detail: String,
+        #[source]
+        cause: Cause,
     },
     /// Kafka has no topic of such a name.
     #[error("topic {topic:?} cannot exist: {reason}")]
@@ -48,12 +51,13 @@ pub enum ConnectError {
         reason: String,
     },
     /// No broker answered in time.
-    #[error("no broker at {brokers} answers: {detail}")]
+    #[error("no broker at {brokers} answers: {cause}")]
     Unreachable {
         /// Who was asked.
         brokers: String,
         /// What went wrong.
-        detail: String,
+        #[source]
+        cause: Cause,
     },
     /// The topic is not there.
     #[error(
@@ -68,22 +72,24 @@ pub enum ConnectError {
     },
     /// The topic is not ours to use, or not there: who may not describe it is not told which.
     #[error(
-        "access to topic {topic} is not permitted: {detail}; this user needs at least Describe, Read and Write on it (operating \
+        "access to topic {topic} is not permitted: {cause}; this user needs at least Describe, Read and Write on it (operating \
          guide: access rights in Kafka)"
     )]
     Denied {
         /// The topic.
         topic: String,
         /// In the words of the broker.
-        detail: String,
+        #[source]
+        cause: Cause,
     },
     /// The topic could not be made.
-    #[error("topic {topic} could not be created: {detail}")]
+    #[error("topic {topic} could not be created: {cause}")]
     NotCreated {
         /// The topic.
         topic: String,
         /// What went wrong.
-        detail: String,
+        #[source]
+        cause: Cause,
     },
 }
 
@@ -110,7 +116,7 @@ impl KafkaLog {
         if let Some(reason) = refused_name(&options.topic) {
             return Err(bad_name(reason.to_owned()));
         }
-        let made = |detail| ConnectError::Client { detail };
+        let made = |words: String| ConnectError::Client { cause: words.into() };
         // Before the first question: a handle that waits for a token is answered nothing until it was polled.
         let polling = PollingThread::start().map_err(|error| made(format!("no thread: {error}")))?;
         let client = |committed| {
@@ -124,9 +130,9 @@ impl KafkaLog {
         let unreachable = |(code, detail): (Code, String)| match code {
             Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION => bad_name(detail),
             Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => {
-                ConnectError::Denied { topic: options.topic.clone(), detail }
+                ConnectError::Denied { topic: options.topic.clone(), cause: cause(code, detail) }
             }
-            _ => ConnectError::Unreachable { brokers: options.brokers.clone(), detail },
+            _ => ConnectError::Unreachable { brokers: options.brokers.clone(), cause: cause(code, detail) },
         };
         let mut found = committed.partitions(2 * ANSWER).map_err(unreachable)?;
         if let (None, Some(count)) = (&found, create) {
@@ -134,7 +140,7 @@ impl KafkaLog {
                 [(c"retention.ms", c"-1"), (c"retention.bytes", c"-1"), (c"cleanup.policy", c"delete")];
             let topic = options.topic.clone();
             let made = committed.create_topic(count.get(), &settings, 2 * ANSWER);
-            made.map_err(|detail| ConnectError::NotCreated { topic, detail })?;
+            made.map_err(|words| ConnectError::NotCreated { topic, cause: words.into() })?;
             let until = Instant::now() + 2 * ANSWER;
             found = committed.partitions(ANSWER).map_err(unreachable)?;
             while found.is_none() && Instant::now() < until {
@@ -221,8 +227,8 @@ impl KafkaLog {
         }
     }
 
-    fn unavailable(detail: impl Into<String>) -> LogError {
-        LogError::Unavailable { detail: detail.into() }
+    fn unavailable(cause: impl Into<Cause>) -> LogError {
+        LogError::Unavailable { cause: cause.into() }
     }
 }
 
@@ -234,8 +240,7 @@ fn try_handles(options: &KafkaOptions, message_bytes_max: u64) -> Result<(), Str
     }
     let batch_bytes = options::batch_bytes(options::batch_bytes_wanted(options), message_bytes_max);
     for (kind, properties) in [
-        (Kind::Reader, options::reader(options, Pace::Prompt, message_bytes_max)),
-        (Kind::Reader, options::reader(options, Pace::Gathering, message_bytes_max)),
+        (Kind::Reader, options::reader(options, message_bytes_max)),
         (Kind::Producer, options::producer(options, batch_bytes)),
     ] {
         let is_loud = |name: &str| ["bootstrap.servers", "debug", "log_level"].contains(&name);
@@ -259,11 +264,15 @@ fn wait_for_leaders(client: &Client, partitions: NonZeroU32, until: Instant) -> 
     Ok(())
 }
 
+fn cause(code: Code, words: String) -> Cause {
+    Cause::of(ClientError::new(code, words))
+}
+
 /// A question that was refused, or that nobody answered.
 fn no_answer((code, detail): (Code, String)) -> LogError {
     match code {
-        Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => LogError::Denied { detail },
-        _ => LogError::Unavailable { detail },
+        Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => LogError::Denied { cause: cause(code, detail) },
+        _ => LogError::Unavailable { cause: cause(code, detail) },
     }
 }
 
@@ -349,17 +358,12 @@ impl Log for KafkaLog {
     }
 
     fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
-        let (options, message_bytes_max) = (self.options.clone(), self.settings.batch_bytes_max());
-        let polled = self.polling.polled().clone();
-        let make = move |pace| {
-            let properties = options::reader(&options, pace, message_bytes_max);
-            let sink = Arc::new(Sink::reading(waker.clone(), polled.waker()));
-            let client = Arc::new(Client::new(Kind::Reader, &options.topic, &properties, sink)?);
-            polled.add(&client);
-            Ok(client)
-        };
-        let reader = KafkaReader::new(Box::new(make)).map_err(|detail| LogError::Failed { detail })?;
-        Ok(Box::new(reader))
+        let properties = options::reader(&self.options, self.settings.batch_bytes_max());
+        let sink = Arc::new(Sink::reading(waker, self.polling.polled().waker()));
+        let client = Client::new(Kind::Reader, &self.options.topic, &properties, sink);
+        let client = Arc::new(client.map_err(|words| LogError::Failed { cause: words.into() })?);
+        self.polling.polled().add(&client);
+        Ok(Box::new(KafkaReader::new(client)))
     }
 
     fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
@@ -379,6 +383,6 @@ impl Log for KafkaLog {
             records_max: self.options.queue_records_max,
         };
         let appender = KafkaAppender::new(Box::new(make), shared);
-        Ok(Box::new(appender.map_err(|detail| LogError::Failed { detail })?))
+        Ok(Box::new(appender.map_err(|words| LogError::Failed { cause: words.into() })?))
     }
 }

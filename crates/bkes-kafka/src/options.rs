@@ -2,7 +2,6 @@
 
 use crate::native::Kind;
 use crate::properties::{self, shown_value};
-use bkes_log::Pace;
 use std::fmt;
 
 /// How to reach a topic.
@@ -117,10 +116,10 @@ pub fn too_small_for(message_bytes_max: u64, name: &str, value: &str) -> Option<
     })
 }
 
-/// At the gathering pace a broker answers a fetch when there is this much, or after this long: fifty fetches a second at most
-/// while little comes, instead of one for each record.
-const GATHERING_BYTES: &str = "1000000";
-const GATHERING_WAIT_MS: &str = "20";
+/// A broker answers a fetch when there is this much, or after this long: 200 fetches a second at most while little comes, instead of
+/// one for each record. A record of another writer is seen this much later (docs/decisions/0008).
+const FETCH_BYTES_MIN: &str = "1000000";
+const FETCH_WAIT_MS: &str = "5";
 
 /// Properties of every handle.
 fn common(options: &KafkaOptions) -> Vec<(&str, String)> {
@@ -171,7 +170,7 @@ fn consumer(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> {
         ("group.id", "bkes".to_owned()),
         ("queued.max.messages.kbytes", FETCH_QUEUE_KBYTES.to_owned()),
         ("fetch.queue.backoff.ms", "2".to_owned()),
-        ("fetch.wait.max.ms", "500".to_owned()),
+        ("fetch.wait.max.ms", FETCH_WAIT_MS.to_owned()),
         ("fetch.error.backoff.ms", "100".to_owned()),
     ]);
     all.extend(passed(options, Kind::Reader));
@@ -188,14 +187,11 @@ fn consumer(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> {
     all
 }
 
-/// The properties of a consumer that reads what was committed at this pace, from a topic that takes batches of so many bytes.
-pub fn reader(options: &KafkaOptions, pace: Pace, message_bytes_max: u64) -> Vec<(&str, String)> {
+/// The properties of a consumer that reads what was committed, from a topic that takes batches of so many bytes.
+pub fn reader(options: &KafkaOptions, message_bytes_max: u64) -> Vec<(&str, String)> {
     let mut all = vec![("receive.message.max.bytes", receive_bytes_max(message_bytes_max).to_string())];
     all.extend(consumer(options, true));
-    if pace == Pace::Gathering {
-        all.push(("fetch.wait.max.ms", GATHERING_WAIT_MS.to_owned()));
-        all.push(("fetch.min.bytes", GATHERING_BYTES.to_owned()));
-    }
+    all.push(("fetch.min.bytes", FETCH_BYTES_MIN.to_owned()));
     all
 }
 
@@ -261,7 +257,7 @@ mod tests {
     fn a_reader_takes_what_the_topic_may_hold_and_a_user_may_say_otherwise_within_reason() {
         let mut options = KafkaOptions::new("broker:9092", "events");
         let in_force = |options: &KafkaOptions, topic_takes| {
-            let all = reader(options, Pace::Prompt, topic_takes);
+            let all = reader(options, topic_takes);
             let found = all.iter().rfind(|(name, _)| *name == "receive.message.max.bytes");
             found.map(|(_, value)| value.clone())
         };

@@ -1,7 +1,7 @@
 //! The three traits of a log, in the words of bkes-core.
 
 use crate::Waker;
-use bkes_core::{Header, LeaderEpoch, Offset, Partition, Position, Record};
+use bkes_core::{Cause, Header, LeaderEpoch, Offset, Partition, Position, Record};
 use bytes::Bytes;
 use std::num::NonZeroU32;
 
@@ -21,12 +21,14 @@ pub struct LogIdentity {
 
 /// Why a question about the log has no answer.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LogError {
     /// The log cannot be reached now; asking again later makes sense.
-    #[error("the log is unavailable: {detail}")]
+    #[error("the log is unavailable: {cause}")]
     Unavailable {
-        /// What went wrong, in the words of the layer below.
-        detail: String,
+        /// What went wrong, as the layer below told it.
+        #[source]
+        cause: Cause,
     },
     /// The topic is not there.
     #[error("topic {topic} does not exist")]
@@ -41,16 +43,18 @@ pub enum LogError {
         partition: Partition,
     },
     /// We may not do this.
-    #[error("not permitted: {detail}")]
+    #[error("not permitted: {cause}")]
     Denied {
-        /// What was refused, in the words of the layer below.
-        detail: String,
+        /// What was refused, as the layer below told it.
+        #[source]
+        cause: Cause,
     },
     /// The log cannot be used any more; retrying will not help.
-    #[error("the log failed: {detail}")]
+    #[error("the log failed: {cause}")]
     Failed {
         /// What went wrong.
-        detail: String,
+        #[source]
+        cause: Cause,
     },
 }
 
@@ -135,26 +139,11 @@ pub enum ReadEvent {
     },
 }
 
-/// How soon a reader gives what is new in the log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pace {
-    /// At once.
-    Prompt,
-    /// Much at a time and some milliseconds later: for a reader that only confirms what is known.
-    Gathering,
-}
-
 /// The reading half. It reads committed records only, each partition in offset order.
 pub trait LogReader: Send {
     /// Reads `partition` from `from` on; on a partition that is assigned already it seeks. Does not block; what goes wrong
     /// comes out of [`poll`](Self::poll).
     fn assign(&mut self, partition: Partition, from: Position);
-
-    /// Changes the pace where the log has more than one. Says whether nothing is assigned any more: then every partition is to
-    /// be assigned again.
-    fn set_pace(&mut self, _pace: Pace) -> bool {
-        false
-    }
 
     /// Moves up to `records_max` events that are there to the end of `out`, without blocking. The waker is called whenever
     /// there may be more. What is fetched and not polled is bounded.
@@ -227,16 +216,18 @@ pub enum SendError {
         bytes_max: u64,
     },
     /// The log is known to be down.
-    #[error("the log is down: {detail}")]
+    #[error("the log is down: {cause}")]
     Down {
         /// What went wrong.
-        detail: String,
+        #[source]
+        cause: Cause,
     },
     /// The handle is finished; make a new appender.
-    #[error("the producer handle failed: {detail}")]
+    #[error("the producer handle failed: {cause}")]
     Fatal {
         /// What went wrong.
-        detail: String,
+        #[source]
+        cause: Cause,
     },
 }
 
@@ -259,12 +250,12 @@ pub enum AppenderState {
     /// The log is known to be away; the handle comes back by itself.
     Down {
         /// What went wrong.
-        detail: String,
+        cause: Cause,
     },
     /// The handle is finished: its open sends are reported, and a new one is needed.
     Fatal {
         /// What went wrong.
-        detail: String,
+        cause: Cause,
     },
 }
 

@@ -22,7 +22,7 @@ mod memory;
 mod waker;
 
 pub use contract::{
-    AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, Pace, QueueBound,
+    AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, QueueBound,
     ReadEvent, ReadFailure, Report, SendError, Token, Watermarks,
 };
 pub use memory::MemoryLog;

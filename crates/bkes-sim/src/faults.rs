@@ -52,7 +52,7 @@ faults! {
     HandleFails = "handle-fails",
     /// The queue takes the first records of a batch and not the rest.
     SendStops = "send-stops",
-    /// An instance is killed and restarted; what was not lasting is gone.
+    /// An instance is killed and restarted; what was not durable is gone.
     Kill = "kill",
     /// An instance is killed in the middle of writing its store.
     KillInWrite = "kill-in-write",
@@ -78,7 +78,7 @@ faults! {
     ReadOutOfRange = "read-out-of-range",
     /// Records are handed over in small portions, or not now.
     ReadSlow = "read-slow",
-    /// Reading gathers, because all that comes is the instance's own.
+    /// The broker waits for more before it answers a fetch.
     ReadGathered = "read-gathered",
     /// Somebody else gets the processor in the middle of a step.
     Interleaved = "interleaved",
@@ -124,7 +124,7 @@ faults! {
     Damaged = "damaged",
     /// The store's file is torn when it is opened.
     Torn = "torn",
-    /// What was committed and not made lasting is lost, and it was something.
+    /// What was committed and not made durable is lost, and it was something.
     Unsynced = "unsynced",
     /// The data directory is removed while the instance is down.
     Wiped = "wiped",

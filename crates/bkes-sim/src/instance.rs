@@ -131,7 +131,9 @@ impl Instance {
     fn try_start(&mut self, world: &World) -> Result<(), StartError> {
         let plan = &world.plan;
         let started_at = world.recorder.tick();
-        let inner = self.machine.open().map_err(|detail| bkes_storage::StoreError::WriteFailed { detail })?;
+        let inner = self.machine.open().map_err(|detail| bkes_storage::StoreError::WriteFailed {
+            source: std::io::Error::other(detail),
+        })?;
         let interleaved = match plan.may(Fault::Interleaved) {
             true if !self.healed => self.random.u32(20..300),
             _ => 0,
@@ -319,7 +321,6 @@ fn options(plan: &Plan) -> EngineOptions {
     if plan.may(Fault::QueueFull) {
         options.appends_max = random.usize(2..6);
     }
-    options.gather_from = if plan.may(Fault::ReadGathered) { random.u32(1..4) } else { u32::MAX };
     options.placing_rest = Duration::from_millis([0, 200, 2_000, 60_000][random.usize(..4)]);
     options.catch_up_records = [1, 3, 10, u64::MAX][random.usize(..4)];
     if plan.may(Fault::OverlayFull) {
@@ -346,5 +347,6 @@ fn rates(plan: &Plan, random: &mut Rng) -> Rates {
         slow: rate(Fault::ReadSlow, 700),
         held: rate(Fault::ReportHeld, 500),
         stops: rate(Fault::SendStops, 200),
+        gathered: rate(Fault::ReadGathered, 950),
     }
 }

@@ -9,8 +9,8 @@ use crate::stage::Stage;
 use bkes_core::checksum::record_sum;
 use bkes_core::{Offset, Partition, Position, Record};
 use bkes_log::{
-    AppenderState, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, Pace, QueueBound,
-    ReadEvent, ReadFailure, Report, SendError, Token, Waker, Watermarks,
+    AppenderState, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, QueueBound, ReadEvent,
+    ReadFailure, Report, SendError, Token, Waker, Watermarks,
 };
 use bkes_testkit::log::SimulatedLog;
 use fastrand::Rng;
@@ -18,9 +18,6 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-
-/// About as often a reader that gathers has nothing before it has something.
-const GATHERED_POLLS: usize = 20;
 
 /// Of the records that are known, one in so many is told by its sum only.
 const KNOWN_EVERY: u64 = 3;
@@ -47,6 +44,8 @@ pub struct Rates {
     pub held: u32,
     /// A record of a batch is not taken.
     pub stops: u32,
+    /// The broker waits for more before it answers a fetch.
+    pub gathered: u32,
 }
 
 /// The link of one process.
@@ -113,10 +112,10 @@ impl Link {
 
     fn ask<T>(&self, question: impl FnOnce(&SimulatedLog) -> Result<T, LogError>) -> Result<T, LogError> {
         if self.is_away() {
-            return Err(LogError::Unavailable { detail: "the link is cut".into() });
+            return Err(LogError::Unavailable { cause: "the link is cut".into() });
         }
         if self.falls(|rates| rates.question, Fault::QuestionFails) {
-            return Err(LogError::Unavailable { detail: "no answer in time".into() });
+            return Err(LogError::Unavailable { cause: "no answer in time".into() });
         }
         question(&self.log)
     }
@@ -152,7 +151,7 @@ impl Log for LinkedLog {
     fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
         let inner = self.0.log.reader(waker.clone())?;
         let (link, ended) = (Arc::clone(&self.0), BTreeSet::new());
-        Ok(Box::new(LinkedReader { link, inner, waker, pace: Pace::Prompt, ended }))
+        Ok(Box::new(LinkedReader { link, inner, waker, ended }))
     }
 
     fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
@@ -165,7 +164,6 @@ struct LinkedReader {
     link: Arc<Link>,
     inner: Box<dyn LogReader>,
     waker: Waker,
-    pace: Pace,
     /// Partitions that are not read further until they are assigned again.
     ended: BTreeSet<Partition>,
 }
@@ -218,15 +216,6 @@ impl LogReader for LinkedReader {
         self.inner.assign(partition, from);
     }
 
-    fn set_pace(&mut self, pace: Pace) -> bool {
-        let changed = pace != self.pace;
-        self.pace = pace;
-        if changed && pace == Pace::Gathering {
-            self.link.stage.recorder.fault(Fault::ReadGathered);
-        }
-        changed
-    }
-
     /// Of some records that are known only the sum is told. Which ones is not drawn, so that nothing else of a seed changes.
     fn poll_known(
         &mut self,
@@ -249,7 +238,7 @@ impl LogReader for LinkedReader {
         if self.link.is_away() {
             return;
         }
-        if self.pace == Pace::Gathering && self.link.few(GATHERED_POLLS) > 0 {
+        if self.link.falls(|rates| rates.gathered, Fault::ReadGathered) {
             return self.waker.wake();
         }
         if self.link.falls(|rates| rates.unavailable, Fault::ReadUnavailable) {
@@ -279,7 +268,7 @@ struct LinkedAppender {
 impl LogAppender for LinkedAppender {
     fn send(&mut self, record: NewRecord, token: Token) -> Result<(), SendError> {
         if self.link.is_away() {
-            return Err(SendError::Down { detail: "the link is cut".into() });
+            return Err(SendError::Down { cause: "the link is cut".into() });
         }
         if self.in_batch && self.link.falls(|rates| rates.stops, Fault::SendStops) {
             self.in_batch = false;
@@ -316,7 +305,7 @@ impl LogAppender for LinkedAppender {
     fn state(&self) -> AppenderState {
         match self.inner.state() {
             AppenderState::Up if self.link.is_away() => {
-                AppenderState::Down { detail: "the link is cut".into() }
+                AppenderState::Down { cause: "the link is cut".into() }
             }
             state => state,
         }

@@ -12,7 +12,7 @@ use bkes_storage::{
 use bkes_testkit::disk::{Operation, SimulatedDisk, Unsynced};
 use bkes_testkit::store::SimulatedStore;
 use fastrand::Rng;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +21,7 @@ const CACHE_BYTES: usize = 1024 * 1024;
 
 /// What survives a process.
 pub enum Machine {
-    /// A store in memory, which knows what was lasting.
+    /// A store in memory, which knows what was durable.
     Memory(Arc<SimulatedStore>),
     /// A disk.
     Disk(SimulatedDisk),
@@ -120,7 +120,7 @@ pub struct MachineStore {
     pub show_fails: AtomicU32,
     /// The next commit is the last thing the process does; whether before or after it takes effect.
     pub kill_in_write: AtomicBool,
-    /// Something was committed and is not lasting.
+    /// Something was committed and is not durable.
     pub unsynced: AtomicBool,
 }
 
@@ -152,14 +152,14 @@ impl MachineStore {
         let rate = rate.load(Ordering::Relaxed);
         if self.is_dead() || (rate > 0 && locked(&self.random).u32(..1_000) < rate) {
             self.stage.recorder.fault(fault);
-            return Err(StoreError::ReadFailed { detail: "an I/O error".into() });
+            return Err(StoreError::ReadFailed { source: io::Error::other("an I/O error") });
         }
         Ok(())
     }
 
     fn writable(&self) -> Result<(), StoreError> {
         if self.is_dead() {
-            return Err(StoreError::WriteFailed { detail: "the process is gone".into() });
+            return Err(StoreError::WriteFailed { source: io::Error::other("the process is gone") });
         }
         Ok(())
     }

@@ -158,10 +158,6 @@ impl Stage {
         match actor {
             Actor::Owner(index) => entered(&cast.owners[index]).map_or(Step::Busy, |mut owner| {
                 owner.take_wake();
-                // Callers may have come first.
-                if locked(&self.random).bool() {
-                    owner.accept(now);
-                }
                 owner.step(now)
             }),
             Actor::Writer => entered(&cast.writer).map_or(Step::Busy, |mut writer| writer.step(now)),
@@ -205,8 +201,7 @@ impl Stage {
         self.depth.fetch_add(1, Ordering::Relaxed);
         self.recorder.fault(Fault::Interleaved);
         match dice {
-            0 => drop(entered(&cast.owners[index]).map(|mut owner| owner.accept(self.clock.now()))),
-            1..3 => drop(self.step(Actor::Owner(index))),
+            0..3 => drop(self.step(Actor::Owner(index))),
             3..6 => drop(self.step(Actor::Writer)),
             6 => drop(self.step(Actor::Monitor)),
             10 => drop(self.step(Actor::Verifier)),

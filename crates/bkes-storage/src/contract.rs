@@ -1,6 +1,7 @@
 //! The store's contract, in the words of bkes-core.
 
 use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition, Partitioner};
+use std::io;
 use std::num::NonZeroU32;
 
 // What a store keeps is said in these words of bkes-core.
@@ -41,7 +42,7 @@ pub struct ReadPart<'a> {
     pub from: Order,
     /// Most events to return.
     pub events_max: usize,
-    /// Stop behind the event whose value and headers reach this many bytes in all; at least one event is returned.
+    /// Stop after the event whose value and headers reach this many bytes in all; at least one event is returned.
     pub bytes_max: usize,
 }
 
@@ -63,10 +64,10 @@ impl StoreBatch {
     }
 }
 
-/// How lasting a commit is.
+/// How durable a commit is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
-    /// Visible at once; lost by a crash before the next lasting one.
+    /// Visible at once; lost by a crash before the next durable one.
     Eventual,
     /// On disk when the call returns, with everything before it.
     Immediate,
@@ -94,6 +95,7 @@ pub struct StoreStats {
 
 /// Why a store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// Stored bytes are not what was written. The store must be reset and rebuilt from the log.
     #[error("the store is damaged: {detail}")]
@@ -102,16 +104,16 @@ pub enum StoreError {
         detail: String,
     },
     /// Writing failed (disk full, I/O error); nothing of the batch is there. Reads go on; writing needs [`Store::reopen`].
-    #[error("the store cannot write: {detail}")]
+    #[error("the store cannot write: {source}")]
     WriteFailed {
         /// What the system said.
-        detail: String,
+        source: io::Error,
     },
     /// Reading failed with an I/O error.
-    #[error("the store cannot read: {detail}")]
+    #[error("the store cannot read: {source}")]
     ReadFailed {
         /// What the system said.
-        detail: String,
+        source: io::Error,
     },
     /// The store was closed.
     #[error("the store is closed")]
@@ -125,7 +127,7 @@ pub trait Store: Send + Sync + 'static {
     /// Identity, checkpoints and incarnations as committed.
     fn load(&self) -> Result<Loaded, StoreError>;
 
-    /// Binds the store to a log, or changes partition count and partitioner; lasting when it returns.
+    /// Binds the store to a log, or changes partition count and partitioner; durable when it returns.
     fn set_identity(&self, identity: &StoreIdentity) -> Result<(), StoreError>;
 
     /// Where each of `keys` stands, one answer for each at the end of `out`, as of the commits that had returned, or later ones.
@@ -143,13 +145,13 @@ pub trait Store: Send + Sync + 'static {
     /// and reads go on; until then they may show all of the batch that failed.
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError>;
 
-    /// Opens the file anew after a failed write. What was not lasting may be gone: the answer says what is there.
+    /// Opens the file anew after a failed write. What was not durable may be gone: the answer says what is there.
     fn reopen(&self) -> Result<Loaded, StoreError>;
 
     /// Drops all content. A damaged file is set aside under a name that says so, and a new one begun.
     fn reset(&self) -> Result<(), StoreError>;
 
-    /// Drops one partition: its events, its checkpoint, its incarnations and their open batches, all or nothing, lasting when it
+    /// Drops one partition: its events, its checkpoint, its incarnations and their open batches, all or nothing, durable when it
     /// returns, with everything committed before it. Events of other partitions stay, those of the same keys too. It takes no longer
     /// for a large partition than for a small one; what it leaves behind is removed by [`sweep`](Store::sweep).
     fn drop_partition(&self, partition: Partition) -> Result<(), StoreError>;
@@ -158,7 +160,7 @@ pub trait Store: Send + Sync + 'static {
     /// but [`stats`](Store::stats) counts it. It may be asked for in any state, after a crash too: it goes on where it was.
     fn sweep(&self) -> Result<bool, StoreError>;
 
-    /// Makes everything lasting and closes; any later call fails with [`StoreError::Closed`].
+    /// Makes everything durable and closes; any later call fails with [`StoreError::Closed`].
     fn close(&self) -> Result<(), StoreError>;
 
     /// Sizes; cheap.

@@ -84,7 +84,7 @@ pub struct RedbStore {
     cache_bytes: usize,
     files: RwLock<Option<Files>>,
     snapshot: Mutex<Snapshot>,
-    /// Rises behind each commit, and when the file is let go: a snapshot of an earlier version is not used again.
+    /// Rises after each commit, and when the file is let go: a snapshot of an earlier version is not used again.
     version: AtomicU64,
     /// What was committed of aggregates and is not in the file. Only the one writer changes it.
     unsettled: RwLock<WriteBack>,
@@ -188,7 +188,7 @@ impl RedbStore {
         let Files { database, values } =
             self.files().map_err(|_| Failure::Redb(redb::Error::DatabaseClosed))?;
         let tables = Arc::new(read::Tables::open(&tables::begin_read(&database)?, values)?);
-        // A commit that returns from here on raises the version, so that these are not used behind it.
+        // A commit that returns from here on raises the version, so that these are not used after it.
         *self.snapshot() = Snapshot { version, tables: Some(Arc::clone(&tables)) };
         Ok(tables)
     }
@@ -231,7 +231,7 @@ impl RedbStore {
     }
 
     fn reading<T>(&self, read: impl FnOnce() -> Result<T, Failure>) -> Result<T, StoreError> {
-        guarded(read).map_err(|failure| self.note(failure, |detail| StoreError::ReadFailed { detail }))
+        guarded(read).map_err(|failure| self.note(failure, |source| StoreError::ReadFailed { source }))
     }
 
     /// Makes a change in a transaction of its own; `unsettled` is what is.
@@ -262,11 +262,11 @@ impl RedbStore {
                 self.end_snapshot();
                 Ok(written)
             }
-            Err(failure) => Err(self.note(failure, |detail| StoreError::WriteFailed { detail })),
+            Err(failure) => Err(self.note(failure, |source| StoreError::WriteFailed { source })),
         }
     }
 
-    /// Makes a lasting change that settles everything.
+    /// Makes a durable change that settles everything.
     fn writing_settled(
         &self,
         work: impl FnOnce(&mut Change<'_>) -> Result<(), Failure>,
@@ -287,7 +287,7 @@ impl RedbStore {
     }
 
     /// Keeps in mind what a failure means for the file.
-    fn note(&self, failure: Failure, failed: impl FnOnce(String) -> StoreError) -> StoreError {
+    fn note(&self, failure: Failure, failed: impl FnOnce(io::Error) -> StoreError) -> StoreError {
         self.panicked.fetch_or(matches!(failure, Failure::Panicked(_)), Ordering::AcqRel);
         let error = store_error(failure, failed);
         self.damaged.fetch_or(matches!(error, StoreError::Damaged { .. }), Ordering::AcqRel);
@@ -298,7 +298,7 @@ impl RedbStore {
     fn open_again(&self) -> Result<(), StoreError> {
         let file_use = self.file_use();
         let opened = guarded(|| open_file(&*self.disk, self.cache_bytes, &file_use));
-        let failed = |detail| StoreError::WriteFailed { detail };
+        let failed = |source| StoreError::WriteFailed { source };
         match opened.map_err(|failure| self.note(failure, failed))? {
             FileState::Open(files, numbers) => {
                 self.keys.store(numbers.keys, Ordering::Relaxed);
@@ -418,9 +418,7 @@ impl Store for RedbStore {
 
     fn reopen(&self) -> Result<Loaded, StoreError> {
         // Reads go on in the file as it is open now, until there is a prospect of more.
-        self.disk
-            .try_room(ROOM_BYTES)
-            .map_err(|error| StoreError::WriteFailed { detail: error.to_string() })?;
+        self.disk.try_room(ROOM_BYTES).map_err(|source| StoreError::WriteFailed { source })?;
         self.let_go();
         self.open_again()?;
         self.load()
@@ -437,7 +435,7 @@ impl Store for RedbStore {
         match removed {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(StoreError::WriteFailed { detail: error.to_string() }),
+            Err(source) => return Err(StoreError::WriteFailed { source }),
         }
         // Whoever still reads the old file does not touch the new one.
         *self.file_use_locked() = FileUse::default();
@@ -456,7 +454,7 @@ impl Store for RedbStore {
             }
             check_writable(&file_use, &values)
         });
-        closed.map_err(|failure| store_error(failure, |detail| StoreError::WriteFailed { detail }))
+        closed.map_err(|failure| store_error(failure, |source| StoreError::WriteFailed { source }))
     }
 
     fn stats(&self) -> StoreStats {

@@ -1,19 +1,20 @@
 //! A store in memory that crashes and fails on demand: a [`MemoryStore`], and what a crash would leave of it.
 //!
-//! It honours durability: [`SimulatedStore::crash`] falls back to the last lasting commit, as a killed process would find it.
+//! It honours durability: [`SimulatedStore::crash`] falls back to the last durable commit, as a killed process would find it.
 
 use bkes_core::{Key, Partition};
 use bkes_storage::{
     Durability, Heads, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
     StoreStats, StoredEvent,
 };
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[derive(Default)]
 struct State {
     visible: MemoryStore,
     /// What a crash leaves.
-    lasting: MemoryStore,
+    durable: MemoryStore,
     write_fails: Option<String>,
     /// Writing failed and the store was not opened anew.
     broken: Option<String>,
@@ -22,9 +23,9 @@ struct State {
 }
 
 impl State {
-    /// All that was committed is lasting now.
+    /// All that was committed is durable now.
     fn make_lasting(&mut self) {
-        self.lasting = self.visible.snapshot();
+        self.durable = self.visible.snapshot();
     }
 }
 
@@ -38,10 +39,10 @@ impl SimulatedStore {
         SimulatedStore::default()
     }
 
-    /// What was not lasting is gone, and the store is open again.
+    /// What was not durable is gone, and the store is open again.
     pub fn crash(&self) {
         let mut state = self.lock();
-        state.visible = state.lasting.snapshot();
+        state.visible = state.durable.snapshot();
         state.closed = false;
         state.broken = None;
     }
@@ -78,7 +79,7 @@ impl SimulatedStore {
             state.broken = Some(detail);
         }
         match &state.broken {
-            Some(detail) => Err(StoreError::WriteFailed { detail: detail.clone() }),
+            Some(detail) => Err(StoreError::WriteFailed { source: io::Error::other(detail.clone()) }),
             None => Ok(state),
         }
     }
@@ -116,10 +117,10 @@ impl Store for SimulatedStore {
     fn reopen(&self) -> Result<Loaded, StoreError> {
         let mut state = self.readable()?;
         if let Some(detail) = &state.write_fails {
-            return Err(StoreError::WriteFailed { detail: detail.clone() });
+            return Err(StoreError::WriteFailed { source: io::Error::other(detail.clone()) });
         }
         state.broken = None;
-        state.visible = state.lasting.snapshot();
+        state.visible = state.durable.snapshot();
         state.visible.load()
     }
 
@@ -142,7 +143,7 @@ impl Store for SimulatedStore {
         state.damaged = None;
         state.broken = None;
         state.visible = MemoryStore::new();
-        state.lasting = MemoryStore::new();
+        state.durable = MemoryStore::new();
         Ok(())
     }
 

@@ -207,6 +207,33 @@ pub fn pieces(secret: &str) -> impl Iterator<Item = String> {
     pieces.into_iter().filter(|piece| piece.chars().filter(|char| "QZXJ\u{416}".contains(*char)).count() >= 2)
 }
 
+/// What secrets are made of.
+const SIGNS: [&str; 19] = [
+    "Q", "Z", "X", "J", "\u{416}", "QZ", "XJ", "ZX", ";", "=", "\"", "'", "\\", " ", "#", "\n", "acks",
+    "\\u00", "\0",
+];
+
+/// Names of properties, secret and not, well written and not.
+const NAMES: [&str; 17] = [
+    "sasl.password",
+    "sasl.username",
+    "ssl.key.pem",
+    "sasl.oauthbearer.config",
+    "sasl.jaas.config",
+    "SASL.PASSWORD",
+    "sasl.pasword",
+    "ssl.truststore.password",
+    "basic.auth.user.info",
+    "acks",
+    "retries",
+    "batch.size",
+    "compression.type",
+    "retry.backoff.ms",
+    "nobody.knows",
+    "debug",
+    "",
+];
+
 /// A password with a `;` in it, as every connection string of Azure Event Hubs has, was cut in two: `--print-config` and the error
 /// showed its rest.
 ///
@@ -217,31 +244,8 @@ fn no_piece_of_a_secret_is_shown_however_it_is_given() {
     let (mut taken, mut refused) = (0, 0);
     for seed in 0..cases {
         let random = &mut fastrand::Rng::with_seed(seed);
-        let signs = [
-            "Q", "Z", "X", "J", "\u{416}", "QZ", "XJ", "ZX", ";", "=", "\"", "'", "\\", " ", "#", "\n",
-            "acks", "\\u00", "\0",
-        ];
-        let secret: String = (0..random.usize(4..12)).map(|_| signs[random.usize(..signs.len())]).collect();
-        let names = [
-            "sasl.password",
-            "sasl.username",
-            "ssl.key.pem",
-            "sasl.oauthbearer.config",
-            "sasl.jaas.config",
-            "SASL.PASSWORD",
-            "sasl.pasword",
-            "ssl.truststore.password",
-            "basic.auth.user.info",
-            "acks",
-            "retries",
-            "batch.size",
-            "compression.type",
-            "retry.backoff.ms",
-            "nobody.knows",
-            "debug",
-            "",
-        ];
-        let name = names[random.usize(..names.len())];
+        let secret: String = (0..random.usize(4..12)).map(|_| SIGNS[random.usize(..SIGNS.len())]).collect();
+        let name = NAMES[random.usize(..NAMES.len())];
         let given = match random.u8(..5) {
             0 => format!("{name}=\"{secret}\""),
             1 => format!("{name}='{secret}"),

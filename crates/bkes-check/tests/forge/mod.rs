@@ -85,14 +85,13 @@ impl Forge {
 
     fn append(&mut self, instance: u32, name: &str, values: &[&str], outcome: AppendOutcome) -> CallId {
         let premise = self.premises.get(&key(name)).copied().unwrap_or_default();
-        self.append_on(instance, name, values, premise, outcome)
+        self.append_on(instance, (name, values), premise, outcome)
     }
 
     fn append_on(
         &mut self,
         instance: u32,
-        name: &str,
-        values: &[&str],
+        (name, values): (&str, &[&str]),
         premise: Premise,
         outcome: AppendOutcome,
     ) -> CallId {
@@ -134,7 +133,7 @@ impl Forge {
         let events = &self.events[&key(name)];
         let current = Some(Order(events.len() as u64));
         let premise = Premise::of(events[..seen].iter().map(|event| &event.value[..]));
-        self.append_on(1, name, &[value], premise, AppendOutcome::Rejected { current })
+        self.append_on(1, (name, &[value]), premise, AppendOutcome::Rejected { current })
     }
 
     /// A read, of everything or of a part.

@@ -7,6 +7,7 @@ use crate::checksum::PayloadSum;
 use crate::limits::ORDER_MAX;
 use crate::machine::limits::MARKER_BYTES_MAX;
 use crate::marker::{BatchPlace, Marker, Stamp};
+use crate::sequence::{Claim, Moment};
 use crate::{Delivery, Header, Incarnation, Order, Position, Token};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -37,7 +38,7 @@ impl<T> PartitionMachine<T> {
         None
     }
 
-    /// Numbers an append and has it sent if its order is the next one and none of its key is undecided anywhere. Gives back those behind
+    /// Numbers an append and has it sent if its order is the next one and none of its key is undecided anywhere. Gives back those after
     /// it if nothing was put in flight.
     pub(super) fn begin(
         &mut self,
@@ -178,7 +179,8 @@ impl<T> PartitionMachine<T> {
             self.work.sends.push(Send { token, append: number, key, value, headers });
         }
         self.work.sending.add(Load::of(&append));
-        let begun = self.sequencer.begin(append.request.key.clone(), first, count, append, rest);
+        let claim = Claim { key: append.request.key.clone(), first, count };
+        let begun = self.sequencer.begin(claim, append, rest);
         debug_assert_eq!(begun, number, "numbers are given in turn");
     }
 
@@ -192,11 +194,15 @@ impl<T> PartitionMachine<T> {
         self.delivered(token, delivery, step);
     }
 
+    fn moment(&self, step: Step<'_, T>) -> Moment {
+        Moment { position: self.checkpoint.position, now: step.now }
+    }
+
     /// A record is no longer on its way, and was not applied by its report.
     fn delivered(&mut self, token: Token, delivery: Delivery, step: Step<'_, T>) {
         let Some(Sent { marker: Marker { stamp, .. }, .. }) = self.arrived(token) else { return };
-        let position = self.checkpoint.position;
-        if let Err(diverged) = self.sequencer.reported(stamp, delivery, position, step.now, &mut self.ended) {
+        let at = self.moment(step);
+        if let Err(diverged) = self.sequencer.reported(stamp, delivery, at, &mut self.ended) {
             self.rebuild(super::Degradation::Passed(diverged));
         }
         self.settle(None, step);
@@ -209,7 +215,7 @@ impl<T> PartitionMachine<T> {
         Some(sent)
     }
 
-    /// The send queue did not take a record, nor any behind it of the same append.
+    /// The send queue did not take a record, nor any after it of the same append.
     pub(super) fn on_send_failed(
         &mut self,
         token: Token,
@@ -230,8 +236,8 @@ impl<T> PartitionMachine<T> {
         }
         // The rest is never sent later, so the batch can never become whole.
         let detail = format!("sending stopped at event {i} of {count}: {detail}");
-        let (position, not_stored) = (self.checkpoint.position, Delivery::NotStored { detail });
-        let told = self.sequencer.reported(stamp, not_stored, position, step.now, &mut self.ended);
+        let (at, not_stored) = (self.moment(step), Delivery::NotStored { detail });
+        let told = self.sequencer.reported(stamp, not_stored, at, &mut self.ended);
         debug_assert!(told.is_ok(), "only a stored record can diverge");
         self.settle(None, step);
     }
@@ -263,7 +269,7 @@ impl<T> PartitionMachine<T> {
 
     /// Doubts that are over end as unknown.
     pub(super) fn on_tick(&mut self, step: Step<'_, T>) {
-        self.sequencer.tick(step.now, self.checkpoint.position, &mut self.ended);
+        self.sequencer.tick(self.moment(step), &mut self.ended);
         self.work.wants_watermarks |= self.sequencer.wants_probe();
         self.settle(None, step);
     }

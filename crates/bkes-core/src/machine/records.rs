@@ -23,7 +23,7 @@ use crate::{
 struct Applying {
     record: Record,
     class: RecordClass,
-    /// None if another record of the partition is applied right behind it: then that one's mark is the last.
+    /// None if another record of the partition is applied right after it: then that one's mark is the last.
     mark: Option<Fingerprint>,
     /// Of its key, if it has one.
     counted: Option<Counted>,
@@ -32,7 +32,7 @@ struct Applying {
 
 impl<T> PartitionMachine<T> {
     /// The reader met a record: new, or one that was applied before it was read. `class` is what it is, if that was found out already;
-    /// what the one behind it is comes back, for the same reason.
+    /// what the one after it is comes back, for the same reason.
     pub(super) fn on_record(
         &mut self,
         fetched: Fetched,
@@ -71,7 +71,7 @@ impl<T> PartitionMachine<T> {
         next_class
     }
 
-    /// Whether a record will be applied right behind another one, which adds `ahead` events to its key for sure: only then that one needs no
+    /// Whether a record will be applied right after another one, which adds `ahead` events to its key for sure: only then that one needs no
     /// fingerprint. A fold ends before a record of a newer format, and before one above the next order.
     fn is_surely_applied(&self, next: &Fetched, class: RecordClass, ahead: u64) -> bool {
         let marker = match class {
@@ -240,11 +240,6 @@ impl<T> PartitionMachine<T> {
             }
         };
         self.advance(offset, mark, is_read);
-        if applied.stamp.is_some_and(|stamp| stamp.incarnation == self.name) {
-            self.work.applied_own += 1;
-        } else {
-            self.work.applied_others += 1;
-        }
         if applied.cut && !self.checkpoint.cut {
             self.checkpoint.cut = true;
             self.work.notices.push(Notice::Cut { offset });

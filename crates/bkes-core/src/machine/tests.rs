@@ -76,7 +76,7 @@ impl Lookup<u32> for Host {
     }
 
     fn has_room(&self, _: Load) -> Result<(), Unready> {
-        if self.is_full { Err(Unready::LogDown { detail: "full".into() }) } else { Ok(()) }
+        if self.is_full { Err(Unready::LogDown { cause: "full".into() }) } else { Ok(()) }
     }
 
     fn record_bytes_max(&self) -> Option<u64> {
@@ -220,13 +220,13 @@ fn before(fold: u64, applied: u64) -> Option<BeforeQuestion> {
     Some(BeforeQuestion { fold: FoldId(fold), applied: Position(applied), target: Some(Position::START) })
 }
 
-/// A checkpoint behind one event at offset 0 that was read.
+/// A checkpoint after one event at offset 0 that was read.
 fn stored() -> Checkpoint {
     let fingerprint = Some(fingerprint::fingerprint(&plain(0, "a"), None));
     Checkpoint { position: Position(1), fingerprint, ..Checkpoint::default() }
 }
 
-/// It is resumed behind one event of `a`, has read that again, and serves.
+/// It is resumed after one event of `a`, has read that again, and serves.
 fn resumed(low: u64) -> Bench {
     let mut bench = Bench::begun(marks(low, 1, 1), Some(stored()));
     bench.host.next.insert(key("a"), 1);
@@ -268,7 +268,7 @@ fn an_append_is_sent_or_refused_by_what_the_partition_is() {
         (
             "nothing can be sent",
             |bench| {
-                let unsendable = Some(Unready::LogDown { detail: "away".into() });
+                let unsendable = Some(Unready::LogDown { cause: "away".into() });
                 Bench { host: Host { unsendable, ..Host::default() }, ..bench }
             },
             "failed 1: unavailable: the log is down: away",
@@ -338,7 +338,7 @@ fn sending_that_stops_ends_the_append_and_goes_on_with_the_next() {
     let failed = |token| Input::SendFailed {
         token,
         detail: "full".into(),
-        error: AppendError::Unavailable(Unready::LogDown { detail: "full".into() }),
+        error: AppendError::Unavailable(Unready::LogDown { cause: "full".into() }),
     };
     let sent = || Bench::ready().with(vec![append(1, Expected::New, &["v", "w", "x"]), new(2)]);
     let cases = [
@@ -437,6 +437,17 @@ fn nothing_is_decided_on_a_record_above_the_next_order_but_by_a_fold_from_the_be
     let input = removed.record(above());
     check("what a rebuild would need is gone", &removed.tell(vec![input]), &["Degraded"]);
     assert!(matches!(removed.machine.snapshot().degradation, Some(Degradation::MissedAndRemoved { .. })));
+}
+
+/// While nobody answered, an end that held nothing was lost and others wrote there; reading began anew in the same time and forgot that
+/// it had been farther. What lay where there had been nothing was taken for known. (Found by simulation.)
+#[test]
+fn records_where_there_was_nothing_are_applied_though_reading_began_anew_meanwhile() {
+    let mut bench = resumed(0);
+    bench.tell(vec![Input::EndOfPartition(Position(3))]);
+    check("reading begins anew", &bench.tell(vec![Input::BeginReading]), &["read from 0"]);
+    let inputs = vec![bench.record(plain(0, "a")), bench.record(plain(2, "b"))];
+    check("others wrote where nothing was", &bench.tell(inputs), &["event b 0..1", "FirstForeign"]);
 }
 
 /// A checkpoint that names an older record than the last that was applied takes the position back to it, and what was applied
@@ -594,7 +605,7 @@ fn a_record_that_was_applied_unread_is_compared_when_it_is_read() {
     );
 }
 
-/// The log lost its end and had grown again: the old fold read on behind what it had lost, and a crash before the partition was dropped
+/// The log lost its end and had grown again: the old fold read on after what it had lost, and a crash before the partition was dropped
 /// resumed at a checkpoint that named a record of the log as it was now.
 #[test]
 fn a_fold_that_is_to_be_rebuilt_takes_nothing_more() {

@@ -20,7 +20,7 @@ pub struct Work<T> {
     pub events: Vec<Accepted>,
     /// Appends that have ended.
     pub answers: Vec<Answer<T>>,
-    /// Records to be sent, those of an append one behind the other.
+    /// Records to be sent, those of an append one after the other.
     pub sends: Vec<Send>,
     /// What those take.
     pub sending: Load,
@@ -36,10 +36,6 @@ pub struct Work<T> {
     pub rebuild: Option<Degradation>,
     /// Keys that may tell how the topic's writers place them.
     pub evidence: Vec<PlacedKey>,
-    /// Records applied that the name given here wrote, and those of others.
-    pub applied_own: u32,
-    /// See `applied_own`.
-    pub applied_others: u32,
     /// What an operator should hear.
     pub notices: Vec<Notice>,
 }
@@ -57,8 +53,6 @@ impl<T> Default for Work<T> {
             wants_watermarks: false,
             rebuild: None,
             evidence: Vec::new(),
-            applied_own: 0,
-            applied_others: 0,
             notices: Vec::new(),
         }
     }
@@ -69,11 +63,10 @@ impl<T> Work<T> {
     pub fn is_empty(&self) -> bool {
         let Work { events, answers, sends, sending, rerouted, held, notices, evidence, .. } = self;
         let is_more = self.read_from.is_some() || self.wants_watermarks || self.rebuild.is_some();
-        let is_applied = self.applied_own > 0 || self.applied_others > 0;
         let is_said = !notices.is_empty() || !evidence.is_empty();
         let is_moved = !rerouted.is_empty() || !held.is_empty() || sending.records > 0;
         let is_asked = !events.is_empty() || !answers.is_empty() || !sends.is_empty();
-        !(is_asked || is_applied || is_moved || is_more || is_said)
+        !(is_asked || is_moved || is_more || is_said)
     }
 }
 

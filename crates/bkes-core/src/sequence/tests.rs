@@ -15,7 +15,7 @@ fn sequencer() -> Sequencer<u32, &'static str> {
 }
 
 fn begin(sequencer: &mut Sequencer<u32, &'static str>, name: &'static str, count: u32) -> u64 {
-    let (incarnation, number) = sequencer.begin(key(name), Order(3), count, name, VecDeque::new());
+    let (incarnation, number) = sequencer.begin(claim(name, 3, count), name, VecDeque::new());
     assert_eq!(incarnation, Incarnation(7));
     number
 }
@@ -45,8 +45,16 @@ fn outcomes(ended: &Ended) -> Vec<(&'static str, &Outcome)> {
     ended.iter().map(|(settled, _)| (settled.ticket, &settled.outcome)).collect()
 }
 
+fn claim(name: &str, first: u64, count: u32) -> Claim {
+    Claim { key: key(name), first: Order(first), count }
+}
+
 fn at(offset: u64) -> Position {
     Position(offset)
+}
+
+fn moment(position: u64, now: NowMs) -> Moment {
+    Moment { position: at(position), now }
 }
 
 #[test]
@@ -77,8 +85,8 @@ fn a_report_alone_never_means_success() {
     let (mut sequencer, mut ended) = (sequencer(), Ended::new());
     let number = begin(&mut sequencer, "a", 1);
     let said = Delivery::Stored { offset: Some(Offset(10)), timestamp: None };
-    sequencer.reported(single(number), said, at(10), 0, &mut ended).expect("it is ahead of reading");
-    sequencer.tick(TAIL_WAIT_MS - 1, at(10), &mut ended);
+    sequencer.reported(single(number), said, moment(10, 0), &mut ended).expect("it is ahead of reading");
+    sequencer.tick(moment(10, TAIL_WAIT_MS - 1), &mut ended);
     assert_eq!(outcomes(&ended), []);
     sequencer.applied(single(number), &accepted(), &mut ended);
     assert_eq!(outcomes(&ended), [("a", &Outcome::Accepted)]);
@@ -91,7 +99,7 @@ fn what_the_log_says_is_not_stored_frees_the_key_at_once() {
     let number = begin(&mut sequencer, "a", 1);
     sequencer.wait(&key("a"), 42);
     sequencer
-        .reported(single(number), Delivery::NotStored { detail: "no".into() }, at(0), 0, &mut ended)
+        .reported(single(number), Delivery::NotStored { detail: "no".into() }, moment(0, 0), &mut ended)
         .expect("no");
     assert_eq!(outcomes(&ended), [("a", &Outcome::NotStored("no".into()))]);
     assert_eq!((ended[0].1.clone(), sequencer.waiting()), (VecDeque::from([42]), 0));
@@ -142,7 +150,7 @@ fn only_the_report_of_its_last_member_puts_a_batch_in_doubt() {
     let mut stored = |sequencer: &mut Sequencer<_, _>, i, offset| {
         let said = Delivery::Stored { offset: Some(Offset(offset)), timestamp: None };
         sequencer
-            .reported(member(number, i, 2), said, at(10), 0, &mut ended)
+            .reported(member(number, i, 2), said, moment(10, 0), &mut ended)
             .expect("it is ahead of reading");
     };
     stored(&mut sequencer, 1, 10);
@@ -163,8 +171,8 @@ fn a_member_that_was_met_may_be_reported_below_the_position() {
     let number = begin(&mut sequencer, "a", 2);
     sequencer.applied(member(number, 1, 2), &Decision::Undecided, &mut ended);
     let said = || Delivery::Stored { offset: Some(Offset(10)), timestamp: None };
-    sequencer.reported(member(number, 1, 2), said(), at(11), 0, &mut ended).expect("it was met there");
-    assert!(sequencer.reported(member(number, 2, 2), said(), at(11), 0, &mut ended).is_err());
+    sequencer.reported(member(number, 1, 2), said(), moment(11, 0), &mut ended).expect("it was met there");
+    assert!(sequencer.reported(member(number, 2, 2), said(), moment(11, 0), &mut ended).is_err());
 }
 
 /// Whole runs are compared by it.
@@ -196,18 +204,18 @@ fn a_doubt_ends_as_unknown_when_the_mark_read_after_it_is_passed() {
     let number = begin(&mut sequencer, "a", 1);
     assert!(!sequencer.wants_probe());
     sequencer
-        .reported(single(number), Delivery::Unknown { detail: "why".into() }, at(5), 100, &mut ended)
+        .reported(single(number), Delivery::Unknown { detail: "why".into() }, moment(5, 100), &mut ended)
         .expect("no");
     assert!(sequencer.wants_probe());
     // A question that was asked before the report proves nothing about it.
     sequencer.probed(at(5), 100);
-    sequencer.tick(101, at(6), &mut ended);
+    sequencer.tick(moment(6, 101), &mut ended);
     assert_eq!(outcomes(&ended), []);
     sequencer.probed(at(9), 101);
     assert!(!sequencer.wants_probe());
-    sequencer.tick(102, at(8), &mut ended);
+    sequencer.tick(moment(8, 102), &mut ended);
     assert_eq!(outcomes(&ended), []);
-    sequencer.tick(102, at(9), &mut ended);
+    sequencer.tick(moment(9, 102), &mut ended);
     assert_eq!(outcomes(&ended), [("a", &Outcome::Unknown("why".into()))]);
 }
 
@@ -216,12 +224,12 @@ fn a_doubt_ends_as_unknown_when_its_time_is_over() {
     let (mut sequencer, mut ended) = (sequencer(), Ended::new());
     let number = begin(&mut sequencer, "a", 1);
     sequencer
-        .reported(single(number), Delivery::Unknown { detail: "why".into() }, at(5), 100, &mut ended)
+        .reported(single(number), Delivery::Unknown { detail: "why".into() }, moment(5, 100), &mut ended)
         .expect("no");
     assert_eq!(sequencer.deadline(), Some(100 + DOUBT_MS));
-    sequencer.tick(99 + DOUBT_MS, at(5), &mut ended);
+    sequencer.tick(moment(5, 99 + DOUBT_MS), &mut ended);
     assert_eq!(outcomes(&ended), []);
-    sequencer.tick(100 + DOUBT_MS, at(5), &mut ended);
+    sequencer.tick(moment(5, 100 + DOUBT_MS), &mut ended);
     assert_eq!(outcomes(&ended), [("a", &Outcome::Unknown("why".into()))]);
 }
 
@@ -230,7 +238,7 @@ fn a_record_below_the_position_that_was_not_met_means_another_log() {
     let (mut sequencer, mut ended) = (sequencer(), Ended::new());
     let number = begin(&mut sequencer, "a", 1);
     let said = Delivery::Stored { offset: Some(Offset(4)), timestamp: None };
-    let diverged = sequencer.reported(single(number), said, at(5), 0, &mut ended);
+    let diverged = sequencer.reported(single(number), said, moment(5, 0), &mut ended);
     assert_eq!(diverged, Err(Diverged { offset: Offset(4), position: at(5) }));
     assert!(matches!(outcomes(&ended)[..], [("a", Outcome::Unknown(_))]));
 }
@@ -238,7 +246,7 @@ fn a_record_below_the_position_that_was_not_met_means_another_log() {
 #[test]
 fn what_was_withdrawn_gives_its_queue_back_and_frees_the_key() {
     let mut sequencer = sequencer();
-    let (incarnation, number) = sequencer.begin(key("a"), Order(0), 1, "a", VecDeque::from([1, 2]));
+    let (incarnation, number) = sequencer.begin(claim("a", 0, 1), "a", VecDeque::from([1, 2]));
     assert_eq!((sequencer.waiting(), sequencer.flight(&key("a")).map(|(_, ticket)| ticket)), (2, Some(&"a")));
     let (ticket, queue) = sequencer.withdraw((incarnation, number));
     assert_eq!((ticket, queue, sequencer.waiting()), ("a", VecDeque::from([1, 2]), 0));
@@ -250,7 +258,7 @@ fn a_new_handle_leaves_what_is_in_flight_to_be_resolved_by_its_own_name() {
     let (mut sequencer, mut ended) = (sequencer(), Ended::new());
     let old = begin(&mut sequencer, "a", 1);
     sequencer.renew(Incarnation(8));
-    let (incarnation, number) = sequencer.begin(key("b"), Order(0), 1, "b", VecDeque::new());
+    let (incarnation, number) = sequencer.begin(claim("b", 0, 1), "b", VecDeque::new());
     assert_eq!((incarnation, number), (Incarnation(8), 1));
     // Numbers of one incarnation say nothing about those of another.
     sequencer.applied(Stamp { incarnation, number, place: None }, &accepted(), &mut ended);

@@ -27,11 +27,6 @@ impl Owner {
                 Command::Add { board } => self.adopt(board, &Loaded::default(), now),
                 Command::Restart(restart) => self.restart(&restart, now),
                 Command::Dropped { partition, fold } => self.dropped(partition, fold, now),
-                Command::Await { partition, end } => {
-                    if let Some(hosted) = self.partitions.get_mut(&partition) {
-                        hosted.awaited = hosted.awaited.max(end);
-                    }
-                }
                 Command::Pending { key, reply } => drop(reply.send(self.pending(&key))),
                 Command::Stop { deadline } => {
                     self.stopping = Some(deadline);
@@ -68,7 +63,7 @@ impl Owner {
             state.stored = stored;
             machine.update(&mut state.seen);
         });
-        let hosted = Hosted { board, machine, inputs: Vec::new(), awaited: Position::START, is_news: true };
+        let hosted = Hosted { board, machine, inputs: Vec::new(), is_news: true };
         self.partitions.insert(partition, hosted);
         self.order.begin();
         self.carry_out(partition, now);
@@ -118,8 +113,6 @@ impl Owner {
     }
 
     fn begin_anew(&mut self, partition: Partition, beginning: Beginning, now: NowMs) {
-        let hosted = self.partitions.get_mut(&partition).expect("the caller found it");
-        hosted.awaited = Position::START;
         self.order.begin();
         self.tell(partition, Input::BeginAnew(Box::new(beginning)), now);
         // The writer goes on once it sees that the owner has taken over.

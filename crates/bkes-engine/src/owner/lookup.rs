@@ -10,7 +10,7 @@ use crate::placing;
 use crate::read::merge_heads;
 use bkes_core::append::{AppendError, AppendRequest, Unready};
 use bkes_core::machine::{Append, Counted, FoldId, Known, Load, Located, Lookup};
-use bkes_core::{Count, Head, Heads, Key, Partition};
+use bkes_core::{Cause, Count, Head, Heads, Key, Partition};
 use bkes_log::{AppenderState, LogAppender};
 use bkes_storage::StoreError;
 
@@ -86,15 +86,15 @@ impl Lookup<Ticket> for HostLookup<'_> {
         if let Some(unready) = board.faulty(self.board.partition) {
             return Some(unready);
         }
-        if let Some(AppenderState::Down { detail } | AppenderState::Fatal { detail }) =
+        if let Some(AppenderState::Down { cause } | AppenderState::Fatal { cause }) =
             self.appender.map(LogAppender::state)
         {
-            return Some(Unready::LogDown { detail });
+            return Some(Unready::LogDown { cause });
         }
-        if let Some(detail) = board.log_down() {
-            return Some(Unready::LogDown { detail });
+        if let Some(cause) = board.log_down() {
+            return Some(Unready::LogDown { cause });
         }
-        board.store_down().map(|detail| Unready::Store { detail })
+        board.store_down().map(|cause| Unready::Store { cause })
     }
 
     fn fits(&self, append: &Append<Ticket>, sending: Load) -> bool {
@@ -109,7 +109,7 @@ impl Lookup<Ticket> for HostLookup<'_> {
             Some(appender) => {
                 appender.has_room(load.records, load.bytes).map_err(|full| Bound::of_queue(full).overloaded())
             }
-            None => Err(Unready::LogDown { detail: "no producer handle".into() }),
+            None => Err(Unready::LogDown { cause: "no producer handle".into() }),
         }
     }
 
@@ -179,7 +179,7 @@ fn stand_all_once(
     }
     let mut stored = Vec::with_capacity(keys.len());
     if let Err(error) = context.store.heads(keys, &mut stored) {
-        let error = store_trouble(context, epoch, &error);
+        let error = store_trouble(context, epoch, error);
         return keys.iter().map(|_| Err(error.clone())).collect();
     }
     let mut first = 0;
@@ -195,13 +195,21 @@ fn stand_all_once(
 }
 
 /// A store that cannot be asked: nothing was sent, so the append is unavailable.
-fn store_trouble(context: &Context, epoch: Epoch, error: &StoreError) -> AppendError {
-    match error {
-        StoreError::Damaged { detail } => context.writer.damaged(epoch, detail.clone()),
-        StoreError::ReadFailed { detail } => context.writer.unreadable(detail.clone()),
-        _ => {}
-    }
-    AppendError::Unavailable(Unready::Store { detail: error.to_string() })
+fn store_trouble(context: &Context, epoch: Epoch, error: StoreError) -> AppendError {
+    let cause = match error {
+        StoreError::ReadFailed { source } => {
+            let cause = Cause::of(source);
+            context.writer.unreadable(cause.clone());
+            cause
+        }
+        error => {
+            if let StoreError::Damaged { detail } = &error {
+                context.writer.damaged(epoch, detail.clone());
+            }
+            Cause::of(error)
+        }
+    };
+    AppendError::Unavailable(Unready::Store { cause })
 }
 
 /// Adds what the store says of a key that the overlay does not know in this partition.

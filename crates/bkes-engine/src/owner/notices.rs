@@ -68,15 +68,13 @@ impl Owner {
                 "stalled at {stable} below {high} by an open transaction of another producer"
             ),
             Notice::NoLongerStalled => tracing::info!(%partition, "no longer stalled"),
-            Notice::StartMoved { low } => {
-                if !std::mem::replace(&mut self.start_moved, true) {
-                    tracing::warn!(
-                        partition = number,
-                        "the log's start moved to {low}: retention removes events; the store still has them, a rebuild would not. \
-                         Set retention.ms=-1 and retention.bytes=-1"
-                    );
-                }
-            }
+            // Of the topic's settings, so once for all partitions.
+            Notice::StartMoved { low } if !std::mem::replace(&mut self.start_moved, true) => tracing::warn!(
+                partition = number,
+                "the log's start moved to {low}: retention removes events; the store still has them, a rebuild would not. \
+                 Set retention.ms=-1 and retention.bytes=-1"
+            ),
+            Notice::StartMoved { .. } => {}
         }
     }
 }

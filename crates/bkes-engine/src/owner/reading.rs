@@ -6,7 +6,7 @@ use crate::limits::{COMMIT_BYTES_MAX, POLL_RECORDS_MAX, RETRY_MS};
 use bkes_core::machine::{Counted, Fetched, Input};
 use bkes_core::sequence::NowMs;
 use bkes_core::topic::Reading;
-use bkes_core::{Count, Fingerprint, Key, Partition, Position};
+use bkes_core::{Cause, Count, Fingerprint, Key, Partition, Position};
 use bkes_log::ReadEvent;
 use bkes_storage::StoreError;
 use std::collections::BTreeSet;
@@ -114,7 +114,7 @@ impl Owner {
     fn read_again(&mut self, events: &[ReadEvent], error: StoreError, now: NowMs) {
         match error {
             StoreError::Damaged { detail } => self.context.writer.damaged(self.epoch, detail),
-            StoreError::ReadFailed { detail } => self.context.writer.unreadable(detail),
+            StoreError::ReadFailed { source } => self.context.writer.unreadable(Cause::of(source)),
             // It begins anew, and so will this fold.
             StoreError::Closed => {}
             error => tracing::error!("{error}; reading the log rests"),
@@ -150,33 +150,6 @@ impl Owner {
         let limits = (self.context.options.catch_up_records, self.is_reading_paused(now));
         for partition in self.order.next(left, waiting, limits, now) {
             self.tell(partition, Input::BeginReading, now);
-        }
-    }
-
-    /// Whether what is fetched can wait: everything was read once, nobody waits for reading, and what comes next is, as far as is
-    /// known, what was applied already.
-    pub fn is_patient(&self) -> bool {
-        self.partitions.values().any(|hosted| hosted.machine.is_ahead_of_reading())
-            && !self.is_reading_urgent()
-    }
-
-    /// Whether something waits for reading.
-    fn is_reading_urgent(&self) -> bool {
-        self.partitions
-            .values()
-            .any(|hosted| hosted.machine.is_reading_urgent() || hosted.machine.position() < hosted.awaited)
-    }
-
-    /// Has the reader gather, or be prompt. One that begins anew does so before what was not read back.
-    pub(super) fn keep_pace(&mut self, now: NowMs) {
-        let pace = self.pacing.next(now, self.is_reading_urgent());
-        if self.reader.set_pace(pace) {
-            let is_read = |(_, hosted): &(&Partition, &super::Hosted)| hosted.machine.is_read();
-            let read: Vec<Partition> =
-                self.partitions.iter().filter(is_read).map(|(partition, _)| *partition).collect();
-            for partition in read {
-                self.tell(partition, Input::BeginReading, now);
-            }
         }
     }
 

@@ -41,11 +41,11 @@ impl Owner {
     pub(super) fn keep_appender(&mut self, now: NowMs) {
         match self.appender.as_ref().map(|appender| appender.state()) {
             Some(AppenderState::Up | AppenderState::Down { .. }) => return,
-            Some(AppenderState::Fatal { detail }) => {
-                tracing::error!("the producer handle failed and is replaced: {detail}");
+            Some(AppenderState::Fatal { cause }) => {
+                tracing::error!("the producer handle failed and is replaced: {cause}");
                 self.take_reports(now);
                 self.appender = None;
-                self.tell_all(now, || Input::HandleFailed { detail: detail.clone() });
+                self.tell_all(now, || Input::HandleFailed { detail: cause.to_string() });
             }
             None => {}
         }
@@ -70,8 +70,8 @@ pub fn send_error(error: SendError) -> AppendError {
     match error {
         SendError::Full(bound) => AppendError::Unavailable(Bound::of_queue(bound).overloaded()),
         SendError::TooLarge { bytes, bytes_max } => AppendError::TooLarge { bytes, bytes_max },
-        SendError::Down { detail } | SendError::Fatal { detail } => {
-            AppendError::Unavailable(Unready::LogDown { detail })
+        SendError::Down { cause } | SendError::Fatal { cause } => {
+            AppendError::Unavailable(Unready::LogDown { cause })
         }
     }
 }

@@ -72,7 +72,6 @@ impl Owner {
             self.context.writer.rebuild(partition, fold, reason.to_string());
         }
         self.evidence.append(&mut work.evidence);
-        self.pacing.applied(std::mem::take(&mut work.applied_own), std::mem::take(&mut work.applied_others));
         if !work.notices.is_empty() {
             work.notices.drain(..).for_each(|notice| self.notice(partition, notice));
         }
@@ -134,7 +133,7 @@ impl Owner {
             let record = NewRecord { partition, key, value, headers };
             let sent = match &mut self.appender {
                 Some(appender) => appender.send(record, token),
-                None => Err(SendError::Down { detail: "no producer handle".into() }),
+                None => Err(SendError::Down { cause: "no producer handle".into() }),
             };
             if let Err(error) = sent {
                 stopped = Some(append);
@@ -162,7 +161,7 @@ impl Owner {
         self.tell(partition, Input::Append { append, located }, now);
     }
 
-    /// An append waits for its turn behind the one of its key in a partition, or goes to that partition's owner.
+    /// An append waits for its turn after the one of its key in a partition, or goes to that partition's owner.
     fn wait_behind(&mut self, partition: Partition, append: Waiting, now: NowMs) {
         let is_busy = |hosted: &Hosted| hosted.machine.is_busy(&append.request.key);
         if self.partitions.get(&partition).is_some_and(is_busy) {

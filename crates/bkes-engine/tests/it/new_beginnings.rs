@@ -76,7 +76,7 @@ fn damaged() -> StoreError {
 }
 
 fn failed() -> StoreError {
-    StoreError::WriteFailed { detail: "a wound".into() }
+    StoreError::WriteFailed { source: std::io::Error::other("a wound") }
 }
 
 impl Store for Wounded {
@@ -187,7 +187,7 @@ fn comes_back_from(wounds: &[Wound]) {
     assert_eq!(again.values("a"), expected, "{wounds:?}: after a restart");
 }
 
-/// The batch was written once more, behind itself; the store took that for damage and was emptied.
+/// The batch was written once more, after itself; the store took that for damage and was emptied.
 #[test]
 fn a_write_that_came_through_though_it_failed_is_not_repeated() {
     comes_back_from(&[Wound::CommitFailsBehind]);
@@ -266,7 +266,7 @@ fn a_drop_that_failed_is_tried_again_and_takes_no_other_partition_along() {
         let mut bench = Bench::ready(log.clone(), store.clone());
         (0..4).for_each(|_| foreign(1, "old"));
         log.append_foreign(Partition(0), Some("b".into()), Some("kept".into()), Vec::new());
-        // Until it is lasting: a store that is opened anew falls back to that.
+        // Until it is durable: a store that is opened anew falls back to that.
         bench.run(10_100);
         log.truncate(Partition(1), Position(1));
         store.wound(&[wound]);

@@ -1,8 +1,10 @@
 //! How new keys are placed: decided from the topic's keys, or refused with a reason of its own, and never guessed.
 
 use crate::support::Bench;
+use crate::support::flawed::FlawedLog;
 use bkes_core::{Key, Partition, Partitioner};
 use bkes_engine::{AppendError, EngineOptions, ErrorClass, Expected};
+use bkes_log::Log;
 use bkes_storage::{MemoryStore, Store};
 use bkes_testkit::log::SimulatedLog as MemoryLog;
 use std::num::NonZeroU32;
@@ -37,7 +39,7 @@ struct Instance {
     store: Arc<MemoryStore>,
 }
 
-fn ready(log: &MemoryLog, store: Arc<MemoryStore>, options: EngineOptions) -> Instance {
+fn ready(log: &(impl Log + Clone), store: Arc<MemoryStore>, options: EngineOptions) -> Instance {
     let on: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
     let mut bench = Bench::with(log.clone(), on, options);
     bench.run_until("it is ready", |bench| bench.handle.is_ready());
@@ -162,9 +164,9 @@ fn what_an_earlier_run_had_read_is_not_taken_for_an_empty_topic() {
 /// That a key is not known here does not say that nobody has begun it: such a refusal, too, is given only for what the log holds.
 #[test]
 fn a_key_that_another_instance_began_is_not_refused_as_new() {
-    let log = MemoryLog::new("topic", count(5));
-    written(&log, 0..60, by(Partitioner::Murmur2, 5));
-    written(&log, 100..160, by(Partitioner::Crc32, 5));
+    let log = FlawedLog::new(5);
+    written(&log.log, 0..60, by(Partitioner::Murmur2, 5));
+    written(&log.log, 100..160, by(Partitioner::Crc32, 5));
     let told = EngineOptions { partitioner: Some(Partitioner::Crc32), ..EngineOptions::default() };
     let mut other = ready(&log, Arc::default(), told);
     let existing_only = EngineOptions { existing_only: true, ..EngineOptions::default() };
@@ -174,7 +176,9 @@ fn a_key_that_another_instance_began_is_not_refused_as_new() {
         let bench = &mut instance.bench;
         let answer = bench.append(name, Expected::New, &["value"]);
         // Judged before anything more is read.
-        bench.owners[0].lock().expect("no panic").accept(bench.now());
+        log.flaws().unread = (0..5).map(Partition).collect();
+        bench.step_owner(0);
+        log.flaws().unread.clear();
         let refused = bench.answer(answer);
         assert!(matches!(refused, Err(AppendError::AlreadyExists { .. })), "{name}: {refused:?}");
     }

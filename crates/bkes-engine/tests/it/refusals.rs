@@ -5,7 +5,7 @@ use crate::support::{Bench, poll};
 use bkes_core::{Key, Order, Partition, Partitioner, Position};
 use bkes_engine::assembly::begin_stop;
 use bkes_engine::{AppendError, EngineOptions, Expected, ReadError, Unready};
-use bkes_log::Pace;
+use bkes_log::Log;
 use bkes_testkit::store::SimulatedStore as MemoryStore;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -25,6 +25,14 @@ fn instance(log: &FlawedLog, options: EngineOptions) -> Bench {
     bench.run_until("it is ready", |bench| bench.handle.is_ready());
     log.flaws().asked.clear();
     bench
+}
+
+/// Has an instance judge the appends that came in by what it has read, although the log holds more.
+fn accept(log: &FlawedLog, bench: &Bench) {
+    let partitions = log.log.partition_count().expect("it answers").get();
+    log.flaws().unread = (0..partitions).map(Partition).collect();
+    bench.step_owner(0);
+    log.flaws().unread.clear();
 }
 
 /// A key that is placed in a partition of several.
@@ -48,7 +56,7 @@ fn what_one_instance_was_told_is_not_denied_by_another() {
     one.put("a", 0, "zero").expect("accepted");
     let mut read = two.begin_read("a");
     let mut append = two.append("a", Expected::At(Order(1)), &["one"]);
-    two.accept();
+    accept(&log, &two);
     assert!(poll(&mut read).is_none(), "it is not known here, and that alone says nothing");
     assert!(poll(&mut append).is_none());
     two.step_verifier();
@@ -136,7 +144,7 @@ fn where_the_log_does_not_answer_nothing_is_denied() {
     bench.put(&here, 0, "zero").expect("accepted");
     bench.put(&there, 0, "zero").expect("accepted");
     log.flaws().leaderless = [Partition(1)].into();
-    let unverified = |unready: &Unready| matches!(unready, Unready::Unverified { detail } if detail.contains("partition 1 has no leader"));
+    let unverified = |unready: &Unready| matches!(unready, Unready::Unverified { cause } if cause.to_string().contains("partition 1 has no leader"));
     let read = bench.read("nowhere");
     assert!(matches!(&read, Err(ReadError::Unavailable(unready)) if unverified(unready)), "{read:?}");
     for (name, order) in [("nowhere", 1), (&there, 7)] {
@@ -155,7 +163,7 @@ fn where_the_log_does_not_answer_nothing_is_denied() {
     let mut read = bench.begin_read("nowhere");
     let answer = poll(&mut read).expect("it is known, so nothing is asked");
     assert!(
-        matches!(&answer, Err(ReadError::Unavailable(Unready::Unverified { detail })) if detail.contains("no broker")),
+        matches!(&answer, Err(ReadError::Unavailable(Unready::Unverified { cause })) if cause.to_string().contains("no broker")),
         "{answer:?}"
     );
     assert!(log.flaws().asked.is_empty());
@@ -176,34 +184,13 @@ fn what_is_not_applied_in_time_is_not_denied() {
     two.run(2_000);
     let answer = poll(&mut read).expect("the time is over");
     assert!(
-        matches!(&answer, Err(ReadError::Unavailable(Unready::Unverified { detail }))
-            if detail == "partition 1 is applied up to 0, and the log holds more up to 1"),
+        matches!(&answer, Err(ReadError::Unavailable(Unready::Unverified { cause }))
+            if cause.to_string() == "partition 1 is applied up to 0, and the log holds more up to 1"),
         "{answer:?}"
     );
     log.flaws().unread.clear();
     two.run(100);
     assert_eq!(two.count(&name), Ok(1));
-}
-
-/// What somebody waits for is not left lying, as what only confirms is.
-#[test]
-fn reading_is_prompt_while_a_refusal_waits_for_it() {
-    let log = FlawedLog::new(1);
-    let gathering = EngineOptions { gather_from: 1, ..options() };
-    let (mut one, mut two) = (instance(&log, options()), instance(&log, gathering));
-    two.put("a", 0, "zero").expect("accepted");
-    two.run_until("it gathers", |_| log.flaws().pace == Some(Pace::Gathering));
-    log.flaws().unread = [Partition(0)].into();
-    one.put("b", 0, "zero").ok();
-    write(&log, 0, "b", "more");
-    let mut read = two.begin_read("b");
-    assert!(poll(&mut read).is_none());
-    two.step_verifier();
-    two.step_owner(0);
-    assert_eq!(log.flaws().pace, Some(Pace::Prompt));
-    log.flaws().unread.clear();
-    two.run(10);
-    assert!(poll(&mut read).is_some_and(|answer| answer.is_ok()));
 }
 
 /// Nothing was sent, so a caller that goes away withdraws its append; its place is another's.
@@ -214,7 +201,7 @@ fn an_append_is_withdrawn_while_its_refusal_is_verified() {
         (instance(&log, options()), instance(&log, EngineOptions { appends_max: 1, ..options() }));
     one.put("a", 0, "zero").expect("accepted");
     let mut append = two.append("a", Expected::At(Order(1)), &["one"]);
-    two.accept();
+    accept(&log, &two);
     assert!(poll(&mut append).is_none());
     let mut other = Box::pin({
         let handle = two.handle.clone();
@@ -354,7 +341,7 @@ fn what_lies_below_a_lost_end_is_not_denied() {
     write(&log, 0, "b", "of another instance");
     let mut read = bench.begin_read("b");
     let mut append = bench.append("b", Expected::At(Order(1)), &["one"]);
-    bench.accept();
+    accept(&log, &bench);
     assert!(poll(&mut read).is_none() && poll(&mut append).is_none());
     bench.step_verifier();
     let read = poll(&mut read).expect("answered");

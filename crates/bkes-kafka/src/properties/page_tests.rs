@@ -5,7 +5,6 @@ use super::row::{Kind, Row, Rule, Side};
 use super::table::TABLE;
 use crate::native::{self, ListedProperty};
 use crate::options::{self, KafkaOptions};
-use bkes_log::Pace;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -85,7 +84,7 @@ fn the_values_that_bkes_sets_are_taken() {
 fn the_handles_are_set_as_the_table_says() {
     let options = KafkaOptions::new("broker:9092", "events");
     let handles = [
-        (Side::Reading, options::reader(&options, Pace::Prompt, 1_048_588)),
+        (Side::Reading, options::reader(&options, 1_048_588)),
         (Side::Writing, options::producer(&options, 1_048_588)),
     ];
     for (side, set) in &handles {

@@ -193,15 +193,19 @@ pub static TABLE: &[Row] = &[
     Row::word(Reading, "queued.min.messages"),
     Row::word(Reading, "queued.max.messages.kbytes")
         .set("2048", "a small queue catches up faster, and bounds memory"),
-    Row::word(Reading, "fetch.wait.max.ms").set("500", "20 while much is written"),
+    Row::word(Reading, "fetch.wait.max.ms")
+        .set("5", "one fetch for many records, and what others write is seen no later than this")
+        .within(1, 1_000, "what others write is seen so much later"),
     Row::word(Reading, "fetch.queue.backoff.ms")
         .set("2", "librdkafka's default stops reading for a second when the queue is full")
         .within(0, 1_000, "reading stands still for as long"),
     Row::word(Reading, "fetch.message.max.bytes"),
     Row::alias("max.partition.fetch.bytes", "fetch.message.max.bytes"),
     Row::word(Reading, "fetch.max.bytes"),
-    Row::word(Reading, "fetch.min.bytes")
-        .fixed(&["1"], "an append would wait for others to come; BKES sets more while much is written"),
+    Row::word(Reading, "fetch.min.bytes").fixed(
+        &["1000000"],
+        "a broker would be asked as often as there are records; fetch.wait.max.ms bounds how long it waits",
+    ),
     Row::word(Reading, "fetch.error.backoff.ms")
         .set("100", "a leader that has moved is followed soon")
         .within(0, 10_000, "reading stands still for as long"),

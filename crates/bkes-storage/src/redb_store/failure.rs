@@ -48,7 +48,7 @@ fn is_about_content(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
 }
 
-pub fn store_error(failure: Failure, failed: impl FnOnce(String) -> StoreError) -> StoreError {
+pub fn store_error(failure: Failure, failed: impl FnOnce(io::Error) -> StoreError) -> StoreError {
     match failure {
         Failure::Garbled(detail) => StoreError::Damaged { detail },
         Failure::Panicked(said) => {
@@ -58,7 +58,8 @@ pub fn store_error(failure: Failure, failed: impl FnOnce(String) -> StoreError) 
             StoreError::Damaged { detail: error.to_string() }
         }
         Failure::Redb(redb::Error::DatabaseClosed) => StoreError::Closed,
-        Failure::Redb(error @ (redb::Error::Io(_) | redb::Error::PreviousIo)) => failed(error.to_string()),
+        Failure::Redb(redb::Error::Io(error)) => failed(error),
+        Failure::Redb(error @ redb::Error::PreviousIo) => failed(io::Error::other(error)),
         Failure::Redb(error) => StoreError::Damaged { detail: error.to_string() },
     }
 }

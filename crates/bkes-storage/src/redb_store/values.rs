@@ -1,9 +1,9 @@
 //! Large values, in a file of their own.
 //!
 //! A page of redb is as large as the power of two above what stands in it, and a value goes through four copies on its way there and
-//! through two more sums. A large value is written once, as it came, behind the last one; its event's row says where it lies, and
+//! through two more sums. A large value is written once, as it came, after the last one; its event's row says where it lies, and
 //! has a sum over it that names the event too. The file has no order of its own: what counts of it is what rows name, up to the end that
-//! `meta` has as of the same commit. Whatever lies behind that end was written by a commit that did not last, and is cut off when the
+//! `meta` has as of the same commit. Whatever lies after that end was written by a commit that did not last, and is cut off when the
 //! file is opened.
 //!
 //! Values are written before the transaction that names them is committed, and synced before one that is to last. None is ever written
@@ -64,10 +64,10 @@ impl Values {
     }
 
     /// Writes whole blocks; much of it past the system's cache.
-    fn write(&self, block: u64, blocks: &[u8], is_much: bool) -> Result<(), Failure> {
+    fn write(&self, block: u64, blocks: &[u8], past_cache: bool) -> Result<(), Failure> {
         self.is_unsynced.store(true, Ordering::Release);
         let at = block * BLOCK_BYTES;
-        self.unless_failed(|| match is_much {
+        self.unless_failed(|| match past_cache {
             true => self.file.write_past_cache(at, blocks),
             false => self.file.write(at, blocks),
         })
@@ -77,7 +77,7 @@ impl Values {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes all values lasting.
+    /// Makes all values durable.
     pub fn sync(&self) -> Result<(), Failure> {
         if self.is_unsynced.load(Ordering::Acquire) {
             self.unless_failed(|| self.file.sync())?;

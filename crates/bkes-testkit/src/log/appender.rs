@@ -28,7 +28,7 @@ impl LogAppender for Appender {
         let dice = state.random.u32(..1_000);
         let fate = state.faults.fate(dice);
         let mut sent = OnTheWay { appender: self.slot, token, record, acknowledged: true };
-        // Records of one handle and partition keep their order: behind one that is on its way there is no overtaking.
+        // Records of one handle and partition keep their order: after one that is on its way there is no overtaking.
         let fate = if state.is_behind(&sent) { Some(Fate::Delayed) } else { fate };
         if let Some(fate) = fate {
             state.fates.count(fate);
@@ -100,8 +100,8 @@ impl LogAppender for Appender {
     fn state(&self) -> AppenderState {
         let state = locked(&self.log);
         if let Some(detail) = state.appenders[self.slot].fatal.clone() {
-            return AppenderState::Fatal { detail };
+            return AppenderState::Fatal { cause: detail.into() };
         }
-        state.down.clone().map_or(AppenderState::Up, |detail| AppenderState::Down { detail })
+        state.down.clone().map_or(AppenderState::Up, |detail| AppenderState::Down { cause: detail.into() })
     }
 }

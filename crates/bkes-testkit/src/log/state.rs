@@ -115,10 +115,10 @@ impl State {
         let slot = &self.appenders[appender];
         let (bytes, bytes_max) = (record.bytes(), self.record_bytes_max);
         if let Some(detail) = slot.fatal.clone() {
-            return Err(SendError::Fatal { detail });
+            return Err(SendError::Fatal { cause: detail.into() });
         }
         if let Some(detail) = self.down.clone() {
-            return Err(SendError::Down { detail });
+            return Err(SendError::Down { cause: detail.into() });
         }
         if bytes > bytes_max {
             return Err(SendError::TooLarge { bytes, bytes_max });
@@ -176,7 +176,7 @@ impl State {
     }
 
     pub(super) fn answering(&self) -> Result<(), LogError> {
-        self.down.clone().map_or(Ok(()), |detail| Err(LogError::Unavailable { detail }))
+        self.down.clone().map_or(Ok(()), |detail| Err(LogError::Unavailable { cause: detail.into() }))
     }
 }
 

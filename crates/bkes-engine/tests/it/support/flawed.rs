@@ -2,7 +2,7 @@
 
 use bkes_core::{Offset, Partition, Position};
 use bkes_log::{
-    AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, Pace, QueueBound,
+    AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, QueueBound,
     ReadEvent, ReadFailure, Report, SendError, Token, Waker, Watermarks,
 };
 use bkes_testkit::log::SimulatedLog as MemoryLog;
@@ -37,13 +37,9 @@ pub struct Flaws {
     pub every_second_full: bool,
     /// The broker does not take so many records, for the size of what they go with.
     pub oversized: u32,
-    /// A change of the pace begins reading anew, as on Kafka.
-    pub paced: bool,
-    /// The pace that the reader was told last.
-    pub pace: Option<Pace>,
     /// Which stable ends were asked for, question by question.
     pub asked: Vec<Vec<Partition>>,
-    /// Happens in the middle of the next question for stable ends, behind its answer.
+    /// Happens in the middle of the next question for stable ends, after its answer.
     pub in_question: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -66,7 +62,7 @@ impl FlawedLog {
     fn question(&self) -> Result<(), LogError> {
         let flaws = self.flaws();
         if flaws.denied {
-            return Err(LogError::Denied { detail: "topic authorization failed".into() });
+            return Err(LogError::Denied { cause: "topic authorization failed".into() });
         }
         if flaws.deleted {
             return Err(LogError::NoSuchTopic { topic: "topic".into() });
@@ -89,7 +85,9 @@ impl Log for FlawedLog {
     fn watermarks(&self, partition: Partition) -> Result<Watermarks, LogError> {
         self.question()?;
         if self.flaws().leaderless.contains(&partition) {
-            return Err(LogError::Unavailable { detail: format!("partition {partition} has no leader") });
+            return Err(LogError::Unavailable {
+                cause: format!("partition {partition} has no leader").into(),
+            });
         }
         let marks = self.log.watermarks(partition)?;
         let let_in = self.flaws().let_in.take();
@@ -123,7 +121,7 @@ impl Log for FlawedLog {
     fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
         let inner = self.log.reader(waker)?;
         let (held, stopped) = (Vec::new(), BTreeMap::new());
-        Ok(Box::new(FlawedReader { log: self.clone(), inner, held, stopped, pace: Pace::Prompt }))
+        Ok(Box::new(FlawedReader { log: self.clone(), inner, held, stopped }))
     }
 
     fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
@@ -140,7 +138,6 @@ struct FlawedReader {
     held: Vec<ReadEvent>,
     /// Partitions that are not read further.
     stopped: BTreeMap<Partition, Position>,
-    pace: Pace,
 }
 
 fn partition_of(event: &ReadEvent) -> Option<Partition> {
@@ -156,11 +153,6 @@ impl LogReader for FlawedReader {
         self.stopped.remove(&partition);
         self.held.retain(|event| partition_of(event) != Some(partition));
         self.inner.assign(partition, from);
-    }
-
-    fn set_pace(&mut self, pace: Pace) -> bool {
-        self.log.flaws().pace = Some(pace);
-        std::mem::replace(&mut self.pace, pace) != pace && self.log.flaws().paced
     }
 
     fn poll(&mut self, records_max: usize, out: &mut Vec<ReadEvent>) {

@@ -103,12 +103,6 @@ impl Bench {
         while self.writer.step(now) == Step::Busy {}
     }
 
-    /// Has the owners look at appends, and at nothing else.
-    pub fn accept(&self) {
-        self.owners.iter().for_each(|owner| owner.lock().expect("no panic").accept(self.now()));
-    }
-
-    /// Steps the verifier until it has nothing to do.
     pub fn step_verifier(&self) {
         while self.verifier.lock().expect("no panic").step(self.now()) == Step::Busy {}
     }

@@ -41,7 +41,7 @@ impl Buffer {
     }
 }
 
-/// The values that one commit adds behind the others.
+/// The values that one commit adds after the others.
 pub struct Adding<'a> {
     values: &'a Values,
     /// None until there is a value.
@@ -50,13 +50,13 @@ pub struct Adding<'a> {
     block: u64,
     filled: usize,
     /// Part of it was written past the system's cache.
-    is_much: bool,
+    past_cache: bool,
 }
 
 impl<'a> Adding<'a> {
     /// Nothing yet.
     pub fn new(values: &'a Values) -> Adding<'a> {
-        Adding { values, buffer: None, block: 0, filled: 0, is_much: false }
+        Adding { values, buffer: None, block: 0, filled: 0, past_cache: false }
     }
 
     /// Adds a value, in blocks of its own: a write never touches one that was synced. Moves the end.
@@ -94,7 +94,7 @@ impl<'a> Adding<'a> {
         Ok(())
     }
 
-    /// Room behind what is there.
+    /// Room after what is there.
     fn take(&mut self, length: usize) -> &mut [u8] {
         let buffer = self.buffer.get_or_insert_with(|| self.values.spare().take().unwrap_or_default());
         let start = self.filled;
@@ -114,8 +114,8 @@ impl<'a> Adding<'a> {
     /// Writes the blocks that are there.
     fn write(&mut self) -> Result<(), Failure> {
         let Some(buffer) = &mut self.buffer else { return Ok(()) };
-        self.is_much |= self.filled >= MUCH_BYTES;
-        self.values.write(self.block, buffer.part(0..self.filled), self.is_much)?;
+        self.past_cache |= self.filled >= MUCH_BYTES;
+        self.values.write(self.block, buffer.part(0..self.filled), self.past_cache)?;
         self.block += (self.filled / BLOCK) as u64;
         self.filled = 0;
         Ok(())

@@ -1,0 +1,84 @@
+//! Why something failed, as the layer below told it.
+
+use std::error::Error;
+use std::fmt::{self, Debug, Display, Formatter};
+use std::io;
+use std::sync::Arc;
+
+/// The source of an error. It keeps what the layer below gave (an I/O error, an error of a client library), which
+/// [`Error::source`] of the error that carries it leads to. One failure is told to many callers, so a clone is cheap, and
+/// causes are equal if they read the same.
+#[derive(Clone)]
+pub struct Cause(Arc<dyn Error + Send + Sync>);
+
+impl Cause {
+    /// Keeps an error as a source.
+    pub fn of(error: impl Error + Send + Sync + 'static) -> Cause {
+        Cause(Arc::new(error))
+    }
+
+    /// The error that was kept, to be downcast.
+    pub fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.0
+    }
+}
+
+impl Display for Cause {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(&self.0, f)
+    }
+}
+
+impl Debug for Cause {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Debug::fmt(&self.0, f)
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Cause) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for Cause {}
+
+impl From<String> for Cause {
+    fn from(words: String) -> Cause {
+        Cause(Arc::from(Box::<dyn Error + Send + Sync>::from(words)))
+    }
+}
+
+impl From<&str> for Cause {
+    fn from(words: &str) -> Cause {
+        Cause::from(words.to_owned())
+    }
+}
+
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Cause {
+        Cause::of(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_reads_as_the_error_it_keeps_and_gives_it_back() {
+        let full = || Cause::from(io::Error::from(io::ErrorKind::StorageFull));
+        let cause = full();
+        assert_eq!(cause.to_string(), io::Error::from(io::ErrorKind::StorageFull).to_string());
+        let kept = cause.error().downcast_ref::<io::Error>().map(io::Error::kind);
+        assert_eq!(kept, Some(io::ErrorKind::StorageFull));
+        assert_eq!(cause, full());
+        assert_ne!(cause, Cause::from("something else"));
+    }
+}
