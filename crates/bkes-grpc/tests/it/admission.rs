@@ -232,7 +232,8 @@ async fn messages_that_are_waited_for_have_a_bound_and_a_connection_its_share_of
         let mut greedy = Raw::connect(server.address).await;
         let begin = async |client: &mut Raw| {
             let mut call = client.begin(START).await.expect("it is open");
-            call.push(prefix(200_000)).expect("it is open");
+            // It may have been refused already: a body that is waited for takes room before any of it is there.
+            let _ = call.push(prefix(200_000));
             call
         };
         let held = begin(&mut greedy).await;
