@@ -16,8 +16,8 @@ const OWN: usize = 64;
 /// Handles of librdkafka beside those of owners: two that are asked questions.
 const HANDLES: usize = 2;
 
-/// Handles of each owner: a reader for each of two paces, an appender, and one that takes its place when it fails.
-const HANDLES_OF_AN_OWNER: usize = 4;
+/// Handles of each owner: a reader, an appender, and one that takes its place when it fails.
+const HANDLES_OF_AN_OWNER: usize = 3;
 
 /// Descriptors that a handle has for each broker: a socket, and a pipe of two ends that wakes the thread of the broker.
 const FILES_OF_A_BROKER: usize = 3;

@@ -3,11 +3,12 @@
 use std::error::Error;
 use std::fmt::{self, Debug, Display, Formatter};
 use std::io;
+use std::ops::Deref;
 use std::sync::Arc;
 
-/// The source of an error. It keeps what the layer below gave (an I/O error, an error of a client library), which
-/// [`Error::source`] of the error that carries it leads to. One failure is told to many callers, so a clone is cheap, and
-/// causes are equal if they read the same.
+/// The source of an error: what the layer below gave (an I/O error, an error of a client library). It is what
+/// [`Error::source`] of the error that carries it returns, to be downcast; that error's own message has its words too. One failure is
+/// told to many callers, so a clone is cheap, and causes are equal if they read the same.
 #[derive(Clone)]
 pub struct Cause(Arc<dyn Error + Send + Sync>);
 
@@ -16,9 +17,12 @@ impl Cause {
     pub fn of(error: impl Error + Send + Sync + 'static) -> Cause {
         Cause(Arc::new(error))
     }
+}
 
-    /// The error that was kept, to be downcast.
-    pub fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
+impl Deref for Cause {
+    type Target = dyn Error + Send + Sync;
+
+    fn deref(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.0
     }
 }
@@ -32,12 +36,6 @@ impl Display for Cause {
 impl Debug for Cause {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         Debug::fmt(&self.0, f)
-    }
-}
-
-impl Error for Cause {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
     }
 }
 
@@ -70,14 +68,16 @@ impl From<io::Error> for Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::append::Unready;
 
     #[test]
     fn a_cause_reads_as_the_error_it_keeps_and_gives_it_back() {
         let full = || Cause::from(io::Error::from(io::ErrorKind::StorageFull));
         let cause = full();
         assert_eq!(cause.to_string(), io::Error::from(io::ErrorKind::StorageFull).to_string());
-        let kept = cause.error().downcast_ref::<io::Error>().map(io::Error::kind);
-        assert_eq!(kept, Some(io::ErrorKind::StorageFull));
+        let carrier = Unready::Store { cause: cause.clone() };
+        let kept = carrier.source().and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(kept.map(io::Error::kind), Some(io::ErrorKind::StorageFull));
         assert_eq!(cause, full());
         assert_ne!(cause, Cause::from("something else"));
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Events that a reader hands over in one poll. 2,048 of 200 bytes are 400 KiB: enough to make the look-ups of one store
-/// snapshot worth it, little enough that an append waits under 2 ms after a poll.
+/// snapshot worth it, little enough that an append waits under 2 ms for a poll.
 pub const POLL_RECORDS_MAX: usize = 2_048;
 
 /// Bytes in one store transaction, as the overlay counts them: 25,000 events of 200 bytes. The store's cost for each event falls little
@@ -24,7 +24,7 @@ pub const COMMIT_GATHER_BYTES: usize = COMMIT_BYTES_MAX / 5;
 /// How often what was committed is made durable: a kill costs re-reading this much of the log.
 pub const SYNC_INTERVAL_MS: u64 = 10_000;
 
-/// The longest an append is gathered after others of its partition: a log that takes longer than this to answer is far away or
+/// The longest an append is held back while others of its partition are in flight: a log that takes longer than this to answer is far away or
 /// in trouble, and more requests under way at once help then.
 pub const GROUP_MS_MAX: u64 = 20;
 

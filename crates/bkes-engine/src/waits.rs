@@ -75,7 +75,8 @@ impl Caller {
 impl Awaited {
     /// Answers those for whom enough is applied. Called by owners when they have applied something: next to nothing while nobody waits.
     ///
-    /// A wait is entered before the owners it concerns are woken, and a woken owner comes by here: so none is overlooked.
+    /// None is overlooked: whoever enters a wait calls this after that, and owners call it after they have published what they applied.
+    /// The lock of a partition's state orders the two.
     pub fn settle(&self) {
         if self.count.load(Ordering::Relaxed) > 0 {
             self.settle_those_there();

@@ -150,7 +150,7 @@ impl Writer {
         if let Some(cause) = unreadable
             && self.failed.is_none()
         {
-            self.failed(StoreError::ReadFailed { source: io::Error::other(cause) }, None, now);
+            self.failed(StoreError::ReadFailed { source: io::Error::other(cause.to_string()) }, None, now);
         }
         if let Some(identity) = identity {
             self.identity = identity;

@@ -171,6 +171,7 @@ fn consumer(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> {
         ("queued.max.messages.kbytes", FETCH_QUEUE_KBYTES.to_owned()),
         ("fetch.queue.backoff.ms", "2".to_owned()),
         ("fetch.wait.max.ms", FETCH_WAIT_MS.to_owned()),
+        ("fetch.min.bytes", FETCH_BYTES_MIN.to_owned()),
         ("fetch.error.backoff.ms", "100".to_owned()),
     ]);
     all.extend(passed(options, Kind::Reader));
@@ -191,7 +192,6 @@ fn consumer(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> {
 pub fn reader(options: &KafkaOptions, message_bytes_max: u64) -> Vec<(&str, String)> {
     let mut all = vec![("receive.message.max.bytes", receive_bytes_max(message_bytes_max).to_string())];
     all.extend(consumer(options, true));
-    all.push(("fetch.min.bytes", FETCH_BYTES_MIN.to_owned()));
     all
 }
 

@@ -23,7 +23,7 @@ use tokio::task::block_in_place;
 /// A record with its key and its frame.
 const RECORD_BYTES: usize = VALUE_BYTES + 60;
 
-/// Groups of so many records, each after one fdatasync; records a second.
+/// Groups of so many records, each with one fdatasync; records a second.
 fn groups(directory: &Path, records: usize, span: Duration) -> anyhow::Result<f64> {
     let mut file = File::create(directory.join("groups"))?;
     let group: Vec<u8> = vec![b'x'; RECORD_BYTES].repeat(records);

@@ -210,8 +210,8 @@ async fn long_reads_wait_for_room_before_they_are_made() {
     assert_eq!(store.most.load(Ordering::Acquire), 3);
 }
 
-/// The story: a lone append looked up its key on the thread of its caller. With a store that is not in memory yet, that was a thread
-/// of the executor that waited for the disk, and with it every other call.
+/// The story: a lone append was once sent by its caller, and looked up its key on the caller's thread. With a store that is not in
+/// memory yet, that was a thread of the executor that waited for the disk, and with it every other call.
 #[tokio::test]
 async fn an_append_whose_look_up_waits_for_the_disk_does_not_hold_up_the_executor() {
     let store = Arc::new(Slow { may_wait: true, ..Slow::default() });

@@ -194,18 +194,29 @@ pub static TABLE: &[Row] = &[
     Row::word(Reading, "queued.max.messages.kbytes")
         .set("2048", "a small queue catches up faster, and bounds memory"),
     Row::word(Reading, "fetch.wait.max.ms")
-        .set("5", "one fetch for many records, and what others write is seen no later than this")
-        .within(1, 1_000, "what others write is seen so much later"),
+        .set("5", "one fetch for many records; what others write is seen up to this much later")
+        .within(1, 999, "what others write is seen up to this much later")
+        .warned(
+            &["500"],
+            "the default of Kafka's clients; what others write is seen up to half a second later",
+        ),
     Row::word(Reading, "fetch.queue.backoff.ms")
         .set("2", "librdkafka's default stops reading for a second when the queue is full")
         .within(0, 1_000, "reading stands still for as long"),
-    Row::word(Reading, "fetch.message.max.bytes"),
+    Row::word(Reading, "fetch.message.max.bytes").within(
+        1_000_000,
+        1_000_000_000,
+        "a broker would wait in vain for the bytes of fetch.min.bytes",
+    ),
     Row::alias("max.partition.fetch.bytes", "fetch.message.max.bytes"),
     Row::word(Reading, "fetch.max.bytes"),
-    Row::word(Reading, "fetch.min.bytes").fixed(
-        &["1000000"],
-        "a broker would be asked as often as there are records; fetch.wait.max.ms bounds how long it waits",
-    ),
+    Row::word(Reading, "fetch.min.bytes")
+        .set("1000000", "fetch.wait.max.ms bounds how long a broker waits for so much")
+        .within(1, 1_000_000, "a partition does not give more at once")
+        .warned(
+            &["1"],
+            "the default of Kafka's clients; a broker is asked nearly as often as there are records",
+        ),
     Row::word(Reading, "fetch.error.backoff.ms")
         .set("100", "a leader that has moved is followed soon")
         .within(0, 10_000, "reading stands still for as long"),

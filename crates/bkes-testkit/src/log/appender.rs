@@ -28,7 +28,7 @@ impl LogAppender for Appender {
         let dice = state.random.u32(..1_000);
         let fate = state.faults.fate(dice);
         let mut sent = OnTheWay { appender: self.slot, token, record, acknowledged: true };
-        // Records of one handle and partition keep their order: after one that is on its way there is no overtaking.
+        // Records of one handle and partition keep their order: one that is on its way is not overtaken.
         let fate = if state.is_behind(&sent) { Some(Fate::Delayed) } else { fate };
         if let Some(fate) = fate {
             state.fates.count(fate);
