@@ -29,10 +29,7 @@ fn consumer_config(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("group.id", "raw").set("socket.nagle.disable", "true");
     config.set("queued.max.messages.kbytes", "4096").set("fetch.queue.backoff.ms", "2");
-    config
-        .set("fetch.wait.max.ms", "5")
-        .set("fetch.min.bytes", "1000000")
-        .set("fetch.error.backoff.ms", "100");
+    config.set("fetch.wait.max.ms", "500").set("fetch.error.backoff.ms", "100");
     config.set("isolation.level", "read_committed").set("enable.auto.commit", "false");
     config.set("enable.auto.offset.store", "false").set("auto.offset.reset", "error");
     config.set("check.crcs", "true");
