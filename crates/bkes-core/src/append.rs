@@ -78,7 +78,8 @@ impl fmt::Display for Unit {
     }
 }
 
-/// Why the engine does not serve now.
+/// Why the engine does not serve now. Exhaustive on purpose, as the other errors of calls are: whoever tells callers has to consider
+/// each.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unready {
     /// What is asked for was not read to its target yet: the key's partition, or for a key that is not known any of them.
