@@ -98,8 +98,7 @@ impl Client {
     }
 
     async fn read(&mut self, key: &Key, from: u64, limit: Option<u64>) -> ReadOutcome {
-        let (client, instance) = (self.id, self.instance().id);
-        let caller = Caller { client, instance, line: &mut self.line };
+        let caller = Caller { client: self.id, instance: self.instance().id, line: &mut self.line };
         self.recorder.read(caller, key, Order(from), limit).await
     }
 
@@ -136,9 +135,8 @@ impl Client {
         };
         let values: Vec<Bytes> = (0..count).map(|_| self.value()).collect();
         let premise = self.seen.get(key).copied().unwrap_or_default();
-        let (client, instance) = (self.id, self.instance().id);
         let sent = values.clone();
-        let caller = Caller { client, instance, line: &mut self.line };
+        let caller = Caller { client: self.id, instance: self.instance().id, line: &mut self.line };
         let outcome = self.recorder.append(caller, key, premise, sent).await;
         if let AppendOutcome::Acknowledged { .. } = outcome {
             let all = values.iter().fold(premise, |seen, value| seen.and(value));

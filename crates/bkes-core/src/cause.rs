@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fmt::{self, Debug, Display, Formatter};
-use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -59,20 +58,15 @@ impl From<&str> for Cause {
     }
 }
 
-impl From<io::Error> for Cause {
-    fn from(error: io::Error) -> Cause {
-        Cause::of(error)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::append::Unready;
+    use std::io;
 
     #[test]
     fn a_cause_reads_as_the_error_it_keeps_and_gives_it_back() {
-        let full = || Cause::from(io::Error::from(io::ErrorKind::StorageFull));
+        let full = || Cause::of(io::Error::from(io::ErrorKind::StorageFull));
         let cause = full();
         assert_eq!(cause.to_string(), io::Error::from(io::ErrorKind::StorageFull).to_string());
         let carrier = Unready::Store { cause: cause.clone() };

@@ -72,8 +72,6 @@ pub struct Settings {
 pub struct PartitionMachine<T> {
     partition: Partition,
     settings: Settings,
-    /// The name that records are numbered under.
-    name: Incarnation,
 
     // The fold.
     fold: FoldId,
@@ -188,7 +186,6 @@ impl<T> PartitionMachine<T> {
         let mut machine = PartitionMachine {
             partition,
             settings,
-            name,
             fold: beginning.fold,
             rule: AcceptRule::new(marks.low),
             checkpoint: Checkpoint::default(),

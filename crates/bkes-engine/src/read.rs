@@ -280,7 +280,14 @@ fn store_error(error: StoreError, epoch: Epoch) -> ReadError {
         StoreError::Damaged { detail } => ReadError::Damaged { detail, epoch },
         // It is being opened anew, or stopped.
         StoreError::Closed => ReadError::Unavailable(Unready::Store { cause: Cause::of(error) }),
-        StoreError::ReadFailed { source } => ReadError::Store { cause: Cause::of(source) },
-        error => ReadError::Store { cause: Cause::of(error) },
+        error => ReadError::Store { cause: store_cause(error) },
+    }
+}
+
+/// What the layer below the store said, or the store.
+pub(crate) fn store_cause(error: StoreError) -> Cause {
+    match error {
+        StoreError::ReadFailed { source } => Cause::of(source),
+        error => Cause::of(error),
     }
 }

@@ -145,7 +145,7 @@ impl Client {
     /// Reads a partition from a position on; a partition that is read already goes there.
     pub fn assign(&self, partition: Partition, from: Position, again: bool) -> Result<(), String> {
         if again {
-            self.unassign([&partition]);
+            self.unassign(partition);
         }
         // SAFETY: the list is ours, made and destroyed here; the call copies it.
         unsafe {
@@ -158,15 +158,13 @@ impl Client {
         }
     }
 
-    /// Stops reading these partitions; what was fetched of them and not taken may still come.
-    pub fn unassign<'p>(&self, partitions: impl IntoIterator<Item = &'p Partition>) {
+    /// Stops reading a partition; what was fetched of it and not taken may still come.
+    fn unassign(&self, partition: Partition) {
         // SAFETY: the list is ours, made and destroyed here; the call copies it.
         unsafe {
             let list = sys::rd_kafka_topic_partition_list_new(1);
-            for partition in partitions {
-                sys::rd_kafka_topic_partition_list_add(list, self.topic.as_ptr(), partition.0 as i32);
-            }
-            // It fails only for partitions that are not assigned, which is what is wanted.
+            sys::rd_kafka_topic_partition_list_add(list, self.topic.as_ptr(), partition.0 as i32);
+            // It fails only for a partition that is not assigned, which is what is wanted.
             drop(error_text(sys::rd_kafka_incremental_unassign(self.handle, list)));
             sys::rd_kafka_topic_partition_list_destroy(list);
         }

@@ -11,7 +11,6 @@ use crate::{AcceptRule, Checkpoint, Incarnation, Position};
 impl<T> PartitionMachine<T> {
     /// The name under which records are numbered is another one.
     pub(super) fn on_renamed(&mut self, name: Incarnation, given_up: Option<Incarnation>) {
-        self.name = name;
         self.sequencer.renew(name);
         if let Some(given_up) = given_up {
             self.premises.gave_up(given_up);

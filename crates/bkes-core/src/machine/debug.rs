@@ -12,7 +12,6 @@ impl<T: Debug> Debug for PartitionMachine<T> {
         let PartitionMachine {
             partition,
             settings: _,
-            name,
             fold,
             rule,
             checkpoint,
@@ -43,7 +42,7 @@ impl<T: Debug> Debug for PartitionMachine<T> {
         } = self;
         let sent: BTreeMap<_, _> = sent.iter().collect();
         f.debug_struct("PartitionMachine")
-            .field("of", &(partition, name))
+            .field("of", partition)
             .field(
                 "fold",
                 &(

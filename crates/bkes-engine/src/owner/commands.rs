@@ -11,15 +11,9 @@ use std::sync::Arc;
 
 impl Owner {
     pub(super) fn take_commands(&mut self, now: NowMs) -> bool {
-        std::mem::swap(&mut self.inbox.lock().queue, &mut self.commands);
-        let busy = !self.commands.is_empty();
-        self.carry_out_commands(now);
-        busy
-    }
-
-    /// Carries out what was taken from the inbox.
-    pub(super) fn carry_out_commands(&mut self, now: NowMs) {
         let mut commands = std::mem::take(&mut self.commands);
+        std::mem::swap(&mut self.inbox.lock().queue, &mut commands);
+        let busy = !commands.is_empty();
         for command in commands.drain(..) {
             match command {
                 Command::Append(append) => self.arrive(append, now),
@@ -36,6 +30,7 @@ impl Owner {
             }
         }
         self.commands = commands;
+        busy
     }
 
     /// Takes a partition over at its checkpoint, or at the beginning of what the log holds.

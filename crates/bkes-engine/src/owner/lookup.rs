@@ -7,10 +7,10 @@ use crate::limits::LOCATE_TRIES;
 use crate::owner::bound::{Bound, bound_of};
 use crate::owner_inbox::Ticket;
 use crate::placing;
-use crate::read::merge_heads;
+use crate::read::{merge_heads, store_cause};
 use bkes_core::append::{AppendError, AppendRequest, Unready};
 use bkes_core::machine::{Append, Counted, FoldId, Known, Load, Located, Lookup};
-use bkes_core::{Cause, Count, Head, Heads, Key, Partition};
+use bkes_core::{Count, Head, Heads, Key, Partition};
 use bkes_log::{AppenderState, LogAppender};
 use bkes_storage::StoreError;
 
@@ -196,19 +196,14 @@ fn stand_all_once(
 
 /// A store that cannot be asked: nothing was sent, so the append is unavailable.
 fn store_trouble(context: &Context, epoch: Epoch, error: StoreError) -> AppendError {
-    let cause = match error {
-        StoreError::ReadFailed { source } => {
-            let cause = Cause::of(source);
-            context.writer.unreadable(cause.clone());
-            cause
-        }
-        error => {
-            if let StoreError::Damaged { detail } = &error {
-                context.writer.damaged(epoch, detail.clone());
-            }
-            Cause::of(error)
-        }
-    };
+    if let StoreError::Damaged { detail } = &error {
+        context.writer.damaged(epoch, detail.clone());
+    }
+    let is_unreadable = matches!(error, StoreError::ReadFailed { .. });
+    let cause = store_cause(error);
+    if is_unreadable {
+        context.writer.unreadable(cause.clone());
+    }
     AppendError::Unavailable(Unready::Store { cause })
 }
 
