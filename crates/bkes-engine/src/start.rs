@@ -6,7 +6,7 @@ use bkes_core::Partition;
 use bkes_core::evidence::Completeness;
 use bkes_core::sequence::NowMs;
 use bkes_core::topic::{Placing, TopicMachine};
-use bkes_log::{Log, LogIdentity};
+use bkes_log::{Log, LogIdentity, Watermarks};
 use bkes_storage::{Loaded, Store, StoreError, StoreIdentity};
 use std::sync::Arc;
 
@@ -67,7 +67,9 @@ fn check_once(log: &dyn Log, store: &dyn Store, options: &EngineOptions) -> Resu
             (stored, asked) => stored.or(asked),
         };
     }
-    let boards = (0..count.get()).map(|number| board(log, &loaded, Partition(number)).map(Arc::new));
+    let partitions: Vec<Partition> = (0..count.get()).map(Partition).collect();
+    let marks = log.watermarks_of(&partitions).into_iter().zip(&partitions);
+    let boards = marks.map(|(marks, partition)| board(&loaded, *partition, marks?).map(Arc::new));
     let boards = boards.collect::<Result<Vec<_>, StartError>>()?;
     announce(&loaded, &boards);
     if placing.partitioner.is_none() && count.get() == 1 && !options.existing_only {
@@ -124,8 +126,7 @@ fn check_identity(stored: &StoreIdentity, found: &LogIdentity) -> Result<(), Sta
 }
 
 /// A partition at its checkpoint, which must lie within what the log has, on the way to the last stable offset.
-fn board(log: &dyn Log, loaded: &Loaded, partition: Partition) -> Result<PartitionBoard, StartError> {
-    let marks = log.watermarks(partition)?;
+fn board(loaded: &Loaded, partition: Partition, marks: Watermarks) -> Result<PartitionBoard, StartError> {
     let held = loaded.checkpoints.iter().find(|(p, _)| *p == partition);
     if let Some((_, checkpoint)) = held {
         // A lost end that held nothing is no loss.

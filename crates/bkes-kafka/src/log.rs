@@ -2,7 +2,7 @@
 
 use crate::appender::{KafkaAppender, Shared};
 use crate::client_error::ClientError;
-use crate::native::{Answered, Client, Kind, Sink, with_batch_threads};
+use crate::native::{Answered, Client, Kind, Layout, Sink, with_batch_threads};
 use crate::options::{self, KafkaOptions};
 use crate::polling::PollingThread;
 use crate::properties::{self, PropertyError};
@@ -96,8 +96,7 @@ pub enum ConnectError {
 /// One topic of a Kafka cluster.
 pub struct KafkaLog {
     options: KafkaOptions,
-    committed: Arc<Client>,
-    uncommitted: Arc<Client>,
+    client: Arc<Client>,
     polling: PollingThread,
     report: TopicReport,
     shortage: Arc<Shortage>,
@@ -119,14 +118,11 @@ impl KafkaLog {
         let made = |words: String| ConnectError::Client { cause: words.into() };
         // Before the first question: a handle that waits for a token is answered nothing until it was polled.
         let polling = PollingThread::start().map_err(|error| made(format!("no thread: {error}")))?;
-        let client = |committed| {
-            let properties = options::questions(&options, committed);
-            let sink = Arc::new(Sink::asking(polling.polled().waker()));
-            let client = Arc::new(Client::new(Kind::Questions, &options.topic, &properties, sink)?);
-            polling.polled().add(&client);
-            Ok(client)
-        };
-        let (committed, uncommitted) = (client(true).map_err(made)?, client(false).map_err(made)?);
+        let properties = options::questions(&options);
+        let sink = Arc::new(Sink::asking(polling.polled().waker()));
+        let client = Client::new(Kind::Questions, &options.topic, &properties, sink);
+        let client = Arc::new(client.map_err(made)?);
+        polling.polled().add(&client);
         let unreachable = |(code, detail): (Code, String)| match code {
             Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION => bad_name(detail),
             Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => {
@@ -134,28 +130,26 @@ impl KafkaLog {
             }
             _ => ConnectError::Unreachable { brokers: options.brokers.clone(), cause: cause(code, detail) },
         };
-        let mut found = committed.partitions(2 * ANSWER).map_err(unreachable)?;
+        let mut found = client.partitions(2 * ANSWER).map_err(unreachable)?;
         if let (None, Some(count)) = (&found, create) {
             let settings =
                 [(c"retention.ms", c"-1"), (c"retention.bytes", c"-1"), (c"cleanup.policy", c"delete")];
             let topic = options.topic.clone();
-            let made = committed.create_topic(count.get(), &settings, 2 * ANSWER);
+            let made = client.create_topic(count.get(), &settings, 2 * ANSWER);
             made.map_err(|words| ConnectError::NotCreated { topic, cause: words.into() })?;
             let until = Instant::now() + 2 * ANSWER;
-            found = committed.partitions(ANSWER).map_err(unreachable)?;
+            found = client.partitions(ANSWER).map_err(unreachable)?;
             while found.is_none() && Instant::now() < until {
                 std::thread::sleep(BETWEEN_LOOKS);
-                found = committed.partitions(ANSWER).map_err(unreachable)?;
+                found = client.partitions(ANSWER).map_err(unreachable)?;
             }
-            for client in [&committed, &uncommitted] {
-                wait_for_leaders(client, count, until).map_err(unreachable)?;
-            }
+            wait_for_leaders(&client, count, until).map_err(unreachable)?;
         }
         let Some(layout) = found else {
             let (topic, brokers) = (options.topic.clone(), options.brokers.clone());
             return Err(ConnectError::NoSuchTopic { topic, brokers });
         };
-        let settings = committed.topic_settings(ANSWER);
+        let settings = client.topic_settings(ANSWER);
         let known = settings.as_deref().ok().map(<[_]>::to_vec);
         let report = report(&options, layout.replicas, settings);
         for (name, value) in &options.properties {
@@ -164,9 +158,9 @@ impl KafkaLog {
             }
         }
         try_handles(&options, report.message_bytes_max).map_err(made)?;
-        let settings = TopicSettings::new(Arc::clone(&committed), known.as_deref(), report.message_bytes_max);
+        let settings = TopicSettings::new(Arc::clone(&client), known.as_deref(), report.message_bytes_max);
         let (shortage, settings) = (Arc::default(), Arc::new(settings));
-        Ok(KafkaLog { options, committed, uncommitted, polling, report, shortage, settings })
+        Ok(KafkaLog { options, client, polling, report, shortage, settings })
     }
 
     /// What the topic's settings mean for an event store.
@@ -174,8 +168,8 @@ impl KafkaLog {
         &self.report
     }
 
-    /// Asks for all of these partitions together, and again for those whose leader has just moved, at its new place; where nobody could
-    /// be asked, that is told of each.
+    /// Asks for all of these partitions together, and again for those of which the answer may be another one in a moment; where nobody
+    /// could be asked, that is told of each.
     fn ask_all<T>(
         &self,
         partitions: &[Partition],
@@ -185,46 +179,48 @@ impl KafkaLog {
             return Vec::new();
         }
         let ask = |partitions: &[Partition], timeout| {
-            ask(partitions, timeout).unwrap_or_else(|failed| {
-                let failed = self.why_nobody(failed);
-                partitions.iter().map(|partition| (*partition, Err(failed.clone()))).collect()
+            ask(partitions, timeout).unwrap_or_else(|(code, detail)| {
+                let is_unled = code == Code::RD_KAFKA_RESP_ERR__NOENT;
+                let code = if is_unled { code } else { Code::RD_KAFKA_RESP_ERR__TIMED_OUT };
+                partitions.iter().map(|partition| (*partition, Err((code, detail.clone())))).collect()
             })
         };
         let until = Instant::now() + MOVING;
         let mut found = ask(partitions, ANSWER);
+        // Asked when it matters, which also has the handle look for partitions that are new to it.
+        let mut layout = None;
         loop {
-            let moved: Vec<Partition> =
-                found.iter().filter(|(_, told)| has_moved(told)).map(|(partition, _)| *partition).collect();
+            if found.values().any(is_unknown) {
+                layout = Some(self.client.partitions(ANSWER));
+            }
+            let is_passing = |partition: &Partition, told: &Answered<T>| {
+                has_moved(told) || is_unknown(told) && layout.as_ref().is_some_and(|known| has(known, *partition))
+            };
+            let again: Vec<Partition> = found
+                .iter()
+                .filter(|(partition, told)| is_passing(partition, told))
+                .map(|(partition, _)| *partition)
+                .collect();
             let left = until.saturating_duration_since(Instant::now());
-            if moved.is_empty() || left <= BETWEEN_LOOKS {
+            if again.is_empty() || left <= BETWEEN_LOOKS {
                 break;
             }
             std::thread::sleep(BETWEEN_LOOKS);
-            found.extend(ask(&moved, left));
+            found.extend(ask(&again, left));
         }
         if found.values().any(Result::is_ok) {
             self.settings.answered();
         }
-        let told = |partition: &Partition| match found.remove(partition) {
-            Some(told) => told.map_err(|failed| no_mark(*partition, failed)),
-            None => Err(Self::unavailable("it was left out of the answer")),
+        let told = |partition: &Partition| match (found.remove(partition), &layout) {
+            (Some(told), Some(layout)) if is_unknown(&told) => told.map_err(|failed| match layout {
+                Err(why) => no_answer(why.clone()),
+                known if has(known, *partition) => no_answer(failed),
+                _ => LogError::NoSuchPartition { partition: *partition },
+            }),
+            (Some(told), _) => told.map_err(no_answer),
+            (None, _) => Err(Self::unavailable("it was left out of the answer")),
         };
         partitions.iter().map(told).collect()
-    }
-
-    /// Why nobody could be asked. Where no partition has a leader, as far as a handle knows, the topic may be gone, or not be ours to
-    /// describe any more.
-    fn why_nobody(&self, failed: (Code, String)) -> (Code, String) {
-        if failed.0 != Code::RD_KAFKA_RESP_ERR__NOENT {
-            return (Code::RD_KAFKA_RESP_ERR__TIMED_OUT, failed.1);
-        }
-        match self.committed.partitions(ANSWER) {
-            Ok(Some(_)) => (Code::RD_KAFKA_RESP_ERR__TIMED_OUT, failed.1),
-            Ok(None) => {
-                (Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "the topic does not exist".to_owned())
-            }
-            Err(why) => why,
-        }
     }
 
     fn unavailable(cause: impl Into<Cause>) -> LogError {
@@ -252,16 +248,18 @@ fn try_handles(options: &KafkaOptions, message_bytes_max: u64) -> Result<(), Str
 }
 
 /// Waits until every partition of a new topic answers: the topic is named before its leaders know of it.
-fn wait_for_leaders(client: &Client, partitions: NonZeroU32, until: Instant) -> Result<(), (Code, String)> {
-    for partition in (0..partitions.get()).map(Partition) {
-        while let Err(failed) = marks(client, partition) {
-            if Instant::now() >= until {
-                return Err(failed);
-            }
-            std::thread::sleep(BETWEEN_LOOKS);
+fn wait_for_leaders(client: &Client, partitions: NonZeroU32, until: Instant) -> Answered<()> {
+    let all: Vec<Partition> = (0..partitions.get()).map(Partition).collect();
+    loop {
+        let ends = client.stable_ends(&all, ANSWER);
+        let Err(failed) = ends.and_then(|ends| ends.into_values().try_for_each(|end| end.map(drop))) else {
+            return Ok(());
+        };
+        if Instant::now() >= until {
+            return Err(failed);
         }
+        std::thread::sleep(BETWEEN_LOOKS);
     }
-    Ok(())
 }
 
 fn cause(code: Code, words: String) -> Cause {
@@ -276,18 +274,7 @@ fn no_answer((code, detail): (Code, String)) -> LogError {
     }
 }
 
-/// A partition of which a question was refused, or not answered.
-fn no_mark(partition: Partition, (code, detail): (Code, String)) -> LogError {
-    match code {
-        Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => {
-            LogError::NoSuchPartition { partition }
-        }
-        _ => no_answer((code, detail)),
-    }
-}
-
-/// Whether a broker that is not, or not yet, the leader was asked: asking again in a moment makes sense. So it does of a partition that
-/// a handle does not know: it looks for new ones then.
+/// Whether a broker that is not, or not yet, the leader was asked: asking again in a moment makes sense.
 fn has_moved<T>(told: &Answered<T>) -> bool {
     let moved = [
         Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
@@ -299,33 +286,35 @@ fn has_moved<T>(told: &Answered<T>) -> bool {
     told.as_ref().is_err_and(|(code, _)| moved.contains(code))
 }
 
-/// What a handle says of a partition. One that is not known to it may be new: a handle looks for new partitions by itself only
-/// every few minutes, so it is told to look now.
-fn marks(client: &Client, partition: Partition) -> Result<(Position, Position), (Code, String)> {
-    match client.watermarks(partition, ANSWER) {
-        Err((Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, detail)) => match client.partitions(ANSWER) {
-            Ok(Some(layout)) if partition.0 < layout.count => client.watermarks(partition, ANSWER),
-            // A handle forgets the partitions of a topic that it may not describe.
-            Err(denied @ (Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, _)) => Err(denied),
-            _ => Err((Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, detail)),
-        },
-        answer => answer,
-    }
+/// Whether who was asked does not know of the partition, or nobody is known who could be asked. That a partition is missing is no more
+/// than a guess then: a broker that comes back says it of partitions that it has, and a handle of those that are new. The topic's
+/// layout decides.
+fn is_unknown<T>(told: &Answered<T>) -> bool {
+    let unknown = [
+        Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
+        Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+        Code::RD_KAFKA_RESP_ERR__NOENT,
+    ];
+    told.as_ref().is_err_and(|(code, _)| unknown.contains(code))
+}
+
+fn has(layout: &Answered<Option<Layout>>, partition: Partition) -> bool {
+    matches!(layout, Ok(Some(layout)) if partition.0 < layout.count)
 }
 
 impl Log for KafkaLog {
     fn identity(&self) -> Result<LogIdentity, LogError> {
         let cluster = self
-            .committed
+            .client
             .cluster(ANSWER)
             .ok_or_else(|| "the cluster's id was not told".to_owned())
-            .map_err(|detail| Self::unavailable(self.committed.sink().unanswered(detail)))?;
-        let topic_id = self.committed.topic_id(ANSWER).map_err(Self::unavailable)?;
+            .map_err(|detail| Self::unavailable(self.client.sink().unanswered(detail)))?;
+        let topic_id = self.client.topic_id(ANSWER).map_err(Self::unavailable)?;
         Ok(LogIdentity { cluster, topic: self.options.topic.clone(), topic_id })
     }
 
     fn partition_count(&self) -> Result<NonZeroU32, LogError> {
-        let found = self.committed.partitions(ANSWER).map_err(no_answer)?;
+        let found = self.client.partitions(ANSWER).map_err(no_answer)?;
         if let Some(layout) = &found {
             self.shortage.note(&layout.in_sync, self.settings.needed());
         }
@@ -334,19 +323,15 @@ impl Log for KafkaLog {
     }
 
     fn watermarks(&self, partition: Partition) -> Result<Watermarks, LogError> {
-        let failed = |failed| no_mark(partition, failed);
-        let (low, stable) = marks(&self.committed, partition).map_err(failed)?;
-        let (_, high) = marks(&self.uncommitted, partition).map_err(failed)?;
-        self.settings.answered();
-        Ok(Watermarks { low, stable, high: high.max(stable) })
+        self.watermarks_of(&[partition]).pop().expect("an answer for each")
     }
 
     fn watermarks_of(&self, partitions: &[Partition]) -> Vec<Result<Watermarks, LogError>> {
-        self.ask_all(partitions, |partitions, timeout| self.committed.marks(partitions, timeout))
+        self.ask_all(partitions, |partitions, timeout| self.client.marks(partitions, timeout))
     }
 
     fn stable_ends(&self, partitions: &[Partition]) -> Vec<Result<Position, LogError>> {
-        self.ask_all(partitions, |partitions, timeout| self.committed.stable_ends(partitions, timeout))
+        self.ask_all(partitions, |partitions, timeout| self.client.stable_ends(partitions, timeout))
     }
 
     fn record_bytes_max(&self) -> u64 {
@@ -384,5 +369,36 @@ impl Log for KafkaLog {
         };
         let appender = KafkaAppender::new(Box::new(make), shared);
         Ok(Box::new(appender.map_err(|words| LogError::Failed { cause: words.into() })?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::native::mock::MockBroker;
+
+    fn connected(broker: &MockBroker) -> KafkaLog {
+        let options = KafkaOptions::new(broker.address(), "topic".to_owned());
+        KafkaLog::connect(options, None).expect("the broker answers")
+    }
+
+    /// The story: a broker that had stood still said of partitions that it did not know them, right after it had told how many there
+    /// are; the server that was started then took it at its word and ended.
+    #[test]
+    fn a_partition_that_the_topic_has_is_not_missing_because_a_broker_says_so() {
+        let broker = MockBroker::new("topic", 3);
+        let log = connected(&broker);
+        let ends = Watermarks { low: Position(0), stable: Position(0), high: Position(0) };
+        let all: Vec<Partition> = (0..4).map(Partition).collect();
+        // Once for each of the three questions that the marks are asked by: it is asked again.
+        broker.refuse_ends(3, Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+        assert_eq!(log.watermarks(Partition(0)), Ok(ends));
+        // For longer than anybody should wait: it is not known, and that is what is said.
+        broker.refuse_ends(1000, Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+        let told = log.watermarks_of(&all[..3]);
+        assert!(told.iter().all(|told| matches!(told, Err(LogError::Unavailable { .. }))), "{told:?}");
+        let told = log.stable_ends(&all);
+        assert!(told[..3].iter().all(|told| matches!(told, Err(LogError::Unavailable { .. }))), "{told:?}");
+        assert_eq!(told[3], Err(LogError::NoSuchPartition { partition: Partition(3) }));
     }
 }

@@ -18,6 +18,8 @@ mod features;
 mod fetched;
 mod headers;
 mod kept;
+#[cfg(test)]
+pub mod mock;
 mod reach;
 mod sched_batch;
 mod sink;
@@ -226,32 +228,6 @@ impl Client {
         }
         draft.headers = ptr::null_mut();
         Ok(())
-    }
-
-    /// Low and high watermark as this handle may read: by its isolation level the last stable offset or the end.
-    pub fn watermarks(
-        &self,
-        partition: Partition,
-        timeout: Duration,
-    ) -> Result<(Position, Position), (Code, String)> {
-        let (mut low, mut high) = (0, 0);
-        // SAFETY: the handle is live, the numbers are ours.
-        let code = unsafe {
-            sys::rd_kafka_query_watermark_offsets(
-                self.handle,
-                self.topic.as_ptr(),
-                partition.0 as i32,
-                &mut low,
-                &mut high,
-                millis(timeout),
-            )
-        };
-        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err((code, self.words_without_answer(code)));
-        }
-        self.sink.is_up();
-        let position = |offset: i64| Position(u64::try_from(offset).unwrap_or(0));
-        Ok((position(low), position(high)))
     }
 
     /// The topic's partitions and their replicas; `None` when there is no such topic.

@@ -150,21 +150,18 @@ fn passed(options: &KafkaOptions, kind: Kind) -> impl Iterator<Item = (&str, Str
     known.map(|(name, value)| (name.as_str(), value.clone()))
 }
 
-/// The properties of a handle that is asked about what was committed, and for all that administrative questions tell; or of one that
-/// is asked about what was not.
-pub fn questions(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> {
-    let mut all = consumer(options, committed);
+/// The properties of a handle that is asked. A question for the ends of partitions says itself whether it is about what was committed.
+pub fn questions(options: &KafkaOptions) -> Vec<(&str, String)> {
+    let mut all = consumer(options);
     // A handle that connects only to whom it needs does so again at once, whatever its backoff, while an administrative question (also
     // that for the ends of partitions) waits for a broker that refuses: 11,000 times a second. One that keeps a connection to each
     // broker waits between two tries.
-    if committed {
-        all.push(("enable.sparse.connections", "false".to_owned()));
-    }
+    all.push(("enable.sparse.connections", "false".to_owned()));
     all
 }
 
-/// The properties of a consumer: read committed or not.
-fn consumer(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> {
+/// The properties of a consumer.
+fn consumer(options: &KafkaOptions) -> Vec<(&str, String)> {
     let mut all = common(options);
     all.extend([
         ("group.id", "bkes".to_owned()),
@@ -176,7 +173,7 @@ fn consumer(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> {
     ]);
     all.extend(passed(options, Kind::Reader));
     all.extend([
-        ("isolation.level", if committed { "read_committed" } else { "read_uncommitted" }.to_owned()),
+        ("isolation.level", "read_committed".to_owned()),
         ("enable.auto.commit", "false".to_owned()),
         ("enable.auto.offset.store", "false".to_owned()),
         ("enable.partition.eof", "true".to_owned()),
@@ -191,7 +188,7 @@ fn consumer(options: &KafkaOptions, committed: bool) -> Vec<(&str, String)> {
 /// The properties of a consumer that reads what was committed, from a topic that takes batches of so many bytes.
 pub fn reader(options: &KafkaOptions, message_bytes_max: u64) -> Vec<(&str, String)> {
     let mut all = vec![("receive.message.max.bytes", receive_bytes_max(message_bytes_max).to_string())];
-    all.extend(consumer(options, true));
+    all.extend(consumer(options));
     all
 }
 
