@@ -194,7 +194,8 @@ impl KafkaLog {
                 layout = Some(self.client.partitions(ANSWER));
             }
             let is_passing = |partition: &Partition, told: &Answered<T>| {
-                has_moved(told) || is_unknown(told) && layout.as_ref().is_some_and(|known| has(known, *partition))
+                has_moved(told)
+                    || is_unknown(told) && layout.as_ref().is_some_and(|known| has(known, *partition))
             };
             let again: Vec<Partition> = found
                 .iter()
