@@ -3,7 +3,7 @@
 use crate::epoch::Epoch;
 use crate::layout::{Layout, NoOrder};
 use bkes_core::append::{List, Unready};
-use bkes_core::{Cause, Counters, Key, Order, Partition, Position, StoredEvent};
+use bkes_core::{Cause, Counters, Key, Offset, Order, Partition, Position, StoredEvent, TimestampMs};
 use bytes::Bytes;
 
 /// Which events of an aggregate to read.
@@ -51,6 +51,59 @@ pub struct Events {
     pub more: bool,
     /// Whether they lie in one partition, and how they are shown if not.
     pub layout: Layout,
+}
+
+/// Which aggregates to list.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KeysRequest {
+    /// Those whose keys begin with this; empty for all.
+    pub prefix: Bytes,
+    /// Those above this key: the last one of the page before.
+    pub after: Option<Key>,
+    /// Most keys to return; [`KEYS_MAX`](crate::KEYS_MAX) at most are.
+    pub keys_max: usize,
+}
+
+/// Aggregates in the order of their keys.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KeyList {
+    /// Each key once.
+    pub keys: Vec<ListedKey>,
+    /// Whether there are keys after these.
+    pub more: bool,
+}
+
+/// An aggregate of a list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListedKey {
+    /// Its key.
+    pub key: Key,
+    /// The order its next event takes, as of this list. (Of a split aggregate: the number of its events.)
+    pub next: Order,
+    /// Where its events lie, lowest first: one partition, unless it is split.
+    pub partitions: Vec<Partition>,
+}
+
+/// Where an aggregate stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AggregateHead {
+    /// The order its next event takes.
+    pub next: Order,
+    /// Its last event. Of a split aggregate: the last of the order that reads show it in.
+    pub last: LastEvent,
+    /// Whether its events lie in one partition.
+    pub layout: Layout,
+}
+
+/// The place and time of an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LastEvent {
+    /// Its partition.
+    pub partition: Partition,
+    /// Its offset.
+    pub offset: Offset,
+    /// The time the log gave it.
+    pub timestamp: Option<TimestampMs>,
 }
 
 /// Why a read has no answer.

@@ -1,16 +1,16 @@
 //! The engine's face.
 
-use crate::api::{Events, ReadError, ReadRequest, Status};
+use crate::api::{AggregateHead, KeyList, KeysRequest, LastEvent, Events, ReadError, ReadRequest, Status};
 use crate::context::Context;
 use crate::limits::{
-    MARKER_BYTES_MIN, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS, READING_BYTES_MAX,
+    KEYS_MAX, LISTED_KEY_BYTES, MARKER_BYTES_MIN, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS, READING_BYTES_MAX,
     SPLIT_READS_MAX,
 };
 use crate::owner_inbox::{
     Admitted, Command, OwnerInbox, Pending, Place, Refusal, Ticket, Unverified, owner_of, refuse_command,
 };
 use crate::read::View;
-use bkes_core::Cause;
+use bkes_core::{Cause, Key};
 use bkes_core::append::{AppendError, AppendRequest, Appended, Unit, Unready};
 use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 use bkes_core::machine::{Append, Scope};
@@ -33,6 +33,15 @@ struct Inner {
     split_reads: Semaphore,
     /// Room for reads off the executor while they are made, in [`READING_UNIT_BYTES`].
     reading: Arc<Semaphore>,
+}
+
+/// Where a read begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// Where the request says.
+    Asked,
+    /// At the last event there is.
+    Last,
 }
 
 pub(crate) type Clock = Arc<dyn Fn() -> NowMs + Send + Sync>;
@@ -159,6 +168,10 @@ impl EngineHandle {
     /// Reads events. That there is no such aggregate is said only after a look at the log that began after the call: another instance
     /// may have begun it. Short reads run on the spot; long ones, and all while the store's disk has readers wait, off the executor.
     pub async fn read(&self, request: ReadRequest) -> Result<Events, ReadError> {
+        self.read_from(request, From::Asked).await
+    }
+
+    async fn read_from(&self, mut request: ReadRequest, from: From) -> Result<Events, ReadError> {
         let at_once = !self.0.context.store.reads_may_block();
         let key = request.key.clone();
         // Before the aggregate is located: whatever took the place of one of these is among its events then.
@@ -170,6 +183,9 @@ impl EngineHandle {
             }
             located => located?,
         };
+        if from == From::Last {
+            request.from = located.last();
+        }
         let pending = located.pending(pending);
         let in_order = located.is_split() && self.0.context.options.split_by_order_headers;
         let there = located.events_from(request.from);
@@ -191,6 +207,23 @@ impl EngineHandle {
         let events = self.look(at_once, weight, move |view| view.read(&request, located)).await?;
         let pending = if events.more { Vec::new() } else { pending };
         Ok(Events { pending, ..events })
+    }
+
+    /// Where an aggregate stands: a read of its last event without the event.
+    pub async fn head(&self, key: Key) -> Result<AggregateHead, ReadError> {
+        let from_end = ReadRequest { events_max: 1, bytes_max: 1, ..ReadRequest::all(key) };
+        let Events { events, next, layout, .. } = self.read_from(from_end, From::Last).await?;
+        let last = events.first().expect("an aggregate that is there has events");
+        let last = LastEvent { partition: last.partition, offset: last.offset, timestamp: last.timestamp };
+        Ok(AggregateHead { next, last, layout })
+    }
+
+    /// Lists aggregates by their keys, as far as this instance has applied the log: one that another instance was told of a moment
+    /// ago may be missing. Unavailable until all partitions were read, since a list must not leave out any of theirs.
+    pub async fn keys(&self, request: KeysRequest) -> Result<KeyList, ReadError> {
+        let request = KeysRequest { keys_max: request.keys_max.min(KEYS_MAX), ..request };
+        let weight = request.keys_max.saturating_mul(LISTED_KEY_BYTES);
+        self.look(false, weight, move |view| view.list(&request)).await
     }
 
     /// Looks into the store at once, or on a thread that may wait, if the caller has a runtime that keeps such threads. There it

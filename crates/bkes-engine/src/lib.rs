@@ -44,6 +44,7 @@ mod start;
 mod verifier;
 mod writer;
 
+mod list;
 mod owner_inbox;
 mod placing;
 mod read;
@@ -63,11 +64,15 @@ mod lock;
 mod overlay;
 mod waits;
 
-pub use api::{Events, PartitionState, PartitionStatus, ReadError, ReadRequest, Status};
+pub use api::{
+    AggregateHead, Events, KeyList, KeysRequest, LastEvent, ListedKey, PartitionState, PartitionStatus, ReadError,
+    ReadRequest, Status,
+};
 pub use engine::Engine;
 pub use epoch::Epoch;
 pub use handle::EngineHandle;
 pub use layout::{Layout, NoOrder};
+pub use limits::KEYS_MAX;
 pub use options::{EngineOptions, StartError};
 
 // Words of bkes-core that the face speaks.

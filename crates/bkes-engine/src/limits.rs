@@ -112,6 +112,12 @@ pub const MARKER_BYTES_MIN: u64 = 5 + 4 + 3 + 2 + 16 + 3 + 8;
 /// The bytes an event counts for beside its value in the overlay: key, map entry, bookkeeping.
 pub const EVENT_OVERHEAD_BYTES: usize = 200;
 
+/// Most keys of one list: with keys of 100 bytes two megabytes, which take some milliseconds.
+pub const KEYS_MAX: usize = 10_000;
+
+/// What a listed key counts for while the list is made: its fields, its key, and the same again of the store.
+pub const LISTED_KEY_BYTES: usize = 400;
+
 /// How often an aggregate is looked for in one call when a fold begins anew meanwhile. That happens once in months, and twice within a
 /// look-up never.
 pub const LOCATE_TRIES: usize = 3;

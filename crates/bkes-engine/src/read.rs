@@ -82,6 +82,11 @@ impl Located {
         self.end().0.saturating_sub(from.0.max(self.base().0))
     }
 
+    /// The order of the last event.
+    pub fn last(&self) -> Order {
+        Order(self.end().0 - 1)
+    }
+
     fn base(&self) -> Order {
         self.heads.first().map_or(Order::FIRST, |head| head.base)
     }
@@ -262,7 +267,7 @@ impl Budget {
     }
 }
 
-fn parts(heads: Heads) -> Vec<Head> {
+pub(crate) fn parts(heads: Heads) -> Vec<Head> {
     match heads {
         Heads::None => Vec::new(),
         Heads::One(head) => vec![head],
@@ -275,7 +280,7 @@ pub(crate) fn short(key: &Key, order: Order, epoch: Epoch) -> ReadError {
     ReadError::Damaged { detail: format!("order {order} of key {key} is missing"), epoch }
 }
 
-fn store_error(error: StoreError, epoch: Epoch) -> ReadError {
+pub(crate) fn store_error(error: StoreError, epoch: Epoch) -> ReadError {
     match error {
         StoreError::Damaged { detail } => ReadError::Damaged { detail, epoch },
         // It is being opened anew, or stopped.

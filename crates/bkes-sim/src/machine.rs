@@ -6,7 +6,7 @@ use crate::plan::StoreKind;
 use crate::stage::Stage;
 use bkes_core::{Key, Partition};
 use bkes_storage::{
-    Durability, Heads, Loaded, ReadPart, RedbStore, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
+    Durability, Heads, KeyRange, Loaded, ReadPart, RedbStore, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
     StoredEvent,
 };
 use bkes_testkit::disk::{Operation, SimulatedDisk, Unsynced};
@@ -181,6 +181,10 @@ impl Store for MachineStore {
         let heads = self.inner.heads(keys, out);
         self.stage.interlude();
         heads
+    }
+
+    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError> {
+        self.inner.keys(range, out)
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {

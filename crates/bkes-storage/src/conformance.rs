@@ -3,7 +3,7 @@
 //! Random operations run against a model that is as plain as can be: events in vectors. A failure names its seed.
 
 use crate::contract::{
-    Checkpoint, Counters, Durability, Fingerprint, Head, Heads, Loaded, NewEvent, ReadPart, Store,
+    Checkpoint, Counters, Durability, Fingerprint, Head, Heads, KeyRange, Loaded, NewEvent, ReadPart, Store,
     StoreBatch, StoreError, StoreIdentity, StoredEvent, Unread,
 };
 use bkes_core::{
@@ -103,6 +103,12 @@ fn read_all(store: &impl Store, key: &Key, partition: u32, from: u64) -> Vec<Sto
     out
 }
 
+fn list(store: &impl Store, range: KeyRange<'_>) -> Vec<(Key, Heads)> {
+    let mut out = Vec::new();
+    store.keys(range, &mut out).expect("the keys are listed");
+    out
+}
+
 fn identity_is_kept<B: Bench>(bench: &mut B) {
     let store = bench.fresh();
     assert_eq!(store.load().expect("loads").identity, None, "a fresh store belongs to no log");
@@ -148,6 +154,14 @@ fn aggregates_are_found_when_the_topic_has_grown<B: Bench>(bench: &mut B) {
             assert_eq!(*heads, Heads::One(Head { partition, base: Order(0), next }), "key {number}");
             assert_eq!(read_all(&store, &keys[number], partition.0, 0).len() as u64, next.0);
         }
+        let (mut listed, mut after) = (Vec::new(), None);
+        loop {
+            let page = list(&store, KeyRange { prefix: b"", after: after.as_ref(), keys_max: 7 });
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            listed.extend(page.into_iter().map(|(key, _)| key));
+        }
+        assert_eq!(listed, keys, "in order, and each once");
     }
     assert_eq!(store.stats().keys, keys.len() as u64);
 }
@@ -439,6 +453,34 @@ impl Model {
         }
     }
 
+    fn list(&self, range: KeyRange<'_>) -> Vec<(Key, Heads)> {
+        let keys: std::collections::BTreeSet<&Key> = self.events.keys().map(|(key, _)| key).collect();
+        let is_in = |key: &&Key| {
+            key.as_ref().starts_with(range.prefix) && range.after.is_none_or(|after| *key > after)
+        };
+        let page = keys.into_iter().filter(is_in).take(range.keys_max);
+        page.map(|key| (key.clone(), self.heads(key))).collect()
+    }
+
+    /// Some look-ups, a page of keys and a read are what they should be.
+    fn check(&self, store: &impl Store, random: &mut Random, keys: &[Key], at: &str) {
+        let key = random.one_of(keys);
+        let mut heads = Vec::new();
+        store.heads(std::slice::from_ref(key), &mut heads).expect("heads");
+        assert_eq!(heads, [self.heads(key)], "{at}, key {key}");
+        let prefixes: [&[u8]; 4] = [b"", &[1], &[2, b'k'], b"nobody's"];
+        let after = random.is_even().then(|| random.one_of(keys));
+        let keys_max = random.below(7) as usize;
+        let prefix: &[u8] = prefixes[random.below(4) as usize];
+        let range = KeyRange { prefix, after, keys_max };
+        assert_eq!(list(store, range), self.list(range), "{at}, {range:?}");
+        let partition = random.below(3) as u32;
+        let all = self.events.get(&(key.clone(), Partition(partition))).cloned().unwrap_or_default();
+        let from = random.below(30);
+        let expected: Vec<StoredEvent> = all.into_iter().filter(|event| event.order.0 >= from).collect();
+        assert_eq!(read_all(store, key, partition, from), expected, "{at}, key {key} from {from}");
+    }
+
     fn random_batch(&mut self, random: &mut Random, keys: &[Key]) -> StoreBatch {
         let mut batch = StoreBatch::default();
         for _ in 0..random.below(20) {
@@ -515,19 +557,7 @@ fn random_operations<B: Bench>(bench: &mut B, seed: u64) {
                 since_lasting.push(model.clone());
             }
         }
-        let key = random.one_of(&keys);
-        let mut heads = Vec::new();
-        store.heads(std::slice::from_ref(key), &mut heads).expect("heads");
-        assert_eq!(heads, [model.heads(key)], "seed {seed}, step {step}, key {key}");
-        let partition = random.below(3) as u32;
-        let all = model.events.get(&(key.clone(), Partition(partition))).cloned().unwrap_or_default();
-        let from = random.below(30);
-        let expected: Vec<StoredEvent> = all.into_iter().filter(|event| event.order.0 >= from).collect();
-        assert_eq!(
-            read_all(&store, key, partition, from),
-            expected,
-            "seed {seed}, step {step}, key {key} from {from}"
-        );
+        model.check(&store, &mut random, &keys, &format!("seed {seed}, step {step}"));
     }
     assert_eq!(content(&store, &keys), model, "seed {seed}");
     sweep_all(&store);

@@ -46,6 +46,17 @@ pub struct ReadPart<'a> {
     pub bytes_max: usize,
 }
 
+/// Which keys to list.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyRange<'a> {
+    /// Those that begin with this.
+    pub prefix: &'a [u8],
+    /// Those above this one; `None` for all.
+    pub after: Option<&'a Key>,
+    /// Most keys to return.
+    pub keys_max: usize,
+}
+
 /// Everything that one transaction writes.
 #[derive(Clone, Debug, Default)]
 pub struct StoreBatch {
@@ -135,6 +146,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Appends the events asked for to `out`, in order; fewer only at the end or at a limit. Verifies each checksum.
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError>;
+
+    /// Appends the keys asked for that have events to `out`, in the order of their bytes, each with where it stands; fewer than
+    /// `keys_max` only at the end. As of the commits that had returned, or later ones.
+    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError>;
 
     /// Whether a read may block for long, since the last ones waited for the disk: a hint for those who must not be held up. Cheap.
     fn reads_may_block(&self) -> bool {

@@ -13,7 +13,7 @@ mod memory;
 mod redb_store;
 
 pub use contract::{
-    Checkpoint, Counters, Durability, Fingerprint, Head, Heads, Loaded, NewEvent, ReadPart, Store,
+    Checkpoint, Counters, Durability, Fingerprint, Head, Heads, KeyRange, Loaded, NewEvent, ReadPart, Store,
     StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent, Unread,
 };
 pub use memory::MemoryStore;

@@ -1,7 +1,7 @@
 //! A store in memory: the contract at its plainest. Everything is as durable as the process, and nothing fails.
 
 use crate::contract::{
-    Checkpoint, Durability, Head, Heads, Loaded, NewEvent, ReadPart, Store, StoreBatch, StoreError,
+    Checkpoint, Durability, Head, Heads, KeyRange, Loaded, NewEvent, ReadPart, Store, StoreBatch, StoreError,
     StoreIdentity, StoreStats, StoredEvent,
 };
 use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition};
@@ -140,6 +140,16 @@ impl Store for MemoryStore {
                 break;
             }
         }
+        Ok(())
+    }
+
+    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError> {
+        let state = self.open()?;
+        let is_in = |key: &&Key| {
+            key.as_ref().starts_with(range.prefix) && range.after.is_none_or(|after| *key > after)
+        };
+        let keys = state.content.events.keys().filter(is_in).take(range.keys_max);
+        out.extend(keys.map(|key| (key.clone(), state.content.heads(key))));
         Ok(())
     }
 

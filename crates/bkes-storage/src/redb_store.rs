@@ -26,12 +26,14 @@ mod write_back;
 
 mod dropping;
 mod read;
+
+mod keys;
 mod write;
 
 mod open;
 
 use crate::contract::{
-    Durability, Heads, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
+    Durability, Heads, KeyRange, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
     StoredEvent,
 };
 use crate::disk::{Claim, Directory, Disk};
@@ -363,6 +365,15 @@ impl Store for RedbStore {
         let read = self.reading(|| read);
         self.file_use_locked().note_read();
         read
+    }
+
+    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError> {
+        let before = out.len();
+        let listed = self.reading(|| keys::keys(&self.unsettled, || self.tables(), range, out));
+        if listed.is_err() {
+            out.truncate(before);
+        }
+        listed
     }
 
     fn reads_may_block(&self) -> bool {

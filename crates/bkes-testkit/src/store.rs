@@ -4,7 +4,7 @@
 
 use bkes_core::{Key, Partition};
 use bkes_storage::{
-    Durability, Heads, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
+    Durability, Heads, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
     StoreStats, StoredEvent,
 };
 use std::io;
@@ -99,6 +99,10 @@ impl Store for SimulatedStore {
 
     fn heads(&self, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), StoreError> {
         self.readable()?.visible.heads(keys, out)
+    }
+
+    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError> {
+        self.readable()?.visible.keys(range, out)
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {

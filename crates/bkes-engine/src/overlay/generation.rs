@@ -7,7 +7,7 @@ use crate::epoch::Epoch;
 use crate::limits::EVENT_OVERHEAD_BYTES;
 use bkes_core::machine::{Accepted, Records};
 use bkes_core::{Checkpoint, Head, Incarnation, IncarnationState, Key, Order, Partition, StoredEvent};
-use bkes_storage::{NewEvent, StoreBatch};
+use bkes_storage::{KeyRange, NewEvent, StoreBatch};
 use hashbrown::HashTable;
 use std::collections::BTreeMap;
 
@@ -175,6 +175,16 @@ impl Generation {
             .iter_hash(hash)
             .filter(move |chain| chain.is_of(hash, key, events))
             .map(|chain| chain.head)
+    }
+
+    /// Where the keys of a range stand, in no order.
+    pub fn heads_in(&self, range: KeyRange<'_>) -> Vec<(Key, Head)> {
+        let events = &self.batch.events;
+        let keyed = self.chains.iter().map(|chain| (&events[chain.last as usize].key, chain.head));
+        let in_range = keyed.filter(|(key, _)| {
+            key.as_ref().starts_with(range.prefix) && range.after.is_none_or(|after| *key > after)
+        });
+        in_range.map(|(key, head)| (key.clone(), head)).collect()
     }
 
     /// Adds the events of a key in a partition to `out`, in order.

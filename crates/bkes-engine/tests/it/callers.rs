@@ -7,7 +7,7 @@ use bkes_engine::{
     ReadRequest, Unit, Unready,
 };
 use bkes_storage::{
-    Durability, Heads, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
+    Durability, Heads, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
     StoreStats, StoredEvent,
 };
 use bkes_testkit::log::{Faults, SimulatedLog as MemoryLog};
@@ -135,6 +135,10 @@ impl Store for Mined {
     fn heads(&self, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), StoreError> {
         assert!(self.in_commit || keys.iter().all(|key| key.as_ref() != MINE), "on purpose");
         self.store.heads(keys, out)
+    }
+
+    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError> {
+        self.store.keys(range, out)
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {

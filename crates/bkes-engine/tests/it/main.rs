@@ -10,6 +10,7 @@ mod full_disk;
 mod gathering;
 mod held_back;
 mod lines;
+mod listing;
 mod log_faults;
 mod lost_end;
 mod meetings;

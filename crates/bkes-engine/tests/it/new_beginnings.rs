@@ -5,7 +5,7 @@ use crate::support::{Bench, while_busy};
 use bkes_core::{Key, Partition, Position};
 use bkes_engine::{AppendError, Expected, PartitionState, ReadError, Unready};
 use bkes_storage::{
-    Durability, Heads, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
+    Durability, Heads, KeyRange, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
     StoredEvent,
 };
 use bkes_testkit::log::SimulatedLog as MemoryLog;
@@ -97,6 +97,10 @@ impl Store for Wounded {
         }
         happen(&self.before_heads);
         self.inner.heads(keys, out)
+    }
+
+    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError> {
+        self.inner.keys(range, out)
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 use bkes_core::{Key, Offset, Order, Partition};
 use bkes_engine::{AppendRequest, Engine, EngineOptions, Expected, ReadRequest};
 use bkes_storage::{
-    Durability, Head, Heads, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
+    Durability, Head, Heads, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
     StoreStats, StoredEvent,
 };
 use bkes_testkit::log::SimulatedLog as MemoryLog;
@@ -88,6 +88,10 @@ impl Store for Slow {
             }
         }
         Ok(())
+    }
+
+    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError> {
+        self.stored.keys(range, out)
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {

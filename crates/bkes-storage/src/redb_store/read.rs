@@ -22,13 +22,13 @@ use std::sync::{Arc, RwLock};
 
 /// The tables that reading needs, as of one commit.
 pub struct Tables {
-    streams: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
+    pub(super) streams: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
     marks: redb::ReadOnlyTable<(u64, u64), u64>,
     log: redb::ReadOnlyTable<u64, &'static [u8]>,
     names: redb::ReadOnlyTable<u64, u64>,
     values: Arc<Values>,
-    grouping: RowGrouping,
-    dropped: Dropped,
+    pub(super) grouping: RowGrouping,
+    pub(super) dropped: Dropped,
 }
 
 impl Tables {
@@ -62,11 +62,11 @@ fn unsettled_parts(key: &Key, row: &[u8], out: &mut Vec<Part>) -> Result<(), Fai
     codec::get_parts(row, out).map_err(|Garbled| garbled_row(key))
 }
 
-fn garbled_row(key: &Key) -> Failure {
+pub fn garbled_row(key: &Key) -> Failure {
     Failure::Garbled(format!("the row of key {key}"))
 }
 
-fn heads_of(parts: &[Part]) -> Heads {
+pub fn heads_of(parts: &[Part]) -> Heads {
     let head = |part: &Part| Head { partition: part.partition, base: part.base, next: part.next };
     match parts {
         [] => Heads::None,

@@ -41,6 +41,11 @@ impl RowGrouping {
         }
     }
 
+    /// All there are.
+    pub fn groups(self) -> std::ops::RangeInclusive<u16> {
+        0..=u16::try_from(self.partitions.get() - 1).unwrap_or(u16::MAX)
+    }
+
     /// Where the row of `key` lies, in `out`.
     pub fn row_key<'o>(self, key: &[u8], out: &'o mut Vec<u8>) -> &'o [u8] {
         row_key(self.group(key), key, out)

@@ -55,6 +55,13 @@ pub struct WriteBack {
 #[derive(Clone, Copy, Debug)]
 pub struct Found(u32);
 
+/// Some rows, each with its key.
+pub struct NextRows {
+    pub rows: Vec<(Vec<u8>, Vec<u8>)>,
+    /// There are more.
+    pub is_cut: bool,
+}
+
 /// What one commit changes of aggregates.
 #[derive(Default)]
 pub struct Changes {
@@ -164,6 +171,19 @@ impl WriteBack {
         let mut sorted: Vec<u32> = self.index.iter().copied().collect();
         sorted.sort_unstable_by_key(|at| self.entry(*at).0);
         sorted.into_iter().map(|at| self.entry(at))
+    }
+
+    /// The rows with the lowest keys among those wanted, `rows_max` at most, in the order of their keys, which come without their group.
+    pub fn next_rows(&self, is_wanted: impl Fn(&[u8]) -> bool, rows_max: usize) -> NextRows {
+        let mut wanted: Vec<u32> = self.index.iter().copied().filter(|at| is_wanted(self.key(*at))).collect();
+        let is_cut = wanted.len() > rows_max;
+        if is_cut {
+            wanted.select_nth_unstable_by_key(rows_max, |at| self.key(*at));
+            wanted.truncate(rows_max);
+        }
+        wanted.sort_unstable_by_key(|at| self.key(*at));
+        let row = |at: u32| (self.key(at).to_vec(), self.entry(at).1.to_vec());
+        NextRows { rows: wanted.into_iter().map(row).collect(), is_cut }
     }
 
     /// Every mark.

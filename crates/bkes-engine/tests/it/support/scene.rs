@@ -4,7 +4,7 @@ use super::{Answer, Bench};
 use bkes_core::{Key, Partition};
 use bkes_engine::{EngineOptions, Expected};
 use bkes_storage::{
-    Durability, Heads, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
+    Durability, Heads, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
     StoreStats, StoredEvent,
 };
 use bkes_testkit::log::{Faults, SimulatedLog as MemoryLog};
@@ -96,6 +96,10 @@ impl Store for OpenStore {
             hook();
         }
         self.inner.heads(keys, out)
+    }
+
+    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError> {
+        self.inner.keys(range, out)
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
