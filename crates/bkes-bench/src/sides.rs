@@ -169,7 +169,7 @@ pub async fn engine_loop(handle: &EngineHandle, work: Work) -> anyhow::Result<Mi
                 };
                 let expected = if order == 0 { Expected::New } else { Expected::At(Order(order)) };
                 let key = Key::new(key).context("a key")?;
-                let request = AppendRequest { key, expected, values };
+                let request = AppendRequest::of_values(key, expected, values);
                 let mut refused = 0;
                 while let Err(error) = handle.append(request.clone()).await {
                     if !matches!(error, AppendError::Unavailable(Unready::Overloaded { .. })) {
@@ -190,7 +190,7 @@ pub async fn fill_engine(handle: &EngineHandle) -> anyhow::Result<()> {
     let values = vec![Bytes::from(vec![b'x'; VALUE_BYTES]); 10];
     for number in 0..read_keys(10) {
         let key = Key::new(read_key(10, number)).context("a key")?;
-        handle.append(AppendRequest { key, expected: Expected::New, values: values.clone() }).await?;
+        handle.append(AppendRequest::of_values(key, Expected::New, values.clone())).await?;
     }
     Ok(())
 }

@@ -118,14 +118,14 @@ async fn answer(handle: &EngineHandle, line: &str) -> anyhow::Result<String> {
     let words: Vec<&str> = line.split(' ').collect();
     match words[..] {
         ["append", key, expected, ref values @ ..] => {
-            let request = AppendRequest {
-                key: Key::new(from_hex(key)?).context("a key")?,
-                expected: match expected {
+            let request = AppendRequest::of_values(
+                Key::new(from_hex(key)?).context("a key")?,
+                match expected {
                     "new" => Expected::New,
                     order => Expected::At(Order(order.parse()?)),
                 },
-                values: values.iter().map(|value| from_hex(value)).collect::<anyhow::Result<_>>()?,
-            };
+                values.iter().map(|value| from_hex(value)).collect::<anyhow::Result<Vec<_>>>()?,
+            );
             Ok(match handle.append(request).await {
                 Ok(stored) => format!("ok {} {} {}", stored.partition, stored.offset, stored.first),
                 Err(error) => refusal(&error),
@@ -215,7 +215,7 @@ pub fn read_reply(line: &str) -> anyhow::Result<ReadOutcome> {
     let words: Vec<&str> = line.split_whitespace().collect();
     Ok(match words[..] {
         ["events", more, ref events @ ..] => ReadOutcome::Events {
-            events: events.iter().map(|event| read_event(event)).collect::<anyhow::Result<_>>()?,
+            events: events.iter().map(|event| read_event(event)).collect::<anyhow::Result<Vec<_>>>()?,
             more: more == "more",
         },
         ["none"] => ReadOutcome::NoSuchAggregate,

@@ -1,7 +1,7 @@
 //! What the writer of an append says and hears: requests, answers, and why there is none.
 
 use crate::evidence::Evidence;
-use crate::{Cause, Key, Offset, Order, Partition, Position};
+use crate::{Cause, Header, Key, Offset, Order, Partition, Position};
 use bytes::Bytes;
 use std::fmt;
 
@@ -24,8 +24,40 @@ pub struct AppendRequest {
     pub key: Key,
     /// What it is believed to be.
     pub expected: Expected,
-    /// The events' values, in order; at least one.
-    pub values: Vec<Bytes>,
+    /// The events, in order; at least one.
+    pub events: Vec<EventContent>,
+}
+
+impl AppendRequest {
+    /// An append of events that have values and no headers.
+    pub fn of_values(key: Key, expected: Expected, values: impl IntoIterator<Item = Bytes>) -> AppendRequest {
+        AppendRequest { key, expected, events: values.into_iter().map(EventContent::from).collect() }
+    }
+}
+
+/// What a writer puts into an event.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct EventContent {
+    /// Its value; `None` makes it a tombstone, whose record has a null value.
+    pub value: Option<Bytes>,
+    /// Headers of its record, kept with their order and repetition. Names that begin with `bkes`, and `order`, are reserved: see
+    /// [`is_reserved_name`](crate::marker::is_reserved_name).
+    pub headers: Vec<Header>,
+}
+
+impl EventContent {
+    /// Value and headers together, as limits count them.
+    pub fn bytes(&self) -> usize {
+        let of = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        of(&self.value)
+            + self.headers.iter().map(|header| header.name.len() + of(&header.value)).sum::<usize>()
+    }
+}
+
+impl From<Bytes> for EventContent {
+    fn from(value: Bytes) -> EventContent {
+        EventContent { value: Some(value), headers: Vec::new() }
+    }
 }
 
 /// Where an append was stored: it is the truth now, and every later read of this engine shows it.
@@ -232,6 +264,12 @@ pub enum AppendError {
         /// What the topic's keys say.
         evidence: Evidence,
     },
+    /// An event has a header whose name is reserved.
+    #[error("header {name:?} is reserved: names that begin with `bkes`, and `order`, belong to BKES")]
+    ReservedHeader {
+        /// Its name; bytes that are not UTF-8 are replaced.
+        name: String,
+    },
     /// [`Expected::New`], and the engine was told to start no new keys.
     #[error("new keys are refused: the server was started with --partitioner existing-only")]
     ExistingOnly,
@@ -260,6 +298,7 @@ impl AppendError {
             | AppendError::AlreadyExists { .. }
             | AppendError::NoSuchAggregate { .. }
             | AppendError::BadCount { .. }
+            | AppendError::ReservedHeader { .. }
             | AppendError::TooLarge { .. }
             | AppendError::Split { .. }
             | AppendError::Cut { .. }

@@ -48,7 +48,7 @@ use self::readback::Readback;
 use self::tally::Strangers;
 use crate::sequence::{NowMs, Sequencer, Settled};
 use crate::{
-    AcceptRule, Checkpoint, Fingerprint, Head, Incarnation, IncarnationState, Key, Marker, Partition,
+    AcceptRule, Checkpoint, Fingerprint, Head, Header, Incarnation, IncarnationState, Key, Marker, Partition,
     Position,
 };
 use crate::{Token, Watermarks};
@@ -135,10 +135,21 @@ struct Stopped {
 struct Sent {
     marker: Marker,
     key: Key,
-    value: Bytes,
-    /// Of the record as it was sent, with its headers.
+    value: Option<Bytes>,
+    /// Those of its writer.
+    headers: Vec<Header>,
+    /// Of the record as it was sent, with all its headers.
     crc32c: u32,
     known: Known,
+}
+
+impl Sent {
+    /// Key, value and its writer's headers.
+    fn bytes(&self) -> u64 {
+        let of = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        let headers: usize = self.headers.iter().map(|header| header.name.len() + of(&header.value)).sum();
+        (self.key.bytes().len() + of(&self.value) + headers) as u64
+    }
 }
 
 type Ended<T> = (Settled<Box<Append<T>>>, VecDeque<Box<Append<T>>>);

@@ -142,6 +142,11 @@ pub fn unmarked_order(headers: &[Header]) -> Option<Order> {
     order.flatten().and_then(|order| Text(order).only_decimal()).map(Order)
 }
 
+/// Whether writers may not give a header this name: it begins with `bkes`, or is `order`. Every other name is theirs.
+pub fn is_reserved_name(name: &[u8]) -> bool {
+    name.starts_with(BKES_HEADER) || name == ORDER_HEADER
+}
+
 /// Whether a header is one of the two that a marked record reserves: they are kept as a marker, not as headers.
 pub fn is_reserved(header: &Header) -> bool {
     matches!(&header.name[..], BKES_HEADER | ORDER_HEADER)

@@ -24,8 +24,8 @@ async fn main() -> anyhow::Result<()> {
 
     let key = Key::new("book-42").expect("a key has bytes");
     let append = |expected, values: &[&'static str]| {
-        let values = values.iter().map(|value| (*value).into()).collect();
-        events.append(AppendRequest { key: key.clone(), expected, values })
+        let values = values.iter().map(|value| (*value).into());
+        events.append(AppendRequest::of_values(key.clone(), expected, values))
     };
     let bought = append(Expected::New, &["bought"]).await?;
     println!("event {} lies at offset {} of partition {}", bought.last, bought.offset, bought.partition);

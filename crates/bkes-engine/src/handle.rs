@@ -1,20 +1,21 @@
 //! The engine's face.
 
-use crate::api::{AggregateHead, KeyList, KeysRequest, LastEvent, Events, ReadError, ReadRequest, Status};
+use crate::api::{AggregateHead, Events, KeyList, KeysRequest, LastEvent, ReadError, ReadRequest, Status};
 use crate::context::Context;
 use crate::limits::{
-    KEYS_MAX, LISTED_KEY_BYTES, MARKER_BYTES_MIN, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS, READING_BYTES_MAX,
-    SPLIT_READS_MAX,
+    KEYS_MAX, LISTED_KEY_BYTES, MARKER_BYTES_MIN, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS,
+    READING_BYTES_MAX, SPLIT_READS_MAX,
 };
 use crate::owner_inbox::{
     Admitted, Command, OwnerInbox, Pending, Place, Refusal, Ticket, Unverified, owner_of, refuse_command,
 };
 use crate::read::View;
-use bkes_core::{Cause, Key};
-use bkes_core::append::{AppendError, AppendRequest, Appended, Unit, Unready};
+use bkes_core::append::{AppendError, AppendRequest, Appended, EventContent, Unit, Unready};
 use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 use bkes_core::machine::{Append, Scope};
+use bkes_core::marker::is_reserved_name;
 use bkes_core::sequence::NowMs;
+use bkes_core::{Cause, Key};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -93,7 +94,7 @@ impl EngineHandle {
         request: AppendRequest,
         wait: Duration,
     ) -> Result<Appended, AppendError> {
-        let bytes = self.check_size(&request)?;
+        let bytes = self.check(&request)?;
         let place = self.admit(bytes)?;
         let since = (self.0.clock)();
         let wait_ms = wait.min(self.0.context.options.room_wait).as_millis();
@@ -326,21 +327,26 @@ impl EngineHandle {
         read
     }
 
-    /// The bytes of keys and values, if they may be.
-    fn check_size(&self, request: &AppendRequest) -> Result<u64, AppendError> {
-        let count = request.values.len();
+    /// The bytes of keys, values and headers, if they may be.
+    fn check(&self, request: &AppendRequest) -> Result<u64, AppendError> {
+        let count = request.events.len();
         let count_max = BATCH_EVENTS_MAX as usize;
         if count == 0 || count > count_max {
             return Err(AppendError::BadCount { count, count_max });
         }
+        let mut headers = request.events.iter().flat_map(|event| &event.headers);
+        if let Some(header) = headers.find(|header| is_reserved_name(&header.name)) {
+            let name = String::from_utf8_lossy(&header.name).into_owned();
+            return Err(AppendError::ReservedHeader { name });
+        }
         let bytes_max = self.0.context.log.record_bytes_max();
-        let of = |value: &bytes::Bytes| (value.len() + request.key.bytes().len()) as u64;
+        let of = |event: &EventContent| (event.bytes() + request.key.bytes().len()) as u64;
         // To the byte it is known when it is numbered.
-        let largest = request.values.iter().map(of).max().unwrap_or(0) + MARKER_BYTES_MIN;
+        let largest = request.events.iter().map(of).max().unwrap_or(0) + MARKER_BYTES_MIN;
         if largest > bytes_max {
             return Err(AppendError::TooLarge { bytes: largest, bytes_max });
         }
-        let whole: u64 = request.values.iter().map(of).sum();
+        let whole: u64 = request.events.iter().map(of).sum();
         if count > 1 && whole > BATCH_BYTES_MAX as u64 {
             return Err(AppendError::TooLarge { bytes: whole, bytes_max: BATCH_BYTES_MAX as u64 });
         }

@@ -20,7 +20,7 @@
 //!   [`class`](AppendError::class) what may be concluded: *rejected* (never stored), *unavailable* (not stored, retry), or
 //!   *unknown* (stored at most once: read before retrying).
 //! * An append rests only on events that were read or acknowledged. What rests on an unacknowledged append goes into one
-//!   batch with it: [`AppendRequest::values`] takes several, all or nothing.
+//!   batch with it: [`AppendRequest::events`] takes several, all or nothing.
 //! * Until [`EngineHandle::is_ready`] nothing can be said about keys that were not met yet, and calls answer
 //!   [`Unready::CatchingUp`].
 //! * [`Engine::stop`] refuses what is new, awaits what was sent, and leaves the store as a clean point to resume from.
@@ -65,8 +65,8 @@ mod overlay;
 mod waits;
 
 pub use api::{
-    AggregateHead, Events, KeyList, KeysRequest, LastEvent, ListedKey, PartitionState, PartitionStatus, ReadError,
-    ReadRequest, Status,
+    AggregateHead, Events, KeyList, KeysRequest, LastEvent, ListedKey, PartitionState, PartitionStatus,
+    ReadError, ReadRequest, Status,
 };
 pub use engine::Engine;
 pub use epoch::Epoch;
@@ -76,5 +76,7 @@ pub use limits::KEYS_MAX;
 pub use options::{EngineOptions, StartError};
 
 // Words of bkes-core that the face speaks.
-pub use bkes_core::append::{AppendError, AppendRequest, Appended, ErrorClass, Expected, Unit, Unready};
-pub use bkes_core::{Cause, Counters, StoredEvent};
+pub use bkes_core::append::{
+    AppendError, AppendRequest, Appended, ErrorClass, EventContent, Expected, Unit, Unready,
+};
+pub use bkes_core::{Cause, Counters, Header, StoredEvent};

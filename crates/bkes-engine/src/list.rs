@@ -53,7 +53,8 @@ fn merge(applied: NextHeads, stored: Vec<(Key, Heads)>, keys_max: usize) -> Vec<
         let (key, applied_heads, stored_heads) = match (applied.peek(), stored.peek()) {
             (None, None) => break,
             (Some((a, _)), Some((b, _))) if a == b => {
-                let ((key, heads), (_, held)) = (applied.next().expect("peeked"), stored.next().expect("peeked"));
+                let ((key, heads), (_, held)) =
+                    (applied.next().expect("peeked"), stored.next().expect("peeked"));
                 (key, heads, held)
             }
             (Some((a, _)), Some((b, _))) if a > b => {

@@ -68,6 +68,7 @@ fn append_words(error: &AppendError) -> Words {
         }
         AppendError::NoSuchAggregate { .. } => user(Reason::NoSuchAggregate, "start the aggregate first"),
         AppendError::BadCount { .. } => user(Reason::InvalidRequest, "change the number of events"),
+        AppendError::ReservedHeader { .. } => user(Reason::InvalidRequest, "give the header another name"),
         AppendError::TooLarge { .. } => {
             user(Reason::TooLarge, "make it smaller, or raise the topic's max.message.bytes")
         }

@@ -32,14 +32,14 @@ pub struct Page {
 /// The append a start asks for.
 pub fn start(request: StartRequest) -> Result<AppendRequest, Failure> {
     let StartRequest { key, value } = request;
-    Ok(AppendRequest { key: self::key(key)?, expected: Expected::New, values: vec![value] })
+    Ok(AppendRequest::of_values(self::key(key)?, Expected::New, vec![value]))
 }
 
 /// The append an add asks for.
 pub fn add(request: AddRequest) -> Result<AppendRequest, Failure> {
     let AddRequest { key, value, order } = request;
     let expected = Expected::At(Order(u64::from(order)));
-    Ok(AppendRequest { key: self::key(key)?, expected, values: vec![value] })
+    Ok(AppendRequest::of_values(self::key(key)?, expected, vec![value]))
 }
 
 /// How long an append may wait for room, by the deadline that its caller has set: most of the time, since what is sent then has to
@@ -137,10 +137,10 @@ mod tests {
             count(matches!(&started, Some(Ok(_))));
             if let (Ok(asked), Some(started)) = (decoded, started) {
                 match started {
-                    Ok(AppendRequest { key, expected: Expected::New, values }) => {
+                    Ok(AppendRequest { key, expected: Expected::New, events }) => {
                         assert_eq!(
-                            (key.bytes(), &values[..]),
-                            (&asked.key, &[asked.value][..]),
+                            (key.bytes(), events),
+                            (&asked.key, vec![asked.value.into()]),
                             "seed {seed}"
                         );
                     }
@@ -154,7 +154,7 @@ mod tests {
             if let (Ok(asked), Some(Ok(added))) = (decoded, added) {
                 let expected = Expected::At(Order(u64::from(asked.order)));
                 assert_eq!((added.key.bytes(), added.expected), (&asked.key, expected), "seed {seed}");
-                assert_eq!(added.values, [asked.value], "seed {seed}");
+                assert_eq!(added.events, [asked.value.into()], "seed {seed}");
             }
             let decoded = RetrieveRequest::decode(&message[..]);
             let wanted = decoded.clone().ok().map(retrieve);
@@ -214,6 +214,6 @@ mod tests {
             add(AddRequest { key: key.clone(), value: Bytes::new(), order: u32::MAX }).expect("valid");
         assert_eq!(added.expected, Expected::At(Order(4_294_967_295)));
         let started = start(StartRequest { key, value: Bytes::new() }).expect("valid");
-        assert_eq!((started.expected, started.values), (Expected::New, vec![Bytes::new()]));
+        assert_eq!((started.expected, started.events), (Expected::New, vec![Bytes::new().into()]));
     }
 }

@@ -16,7 +16,7 @@ use crate::requests::Retrieval;
 use crate::shares::Hold;
 use crate::{answers, requests};
 use bkes_core::Order;
-use bkes_engine::{AppendRequest, EngineHandle, Layout, ReadRequest};
+use bkes_engine::{AppendRequest, EngineHandle, EventContent, Layout, ReadRequest};
 use prost::Message;
 use std::time::Duration;
 use tonic::{Extensions, Request, Response, Status};
@@ -65,8 +65,8 @@ impl Service {
     ) -> Result<StoreSuccess, Failure> {
         let request = request?;
         let (_place, engine) = self.enter(peer)?;
-        let values: usize = request.values.iter().map(|value| value.len()).sum();
-        let _room = self.weigh(peer, request.key.bytes().len() + values)?;
+        let events: usize = request.events.iter().map(EventContent::bytes).sum();
+        let _room = self.weigh(peer, request.key.bytes().len() + events)?;
         let appended = engine.append_within(request, wait).await.map_err(Failure::Append)?;
         answers::stored(&appended)
     }

@@ -85,7 +85,7 @@ fn requests(count: u64) -> Vec<AppendRequest> {
     let of = |number: u64| {
         let order = number % CHAIN;
         let expected = if order == 0 { Expected::New } else { Expected::At(Order(order)) };
-        AppendRequest { key: key(number), expected, values: vec![value.clone()] }
+        AppendRequest::of_values(key(number), expected, vec![value.clone()])
     };
     (0..count).map(of).collect()
 }

@@ -6,10 +6,12 @@
 use crate::faults::Fault;
 use crate::instance::World;
 use crate::plan::RECORD_BYTES_MAX;
-use crate::recorder::page;
+use crate::recorder::{headers_of, page};
 use bkes_check::{AppendCall, AppendOutcome, ClientId, Expecting, InstanceId, Premise, ReadOutcome};
 use bkes_core::{Key, Order};
-use bkes_engine::{AppendError, AppendRequest, Appended, EngineHandle, Events, Expected, ReadError};
+use bkes_engine::{
+    AppendError, AppendRequest, Appended, EngineHandle, EventContent, Events, Expected, ReadError,
+};
 use bytes::Bytes;
 use fastrand::Rng;
 use std::collections::BTreeMap;
@@ -142,7 +144,9 @@ impl Client {
         let append = AppendCall { expected: expecting, values: values.clone(), premise, outcome };
         let instance = server.instance;
         let call = world.recorder.begin_append(self.id, instance, key, append);
-        let request = AppendRequest { key: key.clone(), expected, values };
+        let content = |value: Bytes| EventContent { headers: headers_of(&value), value: Some(value) };
+        let events = values.into_iter().map(content).collect();
+        let request = AppendRequest { key: key.clone(), expected, events };
         let handle = server.handle.clone();
         let future = Asked::Append { future: Box::pin(async move { handle.append(request).await }), after };
         self.pending = Some(Pending { call, instance, key: key.clone(), future });

@@ -6,8 +6,8 @@ use crate::plan::StoreKind;
 use crate::stage::Stage;
 use bkes_core::{Key, Partition};
 use bkes_storage::{
-    Durability, Heads, KeyRange, Loaded, ReadPart, RedbStore, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
-    StoredEvent,
+    Durability, Heads, KeyRange, Loaded, ReadPart, RedbStore, Store, StoreBatch, StoreError, StoreIdentity,
+    StoreStats, StoredEvent,
 };
 use bkes_testkit::disk::{Operation, SimulatedDisk, Unsynced};
 use bkes_testkit::store::SimulatedStore;

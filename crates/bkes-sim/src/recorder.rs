@@ -5,11 +5,12 @@ use crate::lock::locked;
 use bkes_check::{
     AppendCall, AppendOutcome, Call, ClientId, Event, InstanceId, Operation, ReadCall, ReadOutcome,
 };
-use bkes_core::{Key, Order, Partition};
+use bkes_core::{Header, Key, Order, Partition};
 use bkes_engine::{
     AppendError, Appended, EngineHandle, Events, ReadError, ReadRequest, StoredEvent, Unready,
 };
 use bkes_testkit::log::{Fate, Faults as Fates};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -241,8 +242,25 @@ pub fn page(key: &Key, from: Order) -> ReadRequest {
     ReadRequest { from, events_max: PAGE as usize, ..ReadRequest::all(key.clone()) }
 }
 
+/// The headers that a client gives an event with this value: none, one, or two of one name.
+pub fn headers_of(value: &Bytes) -> Vec<Header> {
+    let header = |value| Header { name: Bytes::from_static(b"of"), value };
+    match value.len() % 4 {
+        0 => vec![header(Some(value.clone()))],
+        1 => vec![header(None), header(Some(Bytes::new()))],
+        _ => Vec::new(),
+    }
+}
+
 /// An event in the checker's words.
 pub fn event(stored: &StoredEvent) -> Event {
+    if stored.stamp.is_some() {
+        assert_eq!(
+            stored.headers,
+            headers_of(&stored.value),
+            "an event comes back with its headers: {stored:?}"
+        );
+    }
     Event {
         order: stored.order,
         partition: stored.partition,
@@ -319,6 +337,7 @@ fn answer_name(answer: &Result<Appended, AppendError>) -> &'static str {
         Err(AppendError::NoSuchAggregate { .. }) => "no such aggregate",
         Err(AppendError::BadCount { .. }) => "bad count",
         Err(AppendError::TooLarge { .. }) => "too large",
+        Err(AppendError::ReservedHeader { .. }) => "reserved header",
         Err(AppendError::Split { .. }) => "split",
         Err(AppendError::Cut { .. }) => "cut",
         Err(AppendError::PartitionerUnknown { .. } | AppendError::ExistingOnly) => "no new keys",

@@ -20,7 +20,7 @@ use tokio::task::block_in_place;
 async fn hot_loop(handle: &EngineHandle, callers: usize, span: Duration) -> anyhow::Result<(Mix, u64)> {
     let key = Key::new(format!("hot-{:08x}", fastrand::u32(..))).context("a key")?;
     let (value, conflicts) = (Bytes::from(vec![b'x'; VALUE_BYTES]), Arc::new(AtomicU64::new(0)));
-    let first = AppendRequest { key: key.clone(), expected: Expected::New, values: vec![value.clone()] };
+    let first = AppendRequest::of_values(key.clone(), Expected::New, vec![value.clone()]);
     handle.append(first).await?;
     let next = Arc::new(AtomicU64::new(1));
     let mix = closed_loop(callers, span, || {
@@ -32,7 +32,7 @@ async fn hot_loop(handle: &EngineHandle, callers: usize, span: Duration) -> anyh
             async move {
                 loop {
                     let expected = Expected::At(Order(next.load(Ordering::Relaxed)));
-                    let request = AppendRequest { key: key.clone(), expected, values: vec![value.clone()] };
+                    let request = AppendRequest::of_values(key.clone(), expected, vec![value.clone()]);
                     match handle.append(request).await {
                         Ok(appended) => {
                             next.fetch_max(appended.last.0 + 1, Ordering::Relaxed);

@@ -32,7 +32,7 @@ impl Aggregate {
     async fn grow(&mut self, handle: &EngineHandle, count: u64) -> anyhow::Result<()> {
         let expected = if self.events == 0 { Expected::New } else { Expected::At(Order(self.events)) };
         let values = vec![Bytes::from(vec![b'x'; VALUE_BYTES]); count as usize];
-        handle.append(AppendRequest { key: self.key.clone(), expected, values }).await?;
+        handle.append(AppendRequest::of_values(self.key.clone(), expected, values)).await?;
         self.events += count;
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::fingerprint::checksum;
 use super::{Append, Known, Load, Located, PartitionMachine, Send, Sent, Step};
-use crate::append::{AppendError, Expected, Unready};
+use crate::append::{AppendError, AppendRequest, EventContent, Expected, Unready};
 use crate::checksum::PayloadSum;
 use crate::limits::ORDER_MAX;
 use crate::machine::limits::MARKER_BYTES_MAX;
@@ -92,7 +92,7 @@ impl<T> PartitionMachine<T> {
             }
         };
         // Only the base of a cut aggregate can be so high. A record of such an order would not be read as marked.
-        if order.plus(request.values.len() as u64).is_none_or(|next| next.0 > ORDER_MAX) {
+        if order.plus(request.events.len() as u64).is_none_or(|next| next.0 > ORDER_MAX) {
             return Err(AppendError::Cut { partition });
         }
         let mut load = self.work.sending;
@@ -137,23 +137,23 @@ impl<T> PartitionMachine<T> {
     /// what was sent of one that cannot become whole would be void for ever. A single event is looked at when it is sent.
     fn oversized_member(&self, append: &Append<T>, first: Order, step: Step<'_, T>) -> Option<AppendError> {
         let request = &append.request;
-        if request.values.len() == 1 {
+        if request.events.len() == 1 {
             return None;
         }
         let bytes_max = step.lookup.record_bytes_max()?;
-        let content = |value: &Bytes| (request.key.bytes().len() + value.len()) as u64;
-        let is_near = |(_, value): &(usize, &Bytes)| content(value) + MARKER_BYTES_MAX > bytes_max;
+        let content = |event: &EventContent| (request.key.bytes().len() + event.bytes()) as u64;
+        let is_near = |(_, event): &(usize, &EventContent)| content(event) + MARKER_BYTES_MAX > bytes_max;
         let numbering = Numbering {
             append: self.sequencer.next_append(),
             first,
-            count: request.values.len() as u32,
+            count: request.events.len() as u32,
             base: self.checkpoint.position,
         };
-        let sized = request.values.iter().enumerate().filter(is_near).map(|(index, value)| {
-            let payload = PayloadSum::of(Some(request.key.as_ref()), Some(value));
+        let sized = request.events.iter().enumerate().filter(is_near).map(|(index, event)| {
+            let payload = PayloadSum::of(Some(request.key.as_ref()), event.value.as_deref());
             let of = |header: &Header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len);
             let headers = numbering.marker(index).headers(payload);
-            content(value) + headers.iter().map(of).sum::<usize>() as u64
+            content(event) + headers.iter().map(of).sum::<usize>() as u64
         });
         let bytes = sized.max().filter(|bytes| *bytes > bytes_max)?;
         Some(AppendError::TooLarge { bytes, bytes_max })
@@ -161,22 +161,30 @@ impl<T> PartitionMachine<T> {
 
     /// Puts an append in flight.
     fn number(&mut self, append: Box<Append<T>>, first: Order, known: Known, rest: VecDeque<Box<Append<T>>>) {
-        let (key, values) = (&append.request.key, &append.request.values);
+        let AppendRequest { key, events, .. } = &append.request;
         let (count, base, number) =
-            (values.len() as u32, self.checkpoint.position, self.sequencer.next_append());
+            (events.len() as u32, self.checkpoint.position, self.sequencer.next_append());
         let numbering = Numbering { append: number, first, count, base };
-        for (index, value) in values.iter().enumerate() {
+        for (index, EventContent { value, headers }) in events.iter().enumerate() {
             let marker = numbering.marker(index);
-            let payload = PayloadSum::of(Some(key.as_ref()), Some(value));
-            let headers = marker.headers(payload);
-            let crc32c = checksum(payload, &headers);
+            let payload = PayloadSum::of(Some(key.as_ref()), value.as_deref());
+            let mut all = Vec::with_capacity(2 + headers.len());
+            all.extend(marker.headers(payload));
+            all.extend(headers.iter().cloned());
+            let crc32c = checksum(payload, &all);
             let token = self.next_token;
             self.next_token += 1;
-            self.sent_bytes += (key.bytes().len() + value.len()) as u64;
-            let sent = Sent { marker, key: key.clone(), value: value.clone(), crc32c, known };
+            let (value, headers) = (value.clone(), headers.clone());
+            let sent = Sent { marker, key: key.clone(), value: value.clone(), headers, crc32c, known };
+            self.sent_bytes += sent.bytes();
             self.sent.insert(token, sent);
-            let (key, value) = (key.bytes().clone(), value.clone());
-            self.work.sends.push(Send { token, append: number, key, value, headers });
+            self.work.sends.push(Send {
+                token,
+                append: number,
+                key: key.bytes().clone(),
+                value,
+                headers: all,
+            });
         }
         self.work.sending.add(Load::of(&append));
         let claim = Claim { key: append.request.key.clone(), first, count };
@@ -211,7 +219,7 @@ impl<T> PartitionMachine<T> {
     /// A record is no longer on its way.
     pub(super) fn arrived(&mut self, token: Token) -> Option<Sent> {
         let sent = self.sent.remove(&token)?;
-        self.sent_bytes -= (sent.key.bytes().len() + sent.value.len()) as u64;
+        self.sent_bytes -= sent.bytes();
         Some(sent)
     }
 

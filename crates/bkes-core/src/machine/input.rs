@@ -97,7 +97,7 @@ pub struct Load {
 impl Load {
     /// Of an append.
     pub fn of<T>(append: &Append<T>) -> Load {
-        let records = append.request.values.len();
+        let records = append.request.events.len();
         Load { records, bytes: append.bytes + super::limits::MARKER_BYTES_MAX * records as u64 }
     }
 

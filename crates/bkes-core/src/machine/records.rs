@@ -218,9 +218,9 @@ impl<T> PartitionMachine<T> {
         let counted = self.as_of_now(counted);
         let sent = self.arrived(token).expect("just found");
         let mark = Some(mark_of_sent(offset, &sent));
-        let Sent { marker, key, value, .. } = sent;
-        // Nothing is left to be read from the headers.
-        let (key, value, headers) = (Some(key.bytes().clone()), Some(value), Vec::new());
+        // What the marker's headers say is known.
+        let Sent { marker, key, value, headers, .. } = sent;
+        let key = Some(key.bytes().clone());
         let (partition, timestamp) = (self.partition, Some(timestamp));
         let record = Record { partition, offset, timestamp, key, value, headers };
         let class = RecordClass::Marked(marker);

@@ -172,7 +172,7 @@ fn check(what: &str, lines: &[String], expected: &[&str]) {
 fn append_of(ticket: u32, expected: Expected, values: &[&'static str]) -> Box<Append<u32>> {
     let values: Vec<Bytes> = values.iter().map(|value| Bytes::from_static(value.as_bytes())).collect();
     let bytes = values.iter().map(|value| value.len() as u64 + 1).sum();
-    let request = AppendRequest { key: key("a"), expected, values };
+    let request = AppendRequest::of_values(key("a"), expected, values);
     Box::new(Append { request, bytes, is_verified: false, resent: 0, ticket })
 }
 

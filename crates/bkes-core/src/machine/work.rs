@@ -154,10 +154,10 @@ pub struct Send {
     pub append: (Incarnation, u64),
     /// Its key.
     pub key: Bytes,
-    /// Its value.
-    pub value: Bytes,
-    /// Its headers.
-    pub headers: [Header; 2],
+    /// Its value; `None` is written as null.
+    pub value: Option<Bytes>,
+    /// Its headers: those of the marker first.
+    pub headers: Vec<Header>,
 }
 
 /// What an operator should hear of. Each is told once, or when it changes.

@@ -8,7 +8,7 @@ fn machine(partitions: u32, partitioner: Option<Partitioner>) -> TopicMachine {
 }
 
 fn request(expected: Expected) -> AppendRequest {
-    AppendRequest { key: Key::new("key").expect("not empty"), expected, values: vec!["v".into()] }
+    AppendRequest::of_values(Key::new("key").expect("not empty"), expected, ["v".into()])
 }
 
 fn locate(machine: &mut TopicMachine, expected: Expected, heads: Heads) -> Result<Partition, AppendError> {

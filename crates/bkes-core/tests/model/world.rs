@@ -4,7 +4,7 @@
 use crate::fold::value_of;
 use crate::host::{Inputs, Instance, Stored, expected};
 use crate::log::{Log, digest_record};
-use bkes_core::append::{AppendError, AppendRequest, Appended};
+use bkes_core::append::{AppendError, AppendRequest, Appended, EventContent};
 use bkes_core::machine::{self, BeforeQuestion, Input, Notice, Send, WatermarksRead};
 use bkes_core::sequence::NowMs;
 use bkes_core::{
@@ -395,7 +395,8 @@ impl World {
             return;
         }
         let values: Vec<Value> = (0..count).map(|_| self.draw_value()).collect();
-        let (id, bytes) = (self.appends.len(), values.iter().map(|value| value.to_string().into()).collect());
+        let events = values.iter().map(|value| content(*value)).collect();
+        let id = self.appends.len();
         self.appends.push(Append {
             at,
             key: key.clone(),
@@ -408,7 +409,7 @@ impl World {
             is_told_unaware: false,
             is_refusal_lost: false,
         });
-        let request = AppendRequest { key, expected: expected(self.appends[id].first()), values: bytes };
+        let request = AppendRequest { key, expected: expected(self.appends[id].first()), events };
         let input = self.instances[at].append(id, request);
         self.tell(at, vec![input]);
     }
@@ -456,7 +457,7 @@ impl World {
             if stopped == Some(append) && self.bug != Some(Bug::SendsTheRest) {
                 continue;
             }
-            let record = Record { value: Some(value), headers: headers.into(), ..unmarked(&key, 0) };
+            let record = Record { value, headers, ..unmarked(&key, 0) };
             let is_last = i as usize == self.appends[id].values.len();
             let life = self.instances[at].life;
             self.wire.push(self.sent.len());
@@ -707,6 +708,13 @@ impl World {
 }
 
 /// What the caller of an append that failed concludes.
+/// An event of this value; every third has a header of its writer's.
+fn content(value: Value) -> EventContent {
+    let header = Header { name: "of".into(), value: Some(value.to_string().into()) };
+    let headers = if value.is_multiple_of(3) { vec![header] } else { Vec::new() };
+    EventContent { value: Some(value.to_string().into()), headers }
+}
+
 fn told(error: &AppendError, bug: Option<Bug>) -> Answer {
     match error {
         AppendError::Conflict { current, .. } | AppendError::AlreadyExists { current } => {

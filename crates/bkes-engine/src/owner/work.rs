@@ -129,8 +129,7 @@ impl Owner {
             if stopped == Some(append) {
                 continue;
             }
-            let (key, value, headers) = (Some(key), Some(value), Vec::from(headers));
-            let record = NewRecord { partition, key, value, headers };
+            let record = NewRecord { partition, key: Some(key), value, headers };
             let sent = match &mut self.appender {
                 Some(appender) => appender.send(record, token),
                 None => Err(SendError::Down { cause: "no producer handle".into() }),

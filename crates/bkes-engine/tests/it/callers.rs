@@ -49,7 +49,7 @@ fn of_ten_thousand_appends_at_one_order_one_is_accepted_and_one_more_is_overload
     let answers = crowd(&mut bench, |_| 1);
     let more = bench.handle.clone();
     let key = Key::new("b").expect("not empty");
-    let request = AppendRequest { key, expected: Expected::New, values: vec![Bytes::from_static(b"x")] };
+    let request = AppendRequest::of_values(key, Expected::New, vec![Bytes::from_static(b"x")]);
     let mut more: Answer = Box::pin(async move { more.append(request).await });
     let refused = poll(&mut more).expect("it is answered at once");
     let full = Unready::Overloaded { queue: "the append queue", limit: CALLERS, unit: Unit::Appends };
@@ -193,7 +193,7 @@ async fn a_thread_that_panics_degrades_every_partition_and_the_stop_still_ends()
         let append = async |name: &'static str| {
             let key = Key::new(name).expect("not empty");
             let values = vec![Bytes::from_static(b"value")];
-            let request = AppendRequest { key, expected: Expected::New, values };
+            let request = AppendRequest::of_values(key, Expected::New, values);
             tokio::time::timeout(PATIENCE, handle.append(request)).await.expect("nobody waits in vain")
         };
         append("a").await.expect("accepted");

@@ -36,7 +36,7 @@ fn key(n: usize) -> Key {
 }
 
 async fn append(handle: &EngineHandle, n: usize, expected: Expected, value: String) {
-    let request = AppendRequest { key: key(n), expected, values: vec![Bytes::from(value)] };
+    let request = AppendRequest::of_values(key(n), expected, vec![Bytes::from(value)]);
     handle.append(request).await.expect("accepted");
 }
 
@@ -86,8 +86,8 @@ async fn an_aggregate_of_many_events_is_read_whole_and_by_pages() {
     let (engine, handle) = start(&data).await;
     append(&handle, 0, Expected::New, "0/0".into()).await;
     for first in (1..3_001).step_by(1_000) {
-        let values = (first..first + 1_000).map(|order| Bytes::from(format!("0/{order}"))).collect();
-        let request = AppendRequest { key: key(0), expected: Expected::At(Order(first)), values };
+        let values = (first..first + 1_000).map(|order| Bytes::from(format!("0/{order}")));
+        let request = AppendRequest::of_values(key(0), Expected::At(Order(first)), values);
         handle.append(request).await.expect("accepted");
     }
     check(&handle, 1, 3_001).await;

@@ -44,8 +44,8 @@ fn key(name: &str) -> Key {
 }
 
 fn batch(name: &str, expected: Expected, values: &[&str]) -> AppendRequest {
-    let values = values.iter().map(|value| Bytes::copy_from_slice(value.as_bytes())).collect();
-    AppendRequest { key: key(name), expected, values }
+    let values = values.iter().map(|value| Bytes::copy_from_slice(value.as_bytes()));
+    AppendRequest::of_values(key(name), expected, values)
 }
 
 async fn begin(handle: &EngineHandle, name: &str, value: &str) -> Result<Appended, AppendError> {

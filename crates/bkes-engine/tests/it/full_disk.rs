@@ -53,7 +53,7 @@ async fn add_first(handle: &EngineHandle, count: u64) {
 async fn add(handle: &EngineHandle, order: u64) -> Result<Appended, AppendError> {
     let expected = if order == 0 { Expected::New } else { Expected::At(Order(order)) };
     let key = Key::new("key").expect("not empty");
-    handle.append(AppendRequest { key, expected, values: vec![value(order)] }).await
+    handle.append(AppendRequest::of_values(key, expected, vec![value(order)])).await
 }
 
 /// As large as it can be and still lie among the rows, of which the store keeps what was read in memory.

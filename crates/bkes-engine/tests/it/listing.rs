@@ -58,7 +58,11 @@ fn lists_hold(store: Arc<dyn Store>, seed: u64) {
             .map(|(name, next)| (name.clone(), *next))
             .collect();
         let keys_max = random.usize(1..9);
-        assert_eq!(all(&bench, prefix, keys_max), wanted, "seed {seed}, step {step}, {prefix:?} by {keys_max}");
+        assert_eq!(
+            all(&bench, prefix, keys_max),
+            wanted,
+            "seed {seed}, step {step}, {prefix:?} by {keys_max}"
+        );
     }
 }
 
@@ -80,7 +84,8 @@ fn a_split_aggregate_is_listed_once_with_all_its_partitions() {
     }
     let mut bench = Bench::ready(log, Arc::new(SimulatedStore::new()));
     for committed in [false, true] {
-        let found = list(&bench, KeysRequest { keys_max: 10, ..KeysRequest::default() }).expect("it is listed");
+        let found =
+            list(&bench, KeysRequest { keys_max: 10, ..KeysRequest::default() }).expect("it is listed");
         let [a] = &found.keys[..] else { panic!("{found:?}") };
         assert_eq!((a.next, &a.partitions[..]), (Order(3), &[Partition(0), Partition(1)][..]), "{committed}");
         bench.run(500);

@@ -61,7 +61,7 @@ fn a_look_from_before_the_last_appends_is_no_loss() {
     let meanwhile = log.clone();
     log.flaws().let_in = Some(Box::new(move || {
         let (key, expected) = (Key::new("a").expect("not empty"), Expected::At(Order(3)));
-        let append = AppendRequest { key, expected, values: vec![Bytes::from_static(b"late")] };
+        let append = AppendRequest::of_values(key, expected, vec![Bytes::from_static(b"late")]);
         let mut answer: Answer = Box::pin(async move { handle.append(append).await });
         assert!(poll(&mut answer).is_none());
         while_busy(&owner, now);

@@ -2,6 +2,7 @@
 
 mod above_next;
 mod callers;
+mod content;
 mod crashes;
 mod dropping;
 mod embedded;

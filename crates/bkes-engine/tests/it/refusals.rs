@@ -206,8 +206,7 @@ fn an_append_is_withdrawn_while_its_refusal_is_verified() {
     let mut other = Box::pin({
         let handle = two.handle.clone();
         let key = Key::new("b".to_owned()).expect("not empty");
-        let request =
-            bkes_engine::AppendRequest { key, expected: Expected::New, values: vec!["zero".into()] };
+        let request = bkes_engine::AppendRequest::of_values(key, Expected::New, vec!["zero".into()]);
         async move { handle.append(request).await }
     });
     let full = poll(&mut other).expect("at once");
@@ -316,7 +315,7 @@ async fn two_engines_never_deny_what_the_other_was_told() {
                 let handle = &handles[order as usize % 2];
                 let expected = if order == 0 { Expected::New } else { Expected::At(Order(order)) };
                 let values = vec![order.to_string().into()];
-                let request = bkes_engine::AppendRequest { key: key.clone(), expected, values };
+                let request = bkes_engine::AppendRequest::of_values(key.clone(), expected, values);
                 let appended = handle.append(request).await.expect("what the other was told is known");
                 assert_eq!(appended.first, Order(order));
             }

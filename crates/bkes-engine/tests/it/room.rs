@@ -51,7 +51,7 @@ impl Room {
         let key = Key::new(name.to_owned()).expect("not empty");
         let values = vec![Bytes::from(vec![b'x'; bytes])];
         let handle = self.bench.handle.clone();
-        let request = AppendRequest { key, expected: Expected::New, values };
+        let request = AppendRequest::of_values(key, Expected::New, values);
         let mut answer: Answer = Box::pin(async move { handle.append_within(request, wait).await });
         assert!(poll(&mut answer).is_none(), "nothing was stepped");
         answer
@@ -157,7 +157,7 @@ fn a_caller_that_goes_away_gives_up_its_place_at_once() {
     room.bench.step_owners();
     let refused = |room: &Room| {
         let key = Key::new("more").expect("not empty");
-        let request = AppendRequest { key, expected: Expected::New, values: vec![Bytes::from_static(b"x")] };
+        let request = AppendRequest::of_values(key, Expected::New, vec![Bytes::from_static(b"x")]);
         let handle = room.bench.handle.clone();
         let mut answer: Answer = Box::pin(async move { handle.append(request).await });
         poll(&mut answer)
@@ -177,8 +177,7 @@ fn what_waits_is_bounded_by_bytes_and_one_larger_than_the_bound_is_let_in_alone(
     let mut room = Room::full(options.clone());
     let waiting = ["a", "b"].map(|name| room.append(name, 1_000));
     let key = Key::new("c").expect("not empty");
-    let request =
-        AppendRequest { key, expected: Expected::New, values: vec![Bytes::from(vec![b'x'; 1_000])] };
+    let request = AppendRequest::of_values(key, Expected::New, vec![Bytes::from(vec![b'x'; 1_000])]);
     let handle = room.bench.handle.clone();
     let mut third: Answer = Box::pin(async move { handle.append(request).await });
     assert_eq!(poll(&mut third), Some(Err(overloaded(2_500, Unit::Bytes))));
@@ -204,7 +203,7 @@ fn appends_that_waited_for_their_key_go_before_what_came_later_when_there_is_roo
             let expected = Expected::At(bkes_core::Order(order));
             let (handle, key) = (room.bench.handle.clone(), key());
             let mut answer: Answer =
-                Box::pin(async move { handle.append(AppendRequest { key, expected, values }).await });
+                Box::pin(async move { handle.append(AppendRequest::of_values(key, expected, values)).await });
             assert!(poll(&mut answer).is_none(), "nothing was stepped");
             answer
         })

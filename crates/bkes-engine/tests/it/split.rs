@@ -97,8 +97,7 @@ async fn a_split_aggregate_is_read_in_the_order_of_its_headers_and_not_appended_
         assert_eq!((page.events.len(), page.more), (0, false), "behind the end");
     }
 
-    let append =
-        AppendRequest { key: all().key, expected: Expected::At(Order(EVENTS)), values: vec!["x".into()] };
+    let append = AppendRequest::of_values(all().key, Expected::At(Order(EVENTS)), vec!["x".into()]);
     let partitions = vec![Partition(1), Partition(2)];
     assert_eq!(handle.append(append).await, Err(AppendError::Split { partitions }));
 }
@@ -134,7 +133,7 @@ async fn events_that_bkes_wrote_count_with_the_order_they_were_accepted_at() {
     let (engine, handle) = start(&log, true).await;
     let append = |order: u64| {
         let values = vec![format!("event {order}").into()];
-        AppendRequest { key: all().key, expected: Expected::At(Order(order)), values }
+        AppendRequest::of_values(all().key, Expected::At(Order(order)), values)
     };
     handle.append(append(1)).await.expect("it is in one partition");
     handle.append(append(2)).await.expect("it is in one partition");

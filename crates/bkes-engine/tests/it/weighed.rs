@@ -3,8 +3,8 @@
 use bkes_core::{Key, Offset, Order, Partition};
 use bkes_engine::{AppendRequest, Engine, EngineOptions, Expected, ReadRequest};
 use bkes_storage::{
-    Durability, Head, Heads, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
-    StoreStats, StoredEvent,
+    Durability, Head, Heads, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError,
+    StoreIdentity, StoreStats, StoredEvent,
 };
 use bkes_testkit::log::SimulatedLog as MemoryLog;
 use bytes::Bytes;
@@ -221,8 +221,7 @@ async fn an_append_whose_look_up_waits_for_the_disk_does_not_hold_up_the_executo
     let store = Arc::new(Slow { may_wait: true, ..Slow::default() });
     let engine = engine(&store).await;
     let handle = engine.handle();
-    let request =
-        AppendRequest { key: key("key"), expected: Expected::New, values: vec![Bytes::from_static(b"0")] };
+    let request = AppendRequest::of_values(key("key"), Expected::New, vec![Bytes::from_static(b"0")]);
     let append = tokio::spawn(async move { handle.append(request).await });
     // This runs on the only thread of the runtime, while the look-up waits.
     while store.gate.threads().is_empty() {

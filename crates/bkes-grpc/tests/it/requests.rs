@@ -6,8 +6,8 @@ use bkes_grpc::api::error::{Outcome, Reason, Type};
 use bkes_grpc::api::{Error, RetrieveRequest, StartRequest};
 use bkes_grpc::{Gate, ServeOptions};
 use bkes_storage::{
-    Durability, Head, Heads, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
-    StoreStats, StoredEvent,
+    Durability, Head, Heads, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError,
+    StoreIdentity, StoreStats, StoredEvent,
 };
 use bkes_testkit::log::{Faults, SimulatedLog};
 use std::time::Duration;

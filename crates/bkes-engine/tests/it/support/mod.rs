@@ -137,10 +137,10 @@ impl Bench {
 
     pub fn append(&self, name: &str, expected: Expected, values: &[&str]) -> Answer {
         let key = Key::new(name.to_owned()).expect("not empty");
-        let values = values.iter().map(|value| Bytes::copy_from_slice(value.as_bytes())).collect();
+        let values = values.iter().map(|value| Bytes::copy_from_slice(value.as_bytes()));
+        let request = AppendRequest::of_values(key, expected, values);
         let handle = self.handle.clone();
-        let mut answer: Answer =
-            Box::pin(async move { handle.append(AppendRequest { key, expected, values }).await });
+        let mut answer: Answer = Box::pin(async move { handle.append(request).await });
         assert!(
             poll(&mut answer).is_none_or(|answer| panic!("answered before anything was stepped: {answer:?}"))
         );
