@@ -14,9 +14,10 @@ pub struct Head {
 }
 
 /// Where an aggregate stands.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Heads {
     /// It has no events.
+    #[default]
     None,
     /// It lives in one partition, as it should.
     One(Head),

@@ -2,6 +2,7 @@
 
 use crate::epoch::Epoch;
 use crate::layout::{Layout, NoOrder};
+use crate::limits::{KEYS_BYTES_MAX, KEYS_MAX};
 use bkes_core::append::{List, Unready};
 use bkes_core::{Cause, Counters, Key, Offset, Order, Partition, Position, StoredEvent, TimestampMs};
 use bytes::Bytes;
@@ -53,15 +54,25 @@ pub struct Events {
     pub layout: Layout,
 }
 
-/// Which aggregates to list.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+/// Which aggregates to list. The default is the first page of all, as large as one may be.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeysRequest {
     /// Those whose keys begin with this; empty for all.
     pub prefix: Bytes,
     /// Those above this key: the last one of the page before.
     pub after: Option<Key>,
-    /// Most keys to return; [`KEYS_MAX`](crate::KEYS_MAX) at most are.
+    /// Most keys to return; [`KEYS_MAX`](crate::KEYS_MAX) at most are. One is returned where this is 0, so that whoever goes on after
+    /// the last key of a page comes to the end.
     pub keys_max: usize,
+    /// Stop after the key with which the keys reach this many bytes in all; [`KEYS_BYTES_MAX`](crate::KEYS_BYTES_MAX) counts if that
+    /// is less. At least one key is returned.
+    pub bytes_max: usize,
+}
+
+impl Default for KeysRequest {
+    fn default() -> KeysRequest {
+        KeysRequest { prefix: Bytes::new(), after: None, keys_max: KEYS_MAX, bytes_max: KEYS_BYTES_MAX }
+    }
 }
 
 /// Aggregates in the order of their keys.

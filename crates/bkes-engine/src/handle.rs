@@ -3,9 +3,10 @@
 use crate::api::{AggregateHead, Events, KeyList, KeysRequest, LastEvent, ReadError, ReadRequest, Status};
 use crate::context::Context;
 use crate::limits::{
-    KEYS_MAX, LISTED_KEY_BYTES, MARKER_BYTES_MIN, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS,
+    KEYS_BYTES_MAX, KEYS_MAX, MARKER_BYTES_MIN, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS,
     READING_BYTES_MAX, SPLIT_READS_MAX,
 };
+use crate::list::list_weight;
 use crate::owner_inbox::{
     Admitted, Command, OwnerInbox, Pending, Place, Refusal, Ticket, Unverified, owner_of, refuse_command,
 };
@@ -222,9 +223,10 @@ impl EngineHandle {
     /// Lists aggregates by their keys, as far as this instance has applied the log: one that another instance was told of a moment
     /// ago may be missing. Unavailable until all partitions were read, since a list must not leave out any of theirs.
     pub async fn keys(&self, request: KeysRequest) -> Result<KeyList, ReadError> {
-        let request = KeysRequest { keys_max: request.keys_max.min(KEYS_MAX), ..request };
-        let weight = request.keys_max.saturating_mul(LISTED_KEY_BYTES);
-        self.look(false, weight, move |view| view.list(&request)).await
+        let keys_max = request.keys_max.clamp(1, KEYS_MAX);
+        let bytes_max = request.bytes_max.min(KEYS_BYTES_MAX);
+        let request = KeysRequest { keys_max, bytes_max, ..request };
+        self.look(false, list_weight(&request), move |view| view.list(&request)).await
     }
 
     /// Looks into the store at once, or on a thread that may wait, if the caller has a runtime that keeps such threads. There it

@@ -72,7 +72,7 @@ pub use engine::Engine;
 pub use epoch::Epoch;
 pub use handle::EngineHandle;
 pub use layout::{Layout, NoOrder};
-pub use limits::KEYS_MAX;
+pub use limits::{KEYS_BYTES_MAX, KEYS_MAX};
 pub use options::{EngineOptions, StartError};
 
 // Words of bkes-core that the face speaks.

@@ -4,11 +4,15 @@
 //! has applied; that a key is not in it does not say that nobody has begun it.
 
 use crate::api::{KeyList, KeysRequest, ListedKey, ReadError};
-use crate::limits::LOCATE_TRIES;
-use crate::overlay::NextHeads;
+use crate::limits::{LISTED_KEY_BYTES, LOCATE_TRIES};
 use crate::read::{View, merge_heads, parts, store_error};
 use bkes_core::{Heads, Key, Order};
-use bkes_storage::KeyRange;
+use bkes_storage::{KeyPage, KeyRange, LowestKeys};
+
+/// Bytes that a list may hold while it is made. The overlay and the store may have other keys: each has a page of them.
+pub fn list_weight(request: &KeysRequest) -> usize {
+    request.keys_max * LISTED_KEY_BYTES + 2 * request.bytes_max
+}
 
 impl View<'_> {
     /// Lists, or says why that cannot be done now: a list needs all partitions. A fold that began anew meanwhile may have taken
@@ -32,49 +36,33 @@ impl View<'_> {
         if let Some(unready) = self.board.partitions().iter().find_map(|board| self.board.unserved(board)) {
             return Err(ReadError::Unavailable(unready));
         }
-        // One more than asked for says whether there are more.
-        let keys_max = request.keys_max.saturating_add(1);
-        let range = KeyRange { prefix: &request.prefix, after: request.after.as_ref(), keys_max };
+        let KeysRequest { prefix, after, keys_max, bytes_max } = request;
+        let range = KeyRange { prefix, after: after.as_ref(), keys_max: *keys_max, bytes_max: *bytes_max };
         let applied = self.overlay.list(range);
-        let mut stored = Vec::new();
-        self.store.keys(range, &mut stored).map_err(|error| store_error(error, epoch))?;
-        let mut keys = merge(applied, stored, keys_max);
-        let more = keys.len() > request.keys_max;
-        keys.truncate(request.keys_max);
-        Ok(KeyList { keys, more })
+        let stored = self.store.keys(range).map_err(|error| store_error(error, epoch))?;
+        // Where one of them was cut, there is a key above it, and so above the page of both.
+        let cut = applied.more || stored.more;
+        let mut lowest = LowestKeys::new(range);
+        for (key, of_key) in stored.keys {
+            if let Some(heads) = lowest.entry(&key) {
+                *heads = of_key;
+            }
+        }
+        for (key, of_key) in applied.keys {
+            if let Some(heads) = lowest.entry(&key) {
+                *heads = merge_heads(&of_key, std::mem::take(heads));
+            }
+        }
+        let KeyPage { keys, more } = lowest.into_page();
+        let keys = keys.into_iter().map(|(key, heads)| listed(key, heads)).collect();
+        Ok(KeyList { keys, more: more || cut })
     }
 }
 
-/// The lowest `keys_max` of both. Where one of them was cut it holds that many, so nothing above its end is among the lowest.
-fn merge(applied: NextHeads, stored: Vec<(Key, Heads)>, keys_max: usize) -> Vec<ListedKey> {
-    let (mut applied, mut stored) = (applied.into_iter().peekable(), stored.into_iter().peekable());
-    let mut keys = Vec::new();
-    while keys.len() < keys_max {
-        let (key, applied_heads, stored_heads) = match (applied.peek(), stored.peek()) {
-            (None, None) => break,
-            (Some((a, _)), Some((b, _))) if a == b => {
-                let ((key, heads), (_, held)) =
-                    (applied.next().expect("peeked"), stored.next().expect("peeked"));
-                (key, heads, held)
-            }
-            (Some((a, _)), Some((b, _))) if a > b => {
-                let (key, held) = stored.next().expect("peeked");
-                (key, Vec::new(), held)
-            }
-            (Some(_), _) => {
-                let (key, heads) = applied.next().expect("peeked");
-                (key, heads, Heads::None)
-            }
-            (None, Some(_)) => {
-                let (key, held) = stored.next().expect("peeked");
-                (key, Vec::new(), held)
-            }
-        };
-        let heads = parts(merge_heads(&applied_heads, stored_heads));
-        let Some(first) = heads.first() else { continue };
-        let events: u64 = heads.iter().map(|head| head.next.0 - head.base.0).sum();
-        let next = Order(first.base.0 + events);
-        keys.push(ListedKey { key, next, partitions: heads.iter().map(|head| head.partition).collect() });
-    }
-    keys
+fn listed(key: Key, heads: Heads) -> ListedKey {
+    let heads = parts(heads);
+    let base = heads.first().map_or(Order::FIRST, |head| head.base);
+    let events: u64 = heads.iter().map(|head| head.next.0 - head.base.0).sum();
+    let partitions = heads.iter().map(|head| head.partition).collect();
+    ListedKey { key, next: Order(base.0 + events), partitions }
 }

@@ -18,8 +18,7 @@ use crate::epoch::Epoch;
 use crate::limits::{COMMIT_GATHER_BYTES, COMMIT_GATHER_EVENTS};
 use bkes_core::machine::{Accepted, Counted};
 use bkes_core::{Checkpoint, Count, Head, Incarnation, IncarnationState, Key, Partition, StoredEvent};
-use bkes_storage::KeyRange;
-use std::collections::BTreeMap;
+use bkes_storage::{KeyPage, KeyRange, LowestKeys};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -60,9 +59,6 @@ pub struct OverlayPart {
     /// Its uncommitted events, ending at `head.next`.
     pub events: Vec<StoredEvent>,
 }
-
-/// Some keys in their order, each with where it stands.
-pub type NextHeads = Vec<(Key, Vec<Head>)>;
 
 impl Overlay {
     /// An overlay with a lane for each of so many owners.
@@ -209,24 +205,18 @@ impl Overlay {
     }
 
     /// Where the aggregates stand whose keys are the lowest of a range, among those that have uncommitted events.
-    pub fn list(&self, range: KeyRange<'_>) -> NextHeads {
-        let mut listed: BTreeMap<Key, Vec<Head>> = BTreeMap::new();
+    pub fn list(&self, range: KeyRange<'_>) -> KeyPage<Vec<Head>> {
+        let mut lowest = LowestKeys::new(range);
         for lane in &self.lanes {
-            let (sealed, open) = {
+            let sealed = {
                 let generations = lane.read();
-                // The open one is looked through here, a millisecond at most; the sealed one does not change.
-                (generations.sealed.clone(), generations.open.heads_in(range))
+                generations.open.list(&mut lowest);
+                generations.sealed.clone()
             };
-            let sealed = sealed.map(|sealed| sealed.heads_in(range)).unwrap_or_default();
-            for (key, head) in sealed.into_iter().chain(open) {
-                let heads = listed.entry(key).or_default();
-                match heads.iter_mut().find(|known| known.partition == head.partition) {
-                    Some(known) => known.next = known.next.max(head.next),
-                    None => heads.push(head),
-                }
-            }
+            // It does not change, and needs no lock.
+            sealed.iter().for_each(|sealed| sealed.list(&mut lowest));
         }
-        listed.into_iter().take(range.keys_max).collect()
+        lowest.into_page()
     }
 
     /// Takes what an owner has open out for the writer, unless the owner is in the middle of a step or there is nothing. What a

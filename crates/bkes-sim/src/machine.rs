@@ -6,8 +6,8 @@ use crate::plan::StoreKind;
 use crate::stage::Stage;
 use bkes_core::{Key, Partition};
 use bkes_storage::{
-    Durability, Heads, KeyRange, Loaded, ReadPart, RedbStore, Store, StoreBatch, StoreError, StoreIdentity,
-    StoreStats, StoredEvent,
+    Durability, Heads, KeyPage, KeyRange, Loaded, ReadPart, RedbStore, Store, StoreBatch, StoreError,
+    StoreIdentity, StoreStats, StoredEvent,
 };
 use bkes_testkit::disk::{Operation, SimulatedDisk, Unsynced};
 use bkes_testkit::store::SimulatedStore;
@@ -183,8 +183,8 @@ impl Store for MachineStore {
         heads
     }
 
-    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError> {
-        self.inner.keys(range, out)
+    fn keys(&self, range: KeyRange<'_>) -> Result<KeyPage, StoreError> {
+        self.inner.keys(range)
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {

@@ -3,8 +3,8 @@
 //! Random operations run against a model that is as plain as can be: events in vectors. A failure names its seed.
 
 use crate::contract::{
-    Checkpoint, Counters, Durability, Fingerprint, Head, Heads, KeyRange, Loaded, NewEvent, ReadPart, Store,
-    StoreBatch, StoreError, StoreIdentity, StoredEvent, Unread,
+    Checkpoint, Counters, Durability, Fingerprint, Head, Heads, KeyPage, KeyRange, Loaded, NewEvent,
+    ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoredEvent, Unread,
 };
 use bkes_core::{
     BatchPlace, Header, Incarnation, IncarnationState, Key, LeaderEpoch, Offset, OpenBatch, Order, Partition,
@@ -60,6 +60,7 @@ pub fn check<B: Bench>(bench: &mut B) {
     aggregates_are_found_when_the_topic_has_grown(bench);
     everything_of_an_event_comes_back(bench);
     limits_of_a_read_hold(bench);
+    limits_of_a_page_of_keys_hold(bench);
     undecided_batches_come_back_and_are_forgotten(bench);
     a_dropped_partition_is_gone_and_the_others_are_whole(bench);
     a_partition_is_dropped_again_before_it_was_swept(bench);
@@ -103,10 +104,19 @@ fn read_all(store: &impl Store, key: &Key, partition: u32, from: u64) -> Vec<Sto
     out
 }
 
-fn list(store: &impl Store, range: KeyRange<'_>) -> Vec<(Key, Heads)> {
-    let mut out = Vec::new();
-    store.keys(range, &mut out).expect("the keys are listed");
-    out
+/// All keys of a prefix, page by page.
+fn list_all(store: &impl Store, prefix: &[u8], keys_max: usize, bytes_max: usize) -> Vec<Key> {
+    let (mut all, mut after): (Vec<Key>, Option<Key>) = (Vec::new(), None);
+    loop {
+        let range = KeyRange { prefix, after: after.as_ref(), keys_max, bytes_max };
+        let KeyPage { keys, more } = store.keys(range).expect("the keys are listed");
+        all.extend(keys.into_iter().map(|(key, _)| key));
+        if !more {
+            return all;
+        }
+        assert_ne!(after.as_ref(), all.last(), "a page goes on from the one before it");
+        after = all.last().cloned();
+    }
 }
 
 fn identity_is_kept<B: Bench>(bench: &mut B) {
@@ -154,14 +164,7 @@ fn aggregates_are_found_when_the_topic_has_grown<B: Bench>(bench: &mut B) {
             assert_eq!(*heads, Heads::One(Head { partition, base: Order(0), next }), "key {number}");
             assert_eq!(read_all(&store, &keys[number], partition.0, 0).len() as u64, next.0);
         }
-        let (mut listed, mut after) = (Vec::new(), None);
-        loop {
-            let page = list(&store, KeyRange { prefix: b"", after: after.as_ref(), keys_max: 7 });
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.clone());
-            listed.extend(page.into_iter().map(|(key, _)| key));
-        }
-        assert_eq!(listed, keys, "in order, and each once");
+        assert_eq!(list_all(&store, b"", 7, usize::MAX), keys, "in order, and each once");
     }
     assert_eq!(store.stats().keys, keys.len() as u64);
 }
@@ -229,6 +232,49 @@ fn limits_of_a_read_hold<B: Bench>(bench: &mut B) {
     assert_eq!(orders(25, 100, 1000), [0u64; 0]);
     assert_eq!(orders(u64::MAX, 100, 1000), [0u64; 0]);
     assert_eq!(orders(10, 0, 1000), [0u64; 0]);
+}
+
+/// Durable and not, in several groups.
+fn limits_of_a_page_of_keys_hold<B: Bench>(bench: &mut B) {
+    for durability in [Durability::Eventual, Durability::Immediate] {
+        let store = bench.fresh();
+        store
+            .set_identity(&StoreIdentity {
+                cluster: "cluster".into(),
+                topic: "topic".into(),
+                topic_id: String::new(),
+                partitions: NonZeroU32::new(3).expect("three"),
+                partitioner: Some(Partitioner::Crc32),
+            })
+            .expect("it is bound");
+        let keys: Vec<Key> = (0..20u8).map(|number| key(&[number; 10])).collect();
+        for key in keys.iter().rev() {
+            let event = event(0, 0, Bytes::from_static(b"value"));
+            store.commit(&events(key, vec![event]), durability).expect("commits");
+        }
+        let page = |after: Option<usize>, keys_max, bytes_max| {
+            let after = after.map(|after| &keys[after]);
+            let range = KeyRange { prefix: b"", after, keys_max, bytes_max };
+            let KeyPage { keys, more } = store.keys(range).expect("the keys are listed");
+            (keys.iter().map(|(key, _)| key.as_ref()[0]).collect::<Vec<u8>>(), more)
+        };
+        assert_eq!(page(None, 3, 1_000), (vec![0, 1, 2], true));
+        assert_eq!(
+            page(Some(2), 100, 25),
+            (vec![3, 4, 5], true),
+            "it ends after the key that reaches the bytes"
+        );
+        assert_eq!(page(Some(2), 100, 30), (vec![3, 4, 5], true));
+        assert_eq!(page(Some(16), 3, 30), (vec![17, 18, 19], false), "both are reached by the last key");
+        assert_eq!(page(Some(16), 4, 31), (vec![17, 18, 19], false));
+        assert_eq!(page(Some(17), 100, 10), (vec![18], true));
+        assert_eq!(page(Some(17), 100, 0), (vec![18], true), "one key at least");
+        assert_eq!(page(Some(17), 0, 1_000), (vec![18], true), "one key at least");
+        assert_eq!(page(Some(18), 0, 0), (vec![19], false));
+        assert_eq!(page(Some(19), usize::MAX, usize::MAX), (Vec::new(), false));
+        assert_eq!(page(Some(0), usize::MAX, usize::MAX), ((1..20).collect(), false));
+        assert_eq!(list_all(&store, b"", usize::MAX, 15), keys);
+    }
 }
 
 fn undecided_batches_come_back_and_are_forgotten<B: Bench>(bench: &mut B) {
@@ -453,13 +499,21 @@ impl Model {
         }
     }
 
-    fn list(&self, range: KeyRange<'_>) -> Vec<(Key, Heads)> {
+    fn list(&self, range: KeyRange<'_>) -> KeyPage {
         let keys: std::collections::BTreeSet<&Key> = self.events.keys().map(|(key, _)| key).collect();
-        let is_in = |key: &&Key| {
-            key.as_ref().starts_with(range.prefix) && range.after.is_none_or(|after| *key > after)
-        };
-        let page = keys.into_iter().filter(is_in).take(range.keys_max);
-        page.map(|key| (key.clone(), self.heads(key))).collect()
+        let (mut page, mut bytes) = (KeyPage::default(), 0);
+        for key in keys {
+            if !key.as_ref().starts_with(range.prefix) || range.after.is_some_and(|after| key <= after) {
+                continue;
+            }
+            if page.keys.len() >= range.keys_max.max(1) || (bytes >= range.bytes_max && bytes > 0) {
+                page.more = true;
+                break;
+            }
+            bytes += key.as_ref().len();
+            page.keys.push((key.clone(), self.heads(key)));
+        }
+        page
     }
 
     /// Some look-ups, a page of keys and a read are what they should be.
@@ -472,8 +526,9 @@ impl Model {
         let after = random.is_even().then(|| random.one_of(keys));
         let keys_max = random.below(7) as usize;
         let prefix: &[u8] = prefixes[random.below(4) as usize];
-        let range = KeyRange { prefix, after, keys_max };
-        assert_eq!(list(store, range), self.list(range), "{at}, {range:?}");
+        let bytes_max = if random.is_even() { usize::MAX } else { random.below(12) as usize };
+        let range = KeyRange { prefix, after, keys_max, bytes_max };
+        assert_eq!(store.keys(range).expect("the keys are listed"), self.list(range), "{at}, {range:?}");
         let partition = random.below(3) as u32;
         let all = self.events.get(&(key.clone(), Partition(partition))).cloned().unwrap_or_default();
         let from = random.below(30);

@@ -53,8 +53,26 @@ pub struct KeyRange<'a> {
     pub prefix: &'a [u8],
     /// Those above this one; `None` for all.
     pub after: Option<&'a Key>,
-    /// Most keys to return.
+    /// Most keys to return; one is returned where this is 0.
     pub keys_max: usize,
+    /// Stop after the key with which the keys reach this many bytes in all; at least one key is returned.
+    pub bytes_max: usize,
+}
+
+impl KeyRange<'_> {
+    /// Whether a key is in the range, whatever its bounds.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        key.starts_with(self.prefix) && self.after.is_none_or(|after| key > after.as_ref())
+    }
+}
+
+/// Keys in the order of their bytes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KeyPage<T = Heads> {
+    /// Each once, with where it stands.
+    pub keys: Vec<(Key, T)>,
+    /// Whether the range has keys after these.
+    pub more: bool,
 }
 
 /// Everything that one transaction writes.
@@ -147,9 +165,9 @@ pub trait Store: Send + Sync + 'static {
     /// Appends the events asked for to `out`, in order; fewer only at the end or at a limit. Verifies each checksum.
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError>;
 
-    /// Appends the keys asked for that have events to `out`, in the order of their bytes, each with where it stands; fewer than
-    /// `keys_max` only at the end. As of the commits that had returned, or later ones.
-    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError>;
+    /// The keys asked for that have events; fewer only at the end or at a limit. As of the commits that had returned when the call
+    /// began, or later ones: a key that exists throughout the call is there, once.
+    fn keys(&self, range: KeyRange<'_>) -> Result<KeyPage, StoreError>;
 
     /// Whether a read may block for long, since the last ones waited for the disk: a hint for those who must not be held up. Cheap.
     fn reads_may_block(&self) -> bool {

@@ -9,12 +9,14 @@
 pub mod conformance;
 mod contract;
 pub mod disk;
+mod lowest_keys;
 mod memory;
 mod redb_store;
 
 pub use contract::{
-    Checkpoint, Counters, Durability, Fingerprint, Head, Heads, KeyRange, Loaded, NewEvent, ReadPart, Store,
-    StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent, Unread,
+    Checkpoint, Counters, Durability, Fingerprint, Head, Heads, KeyPage, KeyRange, Loaded, NewEvent,
+    ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent, Unread,
 };
+pub use lowest_keys::LowestKeys;
 pub use memory::MemoryStore;
 pub use redb_store::{OpenError, Opened, RedbOptions, RedbStore};

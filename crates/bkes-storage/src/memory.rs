@@ -1,9 +1,10 @@
 //! A store in memory: the contract at its plainest. Everything is as durable as the process, and nothing fails.
 
 use crate::contract::{
-    Checkpoint, Durability, Head, Heads, KeyRange, Loaded, NewEvent, ReadPart, Store, StoreBatch, StoreError,
-    StoreIdentity, StoreStats, StoredEvent,
+    Checkpoint, Durability, Head, Heads, KeyPage, KeyRange, Loaded, NewEvent, ReadPart, Store, StoreBatch,
+    StoreError, StoreIdentity, StoreStats, StoredEvent,
 };
+use crate::lowest_keys::LowestKeys;
 use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -143,14 +144,15 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError> {
+    fn keys(&self, range: KeyRange<'_>) -> Result<KeyPage, StoreError> {
         let state = self.open()?;
-        let is_in = |key: &&Key| {
-            key.as_ref().starts_with(range.prefix) && range.after.is_none_or(|after| *key > after)
-        };
-        let keys = state.content.events.keys().filter(is_in).take(range.keys_max);
-        out.extend(keys.map(|key| (key.clone(), state.content.heads(key))));
-        Ok(())
+        let mut lowest = LowestKeys::new(range);
+        for key in state.content.events.keys() {
+            if let Some(heads) = lowest.entry(key) {
+                *heads = state.content.heads(key);
+            }
+        }
+        Ok(lowest.into_page())
     }
 
     fn commit(&self, batch: &StoreBatch, _: Durability) -> Result<(), StoreError> {

@@ -33,8 +33,8 @@ mod write;
 mod open;
 
 use crate::contract::{
-    Durability, Heads, KeyRange, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
-    StoredEvent,
+    Durability, Heads, KeyPage, KeyRange, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
+    StoreStats, StoredEvent,
 };
 use crate::disk::{Claim, Directory, Disk};
 use backend::FileUse;
@@ -367,13 +367,8 @@ impl Store for RedbStore {
         read
     }
 
-    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError> {
-        let before = out.len();
-        let listed = self.reading(|| keys::keys(&self.unsettled, || self.tables(), range, out));
-        if listed.is_err() {
-            out.truncate(before);
-        }
-        listed
+    fn keys(&self, range: KeyRange<'_>) -> Result<KeyPage, StoreError> {
+        self.reading(|| keys::keys(&self.unsettled, || self.tables(), range))
     }
 
     fn reads_may_block(&self) -> bool {

@@ -4,8 +4,8 @@
 
 use bkes_core::{Key, Partition};
 use bkes_storage::{
-    Durability, Heads, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
-    StoreStats, StoredEvent,
+    Durability, Heads, KeyPage, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError,
+    StoreIdentity, StoreStats, StoredEvent,
 };
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -101,8 +101,8 @@ impl Store for SimulatedStore {
         self.readable()?.visible.heads(keys, out)
     }
 
-    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError> {
-        self.readable()?.visible.keys(range, out)
+    fn keys(&self, range: KeyRange<'_>) -> Result<KeyPage, StoreError> {
+        self.readable()?.visible.keys(range)
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {

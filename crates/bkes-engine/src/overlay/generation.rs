@@ -7,7 +7,7 @@ use crate::epoch::Epoch;
 use crate::limits::EVENT_OVERHEAD_BYTES;
 use bkes_core::machine::{Accepted, Records};
 use bkes_core::{Checkpoint, Head, Incarnation, IncarnationState, Key, Order, Partition, StoredEvent};
-use bkes_storage::{KeyRange, NewEvent, StoreBatch};
+use bkes_storage::{LowestKeys, NewEvent, StoreBatch};
 use hashbrown::HashTable;
 use std::collections::BTreeMap;
 
@@ -177,14 +177,15 @@ impl Generation {
             .map(|chain| chain.head)
     }
 
-    /// Where the keys of a range stand, in no order.
-    pub fn heads_in(&self, range: KeyRange<'_>) -> Vec<(Key, Head)> {
-        let events = &self.batch.events;
-        let keyed = self.chains.iter().map(|chain| (&events[chain.last as usize].key, chain.head));
-        let in_range = keyed.filter(|(key, _)| {
-            key.as_ref().starts_with(range.prefix) && range.after.is_none_or(|after| *key > after)
-        });
-        in_range.map(|(key, head)| (key.clone(), head)).collect()
+    /// Adds the keys there are, each with where it stands in each partition.
+    pub fn list(&self, lowest: &mut LowestKeys<'_, Vec<Head>>) {
+        for Chain { head, last, .. } in self.chains.iter() {
+            let Some(heads) = lowest.entry(&self.batch.events[*last as usize].key) else { continue };
+            match heads.iter_mut().find(|known| known.partition == head.partition) {
+                Some(known) => known.next = known.next.max(head.next),
+                None => heads.push(*head),
+            }
+        }
     }
 
     /// Adds the events of a key in a partition to `out`, in order.

@@ -160,3 +160,29 @@ fn keys_of_many_events_are_found_whatever_their_hash() {
         assert_eq!(orders(&overlay, &format!("key-{n}")), [(n % 3, (0..20).collect())]);
     }
 }
+
+/// The story: every key of a range was collected under the lock, however small the page.
+#[test]
+fn a_list_has_the_lowest_keys_of_all_generations_once() {
+    let overlay = Overlay::new(2);
+    let range = |keys_max| KeyRange { prefix: b"key-", after: None, keys_max, bytes_max: usize::MAX };
+    for n in (100..200).rev() {
+        insert(&overlay, &format!("key-{n}"), 0, 0..2);
+    }
+    insert(&overlay, "another", 0, 0..1);
+    overlay.end_step(0, [checkpoint(1)], []);
+    overlay.seal(0, Epoch(0)).expect("there is something");
+    insert(&overlay, "key-101", 0, 2..5);
+    insert(&overlay, "key-0", 0, 0..1);
+    insert_event(&overlay, 1, &key("key-101"), event(1, 0));
+    let KeyPage { keys, more } = overlay.list(range(3));
+    let head = |partition, next| Head { partition: Partition(partition), base: Order(0), next: Order(next) };
+    let expected = [
+        (key("key-0"), vec![head(0, 1)]),
+        (key("key-100"), vec![head(0, 2)]),
+        (key("key-101"), vec![head(0, 5), head(1, 1)]),
+    ];
+    assert_eq!((&keys[..], more), (&expected[..], true));
+    let all = overlay.list(range(101));
+    assert_eq!((all.keys.len(), all.more), (101, false));
+}

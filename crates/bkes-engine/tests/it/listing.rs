@@ -2,7 +2,7 @@
 
 use crate::support::{Bench, poll};
 use bkes_core::{Key, Offset, Order, Partition, Partitioner};
-use bkes_engine::{EngineOptions, KEYS_MAX, KeyList, KeysRequest, ReadError, Unready};
+use bkes_engine::{EngineOptions, KEYS_BYTES_MAX, KEYS_MAX, KeyList, KeysRequest, ReadError, Unready};
 use bkes_storage::{RedbOptions, RedbStore, Store};
 use bkes_testkit::log::SimulatedLog;
 use bkes_testkit::store::SimulatedStore;
@@ -22,12 +22,20 @@ fn list(bench: &Bench, request: KeysRequest) -> Result<KeyList, ReadError> {
 }
 
 /// Every key of a prefix with its next order, page by page.
-fn all(bench: &Bench, prefix: &'static str, keys_max: usize) -> Vec<(String, u64)> {
+fn all(bench: &Bench, prefix: &'static str, keys_max: usize, bytes_max: usize) -> Vec<(String, u64)> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let request = KeysRequest { prefix: Bytes::from_static(prefix.as_bytes()), after, keys_max };
+        let request =
+            KeysRequest { prefix: Bytes::from_static(prefix.as_bytes()), after, keys_max, bytes_max };
         let KeyList { keys, more } = list(bench, request).expect("it is listed");
-        assert!(keys.len() <= keys_max && (keys.len() == keys_max || !more), "only the last page is short");
+        let bytes: usize = keys.iter().map(|listed| listed.key.as_ref().len()).sum();
+        let last_bytes = keys.last().map_or(0, |last| last.key.as_ref().len());
+        let is_full = keys.len() == keys_max.max(1) || bytes >= bytes_max;
+        assert!(keys.len() <= keys_max.max(1) && (is_full || !more), "only the last page is short");
+        assert!(
+            keys.len() <= 1 || bytes - last_bytes < bytes_max,
+            "it ends with the key that reaches the bytes"
+        );
         after = keys.last().map(|last| last.key.clone());
         let name = |key: &Key| String::from_utf8(key.as_ref().to_vec()).expect("a name");
         found.extend(keys.iter().map(|listed| (name(&listed.key), listed.next.0)));
@@ -57,11 +65,11 @@ fn lists_hold(store: Arc<dyn Store>, seed: u64) {
             .filter(|(name, _)| name.starts_with(prefix))
             .map(|(name, next)| (name.clone(), *next))
             .collect();
-        let keys_max = random.usize(1..9);
+        let (keys_max, bytes_max) = (random.usize(..9), [0, 1, 20, 60, usize::MAX][random.usize(..5)]);
         assert_eq!(
-            all(&bench, prefix, keys_max),
+            all(&bench, prefix, keys_max, bytes_max),
             wanted,
-            "seed {seed}, step {step}, {prefix:?} by {keys_max}"
+            "seed {seed}, step {step}, {prefix:?} by {keys_max} or {bytes_max} bytes"
         );
     }
 }
@@ -84,8 +92,7 @@ fn a_split_aggregate_is_listed_once_with_all_its_partitions() {
     }
     let mut bench = Bench::ready(log, Arc::new(SimulatedStore::new()));
     for committed in [false, true] {
-        let found =
-            list(&bench, KeysRequest { keys_max: 10, ..KeysRequest::default() }).expect("it is listed");
+        let found = list(&bench, KeysRequest::default()).expect("it is listed");
         let [a] = &found.keys[..] else { panic!("{found:?}") };
         assert_eq!((a.next, &a.partitions[..]), (Order(3), &[Partition(0), Partition(1)][..]), "{committed}");
         bench.run(500);
@@ -101,7 +108,7 @@ fn nothing_is_listed_before_every_partition_was_read() {
         log.append_foreign(Partition(partition), Some(key.into()), Some("value".into()), Vec::new());
     }
     let bench = Bench::on(log, Arc::new(SimulatedStore::new()));
-    let refused = list(&bench, KeysRequest { keys_max: 10, ..KeysRequest::default() });
+    let refused = list(&bench, KeysRequest::default());
     assert!(matches!(refused, Err(ReadError::Unavailable(Unready::CatchingUp { .. }))), "{refused:?}");
 }
 
@@ -115,8 +122,51 @@ fn a_page_is_bounded_whatever_is_asked_for() {
     let bench = Bench::ready(log, Arc::new(SimulatedStore::new()));
     let found = list(&bench, KeysRequest { keys_max: usize::MAX, ..KeysRequest::default() }).expect("listed");
     assert_eq!((found.keys.len(), found.more), (KEYS_MAX, true));
-    let none = list(&bench, KeysRequest::default()).expect("listed");
-    assert_eq!((none.keys.len(), none.more), (0, true), "no key was asked for, and there are some");
+}
+
+/// The story: a page of 10,000 keys was one of 10,000 keys however long they were.
+#[test]
+fn a_page_of_long_keys_is_bounded_in_bytes() {
+    const KEY_BYTES: usize = 99_000;
+    let log = log(2);
+    let key = |number: usize| format!("{number:03}").repeat(KEY_BYTES / 3);
+    for number in 0..30 {
+        log.append_foreign(
+            Partition(number as u32 % 2),
+            Some(key(number).into()),
+            Some("value".into()),
+            Vec::new(),
+        );
+    }
+    let mut bench = Bench::ready(log, Arc::new(SimulatedStore::new()));
+    for committed in [false, true] {
+        let everything =
+            KeysRequest { keys_max: usize::MAX, bytes_max: usize::MAX, ..KeysRequest::default() };
+        let KeyList { keys, more } = list(&bench, everything.clone()).expect("listed");
+        assert_eq!((keys.len(), more), (KEYS_BYTES_MAX.div_ceil(KEY_BYTES), true), "{committed}");
+        let after = keys.last().map(|last| last.key.clone());
+        let rest = list(&bench, KeysRequest { after, bytes_max: 0, ..everything }).expect("listed");
+        let next = Key::new(key(keys.len()));
+        assert_eq!((rest.keys.len(), rest.more), (1, true), "{committed}");
+        assert_eq!(rest.keys.first().map(|first| first.key.clone()), next, "{committed}");
+        bench.run(500);
+    }
+}
+
+/// The story: a page without room for a key said that there were more, and named none to go on after.
+#[test]
+fn a_page_has_a_key_whatever_is_asked_for() {
+    let mut bench = Bench::ready(log(1), Arc::new(SimulatedStore::new()));
+    let none = KeysRequest { keys_max: 0, bytes_max: 0, ..KeysRequest::default() };
+    assert_eq!(list(&bench, none.clone()).expect("listed"), KeyList::default(), "there are none");
+    for name in ["b", "a"] {
+        bench.put(name, 0, "value").expect("accepted");
+    }
+    let found = list(&bench, none.clone()).expect("listed");
+    assert_eq!((found.keys.len(), found.more), (1, true));
+    let after = found.keys.last().map(|last| last.key.clone());
+    let found = list(&bench, KeysRequest { after, ..none }).expect("listed");
+    assert_eq!((found.keys.len(), found.more), (1, false));
 }
 
 #[test]

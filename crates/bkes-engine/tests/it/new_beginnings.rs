@@ -5,8 +5,8 @@ use crate::support::{Bench, while_busy};
 use bkes_core::{Key, Partition, Position};
 use bkes_engine::{AppendError, Expected, PartitionState, ReadError, Unready};
 use bkes_storage::{
-    Durability, Heads, KeyRange, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
-    StoredEvent,
+    Durability, Heads, KeyPage, KeyRange, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
+    StoreStats, StoredEvent,
 };
 use bkes_testkit::log::SimulatedLog as MemoryLog;
 use bkes_testkit::store::SimulatedStore;
@@ -99,8 +99,8 @@ impl Store for Wounded {
         self.inner.heads(keys, out)
     }
 
-    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError> {
-        self.inner.keys(range, out)
+    fn keys(&self, range: KeyRange<'_>) -> Result<KeyPage, StoreError> {
+        self.inner.keys(range)
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {

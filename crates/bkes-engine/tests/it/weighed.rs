@@ -1,9 +1,9 @@
 //! What reads and appends ask of the store, and on which threads: weighed before it is read, and never on a thread that must not wait.
 
 use bkes_core::{Key, Offset, Order, Partition};
-use bkes_engine::{AppendRequest, Engine, EngineOptions, Expected, ReadRequest};
+use bkes_engine::{AppendRequest, Engine, EngineOptions, Expected, KeysRequest, ReadRequest};
 use bkes_storage::{
-    Durability, Head, Heads, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError,
+    Durability, Head, Heads, KeyPage, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError,
     StoreIdentity, StoreStats, StoredEvent,
 };
 use bkes_testkit::log::SimulatedLog as MemoryLog;
@@ -90,8 +90,12 @@ impl Store for Slow {
         Ok(())
     }
 
-    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError> {
-        self.stored.keys(range, out)
+    fn keys(&self, range: KeyRange<'_>) -> Result<KeyPage, StoreError> {
+        let under_way = self.under_way.fetch_add(1, Ordering::AcqRel) + 1;
+        self.most.fetch_max(under_way, Ordering::AcqRel);
+        self.gate.pass();
+        self.under_way.fetch_sub(1, Ordering::AcqRel);
+        self.stored.keys(range)
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
@@ -212,6 +216,27 @@ async fn long_reads_wait_for_room_before_they_are_made() {
         assert_eq!(read.expect("no panic"), Ok(1_000));
     }
     assert_eq!(store.most.load(Ordering::Acquire), 3);
+}
+
+/// A list holds the fields of its keys (4 MB) and their bytes (twice 1 MiB) at most: 256 MiB are room for 44.
+#[tokio::test]
+async fn lists_wait_for_room_for_their_keys_before_they_are_made() {
+    let store = Arc::new(Slow::default());
+    let engine = engine(&store).await;
+    let list = |_| {
+        let handle = engine.handle();
+        tokio::spawn(async move { handle.keys(KeysRequest::default()).await.map(|list| list.keys.len()) })
+    };
+    let lists: Vec<_> = (0..60).map(list).collect();
+    while store.gate.threads().len() < 44 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    store.gate.open();
+    for list in lists {
+        let list = tokio::time::timeout(PATIENCE, list).await.expect("each has its turn");
+        assert_eq!(list.expect("no panic"), Ok(0));
+    }
+    assert_eq!(store.most.load(Ordering::Acquire), 44);
 }
 
 /// The story: a lone append was once sent by its caller, and looked up its key on the caller's thread. With a store that is not in

@@ -6,7 +6,7 @@ use bkes_grpc::api::error::{Outcome, Reason, Type};
 use bkes_grpc::api::{Error, RetrieveRequest, StartRequest};
 use bkes_grpc::{Gate, ServeOptions};
 use bkes_storage::{
-    Durability, Head, Heads, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError,
+    Durability, Head, Heads, KeyPage, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError,
     StoreIdentity, StoreStats, StoredEvent,
 };
 use bkes_testkit::log::{Faults, SimulatedLog};
@@ -229,8 +229,8 @@ impl Store for Mined {
         self.0.heads(keys, out)
     }
 
-    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError> {
-        self.0.keys(range, out)
+    fn keys(&self, range: KeyRange<'_>) -> Result<KeyPage, StoreError> {
+        self.0.keys(range)
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {

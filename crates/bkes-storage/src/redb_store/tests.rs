@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::conformance::{self, Bench};
-use crate::contract::{NewEvent, StoredEvent};
+use crate::contract::{Head, NewEvent, StoredEvent};
 use crate::disk::{FILE, VALUES};
 use bkes_core::{Offset, Order, Partition, TimestampMs};
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use tempfile::TempDir;
 mod dropping;
 mod faults;
 mod large;
+mod listing;
 
 // The testkit knows the other copy of this crate: the one that is no test.
 bkes_testkit::impl_disk!(crate);
@@ -107,7 +108,23 @@ fn read_everything(store: &RedbStore) -> bool {
             Err(error) => panic!("{error}"),
         }
     }
-    whole
+    whole && list_everything(store)
+}
+
+/// Lists everything: each key that is listed is one, in its place and once, or the answer is an error.
+fn list_everything(store: &RedbStore) -> bool {
+    let range = KeyRange { prefix: b"", after: None, keys_max: usize::MAX, bytes_max: usize::MAX };
+    match store.keys(range) {
+        Ok(KeyPage { keys, more }) => {
+            assert!(!more && keys.is_sorted_by(|(a, _), (b, _)| a < b));
+            let head = Head { partition: Partition(0), base: Order(0), next: Order(4) };
+            let expected: Vec<Key> = (0..200).map(key).collect();
+            assert!(keys.iter().all(|(key, heads)| expected.contains(key) && *heads == Heads::One(head)));
+            keys.len() == expected.len()
+        }
+        Err(StoreError::Damaged { .. } | StoreError::ReadFailed { .. }) => false,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 #[test]

@@ -29,6 +29,10 @@ const SPARE_BYTES: usize = 6;
 /// Changes of a row that make gathering worth it.
 const CHANGES_MIN: usize = 3;
 
+/// Bytes of entries that a walk passes under one lock, for which the writer may wait: some 1,000 rows, as many as the writer adds
+/// under one.
+const WALKED_AT_ONCE: usize = 64 * 1024;
+
 /// A mark counts for so many bytes.
 const MARK_BYTES: usize = 48;
 
@@ -47,6 +51,8 @@ pub struct WriteBack {
     pub incarnations: BTreeMap<(Partition, Incarnation), Option<IncarnationState>>,
     /// How often a row was added or changed.
     changes: usize,
+    /// How often everything was taken out: what a walk was on is gone then.
+    cleared: u64,
     /// Bytes of events that were committed since the file was last synced: redb keeps their pages.
     pub unsynced_bytes: usize,
 }
@@ -55,11 +61,19 @@ pub struct WriteBack {
 #[derive(Clone, Copy, Debug)]
 pub struct Found(u32);
 
-/// Some rows, each with its key.
-pub struct NextRows {
-    pub rows: Vec<(Vec<u8>, Vec<u8>)>,
-    /// There are more.
-    pub is_cut: bool,
+/// A walk over the rows, which lets the writer in between two pieces.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
+    cleared: u64,
+    next: usize,
+    end: usize,
+}
+
+impl Walk {
+    /// Whether all rows were met that were there when it began.
+    pub fn is_over(self) -> bool {
+        self.next >= self.end
+    }
 }
 
 /// What one commit changes of aggregates.
@@ -173,17 +187,31 @@ impl WriteBack {
         sorted.into_iter().map(|at| self.entry(at))
     }
 
-    /// The rows with the lowest keys among those wanted, `rows_max` at most, in the order of their keys, which come without their group.
-    pub fn next_rows(&self, is_wanted: impl Fn(&[u8]) -> bool, rows_max: usize) -> NextRows {
-        let mut wanted: Vec<u32> = self.index.iter().copied().filter(|at| is_wanted(self.key(*at))).collect();
-        let is_cut = wanted.len() > rows_max;
-        if is_cut {
-            wanted.select_nth_unstable_by_key(rows_max, |at| self.key(*at));
-            wanted.truncate(rows_max);
+    /// Begins a walk over the rows that are here now.
+    pub fn walk(&self) -> Walk {
+        Walk { cleared: self.cleared, next: 0, end: self.entries.len() }
+    }
+
+    /// The next piece of a walk: some rows in no order, each with its key without the group. `None` if the rows that were here when
+    /// the walk began are settled.
+    ///
+    /// Entries are only ever added, and stay where they are until all are settled. So each row comes as it was when the walk began
+    /// or as it is now; one that did not fit its room any more comes twice, and the last time counts.
+    pub fn next_rows(&self, walk: &mut Walk) -> Option<impl Iterator<Item = (&[u8], &[u8])>> {
+        if walk.cleared != self.cleared {
+            return None;
         }
-        wanted.sort_unstable_by_key(|at| self.key(*at));
-        let row = |at: u32| (self.key(at).to_vec(), self.entry(at).1.to_vec());
-        NextRows { rows: wanted.into_iter().map(row).collect(), is_cut }
+        let piece_end = walk.end.min(walk.next + WALKED_AT_ONCE);
+        Some(std::iter::from_fn(move || {
+            let at = walk.next;
+            if at >= piece_end {
+                return None;
+            }
+            let at = at as u32;
+            let [key, _, room] = lengths(&self.entries, at);
+            walk.next += HEAD_BYTES + key + room;
+            Some((self.key(at), self.entry(at).1))
+        }))
     }
 
     /// Every mark.
@@ -230,6 +258,7 @@ impl WriteBack {
 
     /// Everything is in the file, or the file is another one.
     pub fn clear(&mut self) {
+        self.cleared += 1;
         self.changes = 0;
         self.index.clear();
         self.entries.clear();
@@ -321,5 +350,67 @@ mod tests {
         assert_eq!(unsettled.row(b"another"), None);
         unsettled.clear();
         assert_eq!((unsettled.rows().count(), unsettled.bytes()), (0, 0));
+    }
+
+    /// Adds or changes a row, which says how often that was done; it outgrows its room now and then.
+    fn change(unsettled: &mut WriteBack, number: u16, version: u32) {
+        let row_key = [&[0, 0][..], &number.to_be_bytes()].concat();
+        let row = [&version.to_be_bytes()[..], &vec![0; version as usize * 7 % 40]].concat();
+        let mut changes = Changes::default();
+        changes.push(&row_key, &row, unsettled.find(&row_key[GROUP_BYTES..]));
+        unsettled.add_rows(&changes, 0..1);
+    }
+
+    fn number_and_version((key, row): (&[u8], &[u8])) -> (u16, u32) {
+        let number = u16::from_be_bytes(key.try_into().expect("two bytes"));
+        (number, u32::from_be_bytes(row[..4].try_into().expect("four bytes")))
+    }
+
+    /// The story: all rows were looked at under one lock, for which the writer waited.
+    #[test]
+    fn a_walk_lets_the_writer_in_and_meets_every_row_whatever_it_changes() {
+        const KEYS: u16 = 5_000;
+        for seed in 0..20 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut unsettled = WriteBack::default();
+            let mut latest: BTreeMap<u16, u32> = BTreeMap::new();
+            let mut change_some = |unsettled: &mut WriteBack, latest: &mut BTreeMap<u16, u32>, count| {
+                for _ in 0..count {
+                    let number = random.u16(..KEYS);
+                    let version = latest.entry(number).or_default();
+                    *version += 1;
+                    change(unsettled, number, *version);
+                }
+            };
+            change_some(&mut unsettled, &mut latest, 20_000);
+            let at_begin = latest.clone();
+            let (mut walk, mut met, mut pieces) = (unsettled.walk(), BTreeMap::new(), 0);
+            while !walk.is_over() {
+                let rows = unsettled.next_rows(&mut walk).expect("nothing was settled");
+                let rows: Vec<(u16, u32)> = rows.map(number_and_version).collect();
+                assert!(rows.len() <= WALKED_AT_ONCE / (HEAD_BYTES + 4 + 4), "{} under one lock", rows.len());
+                met.extend(rows);
+                pieces += 1;
+                change_some(&mut unsettled, &mut latest, 2_000);
+            }
+            assert!(pieces > 3, "seed {seed}: {pieces} pieces");
+            for (number, version) in at_begin {
+                let found = met.get(&number).copied();
+                let is_right = found.is_some_and(|found| (version..=latest[&number]).contains(&found));
+                assert!(is_right, "seed {seed}, key {number}: version {version} at first, {found:?} met");
+            }
+        }
+    }
+
+    #[test]
+    fn a_walk_is_told_when_its_rows_were_settled() {
+        let mut unsettled = WriteBack::default();
+        (0..5_000).for_each(|number| change(&mut unsettled, number, 1));
+        let mut walk = unsettled.walk();
+        assert!(unsettled.next_rows(&mut walk).is_some_and(|rows| rows.count() > 0) && !walk.is_over());
+        unsettled.clear();
+        // Others lie where those were.
+        (0..5_000).for_each(|number| change(&mut unsettled, number, 2));
+        assert!(unsettled.next_rows(&mut walk).is_none());
     }
 }

@@ -4,8 +4,8 @@ use super::{Answer, Bench};
 use bkes_core::{Key, Partition};
 use bkes_engine::{EngineOptions, Expected};
 use bkes_storage::{
-    Durability, Heads, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
-    StoreStats, StoredEvent,
+    Durability, Heads, KeyPage, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError,
+    StoreIdentity, StoreStats, StoredEvent,
 };
 use bkes_testkit::log::{Faults, SimulatedLog as MemoryLog};
 use bytes::Bytes;
@@ -98,8 +98,8 @@ impl Store for OpenStore {
         self.inner.heads(keys, out)
     }
 
-    fn keys(&self, range: KeyRange<'_>, out: &mut Vec<(Key, Heads)>) -> Result<(), StoreError> {
-        self.inner.keys(range, out)
+    fn keys(&self, range: KeyRange<'_>) -> Result<KeyPage, StoreError> {
+        self.inner.keys(range)
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
