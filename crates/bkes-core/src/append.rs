@@ -1,6 +1,8 @@
 //! What the writer of an append says and hears: requests, answers, and why there is none.
 
 use crate::evidence::Evidence;
+use crate::limits::{EVENT_HEADERS_MAX, HEADER_FRAME_BYTES, HEADER_NAME_BYTES_MAX};
+use crate::marker::is_reserved_name;
 use crate::{Cause, Header, Key, Offset, Order, Partition, Position};
 use bytes::Bytes;
 use std::fmt;
@@ -40,17 +42,40 @@ impl AppendRequest {
 pub struct EventContent {
     /// Its value; `None` makes it a tombstone, whose record has a null value.
     pub value: Option<Bytes>,
-    /// Headers of its record, kept with their order and repetition. Names that begin with `bkes`, and `order`, are reserved: see
+    /// Headers of its record, kept with their order and repetition; at most [`EVENT_HEADERS_MAX`], with names of at most
+    /// [`HEADER_NAME_BYTES_MAX`] bytes. Names that begin with `bkes`, and `order`, are reserved: see
     /// [`is_reserved_name`](crate::marker::is_reserved_name).
     pub headers: Vec<Header>,
 }
 
 impl EventContent {
-    /// Value and headers together, as limits count them.
+    /// Value and headers together, as the limit of a batch counts them.
     pub fn bytes(&self) -> usize {
-        let of = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        of(&self.value)
-            + self.headers.iter().map(|header| header.name.len() + of(&header.value)).sum::<usize>()
+        self.value.as_ref().map_or(0, Bytes::len) + self.headers.iter().map(Header::bytes).sum::<usize>()
+    }
+
+    /// The same as the limit of a record counts them: with what headers take beside their content. The headers of the marker come on
+    /// top.
+    pub fn framed_bytes(&self) -> u64 {
+        self.bytes() as u64 + HEADER_FRAME_BYTES * self.headers.len() as u64
+    }
+
+    /// Whether every log can keep these headers, and none of them is BKES's own.
+    pub fn check_headers(&self) -> Result<(), AppendError> {
+        let (count, count_max) = (self.headers.len(), EVENT_HEADERS_MAX);
+        if count > count_max {
+            return Err(AppendError::TooManyHeaders { count, count_max });
+        }
+        for Header { name, .. } in &self.headers {
+            let (bytes, bytes_max) = (name.len(), HEADER_NAME_BYTES_MAX);
+            if bytes > bytes_max {
+                return Err(AppendError::LongHeaderName { bytes, bytes_max });
+            }
+            if is_reserved_name(name) {
+                return Err(AppendError::ReservedHeader { name: String::from_utf8_lossy(name).into_owned() });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -270,6 +295,22 @@ pub enum AppendError {
         /// Its name; bytes that are not UTF-8 are replaced.
         name: String,
     },
+    /// An event has more headers than every log can keep.
+    #[error("an event carries at most {count_max} headers, not {count}")]
+    TooManyHeaders {
+        /// How many it has.
+        count: usize,
+        /// The most it may have.
+        count_max: usize,
+    },
+    /// An event has a header whose name is longer than every log can keep.
+    #[error("the name of a header has at most {bytes_max} bytes, not {bytes}")]
+    LongHeaderName {
+        /// How long it is.
+        bytes: usize,
+        /// The most it may have.
+        bytes_max: usize,
+    },
     /// [`Expected::New`], and the engine was told to start no new keys.
     #[error("new keys are refused: the server was started with --partitioner existing-only")]
     ExistingOnly,
@@ -299,6 +340,8 @@ impl AppendError {
             | AppendError::NoSuchAggregate { .. }
             | AppendError::BadCount { .. }
             | AppendError::ReservedHeader { .. }
+            | AppendError::TooManyHeaders { .. }
+            | AppendError::LongHeaderName { .. }
             | AppendError::TooLarge { .. }
             | AppendError::Split { .. }
             | AppendError::Cut { .. }

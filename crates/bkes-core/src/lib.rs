@@ -31,7 +31,7 @@ pub use cause::Cause;
 pub use checkpoint::{Checkpoint, Counters, Fingerprint, Unread};
 pub use event::StoredEvent;
 pub use heads::{Count, Head, Heads};
-pub use log_words::{Delivery, ReadFailure, Token, Watermarks};
+pub use log_words::{Delivery, ReadFailure, Token, Watermarks, record_bytes};
 pub use marker::{BatchPlace, Marker, RecordClass, Stamp};
 pub use place::Partitioner;
 pub use words::{

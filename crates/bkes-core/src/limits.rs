@@ -1,4 +1,7 @@
-//! The limits that are part of marker format 1. Changing one changes what a log means, so it needs a new format number.
+//! The limits of what is written. Those of batches, orders and incarnations are part of marker format 1: changing one changes what a
+//! log means, so it needs a new format number. Those of headers bind writers only: the accept rule takes any record.
+
+use crate::Header;
 
 /// Most events in one batch.
 pub const BATCH_EVENTS_MAX: u32 = 1_000;
@@ -30,3 +33,19 @@ pub const ORDER_MAX: u64 = (1 << 63) - 1;
 
 /// An incarnation is forgotten when the log is this many offsets past its last record.
 pub const INCARNATION_SPAN_OFFSETS: u64 = 1_000_000;
+
+/// Most headers that a writer may give an event, beside the two of the marker. A record with more than 100,000 is one that librdkafka
+/// refuses to read, and the embedded log's format counts them with 16 bits.
+pub const EVENT_HEADERS_MAX: usize = 1_000;
+
+/// Most bytes of such a header's name: the embedded log's format keeps its length in 16 bits. Kafka's format has no limit of its own.
+pub const HEADER_NAME_BYTES_MAX: usize = u16::MAX as usize;
+
+/// What such a header takes in a record beside its name and value, at most: their two lengths, 5 bytes each in Kafka's format, and 2
+/// and 4 in the embedded log's. It counts in the size of a record, and not in that of a batch.
+pub const HEADER_FRAME_BYTES: u64 = 10;
+
+/// What a header takes in memory beside its name and value: what points to them, 32 bytes each.
+pub const HEADER_MEMORY_BYTES: u64 = 64;
+
+const _: () = assert!(size_of::<Header>() as u64 <= HEADER_MEMORY_BYTES, "it must be what it says");

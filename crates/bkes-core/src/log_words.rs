@@ -1,6 +1,19 @@
 //! What a log says of one of its partitions: its marks, what became of a record that was sent, why reading stopped.
 
-use crate::{Offset, Position, TimestampMs};
+use crate::limits::HEADER_FRAME_BYTES;
+use crate::{Header, Offset, Position, TimestampMs};
+use bytes::Bytes;
+
+/// Headers of a record whose framing the log counts itself: those of a marker, which every record of ours has.
+const HEADERS_UNFRAMED: usize = 2;
+
+/// The size of a record, as a log's limit counts it: key, value and headers, and [`HEADER_FRAME_BYTES`] for each header after the
+/// second.
+pub fn record_bytes(key: Option<&Bytes>, value: Option<&Bytes>, headers: &[Header]) -> u64 {
+    let of = |bytes: Option<&Bytes>| bytes.map_or(0, Bytes::len);
+    let content = of(key) + of(value) + headers.iter().map(Header::bytes).sum::<usize>();
+    content as u64 + HEADER_FRAME_BYTES * headers.len().saturating_sub(HEADERS_UNFRAMED) as u64
+}
 
 /// The marks of one partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -111,7 +111,7 @@ pub struct PartitionMachine<T> {
     sequencer: Sequencer<Box<Append<T>>, Box<Append<T>>>,
     /// Records on their way to the log.
     sent: HashMap<Token, Sent>,
-    sent_bytes: u64,
+    sent_load: Load,
     next_token: Token,
     is_stopping: bool,
 
@@ -144,11 +144,12 @@ struct Sent {
 }
 
 impl Sent {
-    /// Key, value and its writer's headers.
-    fn bytes(&self) -> u64 {
-        let of = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        let headers: usize = self.headers.iter().map(|header| header.name.len() + of(&header.value)).sum();
-        (self.key.bytes().len() + of(&self.value) + headers) as u64
+    /// What it takes, without its marker.
+    fn load(&self) -> Load {
+        let value = self.value.as_ref().map_or(0, Bytes::len);
+        let headers: usize = self.headers.iter().map(Header::bytes).sum();
+        let bytes = (self.key.bytes().len() + value + headers) as u64;
+        Load { records: 1, headers: self.headers.len(), bytes }
     }
 }
 
@@ -218,7 +219,7 @@ impl<T> PartitionMachine<T> {
             degradation: None,
             sequencer: Sequencer::new(name),
             sent: HashMap::new(),
-            sent_bytes: 0,
+            sent_load: Load::default(),
             next_token: 0,
             is_stopping: false,
             work: Box::default(),
@@ -324,9 +325,9 @@ impl<T> PartitionMachine<T> {
         self.sent.len()
     }
 
-    /// Their bytes, keys and values.
-    pub fn sent_bytes(&self) -> u64 {
-        self.sent_bytes
+    /// What they take, without their markers.
+    pub fn sent_load(&self) -> Load {
+        self.sent_load
     }
 
     /// Appends in flight.

@@ -143,6 +143,13 @@ pub struct Header {
     pub value: Option<Bytes>,
 }
 
+impl Header {
+    /// Name and value together.
+    pub fn bytes(&self) -> usize {
+        self.name.len() + self.value.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// Which of its partition's leaders took a record; each has a higher number than the one before. Of one leader there is one record at an
 /// offset, and one log below it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]

@@ -66,7 +66,7 @@ impl LogAppender for EmbeddedAppender {
     }
 
     fn has_room(&self, records: usize, bytes: u64) -> Result<(), QueueBound> {
-        self.shared.queue().fits(Size::of_ordinary(records, bytes))
+        self.shared.queue().fits(Size { records, bytes })
     }
 
     fn record_bytes_max(&self) -> u64 {

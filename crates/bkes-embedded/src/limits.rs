@@ -4,7 +4,7 @@ use crate::group;
 use std::time::Duration;
 
 /// Records that may be taken and not yet written, over all appenders. A group of so many is a thousand times what one sync
-/// needs to stop being the cost. One whose frame has more than [`RECORD_OVERHEAD_BYTES`] counts as several.
+/// needs to stop being the cost.
 pub const QUEUE_RECORDS_MAX: usize = 100_000;
 
 /// Bytes of records, as the contract counts them, that may be taken and not yet written, over all appenders: 100,000 records of
@@ -14,8 +14,9 @@ pub const QUEUE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// The largest record that a log can be set to take, as the contract counts it: what always fits into an empty queue.
 pub const RECORD_BYTES_MAX: u64 = QUEUE_BYTES_MAX;
 
-/// What a record takes in the file beside what the contract counts, and still counts as one: 38 bytes of its frame, and 6 for
-/// each of fifteen headers. With 65,535 headers, the most that a frame has, it counts as 3,073.
+/// The most that a record takes in the file beside what the contract counts: 38 bytes of its frame, and 6 for each of its first two
+/// headers, where for each further one the contract counts 10. The most bytes of a group are made with it, and they are part of the format,
+/// so it stays what it was when a record had up to fifteen headers beside what was counted.
 pub const RECORD_OVERHEAD_BYTES: u64 = 128;
 
 /// The most bytes of one group, its header included: a group is what is queued, 32 MiB and 12.8 MB. More than this after the

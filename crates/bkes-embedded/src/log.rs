@@ -25,7 +25,7 @@ pub struct EmbeddedOptions {
     pub topic: String,
     /// The partitions of a new log; an existing one keeps its own.
     pub partitions: NonZeroU32,
-    /// The largest key + value + headers of one record, in bytes; at most 32 MiB.
+    /// The largest record, in bytes as [`NewRecord::bytes`](bkes_log::NewRecord::bytes) counts them; at most 32 MiB.
     pub record_bytes_max: u64,
 }
 

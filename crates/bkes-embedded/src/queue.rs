@@ -21,23 +21,21 @@ pub struct Queued {
 /// What of the queue records take.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Size {
-    /// How many they count as.
-    records: usize,
+    /// How many they are.
+    pub records: usize,
     /// Their bytes, as the contract counts them.
-    bytes: u64,
+    pub bytes: u64,
 }
 
 impl Size {
     /// That of one record.
     pub fn of(record: &NewRecord) -> Size {
         let bytes = record.bytes();
-        let overhead = frame::bytes_of(record) - bytes;
-        Size { records: overhead.div_ceil(RECORD_OVERHEAD_BYTES) as usize, bytes }
-    }
-
-    /// That of records of which only this is known.
-    pub fn of_ordinary(records: usize, bytes: u64) -> Size {
-        Size { records, bytes }
+        assert!(
+            frame::bytes_of(record) <= bytes + RECORD_OVERHEAD_BYTES,
+            "a group is no larger than it may be"
+        );
+        Size { records: 1, bytes }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::epoch::Epoch;
 use crate::layout::{Layout, NoOrder};
 use crate::limits::{KEYS_BYTES_MAX, KEYS_MAX};
-use bkes_core::append::{List, Unready};
+use bkes_core::append::{EventContent, List, Unready};
 use bkes_core::{Cause, Counters, Key, Offset, Order, Partition, Position, StoredEvent, TimestampMs};
 use bytes::Bytes;
 
@@ -43,9 +43,9 @@ impl ReadRequest {
 pub struct Events {
     /// Accepted events, in order.
     pub events: Vec<StoredEvent>,
-    /// Values that are sent and not decided, when asked for and `events` reaches the end: if they are accepted, the first of them
-    /// takes the order `next`, which no event had taken when this was read.
-    pub pending: Vec<Bytes>,
+    /// What is sent and not decided, when asked for and `events` reaches the end: if it is accepted, the first of these takes the
+    /// order `next`, which no event had taken when this was read.
+    pub pending: Vec<EventContent>,
     /// The order the aggregate's next event takes, as of this read.
     pub next: Order,
     /// Whether there are accepted events after these.

@@ -12,9 +12,8 @@ use crate::owner_inbox::{
 };
 use crate::read::View;
 use bkes_core::append::{AppendError, AppendRequest, Appended, EventContent, Unit, Unready};
-use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
-use bkes_core::machine::{Append, Scope};
-use bkes_core::marker::is_reserved_name;
+use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, HEADER_MEMORY_BYTES};
+use bkes_core::machine::{Append, Load, Scope};
 use bkes_core::sequence::NowMs;
 use bkes_core::{Cause, Key};
 use std::sync::Arc;
@@ -142,9 +141,9 @@ impl EngineHandle {
         let guess = context.board.topic().guess(&request.key);
         let owner = owner_of(guess, &context.owners);
         let (to, answer) = oneshot::channel();
-        let bytes = place.bytes();
+        let load = Load::of(&request);
         let ticket = Ticket { to, place, guess, since, until };
-        let append = Box::new(Append { request, bytes, is_verified, resent: 0, ticket });
+        let append = Box::new(Append { request, load, is_verified, resent: 0, ticket });
         if let Err(command) = context.owners[owner].send(Command::Append(append)) {
             refuse_command(command, context.board.why_ended());
         }
@@ -329,30 +328,29 @@ impl EngineHandle {
         read
     }
 
-    /// The bytes of keys, values and headers, if they may be.
+    /// The bytes that keys, values and headers take in memory, if they may be.
     fn check(&self, request: &AppendRequest) -> Result<u64, AppendError> {
         let count = request.events.len();
         let count_max = BATCH_EVENTS_MAX as usize;
         if count == 0 || count > count_max {
             return Err(AppendError::BadCount { count, count_max });
         }
-        let mut headers = request.events.iter().flat_map(|event| &event.headers);
-        if let Some(header) = headers.find(|header| is_reserved_name(&header.name)) {
-            let name = String::from_utf8_lossy(&header.name).into_owned();
-            return Err(AppendError::ReservedHeader { name });
-        }
+        request.events.iter().try_for_each(EventContent::check_headers)?;
         let bytes_max = self.0.context.log.record_bytes_max();
-        let of = |event: &EventContent| (event.bytes() + request.key.bytes().len()) as u64;
+        let key = request.key.bytes().len() as u64;
         // To the byte it is known when it is numbered.
-        let largest = request.events.iter().map(of).max().unwrap_or(0) + MARKER_BYTES_MIN;
+        let framed = request.events.iter().map(EventContent::framed_bytes).max().unwrap_or(0);
+        let largest = key + framed + MARKER_BYTES_MIN;
         if largest > bytes_max {
             return Err(AppendError::TooLarge { bytes: largest, bytes_max });
         }
-        let whole: u64 = request.events.iter().map(of).sum();
+        // By the rule keys and values break a batch, and headers weigh while it is open: what frames them is part of neither.
+        let whole: u64 = request.events.iter().map(|event| key + event.bytes() as u64).sum();
         if count > 1 && whole > BATCH_BYTES_MAX as u64 {
             return Err(AppendError::TooLarge { bytes: whole, bytes_max: BATCH_BYTES_MAX as u64 });
         }
-        Ok(whole)
+        let headers: usize = request.events.iter().map(|event| event.headers.len()).sum();
+        Ok(whole + HEADER_MEMORY_BYTES * headers as u64)
     }
 }
 

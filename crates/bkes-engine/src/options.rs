@@ -19,7 +19,8 @@ pub struct EngineOptions {
     pub ready_lag: Duration,
     /// Most appends waiting or in flight, over all keys; more are refused as overloaded.
     pub appends_max: usize,
-    /// Most bytes of their keys and values; what would pass it is refused as overloaded. One that is larger is let in alone.
+    /// Most bytes of their keys, values and headers, and 64 for each header; what would pass it is refused as overloaded. One that is
+    /// larger is let in alone.
     pub append_bytes_max: usize,
     /// How long an append may wait for room, unless its caller gives it less time: in the overlay, and in the log's send queue.
     pub room_wait: Duration,

@@ -2,13 +2,12 @@
 
 use crate::board::PartitionBoard;
 use crate::epoch::Epoch;
-use bkes_core::append::{AppendError, AppendRequest, Appended, Unready};
+use bkes_core::append::{AppendError, AppendRequest, Appended, EventContent, Unready};
 use bkes_core::machine::{Append, FoldId, Scope, Shown, WatermarksRead};
 use bkes_core::sequence::NowMs;
 use bkes_core::{Key, Order, Partition};
 use bkes_log::Waker;
 use bkes_storage::Loaded;
-use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::oneshot;
@@ -57,7 +56,7 @@ pub struct Pending {
     pub partition: Partition,
     /// The order its first event takes if it is accepted.
     pub first: Order,
-    pub values: Vec<Bytes>,
+    pub events: Vec<EventContent>,
 }
 
 /// What an owner is told.
@@ -108,7 +107,7 @@ pub fn owner_of(partition: Partition, owners: &[OwnerInbox]) -> usize {
     partition.0 as usize % owners.len()
 }
 
-/// How many appends are admitted, and the bytes of their keys and values.
+/// How many appends are admitted, and the bytes that their keys, values and headers take in memory.
 #[derive(Debug, Default)]
 pub struct Admitted {
     pub appends: AtomicUsize,
@@ -127,11 +126,6 @@ impl Place {
         let appends = admitted.appends.fetch_add(1, Ordering::AcqRel);
         let before = Before { appends, bytes: admitted.bytes.fetch_add(bytes, Ordering::AcqRel) };
         (Place { admitted: Arc::clone(admitted), bytes }, before)
-    }
-
-    /// Of keys and values.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
     }
 }
 

@@ -10,7 +10,7 @@ use crate::layout::Layout;
 use crate::limits::LOCATE_TRIES;
 use crate::overlay::{Overlay, OverlayPart};
 use crate::owner_inbox::Pending;
-use bkes_core::append::Unready;
+use bkes_core::append::{EventContent, Unready};
 use bkes_core::{Cause, Key, Order};
 use bkes_storage::{Head, Heads, ReadPart, Store, StoreError, StoredEvent};
 
@@ -59,12 +59,12 @@ pub struct Located {
 }
 
 impl Located {
-    /// The values of the append that comes next, if there is one: one whose place was taken is not pending any more, whatever its
+    /// The events of the append that comes next, if there is one: one whose place was taken is not pending any more, whatever its
     /// owner knew when it was asked.
-    pub fn pending(&self, pending: Vec<Pending>) -> Vec<bytes::Bytes> {
+    pub fn pending(&self, pending: Vec<Pending>) -> Vec<EventContent> {
         let [head] = self.heads[..] else { return Vec::new() };
         let is_next = |pending: &Pending| (pending.partition, pending.first) == (head.partition, head.next);
-        pending.into_iter().find(is_next).map_or_else(Vec::new, |pending| pending.values)
+        pending.into_iter().find(is_next).map_or_else(Vec::new, |pending| pending.events)
     }
 
     /// How many events the aggregate has.

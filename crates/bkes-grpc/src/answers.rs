@@ -3,8 +3,7 @@
 use crate::api::{Record, StoreSuccess};
 use crate::errors::Failure;
 use bkes_core::{Order, TimestampMs};
-use bkes_engine::{Appended, StoredEvent};
-use bytes::Bytes;
+use bkes_engine::{Appended, EventContent, StoredEvent};
 
 /// The wire's word for "no partition", "no offset" and "no timestamp".
 const NONE: i8 = -1;
@@ -32,15 +31,15 @@ pub fn record(event: StoredEvent) -> Result<Record, Failure> {
     })
 }
 
-/// A value that is sent and not decided, and the order it will have if it is accepted.
-pub fn pending(value: Bytes, order: Order) -> Record {
+/// What is sent and not decided, and the order it will have if it is accepted.
+pub fn pending(content: EventContent, order: Order) -> Record {
     Record {
-        value,
+        tombstone: content.value.is_none(),
+        value: content.value.unwrap_or_default(),
         partition: NONE.into(),
         offset: NONE.into(),
         timestamp: NONE.into(),
         order: Some(order.0),
-        tombstone: false,
         pending: true,
     }
 }
@@ -53,6 +52,7 @@ fn fits<From: Copy + Into<u64>, To: TryFrom<From>>(what: &'static str, number: F
 mod tests {
     use super::*;
     use bkes_core::{Offset, Partition};
+    use bytes::Bytes;
 
     fn appended(partition: u32, offset: u64) -> Appended {
         Appended {
@@ -92,6 +92,8 @@ mod tests {
         let flags = |record: Record| (record.tombstone, record.pending, record.partition, record.offset);
         assert_eq!(flags(record(event(true)).expect("it fits")), (true, false, 2, 9));
         assert_eq!(flags(record(event(false)).expect("it fits")), (false, false, 2, 9));
-        assert_eq!(flags(pending(Bytes::new(), Order(1))), (false, true, -1, -1));
+        let empty = EventContent::from(Bytes::new());
+        assert_eq!(flags(pending(empty, Order(1))), (false, true, -1, -1));
+        assert_eq!(flags(pending(EventContent::default(), Order(1))), (true, true, -1, -1));
     }
 }

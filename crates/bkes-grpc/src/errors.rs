@@ -69,6 +69,8 @@ fn append_words(error: &AppendError) -> Words {
         AppendError::NoSuchAggregate { .. } => user(Reason::NoSuchAggregate, "start the aggregate first"),
         AppendError::BadCount { .. } => user(Reason::InvalidRequest, "change the number of events"),
         AppendError::ReservedHeader { .. } => user(Reason::InvalidRequest, "give the header another name"),
+        AppendError::TooManyHeaders { .. } => user(Reason::InvalidRequest, "give the event fewer headers"),
+        AppendError::LongHeaderName { .. } => user(Reason::InvalidRequest, "give the header a shorter name"),
         AppendError::TooLarge { .. } => {
             user(Reason::TooLarge, "make it smaller, or raise the topic's max.message.bytes")
         }
@@ -279,6 +281,14 @@ mod tests {
         assert_eq!(unplaced, (Type::Server, Reason::PartitionerUnknown, Outcome::Rejected));
         let existing_only = wire(AppendError::ExistingOnly);
         assert_eq!(existing_only, (Type::Server, Reason::ExistingOnly, Outcome::Rejected));
+        let bad_headers = [
+            AppendError::ReservedHeader { name: "order".into() },
+            AppendError::TooManyHeaders { count: 1_001, count_max: 1_000 },
+            AppendError::LongHeaderName { bytes: 65_536, bytes_max: 65_535 },
+        ];
+        for error in bad_headers {
+            assert_eq!(wire(error), (Type::User, Reason::InvalidRequest, Outcome::Rejected));
+        }
         let stopping = wire(AppendError::Unavailable(Unready::ShuttingDown));
         assert_eq!(stopping, (Type::Server, Reason::ShuttingDown, Outcome::Unavailable));
         let lost = wire(AppendError::Unknown { detail: String::new() });

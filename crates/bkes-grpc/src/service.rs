@@ -109,8 +109,8 @@ impl Service {
             return Err(Failure::ReplyTooLarge { bytes, bytes_max: limit as u64 });
         }
         if !more {
-            for (index, value) in found.pending.into_iter().enumerate() {
-                let record = answers::pending(value, Order(found.next.0 + index as u64));
+            for (index, content) in found.pending.into_iter().enumerate() {
+                let record = answers::pending(content, Order(found.next.0 + index as u64));
                 bytes += in_reply(record.encoded_len());
                 if bytes > limit && whole {
                     return Err(Failure::ReplyTooLarge { bytes: bytes as u64, bytes_max: limit as u64 });

@@ -48,9 +48,10 @@ impl KafkaOptions {
 /// Bytes of records an appender may have open.
 pub const QUEUE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// What a record of ours takes in Kafka's format beside key, value, and names and values of headers, at most: 61 for the batch; 5 for the
-/// record's length, 1 each for attributes, timestamp and offset, 5 for the length of the key and of the value, 1 for the number of
-/// headers, and 3 for the lengths of name and value of each of two.
+/// What a record of ours takes in Kafka's format beside what [`NewRecord::bytes`](bkes_log::NewRecord::bytes) counts, at most: 61 for the
+/// batch; 5 for the record's length, 1 each for attributes, timestamp and offset, 5 for the length of the key and of the value, 1 for
+/// the number of headers, and 3 for the lengths of name and value of each of the marker's two. Further headers have what they take
+/// counted with them: 10 bytes each, of which names of at most 65,535 bytes leave at least two; from the 62nd on their number takes 2.
 pub const RECORD_OVERHEAD_BYTES: u64 = 61 + 5 + 3 + 5 + 5 + 1 + 2 * 3;
 
 /// Room in the send queue beside the largest record, for what is counted with it before its headers are known.
@@ -215,6 +216,10 @@ pub fn producer(options: &KafkaOptions, batch_bytes: u64) -> Vec<(&str, String)>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bkes_core::Header;
+    use bkes_core::limits::{HEADER_FRAME_BYTES, HEADER_NAME_BYTES_MAX};
+    use bkes_log::NewRecord;
+    use bytes::Bytes;
 
     /// The original's producer was not idempotent, its timeouts were endless, and its settings could say anything.
     #[test]
@@ -248,6 +253,54 @@ mod tests {
         options.properties = vec![("batch.size".into(), "30000".into())];
         assert_eq!(sizes(&options, 65_536).0, 30_000);
         assert_eq!(sizes(&options, 20_000).0, 20_000);
+    }
+
+    /// The bytes of a length in Kafka's format.
+    fn varint(number: i64) -> u64 {
+        let zigzag = ((number << 1) ^ (number >> 63)) as u64;
+        u64::from((64 - (zigzag | 1).leading_zeros()).div_ceil(7))
+    }
+
+    /// A batch of one record, as a broker measures it.
+    fn batch_of_one(record: &NewRecord) -> u64 {
+        let length = |bytes: Option<&Bytes>| bytes.map_or(-1, |bytes| bytes.len() as i64);
+        let part = |bytes: Option<&Bytes>| varint(length(bytes)) + length(bytes).max(0) as u64;
+        let header = |header: &Header| part(Some(&header.name)) + part(header.value.as_ref());
+        let headers = varint(record.headers.len() as i64) + record.headers.iter().map(header).sum::<u64>();
+        // Attributes, and no distance in time and offset from the first.
+        let body = 3 + part(record.key.as_ref()) + part(record.value.as_ref()) + headers;
+        61 + varint(body as i64) + body
+    }
+
+    /// The lengths of a writer's headers were not counted, so that a broker refused what this said would fit.
+    #[test]
+    fn what_counts_as_fitting_fits_into_a_batch_of_the_topics_whatever_headers_it_has() {
+        let filled = |bytes: usize| Bytes::from(vec![b'x'; bytes]);
+        let marker = [("order", 19), ("bkes", 79)];
+        let marker = marker.map(|(name, bytes)| Header { name: name.into(), value: Some(filled(bytes)) });
+        let topic_takes = 1_048_588;
+        let sizes =
+            [(0, None), (1, Some(0)), (63, Some(64)), (100, Some(900)), (64, Some(8_192)), (900, Some(63))];
+        for (name, value) in sizes {
+            for count in [0, 1, 61, 62, 63, 100, 1_000] {
+                let header = Header { name: filled(name), value: value.map(filled) };
+                let headers = [&marker[..], &vec![header; count]].concat();
+                let (partition, key) = (bkes_core::Partition(0), Some(filled(100)));
+                let record = NewRecord { partition, key, value: None, headers };
+                let Some(room) = record_bytes_max(topic_takes).checked_sub(record.bytes()) else { continue };
+                let largest = NewRecord { value: Some(filled(room as usize)), ..record };
+                let wire = batch_of_one(&largest);
+                assert!(wire <= topic_takes, "{wire}: {count} headers of {name} and {value:?} bytes");
+            }
+        }
+        let long = Header { name: filled(HEADER_NAME_BYTES_MAX), value: Some(filled(64 * 1024 * 1024)) };
+        let framing = batch_of_one(&NewRecord {
+            partition: bkes_core::Partition(0),
+            key: None,
+            value: None,
+            headers: vec![long.clone()],
+        });
+        assert!(framing - long.bytes() as u64 <= RECORD_OVERHEAD_BYTES + HEADER_FRAME_BYTES, "{framing}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::{
     ReadFailure, Report, SendError, Waiter, wake_pair,
 };
 use bkes_core::checksum::record_sum;
+use bkes_core::limits::EVENT_HEADERS_MAX;
 use bkes_core::{Header, LeaderEpoch, Offset, Partition, Position, Record};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -289,8 +290,24 @@ fn a_record_beyond_the_limit_is_refused_with_both_sizes(log: &impl Log) {
     assert!(bytes > bytes_max && bytes_max == limit, "{bytes} of {bytes_max}, the limit is {limit}");
     let value = Some(Bytes::from(vec![0; limit as usize - "key".len()]));
     writing.append(NewRecord { value, ..record(0, "key", "") });
+    the_limit_holds_for_a_record_with_the_most_headers(log, &mut writing);
     assert_eq!(writing.appender.has_room(1, 1_000), Ok(()));
     a_full_queue_names_its_own_bound(&*writing.appender);
+}
+
+/// Two headers as a marker has, and the most that a writer may give; what they take beside their content counts.
+fn the_limit_holds_for_a_record_with_the_most_headers(log: &impl Log, writing: &mut Writing) {
+    let header = Header { name: Bytes::from_static(b"name"), value: Some(Bytes::from_static(b"value")) };
+    let headers = vec![header; 2 + EVENT_HEADERS_MAX];
+    let wide = NewRecord { headers, ..record(0, "key", "") };
+    let limit = log.record_bytes_max();
+    let room = (limit - wide.bytes()) as usize;
+    let with = |bytes: usize| NewRecord { value: Some(Bytes::from(vec![0; bytes])), ..wide.clone() };
+    let refused = writing.appender.send(with(room + 1), 1);
+    assert_eq!(refused, Err(SendError::TooLarge { bytes: limit + 1, bytes_max: limit }));
+    let offset = writing.append(with(room));
+    let found = Reading::new(log, &[(0, Position(offset.0))]).records(1).remove(0);
+    assert_eq!((found.value, found.headers), (with(room).value, wide.headers));
 }
 
 /// An error told the size of what was asked for as the limit of the queue, or 0.

@@ -1,7 +1,7 @@
 //! The three traits of a log, in the words of bkes-core.
 
 use crate::Waker;
-use bkes_core::{Cause, Header, LeaderEpoch, Offset, Partition, Position, Record};
+use bkes_core::{Cause, Header, LeaderEpoch, Offset, Partition, Position, Record, record_bytes};
 use bytes::Bytes;
 use std::num::NonZeroU32;
 
@@ -86,7 +86,7 @@ pub trait Log: Send + Sync + 'static {
         partitions.iter().map(|partition| self.watermarks(*partition).map(|marks| marks.stable)).collect()
     }
 
-    /// The largest key + value + headers of one record that the log takes, in bytes, as far as is known now.
+    /// The largest record that the log takes, as far as is known now, in bytes as [`NewRecord::bytes`] counts them.
     fn record_bytes_max(&self) -> u64;
 
     /// What it would take if its client, or we, had no bound of our own: an event of so many bytes is told the limit, not "try again".
@@ -176,11 +176,9 @@ pub struct NewRecord {
 }
 
 impl NewRecord {
-    /// Key, value and headers together, as the size limit counts them.
+    /// Its size, as limits count it: see [`record_bytes`].
     pub fn bytes(&self) -> u64 {
-        let of = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        let headers: usize = self.headers.iter().map(|header| header.name.len() + of(&header.value)).sum();
-        (of(&self.key) + of(&self.value) + headers) as u64
+        record_bytes(self.key.as_ref(), self.value.as_ref(), &self.headers)
     }
 }
 
@@ -273,11 +271,12 @@ pub trait LogAppender: Send {
     /// later, together.
     fn in_flight_max(&self) -> usize;
 
-    /// Whether so many more records, of `bytes` bytes in all, fit into the queue now, or the bound that they would pass: a batch asks
-    /// before its first member is sent.
+    /// Whether so many more records, of `bytes` bytes in all (as [`NewRecord::bytes`] counts them), fit into the queue now, or the bound
+    /// that they would pass: a batch asks before its first member is sent.
     fn has_room(&self, records: usize, bytes: u64) -> Result<(), QueueBound>;
 
-    /// The largest record that [`send`](Self::send) takes, in bytes; it changes only while reports are taken.
+    /// The largest record that [`send`](Self::send) takes, in bytes as [`NewRecord::bytes`] counts them; it changes only while reports
+    /// are taken.
     fn record_bytes_max(&self) -> u64;
 
     /// Moves the reports that are there to the end of `out`, without blocking. The waker is called whenever there may be more.

@@ -337,7 +337,11 @@ fn answer_name(answer: &Result<Appended, AppendError>) -> &'static str {
         Err(AppendError::NoSuchAggregate { .. }) => "no such aggregate",
         Err(AppendError::BadCount { .. }) => "bad count",
         Err(AppendError::TooLarge { .. }) => "too large",
-        Err(AppendError::ReservedHeader { .. }) => "reserved header",
+        Err(
+            AppendError::ReservedHeader { .. }
+            | AppendError::TooManyHeaders { .. }
+            | AppendError::LongHeaderName { .. },
+        ) => "bad header",
         Err(AppendError::Split { .. }) => "split",
         Err(AppendError::Cut { .. }) => "cut",
         Err(AppendError::PartitionerUnknown { .. } | AppendError::ExistingOnly) => "no new keys",

@@ -9,8 +9,7 @@ use crate::limits::{
     BATCH_BYTES_MAX, BATCH_SPAN_OFFSETS, OPEN_BATCHES_MAX, OPEN_BYTES_MAX, OPEN_MEMBER_BYTES, ORDER_MAX,
 };
 use crate::marker::{Stamp, is_reserved};
-use crate::{Incarnation, Key, Offset, Order, Record};
-use bytes::Bytes;
+use crate::{Header, Incarnation, Key, Offset, Order, Record};
 use std::collections::BTreeMap;
 
 /// The open batches of a partition, by the offset of their first member.
@@ -87,8 +86,7 @@ fn is_too_far(first: Offset, offset: Offset) -> bool {
 /// What a member of an open batch counts for: all of it that is kept, but for the headers of the marker, which may be left out.
 fn weight(member: &Record) -> u64 {
     let headers = member.headers.iter().filter(|header| !is_reserved(header));
-    let headers = headers.map(|header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len));
-    (member.payload_bytes() + headers.sum::<usize>()) as u64 + OPEN_MEMBER_BYTES
+    (member.payload_bytes() + headers.map(Header::bytes).sum::<usize>()) as u64 + OPEN_MEMBER_BYTES
 }
 
 /// What a member did to its batch.

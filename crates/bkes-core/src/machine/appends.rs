@@ -1,7 +1,7 @@
 //! Appends: judged by what is known, numbered, sent, and reported on.
 
 use super::fingerprint::checksum;
-use super::{Append, Known, Load, Located, PartitionMachine, Send, Sent, Step};
+use super::{Append, Known, Located, PartitionMachine, Send, Sent, Step};
 use crate::append::{AppendError, AppendRequest, EventContent, Expected, Unready};
 use crate::checksum::PayloadSum;
 use crate::limits::ORDER_MAX;
@@ -9,7 +9,6 @@ use crate::machine::limits::MARKER_BYTES_MAX;
 use crate::marker::{BatchPlace, Marker, Stamp};
 use crate::sequence::{Claim, Moment};
 use crate::{Delivery, Header, Incarnation, Order, Position, Token};
-use bytes::Bytes;
 use std::collections::VecDeque;
 
 impl<T> PartitionMachine<T> {
@@ -96,7 +95,7 @@ impl<T> PartitionMachine<T> {
             return Err(AppendError::Cut { partition });
         }
         let mut load = self.work.sending;
-        load.add(Load::of(append));
+        load.add(append.load);
         step.lookup.has_room(load).map_err(AppendError::Unavailable)?;
         Ok(order)
     }
@@ -141,7 +140,7 @@ impl<T> PartitionMachine<T> {
             return None;
         }
         let bytes_max = step.lookup.record_bytes_max()?;
-        let content = |event: &EventContent| (request.key.bytes().len() + event.bytes()) as u64;
+        let content = |event: &EventContent| request.key.bytes().len() as u64 + event.framed_bytes();
         let is_near = |(_, event): &(usize, &EventContent)| content(event) + MARKER_BYTES_MAX > bytes_max;
         let numbering = Numbering {
             append: self.sequencer.next_append(),
@@ -151,9 +150,8 @@ impl<T> PartitionMachine<T> {
         };
         let sized = request.events.iter().enumerate().filter(is_near).map(|(index, event)| {
             let payload = PayloadSum::of(Some(request.key.as_ref()), event.value.as_deref());
-            let of = |header: &Header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len);
-            let headers = numbering.marker(index).headers(payload);
-            content(event) + headers.iter().map(of).sum::<usize>() as u64
+            let marker = numbering.marker(index).headers(payload);
+            content(event) + marker.iter().map(Header::bytes).sum::<usize>() as u64
         });
         let bytes = sized.max().filter(|bytes| *bytes > bytes_max)?;
         Some(AppendError::TooLarge { bytes, bytes_max })
@@ -176,7 +174,7 @@ impl<T> PartitionMachine<T> {
             self.next_token += 1;
             let (value, headers) = (value.clone(), headers.clone());
             let sent = Sent { marker, key: key.clone(), value: value.clone(), headers, crc32c, known };
-            self.sent_bytes += sent.bytes();
+            self.sent_load.add(sent.load());
             self.sent.insert(token, sent);
             self.work.sends.push(Send {
                 token,
@@ -186,7 +184,7 @@ impl<T> PartitionMachine<T> {
                 headers: all,
             });
         }
-        self.work.sending.add(Load::of(&append));
+        self.work.sending.add(append.load);
         let claim = Claim { key: append.request.key.clone(), first, count };
         let begun = self.sequencer.begin(claim, append, rest);
         debug_assert_eq!(begun, number, "numbers are given in turn");
@@ -219,7 +217,7 @@ impl<T> PartitionMachine<T> {
     /// A record is no longer on its way.
     pub(super) fn arrived(&mut self, token: Token) -> Option<Sent> {
         let sent = self.sent.remove(&token)?;
-        self.sent_bytes -= sent.bytes();
+        self.sent_load.sub(sent.load());
         Some(sent)
     }
 

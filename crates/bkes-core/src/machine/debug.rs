@@ -33,7 +33,7 @@ impl<T: Debug> Debug for PartitionMachine<T> {
             degradation,
             sequencer,
             sent,
-            sent_bytes,
+            sent_load,
             next_token,
             is_stopping,
             work: _,
@@ -60,7 +60,7 @@ impl<T: Debug> Debug for PartitionMachine<T> {
             .field("reading", &(awaits_turn, stopped, lost_end))
             .field("marks", &(marks, marks_before, target, is_caught_up, lagging_since, is_stalled))
             .field("degradation", degradation)
-            .field("appends", &(sequencer, sent, sent_bytes, next_token, is_stopping))
+            .field("appends", &(sequencer, sent, sent_load, next_token, is_stopping))
             .finish()
     }
 }

@@ -1,6 +1,7 @@
 //! What a partition machine is told: one closed list.
 
 use crate::append::{AppendError, AppendRequest};
+use crate::limits::{HEADER_FRAME_BYTES, HEADER_MEMORY_BYTES};
 use crate::machine::{FoldId, Shown};
 use crate::sequence::NowMs;
 use crate::{
@@ -75,8 +76,8 @@ pub enum Input<T> {
 pub struct Append<T> {
     /// What is asked.
     pub request: AppendRequest,
-    /// Bytes of its keys and values together.
-    pub bytes: u64,
+    /// What it takes of a queue.
+    pub load: Load,
     /// Everything is applied that its refusal could rest on.
     pub is_verified: bool,
     /// How often it was sent and not taken for the size of what it went with.
@@ -90,26 +91,53 @@ pub struct Append<T> {
 pub struct Load {
     /// Records.
     pub records: usize,
-    /// Bytes, with keys and markers.
+    /// Headers that their writers gave them.
+    pub headers: usize,
+    /// Bytes of keys, values, headers and markers.
     pub bytes: u64,
 }
 
 impl Load {
-    /// Of an append.
-    pub fn of<T>(append: &Append<T>) -> Load {
-        let records = append.request.events.len();
-        Load { records, bytes: append.bytes + super::limits::MARKER_BYTES_MAX * records as u64 }
+    /// Of an append that is to be sent: of its markers the most that they can take.
+    pub fn of(request: &AppendRequest) -> Load {
+        let records = request.events.len();
+        let each = request.key.bytes().len() as u64 + super::limits::MARKER_BYTES_MAX;
+        let mut load = Load { records, headers: 0, bytes: each * records as u64 };
+        for event in &request.events {
+            load.headers += event.headers.len();
+            load.bytes += event.bytes() as u64;
+        }
+        load
+    }
+
+    /// What a log counts for it: see [`record_bytes`](crate::record_bytes).
+    pub fn log_bytes(&self) -> u64 {
+        self.bytes + HEADER_FRAME_BYTES * self.headers as u64
+    }
+
+    /// What it takes in memory beside what every record takes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.bytes + HEADER_MEMORY_BYTES * self.headers as u64
+    }
+
+    /// With another one's.
+    #[must_use]
+    pub fn and(mut self, more: Load) -> Load {
+        self.add(more);
+        self
     }
 
     /// Adds another one's.
     pub fn add(&mut self, more: Load) {
         self.records += more.records;
+        self.headers += more.headers;
         self.bytes += more.bytes;
     }
 
     /// Takes one away that was added.
     pub fn sub(&mut self, less: Load) {
         self.records -= less.records;
+        self.headers -= less.headers;
         self.bytes -= less.bytes;
     }
 }

@@ -172,9 +172,8 @@ impl Instance {
 
     /// An append, as the machine takes it.
     pub fn append(&self, id: AppendId, request: AppendRequest) -> Input<AppendId> {
-        let bytes =
-            request.events.iter().map(|event| (request.key.bytes().len() + event.bytes()) as u64).sum();
-        let append = Box::new(Append { request, bytes, is_verified: true, resent: 0, ticket: id });
+        let load = Load::of(&request);
+        let append = Box::new(Append { request, load, is_verified: true, resent: 0, ticket: id });
         let lookup = Answers { histories: &self.histories, keys: &self.keys };
         let located = lookup.located(lookup.head(&append.request.key));
         if !self.machine.is_busy(&append.request.key) {

@@ -15,14 +15,16 @@ pub fn bound_of(
 ) -> Option<Bound> {
     let applied = context.overlay.bytes() as u64;
     let limit = context.options.overlay_bytes_max as u64;
-    if applied > limit || (under_way.bytes > 0 && applied + under_way.bytes + load.bytes > limit) {
+    let all = under_way.and(load);
+    if applied > limit || (under_way.bytes > 0 && applied + all.memory_bytes() > limit) {
         return Some(Bound { queue: "the overlay of uncommitted events", limit, unit: Unit::Bytes });
     }
     // What does not fit into an empty queue is refused when it is to be sent.
     if queued.records == 0 && under_way.records == 0 {
         return None;
     }
-    let full = appender?.has_room(queued.records + load.records, queued.bytes + load.bytes).err()?;
+    let all = queued.and(load);
+    let full = appender?.has_room(all.records, all.log_bytes()).err()?;
     Some(Bound::of_queue(full))
 }
 

@@ -118,16 +118,7 @@ impl Owner {
     fn pending(&self, key: &Key) -> Vec<Pending> {
         let of = |(partition, hosted): (&Partition, &Hosted)| {
             let (first, append) = hosted.machine.flight(key)?;
-            Some(Pending {
-                partition: *partition,
-                first,
-                values: append
-                    .request
-                    .events
-                    .iter()
-                    .map(|event| event.value.clone().unwrap_or_default())
-                    .collect(),
-            })
+            Some(Pending { partition: *partition, first, events: append.request.events.clone() })
         };
         self.partitions.iter().filter_map(of).collect()
     }

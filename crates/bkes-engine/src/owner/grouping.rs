@@ -10,7 +10,6 @@ use super::lookup::{Standing, locate, stand_all};
 use super::{Hosted, Owner};
 use crate::limits::{GROUP_LARGE, GROUP_MS_MAX, GROUP_OTHERS_MS};
 use crate::owner_inbox::Waiting;
-use bkes_core::machine::Load;
 use bkes_core::sequence::NowMs;
 use bkes_core::{Key, Partition};
 use bkes_log::AppenderState;
@@ -29,7 +28,7 @@ impl Owner {
         if group.queue.is_empty() {
             group.since = now;
         }
-        self.grouped.add(Load::of(&append));
+        self.grouped.add(append.load);
         group.queue.push(append);
     }
 
@@ -48,7 +47,7 @@ impl Owner {
             let keys: Vec<Key> = queue.iter().map(|append| append.request.key.clone()).collect();
             let standings = stand_all(&self.context, self.epoch, &keys, None);
             for (append, standing) in queue.drain(..).zip(standings) {
-                self.grouped.sub(Load::of(&append));
+                self.grouped.sub(append.load);
                 let of = |standing: &Standing| locate(&self.context, &append.request, standing);
                 match standing.and_then(|standing| of(&standing)) {
                     Ok(located) => self.admit(append, located, now),

@@ -101,13 +101,14 @@ impl Lookup<Ticket> for HostLookup<'_> {
         let (mut under_way, mut queued) = (self.under_way, self.grouped);
         under_way.add(sending);
         queued.add(sending);
-        bound_of(self.context, self.appender, Load::of(append), (under_way, queued)).is_none()
+        bound_of(self.context, self.appender, append.load, (under_way, queued)).is_none()
     }
 
     fn has_room(&self, load: Load) -> Result<(), Unready> {
         match self.appender {
             Some(appender) => {
-                appender.has_room(load.records, load.bytes).map_err(|full| Bound::of_queue(full).overloaded())
+                let full = appender.has_room(load.records, load.log_bytes());
+                full.map_err(|full| Bound::of_queue(full).overloaded())
             }
             None => Err(Unready::LogDown { cause: "no producer handle".into() }),
         }

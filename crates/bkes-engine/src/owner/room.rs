@@ -132,13 +132,13 @@ impl Owner {
 
     /// What is sent and not reported on, with the bytes of what is grouped to be sent.
     pub(super) fn under_way(&self) -> Load {
-        Load { records: self.sent.records, bytes: self.sent.bytes + self.grouped.bytes }
+        Load { records: self.sent.records, ..self.sent.and(self.grouped) }
     }
 
     /// The bound that an append would pass if it were sent now.
     fn bound_of(&self, append: &Append<Ticket>) -> Option<Bound> {
         let queued = (self.under_way(), self.grouped);
-        bound_of(&self.context, self.appender.as_deref(), Load::of(append), queued)
+        bound_of(&self.context, self.appender.as_deref(), append.load, queued)
     }
 
     /// What an append is told that has waited in vain.

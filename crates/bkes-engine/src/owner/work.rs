@@ -26,7 +26,7 @@ impl Owner {
             && !hosted.inputs.is_empty()
         {
             let Hosted { board, machine, inputs, is_news, .. } = hosted;
-            let before = Load { records: machine.sent(), bytes: machine.sent_bytes() };
+            let before = machine.sent_load();
             let lookup = HostLookup {
                 context: &self.context,
                 index: self.index,
@@ -34,13 +34,13 @@ impl Owner {
                 board,
                 fold: machine.fold(),
                 appender: self.appender.as_deref(),
-                under_way: Load { records: self.sent.records, bytes: self.sent.bytes + self.grouped.bytes },
+                under_way: Load { records: self.sent.records, ..self.sent.and(self.grouped) },
                 grouped: self.grouped,
             };
             machine.step(inputs, now, &lookup);
             *is_news = true;
             self.sent.sub(before);
-            self.sent.add(Load { records: machine.sent(), bytes: machine.sent_bytes() });
+            self.sent.add(machine.sent_load());
             self.carry_out(partition, now);
         }
     }

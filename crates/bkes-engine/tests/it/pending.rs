@@ -1,9 +1,11 @@
 //! Pending events are shown after the events of the same answer, at orders that none of them has.
 
-use crate::support::poll;
 use crate::support::scene::Scene;
+use crate::support::{Answer, poll};
 use bkes_core::{Key, Order, Partition, Partitioner};
-use bkes_engine::{EngineOptions, Events, Expected, ReadError, ReadRequest};
+use bkes_engine::{
+    AppendRequest, EngineOptions, EventContent, Events, Expected, Header, ReadError, ReadRequest,
+};
 use bkes_testkit::log::{Faults, SimulatedLog as MemoryLog};
 use std::num::NonZeroU32;
 use std::pin::Pin;
@@ -37,8 +39,9 @@ fn ask(scene: &Scene, name: &str) -> Reading {
     reading
 }
 
-fn shown(events: &Events) -> (usize, Order, Vec<&[u8]>) {
-    (events.events.len(), events.next, events.pending.iter().map(|value| &value[..]).collect())
+fn shown<'a>(events: &'a Events) -> (usize, Order, Vec<&'a [u8]>) {
+    let value = |content: &'a EventContent| content.value.as_deref().expect("it has a value");
+    (events.events.len(), events.next, events.pending.iter().map(value).collect())
 }
 
 /// The aggregate was located, then another writer's event took order 1 and an append was sent for order 2, then the owner was asked:
@@ -74,4 +77,24 @@ fn an_append_whose_order_was_taken_is_not_shown_as_pending() {
     assert!(poll(&mut sent).is_none(), "the log has not said anything of it");
     let events = poll(&mut reading).expect("both answered").expect("it is there");
     assert_eq!(shown(&events), (2, Order(2), vec![]));
+}
+
+/// A pending tombstone was shown as an empty value, and events without their headers.
+#[test]
+fn a_pending_event_is_shown_as_it_was_given() {
+    let (scene, name) = scene();
+    let headers = vec![Header { name: "why".into(), value: Some("erased".into()) }];
+    let events = vec![EventContent { value: None, headers }, EventContent::from(bytes::Bytes::new())];
+    let key = Key::new(name.clone()).expect("not empty");
+    let request = AppendRequest { key, expected: Expected::At(Order(1)), events: events.clone() };
+    let handle = scene.handle.clone();
+    let mut sent: Answer = Box::pin(async move { handle.append(request).await });
+    assert!(poll(&mut sent).is_none());
+    scene.step_owner(1);
+    let mut reading = ask(&scene, &name);
+    scene.step_owner(0);
+    assert!(poll(&mut reading).is_none());
+    scene.step_owner(1);
+    let found = poll(&mut reading).expect("both answered").expect("it is there");
+    assert_eq!((found.next, found.pending), (Order(1), events));
 }
