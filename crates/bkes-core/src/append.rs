@@ -1,9 +1,10 @@
 //! What the writer of an append says and hears: requests, answers, and why there is none.
 
+use crate::append_id::{AppendId, Identity};
 use crate::evidence::Evidence;
 use crate::limits::{EVENT_HEADERS_MAX, HEADER_FRAME_BYTES, HEADER_NAME_BYTES_MAX};
-use crate::marker::is_reserved_name;
-use crate::{Cause, Header, Key, Offset, Order, Partition, Position};
+use crate::marker::{ID_HEADER, is_reserved_name};
+use crate::{Cause, Header, Key, Offset, Order, Partition, Position, StoredEvent};
 use bytes::Bytes;
 use std::fmt;
 
@@ -14,6 +15,17 @@ pub enum Expected {
     New,
     /// It exists and its next event takes this order. `At(Order(0))` is never true of an existing aggregate.
     At(Order),
+    /// It exists, however far it is. Only with an [`Identity`]: without one a retry would be stored twice.
+    Exists,
+    /// Nothing: it may exist or not. Only with an [`Identity`].
+    Any,
+}
+
+impl Expected {
+    /// Whether the append names the order that its first event takes.
+    pub fn is_exact(self) -> bool {
+        matches!(self, Expected::New | Expected::At(_))
+    }
 }
 
 /// One append: 1 to 1,000 events of one aggregate, all or nothing.
@@ -28,12 +40,43 @@ pub struct AppendRequest {
     pub expected: Expected,
     /// The events, in order; at least one.
     pub events: Vec<EventContent>,
+    /// What a retry is known by; `None` for an append that is not retried by an id.
+    pub identity: Option<Identity>,
 }
 
 impl AppendRequest {
     /// An append of events that have values and no headers.
     pub fn of_values(key: Key, expected: Expected, values: impl IntoIterator<Item = Bytes>) -> AppendRequest {
-        AppendRequest { key, expected, events: values.into_iter().map(EventContent::from).collect() }
+        let events = values.into_iter().map(EventContent::from).collect();
+        AppendRequest { key, expected, events, identity: None }
+    }
+
+    /// Has the append's first event carry its id.
+    pub fn carry_id(&mut self) {
+        if let (Some(Identity { id, .. }), Some(first)) = (&self.identity, self.events.first_mut()) {
+            first
+                .headers
+                .insert(0, Header { name: Bytes::from_static(ID_HEADER), value: Some(id.bytes().clone()) });
+        }
+    }
+
+    /// Whether these events, which an append with the same id stored, are those of this one: as many, with the same values and the same
+    /// headers.
+    pub fn is_same_as(&self, stored: &[StoredEvent]) -> bool {
+        let is_same = |(event, stored): (&EventContent, &StoredEvent)| {
+            let value = (!stored.tombstone).then_some(&stored.value);
+            event.value.as_ref() == value && event.headers == stored.headers
+        };
+        self.events.len() == stored.len() && self.events.iter().zip(stored).all(is_same)
+    }
+
+    /// That the aggregate has no events.
+    pub fn no_such_aggregate(&self) -> AppendError {
+        let expected = match self.expected {
+            Expected::At(order) => Some(order),
+            Expected::New | Expected::Exists | Expected::Any => None,
+        };
+        AppendError::NoSuchAggregate { key: self.key.clone(), expected }
     }
 }
 
@@ -44,7 +87,7 @@ pub struct EventContent {
     pub value: Option<Bytes>,
     /// Headers of its record, kept with their order and repetition; at most [`EVENT_HEADERS_MAX`], with names of at most
     /// [`HEADER_NAME_BYTES_MAX`] bytes. Names that begin with `bkes`, and `order`, are reserved: see
-    /// [`is_reserved_name`](crate::marker::is_reserved_name).
+    /// [`is_reserved_name`].
     pub headers: Vec<Header>,
 }
 
@@ -98,6 +141,8 @@ pub struct Appended {
     pub first: Order,
     /// The order of its last event.
     pub last: Order,
+    /// Whether an earlier try of this append, by its id, was the one that was stored.
+    pub by_earlier_try: bool,
 }
 
 /// The class of an error: what the caller may conclude.
@@ -207,7 +252,7 @@ pub enum Unready {
         /// What the limit counts.
         unit: Unit,
     },
-    /// The append waited for room, and its time was over: it was not sent.
+    /// The append waited for room, and its time was over: nothing of it is stored.
     #[error("not sent: it waited {waited_ms} ms for room in {queue} (it may hold {limit} {unit})")]
     NoRoom {
         /// How long it waited.
@@ -241,13 +286,51 @@ pub enum AppendError {
         /// The aggregate's next order.
         current: Order,
     },
-    /// [`Expected::At`], and the aggregate has no events.
+    /// [`Expected::At`] or [`Expected::Exists`], and the aggregate has no events.
     #[error("no aggregate with key {key}")]
     NoSuchAggregate {
         /// The key asked for.
         key: Key,
-        /// The order the append was for.
-        expected: Order,
+        /// The order the append was for, if it named one.
+        expected: Option<Order>,
+    },
+    /// [`Expected::Exists`] or [`Expected::Any`] without an id.
+    #[error(
+        "an append to whatever the next order is needs an append id: without one a retry would be stored twice"
+    )]
+    NeedsId,
+    /// Another append has this id: another number of events, other values or other headers.
+    #[error(
+        "append id {id} was used before, by an append of other content: its first event has order {first}"
+    )]
+    IdReused {
+        /// The id.
+        id: AppendId,
+        /// Where the other append begins.
+        first: Order,
+    },
+    /// An append with this id is stored at another order: a command that was carried out is not decided anew.
+    #[error("append id {id} was used before: the append's first event has order {first}")]
+    IdUsed {
+        /// The id.
+        id: AppendId,
+        /// Where that append begins.
+        first: Order,
+        /// Where its first event lies.
+        partition: Partition,
+        /// Where it lies in the partition.
+        offset: Offset,
+    },
+    /// The append may have been stored by an earlier try, at an order below those that can be looked at. This try is not stored.
+    #[error(
+        "outcome unknown: an earlier try with append id {id} may lie below order {from}, from which on it was looked for; read the \
+         aggregate, or say how far it was before the first try"
+    )]
+    IdWindow {
+        /// The id.
+        id: AppendId,
+        /// It lies at no order from this one on.
+        from: Order,
     },
     /// No event, or more than a batch may have.
     #[error("an append carries 1 to {count_max} events, not {count}")]
@@ -338,6 +421,9 @@ impl AppendError {
             AppendError::Conflict { .. }
             | AppendError::AlreadyExists { .. }
             | AppendError::NoSuchAggregate { .. }
+            | AppendError::NeedsId
+            | AppendError::IdReused { .. }
+            | AppendError::IdUsed { .. }
             | AppendError::BadCount { .. }
             | AppendError::ReservedHeader { .. }
             | AppendError::TooManyHeaders { .. }
@@ -348,7 +434,7 @@ impl AppendError {
             | AppendError::PartitionerUnknown { .. }
             | AppendError::ExistingOnly => ErrorClass::Rejected,
             AppendError::Unavailable(_) | AppendError::NotStored { .. } => ErrorClass::Unavailable,
-            AppendError::Unknown { .. } => ErrorClass::Unknown,
+            AppendError::Unknown { .. } | AppendError::IdWindow { .. } => ErrorClass::Unknown,
         }
     }
 }

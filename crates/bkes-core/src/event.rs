@@ -1,6 +1,6 @@
 //! An event: an accepted record, as stores keep it and readers see it.
 
-use crate::marker::is_reserved;
+use crate::marker::{ID_HEADER, is_reserved};
 use crate::{Header, Offset, Order, Partition, Record, Stamp, TimestampMs};
 use bytes::Bytes;
 
@@ -37,4 +37,43 @@ impl StoredEvent {
         let value = value.unwrap_or_default();
         StoredEvent { order, partition, offset, timestamp, value, tombstone, stamp, headers }
     }
+}
+
+/// An event without its content: where it is, who wrote it, and which append it begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EventOutline {
+    /// Its place in its aggregate, within its partition.
+    pub order: Order,
+    /// Where its record lies.
+    pub partition: Partition,
+    /// Where its record lies in the partition.
+    pub offset: Offset,
+    /// The log's timestamp; old message formats have none.
+    pub timestamp: Option<TimestampMs>,
+    /// Who wrote it, when BKES did.
+    pub stamp: Option<Stamp>,
+    /// The id of the append that it begins, if that has one.
+    pub append_id: Option<Bytes>,
+}
+
+impl StoredEvent {
+    /// The id of the append that this event begins, if that has one.
+    pub fn append_id(&self) -> Option<&Bytes> {
+        append_id(self.stamp, &self.headers)
+    }
+
+    /// The event without its content.
+    pub fn outline(&self) -> EventOutline {
+        let append_id = self.append_id().cloned();
+        let StoredEvent { order, partition, offset, timestamp, stamp, .. } = *self;
+        EventOutline { order, partition, offset, timestamp, stamp, append_id }
+    }
+}
+
+/// The id of the append that an event begins, by its stamp and its headers: the first member of what BKES wrote has one if its writer
+/// gave one.
+pub fn append_id(stamp: Option<Stamp>, headers: &[Header]) -> Option<&Bytes> {
+    let is_first = stamp.is_some_and(|stamp| stamp.i() == 1);
+    let header = headers.iter().find(|header| is_first && header.name == ID_HEADER)?;
+    header.value.as_ref().filter(|id| !id.is_empty())
 }

@@ -9,6 +9,7 @@
 
 pub mod accept;
 pub mod append;
+pub mod append_id;
 mod cause;
 mod checkpoint;
 pub mod checksum;
@@ -29,7 +30,7 @@ pub use accept::{
 };
 pub use cause::Cause;
 pub use checkpoint::{Checkpoint, Counters, Fingerprint, Unread};
-pub use event::StoredEvent;
+pub use event::{EventOutline, StoredEvent, append_id};
 pub use heads::{Count, Head, Heads};
 pub use log_words::{Delivery, ReadFailure, Token, Watermarks, record_bytes};
 pub use marker::{BatchPlace, Marker, RecordClass, Stamp};

@@ -20,6 +20,7 @@ mod beginning;
 mod debug;
 mod degradation;
 mod fingerprint;
+mod ids;
 mod input;
 mod limits;
 mod lookup;
@@ -33,6 +34,7 @@ mod watermarks;
 mod work;
 
 pub use degradation::{Degradation, Shown};
+pub use ids::LookedAt;
 pub use input::{
     Append, BeforeQuestion, Beginning, Counted, Fetched, Input, Known, Load, Located, WatermarksRead,
 };
@@ -65,6 +67,8 @@ pub struct Settings {
     pub ready_lag_ms: NowMs,
     /// Keys of a partition that may be taken as evidence of how the topic's writers place keys.
     pub evidence_max: usize,
+    /// So many of an aggregate's last events are looked at for an append's id: [`ID_WINDOW`](crate::append_id::ID_WINDOW).
+    pub id_window: u64,
 }
 
 /// Everything that is decided about one partition. `T` is what the host answers an append by.

@@ -22,6 +22,10 @@ pub const ORDER_HEADER: &[u8] = b"order";
 /// The name of the header that carries incarnation, number, base, place in a batch, and the sum.
 pub const BKES_HEADER: &[u8] = b"bkes";
 
+/// The header of the id that a writer gave its append, in the append's first record. It means that in an accepted marked record only;
+/// in any other it is a header like the rest.
+pub const ID_HEADER: &[u8] = b"bkes-id";
+
 /// The place of a member in its batch: `i` of `count`, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct BatchPlace {

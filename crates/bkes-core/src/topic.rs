@@ -126,13 +126,13 @@ impl TopicMachine {
     ) -> Result<Partition, AppendError> {
         let Placing { partitions, partitioner } = self.placing;
         match (request.expected, partitioner) {
-            (Expected::New, _) if self.existing_only => Err(AppendError::ExistingOnly),
+            (Expected::New | Expected::Any, _) if self.existing_only => Err(AppendError::ExistingOnly),
             (_, Some(partitioner)) => Ok(partitioner.place(request.key.as_ref(), partitions)),
-            (Expected::At(expected), None) => {
-                Err(AppendError::NoSuchAggregate { key: request.key.clone(), expected })
+            (Expected::At(_) | Expected::Exists, None) => Err(request.no_such_aggregate()),
+            (Expected::New | Expected::Any, None) if self.judged.is_none() => {
+                Err(AppendError::Unavailable(unready()))
             }
-            (Expected::New, None) if self.judged.is_none() => Err(AppendError::Unavailable(unready())),
-            (Expected::New, None) => {
+            (Expected::New | Expected::Any, None) => {
                 Err(AppendError::PartitionerUnknown { evidence: self.verdict().evidence })
             }
         }

@@ -49,7 +49,18 @@ fn what_clients_are_told_is_true_in_random_runs() {
     }
     println!("{tally:?} in {:?}", began.elapsed());
     let Tally { success, success_batches, conflicts, not_stored, unknown, unknown_and_stored, .. } = tally;
-    let least = [success, success_batches, conflicts, not_stored, unknown, unknown_and_stored];
+    let Tally { found, used, not_found, .. } = tally;
+    let least = [
+        success,
+        success_batches,
+        conflicts,
+        not_stored,
+        unknown,
+        unknown_and_stored,
+        found,
+        used,
+        not_found,
+    ];
     assert!(least.into_iter().all(|count| count > 1_000), "the runs no longer try everything: {tally:?}");
 }
 
@@ -153,6 +164,12 @@ fn forgetting_what_the_step_itself_applied_is_caught() {
 #[test]
 fn handing_over_what_the_appender_did_not_take_is_caught() {
     caught(Bug::SendsTheRest, 1_000);
+}
+
+/// A retry was stored a second time, and a command that was carried out was decided anew.
+#[test]
+fn forgetting_the_ids_of_what_is_stored_is_caught() {
+    caught(Bug::ForgetsIds, 1_000);
 }
 
 #[test]

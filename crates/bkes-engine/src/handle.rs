@@ -8,14 +8,16 @@ use crate::limits::{
 };
 use crate::list::list_weight;
 use crate::owner_inbox::{
-    Admitted, Command, OwnerInbox, Pending, Place, Refusal, Ticket, Unverified, owner_of, refuse_command,
+    Admitted, Command, Found, OwnerInbox, Pending, Place, Refusal, Ticket, Unverified, owner_of,
+    refuse_command,
 };
 use crate::read::View;
-use bkes_core::append::{AppendError, AppendRequest, Appended, EventContent, Unit, Unready};
+use bkes_core::append::{AppendError, AppendRequest, Appended, EventContent, Expected, Unit, Unready};
+use bkes_core::append_id::{ID_LOOK_MAX, ID_WINDOW, Identity};
 use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, HEADER_MEMORY_BYTES};
 use bkes_core::machine::{Append, Load, Scope};
 use bkes_core::sequence::NowMs;
-use bkes_core::{Cause, Key};
+use bkes_core::{Cause, Key, Order, StoredEvent};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -91,29 +93,102 @@ impl EngineHandle {
     /// The same, for a caller that gives its append no more than this to wait for room.
     pub async fn append_within(
         &self,
-        request: AppendRequest,
+        mut request: AppendRequest,
         wait: Duration,
     ) -> Result<Appended, AppendError> {
-        let bytes = self.check(&request)?;
+        check_content(&request)?;
+        request.carry_id();
+        let bytes = self.check_size(&request)?;
         let place = self.admit(bytes)?;
         let since = (self.0.clock)();
         let wait_ms = wait.min(self.0.context.options.room_wait).as_millis();
         let until = since.saturating_add(NowMs::try_from(wait_ms).unwrap_or(NowMs::MAX));
-        let asking = Asking { request, place, since, until, is_verified: false };
-        let (request, place, scope) = match self.push(asking).await {
-            Ok(appended) => return Ok(appended),
-            Err(Refusal::Final(error)) => return Err(error),
-            Err(Refusal::Unverified(unverified)) => {
-                let Unverified { request, place, scope } = *unverified;
-                (request, place, scope)
-            }
-        };
-        self.verify(scope).await.map_err(AppendError::Unavailable)?;
-        match self.push(Asking { request, place, since, until, is_verified: true }).await {
-            Ok(appended) => Ok(appended),
-            Err(Refusal::Final(error)) => Err(error),
-            Err(Refusal::Unverified(_)) => unreachable!("what is verified is not asked again"),
+        if request.identity.is_some() {
+            Box::pin(self.warm(&request)).await;
         }
+        let mut asking = Asking { request, place, since, until, is_verified: false };
+        loop {
+            match self.push(asking).await {
+                Ok(appended) => return Ok(appended),
+                Err(Refusal::Final(error)) => return Err(error),
+                Err(Refusal::Found(found)) => return Box::pin(self.compare(*found)).await,
+                Err(Refusal::Unverified(unverified)) => {
+                    let Unverified { request, place, scope } = *unverified;
+                    self.verify(scope).await.map_err(AppendError::Unavailable)?;
+                    // What is verified is not given back for that again.
+                    asking = Asking { request, place, since, until, is_verified: true };
+                }
+            }
+        }
+    }
+
+    /// Whether the append that was found by its id is the one that was asked for, by its content. What is stored does not change, so
+    /// this needs no owner.
+    async fn compare(&self, Found { request, place, first }: Found) -> Result<Appended, AppendError> {
+        let Some(Identity { id, .. }) = &request.identity else { unreachable!("it was found by its id") };
+        let reused = AppendError::IdReused { id: id.clone(), first: first.order };
+        let count = first.stamp.map_or(1, |stamp| stamp.count() as usize);
+        if count != request.events.len() {
+            return Err(reused);
+        }
+        let stored = ReadRequest {
+            from: first.order,
+            events_max: count,
+            // What is larger is another one.
+            bytes_max: usize::try_from(place.bytes()).unwrap_or(usize::MAX),
+            ..ReadRequest::all(request.key.clone())
+        };
+        let Events { events, .. } = self.read(stored).await.map_err(|error| self.unread(error))?;
+        let place_of = |event: &StoredEvent| (event.partition, event.offset);
+        if events.first().map(place_of) != Some((first.partition, first.offset)) {
+            // A fold began anew meanwhile, or the key was found in another partition too.
+            return Err(AppendError::Unavailable(self.0.context.board.still_catching_up()));
+        }
+        match events.last() {
+            None => unreachable!("there is a first one"),
+            Some(_) if !request.is_same_as(&events) => Err(reused),
+            Some(last) => Ok(Appended {
+                partition: last.partition,
+                offset: last.offset,
+                timestamp_ms: last.timestamp.map(|timestamp| timestamp.0),
+                first: first.order,
+                last: last.order,
+                by_earlier_try: true,
+            }),
+        }
+    }
+
+    /// An append is unavailable where what was stored of it cannot be read.
+    fn unread(&self, error: ReadError) -> AppendError {
+        AppendError::Unavailable(match error {
+            ReadError::Unavailable(unready) => unready,
+            ReadError::Store { cause } => Unready::Store { cause },
+            ReadError::Damaged { detail, .. } => Unready::Store { cause: detail.into() },
+            _ => self.0.context.board.still_catching_up(),
+        })
+    }
+
+    /// Has the store read what will be looked at for an id, where its disk has readers wait: the owner finds it in memory then, and
+    /// holds up nobody else. No more than a hint: where there is no room for it, it is left out.
+    async fn warm(&self, request: &AppendRequest) {
+        let store = &self.0.context.store;
+        let (Some(identity), true) = (&request.identity, store.reads_may_block()) else { return };
+        let (seen, order) = match request.expected {
+            Expected::New => (None, Some(Order::FIRST)),
+            Expected::At(order) => (None, Some(order)),
+            Expected::Exists | Expected::Any => (identity.seen, None),
+        };
+        let Ok(runtime) = Handle::try_current() else { return };
+        let events = if seen.is_some() { ID_LOOK_MAX } else { ID_WINDOW };
+        let units = (events as usize * READ_EVENT_BYTES / READING_UNIT_BYTES) as u32;
+        let Ok(room) = Arc::clone(&self.0.reading).try_acquire_many_owned(units) else { return };
+        let (handle, key) = (self.clone(), request.key.clone());
+        let warming = runtime.spawn_blocking(move || {
+            let _room = room;
+            handle.view().warm(&key, seen, order)
+        });
+        // Should it fail, the owner meets the same.
+        let _ = warming.await;
     }
 
     /// A place among the appends for one of so many bytes, kept to the end of it. One that is larger than all is let in alone.
@@ -143,7 +218,8 @@ impl EngineHandle {
         let (to, answer) = oneshot::channel();
         let load = Load::of(&request);
         let ticket = Ticket { to, place, guess, since, until };
-        let append = Box::new(Append { request, load, is_verified, resent: 0, ticket });
+        let append =
+            Box::new(Append { request, load, is_verified, resent: 0, overtaken: 0, looked_at: None, ticket });
         if let Err(command) = context.owners[owner].send(Command::Append(append)) {
             refuse_command(command, context.board.why_ended());
         }
@@ -329,13 +405,8 @@ impl EngineHandle {
     }
 
     /// The bytes that keys, values and headers take in memory, if they may be.
-    fn check(&self, request: &AppendRequest) -> Result<u64, AppendError> {
+    fn check_size(&self, request: &AppendRequest) -> Result<u64, AppendError> {
         let count = request.events.len();
-        let count_max = BATCH_EVENTS_MAX as usize;
-        if count == 0 || count > count_max {
-            return Err(AppendError::BadCount { count, count_max });
-        }
-        request.events.iter().try_for_each(EventContent::check_headers)?;
         let bytes_max = self.0.context.log.record_bytes_max();
         let key = request.key.bytes().len() as u64;
         // To the byte it is known when it is numbered.
@@ -352,6 +423,18 @@ impl EngineHandle {
         let headers: usize = request.events.iter().map(|event| event.headers.len()).sum();
         Ok(whole + HEADER_MEMORY_BYTES * headers as u64)
     }
+}
+
+/// What can be said of an append by itself.
+fn check_content(request: &AppendRequest) -> Result<(), AppendError> {
+    let (count, count_max) = (request.events.len(), BATCH_EVENTS_MAX as usize);
+    if count == 0 || count > count_max {
+        return Err(AppendError::BadCount { count, count_max });
+    }
+    if !request.expected.is_exact() && request.identity.is_none() {
+        return Err(AppendError::NeedsId);
+    }
+    request.events.iter().try_for_each(EventContent::check_headers)
 }
 
 /// An append on its way to its owner.

@@ -17,8 +17,10 @@ pub use generation::Generation;
 use crate::epoch::Epoch;
 use crate::limits::{COMMIT_GATHER_BYTES, COMMIT_GATHER_EVENTS};
 use bkes_core::machine::{Accepted, Counted};
-use bkes_core::{Checkpoint, Count, Head, Incarnation, IncarnationState, Key, Partition, StoredEvent};
-use bkes_storage::{KeyPage, KeyRange, LowestKeys};
+use bkes_core::{
+    Checkpoint, Count, EventOutline, Head, Incarnation, IncarnationState, Key, Partition, StoredEvent,
+};
+use bkes_storage::{KeyPage, KeyRange, LowestKeys, OutlinePart};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -202,6 +204,20 @@ impl Overlay {
             }
         }
         parts
+    }
+
+    /// The outlines of those of the events asked for that are uncommitted, in order. The committed ones come before them, and count
+    /// towards `events_max` as well.
+    pub fn outlines(&self, part: OutlinePart<'_>) -> Vec<EventOutline> {
+        let (hash, mut outlines) = (self.hash(part.key), Vec::new());
+        for lane in &self.lanes {
+            let generations = lane.read();
+            // The sealed generation's events come before the open one's.
+            for generation in generations.sealed.as_deref().into_iter().chain([&generations.open]) {
+                generation.outlines(hash, part, &mut outlines);
+            }
+        }
+        outlines
     }
 
     /// Where the aggregates stand whose keys are the lowest of a range, among those that have uncommitted events.

@@ -5,7 +5,7 @@ use crate::epoch::Epoch;
 use bkes_core::append::{AppendError, AppendRequest, Appended, EventContent, Unready};
 use bkes_core::machine::{Append, FoldId, Scope, Shown, WatermarksRead};
 use bkes_core::sequence::NowMs;
-use bkes_core::{Key, Order, Partition};
+use bkes_core::{EventOutline, Key, Order, Partition};
 use bkes_log::Waker;
 use bkes_storage::Loaded;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -19,8 +19,17 @@ pub type ReplySender = oneshot::Sender<Result<Appended, Refusal>>;
 pub enum Refusal {
     /// This is the answer.
     Final(AppendError),
+    /// An append with its id is stored: it is an earlier try if the content is the same.
+    Found(Box<Found>),
     /// It is the answer only if the log holds no more than is applied here. Nothing was sent.
     Unverified(Box<Unverified>),
+}
+
+/// An append given back, and where the one with its id begins.
+pub struct Found {
+    pub request: AppendRequest,
+    pub place: Place,
+    pub first: EventOutline,
 }
 
 /// An append given back, to be tried again when everything in `scope` is applied.
@@ -126,6 +135,11 @@ impl Place {
         let appends = admitted.appends.fetch_add(1, Ordering::AcqRel);
         let before = Before { appends, bytes: admitted.bytes.fetch_add(bytes, Ordering::AcqRel) };
         (Place { admitted: Arc::clone(admitted), bytes }, before)
+    }
+
+    /// Of its keys, values and headers in memory.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 }
 

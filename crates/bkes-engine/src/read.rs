@@ -11,8 +11,9 @@ use crate::limits::LOCATE_TRIES;
 use crate::overlay::{Overlay, OverlayPart};
 use crate::owner_inbox::Pending;
 use bkes_core::append::{EventContent, Unready};
+use bkes_core::append_id::{ID_LOOK_MAX, ID_WINDOW};
 use bkes_core::{Cause, Key, Order};
-use bkes_storage::{Head, Heads, ReadPart, Store, StoreError, StoredEvent};
+use bkes_storage::{Head, Heads, OutlinePart, ReadPart, Store, StoreError, StoredEvent};
 
 /// Where an aggregate stands, by the overlay and by the store: in each partition the farther one.
 pub fn merge_heads(overlay: &[Head], stored: Heads) -> Heads {
@@ -153,6 +154,21 @@ impl View<'_> {
             }
         }
         Ok(located)
+    }
+
+    /// Looks at the last events of an aggregate without their content, or at those from `seen` on, and at one at an order: for the caches.
+    pub fn warm(&self, key: &Key, seen: Option<Order>, order: Option<Order>) -> Result<(), StoreError> {
+        let (mut heads, mut outlines) = (Vec::with_capacity(1), Vec::new());
+        self.store.heads(std::slice::from_ref(key), &mut heads)?;
+        let Some(Heads::One(head)) = heads.pop() else { return Ok(()) };
+        let back = |events: u64| Order(head.next.0.saturating_sub(events).max(head.base.0));
+        let from = seen.map_or(back(ID_WINDOW), |seen| seen.min(back(ID_WINDOW))).max(back(ID_LOOK_MAX));
+        let part = OutlinePart { key, partition: head.partition, from, events_max: ID_LOOK_MAX as usize };
+        self.store.outlines(part, &mut outlines)?;
+        match order {
+            Some(from) => self.store.outlines(OutlinePart { from, events_max: 1, ..part }, &mut outlines),
+            None => Ok(()),
+        }
     }
 
     /// Reads the events asked for of a located aggregate, unless a fold of its partitions has begun anew meanwhile: that may have taken

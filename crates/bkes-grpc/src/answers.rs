@@ -56,6 +56,7 @@ mod tests {
 
     fn appended(partition: u32, offset: u64) -> Appended {
         Appended {
+            by_earlier_try: false,
             partition: Partition(partition),
             offset: Offset(offset),
             timestamp_ms: None,

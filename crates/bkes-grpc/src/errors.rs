@@ -67,6 +67,11 @@ fn append_words(error: &AppendError) -> Words {
             conflict(Reason::AlreadyExists, "read the aggregate and decide again")
         }
         AppendError::NoSuchAggregate { .. } => user(Reason::NoSuchAggregate, "start the aggregate first"),
+        // The first contract has no ids, and so none of these.
+        AppendError::NeedsId => user(Reason::InvalidRequest, "give the append an id"),
+        AppendError::IdReused { .. } | AppendError::IdUsed { .. } => {
+            user(Reason::InvalidRequest, "give each append an id of its own")
+        }
         AppendError::BadCount { .. } => user(Reason::InvalidRequest, "change the number of events"),
         AppendError::ReservedHeader { .. } => user(Reason::InvalidRequest, "give the header another name"),
         AppendError::TooManyHeaders { .. } => user(Reason::InvalidRequest, "give the event fewer headers"),
@@ -87,7 +92,7 @@ fn append_words(error: &AppendError) -> Words {
         AppendError::NotStored { .. } => {
             unavailable(Reason::NotStored, "it is proven not to be stored: try again")
         }
-        AppendError::Unknown { .. } => words(
+        AppendError::Unknown { .. } | AppendError::IdWindow { .. } => words(
             Type::Server,
             Outcome::Unknown,
             Reason::OutcomeUnknown,
@@ -167,7 +172,7 @@ impl Failure {
             Failure::Append(AppendError::Conflict { expected, current }) => (Some(*expected), Some(*current)),
             Failure::Append(AppendError::AlreadyExists { current }) => (Some(Order::FIRST), Some(*current)),
             // No current order: it would be 0, and an Add at 0 is never right.
-            Failure::Append(AppendError::NoSuchAggregate { expected, .. }) => (Some(*expected), None),
+            Failure::Append(AppendError::NoSuchAggregate { expected, .. }) => (*expected, None),
             _ => (None, None),
         }
     }
@@ -272,7 +277,7 @@ mod tests {
     #[test]
     fn the_outcome_of_each_class_is_told_apart() {
         let key = Key::new("key").expect("not empty");
-        let unknown = wire(AppendError::NoSuchAggregate { key, expected: Order(1) });
+        let unknown = wire(AppendError::NoSuchAggregate { key, expected: Some(Order(1)) });
         assert_eq!(unknown, (Type::User, Reason::NoSuchAggregate, Outcome::Rejected));
         let cut = wire(AppendError::Cut { partition: Partition(0) });
         assert_eq!(cut, (Type::Server, Reason::Cut, Outcome::Rejected));

@@ -137,7 +137,7 @@ mod tests {
             count(matches!(&started, Some(Ok(_))));
             if let (Ok(asked), Some(started)) = (decoded, started) {
                 match started {
-                    Ok(AppendRequest { key, expected: Expected::New, events }) => {
+                    Ok(AppendRequest { key, expected: Expected::New, events, identity: None }) => {
                         assert_eq!(
                             (key.bytes(), events),
                             (&asked.key, vec![asked.value.into()]),

@@ -146,7 +146,7 @@ impl Client {
         let call = world.recorder.begin_append(self.id, instance, key, append);
         let content = |value: Bytes| EventContent { headers: headers_of(&value), value: Some(value) };
         let events = values.into_iter().map(content).collect();
-        let request = AppendRequest { key: key.clone(), expected, events };
+        let request = AppendRequest { key: key.clone(), expected, events, identity: None };
         let handle = server.handle.clone();
         let future = Asked::Append { future: Box::pin(async move { handle.append(request).await }), after };
         self.pending = Some(Pending { call, instance, key: key.clone(), future });

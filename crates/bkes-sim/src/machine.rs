@@ -6,8 +6,8 @@ use crate::plan::StoreKind;
 use crate::stage::Stage;
 use bkes_core::{Key, Partition};
 use bkes_storage::{
-    Durability, Heads, KeyPage, KeyRange, Loaded, ReadPart, RedbStore, Store, StoreBatch, StoreError,
-    StoreIdentity, StoreStats, StoredEvent,
+    Durability, EventOutline, Heads, KeyPage, KeyRange, Loaded, OutlinePart, ReadPart, RedbStore, Store,
+    StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
 };
 use bkes_testkit::disk::{Operation, SimulatedDisk, Unsynced};
 use bkes_testkit::store::SimulatedStore;
@@ -191,6 +191,14 @@ impl Store for MachineStore {
         self.stage.interlude();
         self.readable(&self.show_fails, Fault::ShowFails)?;
         let read = self.inner.read(part, out);
+        self.stage.interlude();
+        read
+    }
+
+    fn outlines(&self, part: OutlinePart<'_>, out: &mut Vec<EventOutline>) -> Result<(), StoreError> {
+        self.stage.interlude();
+        self.readable(&self.show_fails, Fault::ShowFails)?;
+        let read = self.inner.outlines(part, out);
         self.stage.interlude();
         read
     }

@@ -335,6 +335,10 @@ fn answer_name(answer: &Result<Appended, AppendError>) -> &'static str {
         Err(AppendError::Conflict { .. }) => "conflict",
         Err(AppendError::AlreadyExists { .. }) => "exists already",
         Err(AppendError::NoSuchAggregate { .. }) => "no such aggregate",
+        Err(AppendError::NeedsId) => "needs an id",
+        Err(AppendError::IdReused { .. }) => "id reused",
+        Err(AppendError::IdUsed { .. }) => "id used",
+        Err(AppendError::IdWindow { .. }) => "id window",
         Err(AppendError::BadCount { .. }) => "bad count",
         Err(AppendError::TooLarge { .. }) => "too large",
         Err(

@@ -3,8 +3,8 @@
 //! Random operations run against a model that is as plain as can be: events in vectors. A failure names its seed.
 
 use crate::contract::{
-    Checkpoint, Counters, Durability, Fingerprint, Head, Heads, KeyPage, KeyRange, Loaded, NewEvent,
-    ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoredEvent, Unread,
+    Checkpoint, Counters, Durability, EventOutline, Fingerprint, Head, Heads, KeyPage, KeyRange, Loaded,
+    NewEvent, OutlinePart, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoredEvent, Unread,
 };
 use bkes_core::{
     BatchPlace, Header, Incarnation, IncarnationState, Key, LeaderEpoch, Offset, OpenBatch, Order, Partition,
@@ -13,6 +13,8 @@ use bkes_core::{
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+
+mod outlines;
 
 /// How a suite makes stores of one implementation. All methods speak of one and the same store's content.
 pub trait Bench {
@@ -61,6 +63,8 @@ pub fn check<B: Bench>(bench: &mut B) {
     everything_of_an_event_comes_back(bench);
     limits_of_a_read_hold(bench);
     limits_of_a_page_of_keys_hold(bench);
+    outlines::an_outline_names_the_append_that_its_event_begins(bench);
+    outlines::limits_of_outlines_hold(bench);
     undecided_batches_come_back_and_are_forgotten(bench);
     a_dropped_partition_is_gone_and_the_others_are_whole(bench);
     a_partition_is_dropped_again_before_it_was_swept(bench);
@@ -534,6 +538,12 @@ impl Model {
         let from = random.below(30);
         let expected: Vec<StoredEvent> = all.into_iter().filter(|event| event.order.0 >= from).collect();
         assert_eq!(read_all(store, key, partition, from), expected, "{at}, key {key} from {from}");
+        let (from, events_max) = (random.below(120), random.below(20) as usize);
+        let all = self.events.get(&(key.clone(), Partition(partition))).into_iter().flatten();
+        let wanted = all.filter(|event| event.order.0 >= from).take(events_max);
+        let expected: Vec<EventOutline> = wanted.map(StoredEvent::outline).collect();
+        let part = OutlinePart { key, partition: Partition(partition), from: Order(from), events_max };
+        assert_eq!(outlines::read(store, part), expected, "{at}, {part:?}");
     }
 
     fn random_batch(&mut self, random: &mut Random, keys: &[Key]) -> StoreBatch {
@@ -546,12 +556,15 @@ impl Model {
             let list = self.events.entry((key.clone(), partition)).or_default();
             let base = if random.below(4) == 0 { random.below(100) } else { 0 };
             let order = list.last().map_or(base, |last| last.order.0 + 1);
-            let value: Vec<u8> = (0..random.below(300)).map(|_| random.next() as u8).collect();
-            let place = random.is_even().then_some(BatchPlace { i: 1, count: 2 });
+            let bytes = random.below(300) + if random.below(50) == 0 { 20_000 } else { 0 };
+            let value: Vec<u8> = (0..bytes).map(|_| random.next() as u8).collect();
+            let place = BatchPlace { i: 1 + random.below(2) as u32, count: 2 };
+            let place = random.is_even().then_some(place);
+            let headers = if random.is_even() { vec![outlines::id_header(b"id")] } else { Vec::new() };
             let stamp = Stamp { incarnation: Incarnation(random.below(3)), number: order, place };
             let offset = at.position.offset();
             let stamp = random.is_even().then_some(stamp);
-            let event = StoredEvent { offset, stamp, ..event(partition.0, order, value.into()) };
+            let event = StoredEvent { offset, stamp, headers, ..event(partition.0, order, value.into()) };
             at.position = Position(offset.0 + 1 + random.below(2));
             at.counters.events += 1;
             list.push(event.clone());

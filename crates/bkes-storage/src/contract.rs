@@ -5,7 +5,7 @@ use std::io;
 use std::num::NonZeroU32;
 
 // What a store keeps is said in these words of bkes-core.
-pub use bkes_core::{Checkpoint, Counters, Fingerprint, Head, Heads, StoredEvent, Unread};
+pub use bkes_core::{Checkpoint, Counters, EventOutline, Fingerprint, Head, Heads, StoredEvent, Unread};
 
 /// The log a store belongs to, and how new keys are placed in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +44,19 @@ pub struct ReadPart<'a> {
     pub events_max: usize,
     /// Stop after the event whose value and headers reach this many bytes in all; at least one event is returned.
     pub bytes_max: usize,
+}
+
+/// Which outlines to read: of events of one key in one partition, from an order on.
+#[derive(Clone, Copy, Debug)]
+pub struct OutlinePart<'a> {
+    /// The aggregate.
+    pub key: &'a Key,
+    /// The partition.
+    pub partition: Partition,
+    /// The first order wanted.
+    pub from: Order,
+    /// Most outlines to return.
+    pub events_max: usize,
 }
 
 /// Which keys to list.
@@ -164,6 +177,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Appends the events asked for to `out`, in order; fewer only at the end or at a limit. Verifies each checksum.
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError>;
+
+    /// Appends the outlines of the events asked for to `out`, in order; fewer only at the end. Verifies what [`read`](Store::read)
+    /// verifies, but for the values that a store keeps apart from their events: those it does not look at.
+    fn outlines(&self, part: OutlinePart<'_>, out: &mut Vec<EventOutline>) -> Result<(), StoreError>;
 
     /// The keys asked for that have events; fewer only at the end or at a limit. As of the commits that had returned when the call
     /// began, or later ones: a key that exists throughout the call is there, once.

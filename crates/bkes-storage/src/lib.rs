@@ -14,8 +14,9 @@ mod memory;
 mod redb_store;
 
 pub use contract::{
-    Checkpoint, Counters, Durability, Fingerprint, Head, Heads, KeyPage, KeyRange, Loaded, NewEvent,
-    ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent, Unread,
+    Checkpoint, Counters, Durability, EventOutline, Fingerprint, Head, Heads, KeyPage, KeyRange, Loaded,
+    NewEvent, OutlinePart, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
+    Unread,
 };
 pub use lowest_keys::LowestKeys;
 pub use memory::MemoryStore;

@@ -1,8 +1,8 @@
 //! A store in memory: the contract at its plainest. Everything is as durable as the process, and nothing fails.
 
 use crate::contract::{
-    Checkpoint, Durability, Head, Heads, KeyPage, KeyRange, Loaded, NewEvent, ReadPart, Store, StoreBatch,
-    StoreError, StoreIdentity, StoreStats, StoredEvent,
+    Checkpoint, Durability, EventOutline, Head, Heads, KeyPage, KeyRange, Loaded, NewEvent, OutlinePart,
+    ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
 };
 use crate::lowest_keys::LowestKeys;
 use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition};
@@ -82,6 +82,12 @@ impl Content {
         }
     }
 
+    /// The events of a key in a partition from an order on.
+    fn events(&self, key: &Key, partition: Partition, from: Order) -> impl Iterator<Item = &StoredEvent> {
+        let events = self.events.get(key).and_then(|parts| parts.get(&partition));
+        events.into_iter().flatten().filter(move |event| event.order >= from)
+    }
+
     fn apply(&mut self, batch: &StoreBatch) {
         for NewEvent { key, event } in &batch.events {
             let parts = match self.events.get_mut(key) {
@@ -131,16 +137,22 @@ impl Store for MemoryStore {
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
         let state = self.open()?;
-        let parts = state.content.events.get(part.key);
-        let events = parts.and_then(|parts| parts.get(&part.partition)).map_or(&[][..], Vec::as_slice);
+        let events = state.content.events(part.key, part.partition, part.from);
         let mut bytes = 0;
-        for event in events.iter().filter(|event| event.order >= part.from).take(part.events_max) {
+        for event in events.take(part.events_max) {
             out.push(event.clone());
             bytes += event.value.len() + headers_bytes(event);
             if bytes >= part.bytes_max {
                 break;
             }
         }
+        Ok(())
+    }
+
+    fn outlines(&self, part: OutlinePart<'_>, out: &mut Vec<EventOutline>) -> Result<(), StoreError> {
+        let state = self.open()?;
+        let events = state.content.events(part.key, part.partition, part.from);
+        out.extend(events.take(part.events_max).map(StoredEvent::outline));
         Ok(())
     }
 

@@ -33,12 +33,13 @@ mod write;
 mod open;
 
 use crate::contract::{
-    Durability, Heads, KeyPage, KeyRange, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
-    StoreStats, StoredEvent,
+    Durability, EventOutline, Heads, KeyPage, KeyRange, Loaded, OutlinePart, ReadPart, Store, StoreBatch,
+    StoreError, StoreIdentity, StoreStats, StoredEvent,
 };
 use crate::disk::{Claim, Directory, Disk};
 use backend::FileUse;
 use bkes_core::{Key, Partition};
+use codec::Content;
 use dropping::SweepLimits;
 use failure::{Failure, guarded, io_error, store_error};
 use leak_on_panic::LeakOnPanic;
@@ -236,6 +237,32 @@ impl RedbStore {
         guarded(read).map_err(|failure| self.note(failure, |source| StoreError::ReadFailed { source }))
     }
 
+    /// Reads events, with so much of their content.
+    fn read_part(
+        &self,
+        part: ReadPart<'_>,
+        content: Content,
+        out: &mut Vec<StoredEvent>,
+    ) -> Result<(), StoreError> {
+        let before = out.len();
+        let version = self.version.load(Ordering::Acquire);
+        let mut try_read = || {
+            let read = guarded(|| read::read(&self.unsettled, || self.tables(), (part, content), out));
+            if read.is_err() {
+                out.truncate(before);
+            }
+            read
+        };
+        let mut read = try_read();
+        if matches!(read, Err(Failure::Garbled(_))) && self.version.load(Ordering::Acquire) != version {
+            // The room of a value may have been given back that nobody names any more but the snapshot that this read had.
+            read = try_read();
+        }
+        let read = self.reading(|| read);
+        self.file_use_locked().note_read();
+        read
+    }
+
     /// Makes a change in a transaction of its own; `unsettled` is what is.
     fn writing<T>(
         &self,
@@ -348,23 +375,16 @@ impl Store for RedbStore {
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
-        let before = out.len();
-        let version = self.version.load(Ordering::Acquire);
-        let mut try_read = || {
-            let read = guarded(|| read::read(&self.unsettled, || self.tables(), part, out));
-            if read.is_err() {
-                out.truncate(before);
-            }
-            read
-        };
-        let mut read = try_read();
-        if matches!(read, Err(Failure::Garbled(_))) && self.version.load(Ordering::Acquire) != version {
-            // The room of a value may have been given back that nobody names any more but the snapshot that this read had.
-            read = try_read();
-        }
-        let read = self.reading(|| read);
-        self.file_use_locked().note_read();
-        read
+        self.read_part(part, Content::Whole, out)
+    }
+
+    fn outlines(&self, part: OutlinePart<'_>, out: &mut Vec<EventOutline>) -> Result<(), StoreError> {
+        let OutlinePart { key, partition, from, events_max } = part;
+        let part = ReadPart { key, partition, from, events_max, bytes_max: usize::MAX };
+        let mut events = Vec::new();
+        self.read_part(part, Content::Outline, &mut events)?;
+        out.extend(events.iter().map(StoredEvent::outline));
+        Ok(())
     }
 
     fn keys(&self, range: KeyRange<'_>) -> Result<KeyPage, StoreError> {

@@ -4,8 +4,8 @@
 
 use bkes_core::{Key, Partition};
 use bkes_storage::{
-    Durability, Heads, KeyPage, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError,
-    StoreIdentity, StoreStats, StoredEvent,
+    Durability, EventOutline, Heads, KeyPage, KeyRange, Loaded, MemoryStore, OutlinePart, ReadPart, Store,
+    StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
 };
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -107,6 +107,10 @@ impl Store for SimulatedStore {
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
         self.readable()?.visible.read(part, out)
+    }
+
+    fn outlines(&self, part: OutlinePart<'_>, out: &mut Vec<EventOutline>) -> Result<(), StoreError> {
+        self.readable()?.visible.outlines(part, out)
     }
 
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {

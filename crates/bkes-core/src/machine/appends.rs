@@ -1,7 +1,8 @@
 //! Appends: judged by what is known, numbered, sent, and reported on.
 
 use super::fingerprint::checksum;
-use super::{Append, Known, Located, PartitionMachine, Send, Sent, Step};
+use super::ids::NotSent;
+use super::{Answer, Append, Known, Located, PartitionMachine, Send, Sent, Step};
 use crate::append::{AppendError, AppendRequest, EventContent, Expected, Unready};
 use crate::checksum::PayloadSum;
 use crate::limits::ORDER_MAX;
@@ -41,7 +42,7 @@ impl<T> PartitionMachine<T> {
     /// it if nothing was put in flight.
     pub(super) fn begin(
         &mut self,
-        append: Box<Append<T>>,
+        mut append: Box<Append<T>>,
         known: Known,
         rest: VecDeque<Box<Append<T>>>,
         step: Step<'_, T>,
@@ -56,43 +57,50 @@ impl<T> PartitionMachine<T> {
             self.work.rerouted.extend(all.map(|append| (elsewhere, append)));
             return None;
         }
-        let judged = self
-            .judge(&append, known, step)
-            .and_then(|first| self.oversized_member(&append, first, step).map_or(Ok(first), Err));
-        match judged {
+        let judged = self.judge(&mut append, known, step).and_then(|first| {
+            self.oversized_member(&append, first, step).map_or(Ok(first), |error| Err(error.into()))
+        });
+        let not_sent = match judged {
             Ok(first) => {
                 self.number(append, first, known, rest);
-                None
+                return None;
             }
-            Err(error) => {
-                step.lookup.release(&key);
-                self.refuse(append, error);
-                Some(rest)
-            }
+            Err(not_sent) => not_sent,
+        };
+        step.lookup.release(&key);
+        match not_sent {
+            NotSent::Refused(error) => self.refuse(append, error),
+            NotSent::Found(first) => self.work.answers.push(Answer::Found { append, first }),
+            NotSent::Unverified(scope) => self.work.answers.push(Answer::Unverified { append, scope }),
         }
+        Some(rest)
     }
 
-    /// Everything that is known before sending: whether it can be decided at all, and whether its order is the next one.
-    fn judge(&self, append: &Append<T>, known: Known, step: Step<'_, T>) -> Result<Order, AppendError> {
+    /// Everything that is known before sending: whether an earlier try was stored, whether it can be decided at all, and whether its order
+    /// is the next one.
+    fn judge(&self, append: &mut Append<T>, known: Known, step: Step<'_, T>) -> Result<Order, NotSent> {
+        // What was stored stays stored, whatever hinders others now.
+        if !self.is_stopping && self.degradation.is_none() {
+            self.look_for_id(append, known.head, step)?;
+        }
         let (request, partition) = (&append.request, self.partition);
         self.serving(step).map_err(AppendError::Unavailable)?;
         if self.checkpoint.cut && !self.settings.allow_cut {
-            return Err(AppendError::Cut { partition });
+            return Err(AppendError::Cut { partition }.into());
         }
         let order = match (request.expected, known.head.map(|head| head.next)) {
-            (Expected::New, None) => Order::FIRST,
-            (Expected::New, Some(current)) => return Err(AppendError::AlreadyExists { current }),
-            (Expected::At(expected), None) => {
-                return Err(AppendError::NoSuchAggregate { key: request.key.clone(), expected });
-            }
+            (Expected::New | Expected::Any, None) => Order::FIRST,
+            (Expected::New, Some(current)) => return Err(AppendError::AlreadyExists { current }.into()),
+            (Expected::At(_) | Expected::Exists, None) => return Err(request.no_such_aggregate().into()),
+            (Expected::Exists | Expected::Any, Some(current)) => current,
             (Expected::At(expected), Some(current)) if expected == current => expected,
             (Expected::At(expected), Some(current)) => {
-                return Err(AppendError::Conflict { expected, current });
+                return Err(AppendError::Conflict { expected, current }.into());
             }
         };
         // Only the base of a cut aggregate can be so high. A record of such an order would not be read as marked.
         if order.plus(request.events.len() as u64).is_none_or(|next| next.0 > ORDER_MAX) {
-            return Err(AppendError::Cut { partition });
+            return Err(AppendError::Cut { partition }.into());
         }
         let mut load = self.work.sending;
         load.add(append.load);
@@ -237,7 +245,7 @@ impl<T> PartitionMachine<T> {
         if i == 1 {
             let (append, rest) = self.sequencer.withdraw((stamp.incarnation, stamp.number));
             step.lookup.release(&key);
-            self.work.answers.push(super::Answer::Failed { ticket: append.ticket, error });
+            self.work.answers.push(Answer::Failed { ticket: append.ticket, error });
             return self.go_on(&key, rest, step);
         }
         // The rest is never sent later, so the batch can never become whole.

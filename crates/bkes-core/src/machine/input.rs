@@ -2,7 +2,7 @@
 
 use crate::append::{AppendError, AppendRequest};
 use crate::limits::{HEADER_FRAME_BYTES, HEADER_MEMORY_BYTES};
-use crate::machine::{FoldId, Shown};
+use crate::machine::{FoldId, LookedAt, Shown};
 use crate::sequence::NowMs;
 use crate::{
     Checkpoint, Count, Delivery, Fingerprint, Head, Incarnation, IncarnationState, Key, LeaderEpoch,
@@ -82,6 +82,10 @@ pub struct Append<T> {
     pub is_verified: bool,
     /// How often it was sent and not taken for the size of what it went with.
     pub resent: u8,
+    /// How often it was sent, and another one took its order, and it could go on.
+    pub overtaken: u8,
+    /// What was looked at for its id.
+    pub looked_at: Option<LookedAt>,
     /// Its caller.
     pub ticket: T,
 }

@@ -20,3 +20,6 @@ pub const VAIN_REBUILDS_MAX: u32 = 8;
 /// Names of writers that rested on what is not in the log, kept for a partition: 8 bytes each, 16 KiB in all. When there are more, their
 /// records cost rebuilds, which are bounded as well.
 pub const UNFOUNDED_MAX: usize = 1_000;
+
+/// How often an append with an id is judged anew when others took the order it was sent at. Each time one of theirs was stored.
+pub const OVERTAKEN_MAX: u8 = 32;

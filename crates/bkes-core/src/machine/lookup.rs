@@ -2,7 +2,8 @@
 
 use super::input::{Append, Counted, Known, Load, Located};
 use crate::append::{AppendError, Unready};
-use crate::{Head, Key, Partition};
+use crate::{EventOutline, Head, Key, Order, Partition};
+use std::ops::Range;
 
 /// The host's answers. Each is *as of now*: it takes in all that was applied and shown before this step. What the step itself applies
 /// the machine knows.
@@ -15,6 +16,10 @@ pub trait Lookup<T> {
     /// Where a key stands in this machine's partition. `known` is what an earlier answer said, which may spare the host the question.
     /// `None` if it cannot be told now, or if another fold of the partition counts by now.
     fn count(&self, key: &Key, known: Known) -> Option<Counted>;
+
+    /// The events of a key in this machine's partition at these orders, without their content: all of them, or why that cannot be told
+    /// now. For an id that is looked for: some hundred as a rule, [`ID_LOOK_MAX`](crate::append_id::ID_LOOK_MAX) at most.
+    fn outlines(&self, key: &Key, orders: Range<Order>) -> Result<Vec<EventOutline>, Unready>;
 
     /// Whether a key that has no events in this partition has some in another one.
     fn is_elsewhere(&self, counted: &Counted) -> bool;

@@ -2,7 +2,7 @@
 
 use super::{Answer, Append, Ended, PartitionMachine, Scope, Step};
 use crate::append::{AppendError, Appended, Expected};
-use crate::machine::limits::RESENDS_MAX;
+use crate::machine::limits::{OVERTAKEN_MAX, RESENDS_MAX};
 use crate::sequence::Outcome;
 use crate::{Key, Offset, Order, Partition, TimestampMs};
 use std::collections::VecDeque;
@@ -28,6 +28,13 @@ impl<T> PartitionMachine<T> {
         // It is not stored and never will be, so it is an append like a new one: checked again, against what the log takes by now.
         if matches!(settled.outcome, Outcome::Oversized(_)) && append.resent < RESENDS_MAX {
             append.resent += 1;
+            queue.push_front(append);
+        } else if matches!(settled.outcome, Outcome::Conflict { .. })
+            && append.request.identity.is_some()
+            && append.overtaken < OVERTAKEN_MAX
+        {
+            // What took its order may be an earlier try; where the append names no order, the next one is as good.
+            append.overtaken += 1;
             queue.push_front(append);
         } else {
             let last = Order(settled.first.0 + u64::from(settled.count) - 1);
@@ -65,7 +72,7 @@ impl<T> PartitionMachine<T> {
         }
     }
 
-    /// Refuses an append that was not sent. What the log may hold beyond what is applied here decides some refusals: those are to be
+    /// Refuses an append of which nothing is stored. What the log may hold beyond what is applied here decides some refusals: those are to be
     /// verified first. That an aggregate exists, or is further than asked for, stays true whatever the log holds.
     pub(super) fn refuse(&mut self, append: Box<Append<T>>, error: AppendError) {
         self.work.answers.push(refused(append, error, Some(self.partition)));
@@ -98,11 +105,14 @@ fn answer_to(
         Outcome::Accepted => {
             let (partition, offset, timestamp) = place.expect("only an applied record is accepted");
             let timestamp_ms = timestamp.map(|timestamp| timestamp.0);
-            Ok(Appended { partition, offset, timestamp_ms, first, last })
+            Ok(Appended { partition, offset, timestamp_ms, first, last, by_earlier_try: false })
         }
         Outcome::Conflict { next } => Err(match expected {
             Expected::New => AppendError::AlreadyExists { current: next },
             Expected::At(expected) => AppendError::Conflict { expected, current: next },
+            Expected::Exists | Expected::Any => AppendError::NotStored {
+                detail: format!("others took the next order {} times in a row", u32::from(OVERTAKEN_MAX) + 1),
+            },
         }),
         Outcome::NotStored(detail) | Outcome::Oversized(detail) => Err(AppendError::NotStored { detail }),
         Outcome::Unknown(detail) => Err(AppendError::Unknown { detail }),

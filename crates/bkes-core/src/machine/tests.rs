@@ -4,25 +4,31 @@ use super::*;
 use crate::append::{AppendError, AppendRequest, EventContent, Expected, Unready};
 use crate::checksum::{PartsSum, PayloadSum};
 use crate::sequence::{DOUBT_MS, TAIL_WAIT_MS};
-use crate::{BatchPlace, Count, Delivery, Offset, Order, ReadFailure, Record, Stamp, TimestampMs};
+use crate::{
+    BatchPlace, Count, Delivery, EventOutline, Offset, Order, ReadFailure, Record, Stamp, TimestampMs,
+};
 use bytes::Bytes;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
-const HERE: Partition = Partition(0);
+pub(super) const HERE: Partition = Partition(0);
 const OWN: Incarnation = Incarnation(1);
 const OTHER: Incarnation = Incarnation(9);
-const SETTINGS: Settings = Settings { allow_cut: false, ready_lag_ms: 1_000, evidence_max: 0 };
+const SETTINGS: Settings =
+    Settings { allow_cut: false, ready_lag_ms: 1_000, evidence_max: 0, id_window: 128 };
 
 /// A host that knows what it is told.
 #[derive(Default)]
-struct Host {
+pub(super) struct Host {
     next: BTreeMap<Key, u64>,
     claimed: RefCell<BTreeSet<Key>>,
     record_bytes_max: Option<u64>,
     is_full: bool,
-    unsendable: Option<Unready>,
+    pub(super) unsendable: Option<Unready>,
     gone: Option<u32>,
+    /// Of the one key that ids are looked for in.
+    pub(super) outlines: Vec<EventOutline>,
+    pub(super) looked_at: Cell<usize>,
 }
 
 impl Host {
@@ -47,6 +53,17 @@ impl Lookup<u32> for Host {
 
     fn is_elsewhere(&self, _: &Counted) -> bool {
         false
+    }
+
+    fn outlines(&self, _: &Key, orders: std::ops::Range<Order>) -> Result<Vec<EventOutline>, Unready> {
+        if let Some(unready) = &self.unsendable {
+            return Err(unready.clone());
+        }
+        let asked = |event: &&EventOutline| orders.contains(&event.order);
+        let found: Vec<EventOutline> = self.outlines.iter().filter(asked).cloned().collect();
+        self.looked_at.set(self.looked_at.get() + found.len());
+        assert_eq!(found.len() as u64, orders.end.0 - orders.start.0, "only what is there is asked for");
+        Ok(found)
     }
 
     fn locate(&self, append: &Append<u32>, here: Option<Head>) -> Result<Located, AppendError> {
@@ -85,9 +102,9 @@ impl Lookup<u32> for Host {
 }
 
 /// A machine in its host's hands.
-struct Bench {
+pub(super) struct Bench {
     machine: PartitionMachine<u32>,
-    host: Host,
+    pub(super) host: Host,
     now: NowMs,
 }
 
@@ -113,7 +130,7 @@ impl Bench {
     }
 
     /// It serves an empty log.
-    fn ready() -> Bench {
+    pub(super) fn ready() -> Bench {
         Bench::begun(marks(0, 0, 0), None)
     }
 
@@ -123,7 +140,7 @@ impl Bench {
     }
 
     /// Steps once; says what follows, a line each. What is accepted is shown.
-    fn tell(&mut self, mut inputs: Vec<Input<u32>>) -> Vec<String> {
+    pub(super) fn tell(&mut self, mut inputs: Vec<Input<u32>>) -> Vec<String> {
         self.machine.step(&mut inputs, self.now, &self.host);
         let Some(work) = self.machine.take_work(&mut None) else { return Vec::new() };
         let mut lines = Vec::new();
@@ -135,6 +152,7 @@ impl Bench {
             lines.push(match answer {
                 Answer::Stored { ticket, appended } => format!("stored {ticket} at {}", appended.offset),
                 Answer::Failed { ticket, error } => format!("failed {ticket}: {error}"),
+                Answer::Found { append, first } => format!("found {} at {}", append.ticket, first.order),
                 Answer::Unverified { append, scope } => format!("unverified {} in {scope:?}", append.ticket),
             });
         }
@@ -163,17 +181,17 @@ impl Bench {
 
 /// Each line is as expected, up to where that ends.
 #[track_caller]
-fn check(what: &str, lines: &[String], expected: &[&str]) {
+pub(super) fn check(what: &str, lines: &[String], expected: &[&str]) {
     let is_as_expected = lines.len() == expected.len()
         && lines.iter().zip(expected).all(|(line, expected)| line.starts_with(expected));
     assert!(is_as_expected, "{what}: {lines:#?} instead of {expected:#?}");
 }
 
-fn append_of(ticket: u32, expected: Expected, values: &[&'static str]) -> Box<Append<u32>> {
+pub(super) fn append_of(ticket: u32, expected: Expected, values: &[&'static str]) -> Box<Append<u32>> {
     let values: Vec<Bytes> = values.iter().map(|value| Bytes::from_static(value.as_bytes())).collect();
     let request = AppendRequest::of_values(key("a"), expected, values);
     let load = Load::of(&request);
-    Box::new(Append { request, load, is_verified: false, resent: 0, ticket })
+    Box::new(Append { request, load, is_verified: false, resent: 0, overtaken: 0, looked_at: None, ticket })
 }
 
 /// An append to `a`, of which the host knows nothing.
@@ -187,9 +205,17 @@ fn with_headers(count: usize) -> Input<u32> {
     let header = Header { name: Bytes::from_static(b"n"), value: None };
     let content = EventContent { value: Some(Bytes::from_static(b"v")), headers: vec![header; count] };
     let events = vec![EventContent::default(), content];
-    let request = AppendRequest { key: key("a"), expected: Expected::New, events };
+    let request = AppendRequest { key: key("a"), expected: Expected::New, events, identity: None };
     let load = Load::of(&request);
-    let append = Box::new(Append { request, load, is_verified: false, resent: 0, ticket: 1 });
+    let append = Box::new(Append {
+        request,
+        load,
+        is_verified: false,
+        resent: 0,
+        overtaken: 0,
+        looked_at: None,
+        ticket: 1,
+    });
     let known = Known { head: None, as_of: 0 };
     Input::Append { append, located: Located { partition: HERE, known } }
 }

@@ -3,9 +3,11 @@
 use super::degradation::Degradation;
 use super::input::{Append, Load};
 use crate::append::{AppendError, Appended};
+use crate::event::append_id;
 use crate::evidence::PlacedKey;
 use crate::{
-    Head, Header, Incarnation, Key, Offset, Order, Partition, Position, Record, Stamp, Token, VoidReason,
+    EventOutline, Head, Header, Incarnation, Key, Offset, Order, Partition, Position, Record, Stamp, Token,
+    VoidReason,
 };
 use bytes::Bytes;
 
@@ -107,6 +109,26 @@ impl Accepted {
     pub fn first(&self) -> Order {
         Order(self.head.next.0 - self.count())
     }
+
+    /// Its events without their content.
+    pub fn outlines(&self) -> impl Iterator<Item = EventOutline> {
+        let records = match &self.records {
+            Records::One(record) => std::slice::from_ref(record),
+            Records::Batch(records) => records,
+        };
+        let first = self.first();
+        (0..).zip(records).map(move |(index, record)| {
+            let stamp = self.stamp.map(|stamp| stamp.of_member(index + 1));
+            EventOutline {
+                order: Order(first.0 + u64::from(index)),
+                partition: record.partition,
+                offset: record.offset,
+                timestamp: record.timestamp,
+                stamp,
+                append_id: append_id(stamp, &record.headers).cloned(),
+            }
+        })
+    }
 }
 
 /// How an append ended.
@@ -125,6 +147,13 @@ pub enum Answer<T> {
         ticket: T,
         /// Why.
         error: AppendError,
+    },
+    /// It is to be compared with the append that its id was found at: it is that one if their content is the same.
+    Found {
+        /// The append.
+        append: Box<Append<T>>,
+        /// The first event of the other one.
+        first: EventOutline,
     },
     /// Nothing was sent, and the refusal is true only if the log holds no more than is applied here: it is to be asked for again when
     /// everything in `scope` is applied.

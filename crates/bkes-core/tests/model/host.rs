@@ -13,13 +13,14 @@ use bkes_core::machine::{
 use bkes_core::marker::classify;
 use bkes_core::sequence::NowMs;
 use bkes_core::{
-    Checkpoint, Count, Delivery, Fingerprint, Head, Incarnation, IncarnationState, Key, LeaderEpoch, Marker,
-    Offset, Order, Partition, Position, ReadFailure, Record, RecordClass, Stamp,
+    Checkpoint, Count, Delivery, EventOutline, Fingerprint, Head, Incarnation, IncarnationState, Key,
+    LeaderEpoch, Marker, Offset, Order, Partition, Position, ReadFailure, Record, RecordClass, Stamp,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 
 pub type Machine = PartitionMachine<AppendId>;
 pub type Inputs = Vec<Input<AppendId>>;
@@ -27,7 +28,9 @@ pub type Inputs = Vec<Input<AppendId>>;
 /// All keys hash alike: nothing may rest on their not doing so.
 const HASH: u64 = 7;
 const PARTITION: Partition = Partition(0);
-const SETTINGS: Settings = Settings { allow_cut: false, ready_lag_ms: 30_000, evidence_max: 0 };
+
+/// The accepted events of each key without their content.
+type Outlines = BTreeMap<Key, Vec<EventOutline>>;
 
 /// What a store holds of the partition.
 #[derive(Clone, Default, Debug)]
@@ -35,6 +38,7 @@ pub struct Stored {
     checkpoint: Option<Checkpoint>,
     incarnations: BTreeMap<Incarnation, IncarnationState>,
     histories: Histories,
+    outlines: Outlines,
     /// See `Instance::is_unaware`.
     is_unaware: bool,
 }
@@ -65,6 +69,7 @@ pub struct Instance {
     pub name: Incarnation,
     /// What it shows.
     pub histories: Histories,
+    outlines: Outlines,
     reader: Reader,
     keys: Keys,
     /// What is to be stored next, but for the histories.
@@ -92,19 +97,22 @@ pub struct Instance {
 
 impl Instance {
     /// An instance that begins where `stored` ends.
-    pub fn start(stored: Stored, name: Incarnation, log: &Log, bug: Option<Bug>) -> Instance {
+    pub fn start(stored: Stored, name: Incarnation, log: &Log, broken: (u64, Option<Bug>)) -> Instance {
+        let (id_window, bug) = broken;
         let mut stored = stored;
         if bug == Some(Bug::ForgetsOpenBatch) {
             stored.incarnations.values_mut().for_each(|state| state.open = None);
         }
         let beginning = stored.beginning(FoldId(0), Shown::MustReturn);
         let origin = Origin { partition: PARTITION, name, marks: log.marks(), beginning };
+        let settings = Settings { allow_cut: false, ready_lag_ms: 30_000, evidence_max: 0, id_window };
         let keys = Keys { bug, claimed: RefCell::default(), before: RefCell::default() };
         Instance {
             life: name,
-            machine: PartitionMachine::new(origin, SETTINGS),
+            machine: PartitionMachine::new(origin, settings),
             name,
             histories: stored.histories.clone(),
+            outlines: stored.outlines.clone(),
             reader: Reader { place: Position::START, is_reading: false, lost_end: None },
             keys,
             noted: stored.clone(),
@@ -119,6 +127,10 @@ impl Instance {
             digest: Cell::new(None),
             stored,
         }
+    }
+
+    fn answers(&self) -> Answers<'_> {
+        Answers { histories: &self.histories, outlines: &self.outlines, keys: &self.keys }
     }
 
     pub fn digest(&self, hasher: &mut impl Hasher) {
@@ -173,8 +185,16 @@ impl Instance {
     /// An append, as the machine takes it.
     pub fn append(&self, id: AppendId, request: AppendRequest) -> Input<AppendId> {
         let load = Load::of(&request);
-        let append = Box::new(Append { request, load, is_verified: true, resent: 0, ticket: id });
-        let lookup = Answers { histories: &self.histories, keys: &self.keys };
+        let append = Box::new(Append {
+            request,
+            load,
+            is_verified: true,
+            resent: 0,
+            overtaken: 0,
+            looked_at: None,
+            ticket: id,
+        });
+        let lookup = self.answers();
         let located = lookup.located(lookup.head(&append.request.key));
         if !self.machine.is_busy(&append.request.key) {
             self.keys.before.borrow_mut().insert(append.request.key.clone(), located.known.head);
@@ -224,7 +244,7 @@ impl Instance {
             let crc32c = record_sum(&record);
             return Some(Input::Known(Fingerprint { offset, crc32c, epoch }));
         }
-        let lookup = Answers { histories: &self.histories, keys: &self.keys };
+        let lookup = self.answers();
         let counted = self.machine.wants(&record).map(|key| lookup.counted(&key));
         Some(Input::Record(Fetched { record, epoch, counted }))
     }
@@ -254,7 +274,7 @@ impl Instance {
         let firsts = self.first_members(inputs);
         let before = self.machine.position();
         let is_report = matches!(inputs.as_slice(), [Input::Report { .. }]);
-        let lookup = Answers { histories: &self.histories, keys: &self.keys };
+        let lookup = Answers { histories: &self.histories, outlines: &self.outlines, keys: &self.keys };
         self.machine.step(inputs, now, &lookup);
         let mut work = self.machine.take_work(&mut None).map_or_else(Work::default, |work| *work);
         let events = std::mem::take(&mut work.events);
@@ -296,6 +316,7 @@ impl Instance {
     fn show(&mut self, events: Vec<Accepted>) {
         for accepted in events {
             let first = accepted.first();
+            self.outlines.entry(accepted.key.clone()).or_default().extend(accepted.outlines());
             let history = self.histories.entry(accepted.key).or_default();
             if first != Order(history.len() as u64) {
                 self.fault.get_or_insert(format!("an event takes order {first} behind {history:?}"));
@@ -327,8 +348,12 @@ impl Instance {
 
     /// What is applied is stored.
     pub fn store(&mut self) {
-        self.stored =
-            Stored { histories: self.histories.clone(), is_unaware: self.is_unaware, ..self.noted.clone() };
+        self.stored = Stored {
+            histories: self.histories.clone(),
+            outlines: self.outlines.clone(),
+            is_unaware: self.is_unaware,
+            ..self.noted.clone()
+        };
     }
 
     /// The store holds nothing of the partition any more, and its fold begins anew.
@@ -349,6 +374,7 @@ impl Instance {
         self.is_unaware = self.stored.is_unaware;
         self.noted = self.stored.clone();
         self.histories = self.stored.histories.clone();
+        self.outlines = self.stored.outlines.clone();
         let beginning = self.stored.beginning(FoldId(self.machine.fold().0 + 1), shown);
         vec![Input::Renamed { name, given_up }, Input::BeginAnew(Box::new(beginning)), Input::BeginReading]
     }
@@ -364,6 +390,7 @@ impl Stored {
 /// What the host of a machine knows, as of now.
 struct Answers<'a> {
     histories: &'a Histories,
+    outlines: &'a Outlines,
     keys: &'a Keys,
 }
 
@@ -389,6 +416,20 @@ impl Lookup<AppendId> for Answers<'_> {
 
     fn count(&self, key: &Key, _: Known) -> Option<Counted> {
         Some(self.counted(key))
+    }
+
+    fn outlines(&self, key: &Key, orders: Range<Order>) -> Result<Vec<EventOutline>, Unready> {
+        let all = self.outlines.get(key).map_or(&[][..], Vec::as_slice);
+        let asked = orders.start.0 as usize..orders.end.0 as usize;
+        let Some(found) = all.get(asked) else {
+            assert!(self.keys.bug.is_some(), "only events that are there are asked for");
+            return Err(Unready::ShuttingDown);
+        };
+        let mut found = found.to_vec();
+        if self.keys.bug == Some(Bug::ForgetsIds) {
+            found.iter_mut().for_each(|event| event.append_id = None);
+        }
+        Ok(found)
     }
 
     fn is_elsewhere(&self, _: &Counted) -> bool {

@@ -2,6 +2,7 @@
 
 use crate::verdict::broken_promise;
 use crate::world::{Answer, Bug, Manner, Step, World};
+use bkes_core::append_id::ID_WINDOW;
 use fastrand::Rng;
 
 /// What happened in many runs, to see that they try what they should.
@@ -19,6 +20,10 @@ pub struct Tally {
     /// Runs in which the log lost its end, and rebuilds that came of it.
     pub losses: u64,
     pub rebuilds: u64,
+    /// Tries that found an earlier one stored, another decision under their id, and neither, nor that there is none.
+    pub found: u64,
+    pub used: u64,
+    pub not_found: u64,
 }
 
 /// Whether the log may lose its end.
@@ -36,7 +41,8 @@ pub fn run(seed: u64, bug: Option<Bug>) -> World {
 /// The same on a log of this kind.
 pub fn run_on(keeping: Keeping, seed: u64, bug: Option<Bug>) -> World {
     let mut rng = Rng::with_seed(seed);
-    let mut world = World::new(rng.usize(1..=3), rng.usize(1..=3), bug);
+    let id_window = *rng.choice(&[2, ID_WINDOW]).expect("not empty");
+    let mut world = World::with_window(id_window, rng.usize(1..=3), rng.usize(1..=3), bug);
     world.is_lossy = keeping == Keeping::NotItsEnd;
     for _ in 0..rng.usize(20..=140) {
         let lossy = if keeping == Keeping::NotItsEnd { draw_loss(&mut rng, &world) } else { None };
@@ -72,7 +78,16 @@ fn draw(rng: &mut Rng, world: &World) -> Step {
     let copy = if rng.u32(..100) < 80 { 0 } else { rng.usize(..world.wire.len().max(1)) };
     match rng.u32(..1000) {
         0..150 => Step::Read { at, key },
-        150..370 => {
+        150..190 => {
+            let view = world.views.len().saturating_sub(rng.usize(1..=5));
+            Step::Name { at, view, takes_any: rng.bool(), tells: rng.bool() }
+        }
+        190..240 => Step::Retry { at, append: rng.usize(..world.appends.len().max(1)) },
+        240..260 => {
+            let view = world.views.len().saturating_sub(rng.usize(1..=5));
+            Step::Redeliver { at, append: rng.usize(..world.appends.len().max(1)), view }
+        }
+        260..370 => {
             // A client rests on something it read lately, and mostly stays with its instance.
             let view = world.views.len().saturating_sub(rng.usize(1..=5));
             let count = *rng.choice(&[1, 1, 1, 2, 2, 3]).expect("not empty");
@@ -124,6 +139,9 @@ impl Tally {
         self.records += world.log.records.len() as u64;
         self.losses += u64::from(!world.lost.is_empty());
         self.rebuilds += world.rebuilds;
+        self.found += world.found;
+        self.used += world.used;
+        self.not_found += world.not_found;
         for append in &world.appends {
             let batch = append.values.len() > 1;
             let events = |key| world.instances[0].histories.get(key);

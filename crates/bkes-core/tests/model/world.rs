@@ -4,11 +4,13 @@
 use crate::fold::value_of;
 use crate::host::{Inputs, Instance, Stored, expected};
 use crate::log::{Log, digest_record};
-use bkes_core::append::{AppendError, AppendRequest, Appended, EventContent};
+use bkes_core::append::{AppendError, AppendRequest, Appended, EventContent, Expected};
+use bkes_core::append_id::{ID_WINDOW, Identity};
 use bkes_core::machine::{self, BeforeQuestion, Input, Notice, Send, WatermarksRead};
 use bkes_core::sequence::NowMs;
 use bkes_core::{
-    Delivery, Header, Incarnation, Key, Offset, Order, Partition, Position, Record, TimestampMs, Token,
+    Delivery, EventOutline, Header, Incarnation, Key, Offset, Order, Partition, Position, Record,
+    TimestampMs, Token,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
@@ -47,6 +49,8 @@ pub enum Bug {
     SendsTheRest,
     /// What lies below the applied position is not handed to the machine when it is read.
     DoesNotCompare,
+    /// The host does not know the ids of the appends that are stored.
+    ForgetsIds,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -61,8 +65,12 @@ pub enum Answer {
 pub struct Append {
     pub at: usize,
     pub key: Key,
-    /// The events it rests on; their number is the order it names.
+    /// The events it rests on; their number is the order it names, if it names one.
     pub seen: Vec<Value>,
+    /// What a retry of it is known by.
+    pub name: Option<Name>,
+    /// Where it was said to begin.
+    placed: Option<Order>,
     pub values: Vec<Value>,
     /// How many of its records the appender takes before it refuses.
     taken: u32,
@@ -77,9 +85,43 @@ pub struct Append {
     pub is_refusal_lost: bool,
 }
 
+/// What a writer says of its append so that a retry is known for one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Name {
+    /// The first try, by which all are known.
+    pub of: AppendId,
+    /// Whether it takes whatever order is next.
+    pub takes_any: bool,
+    /// The order that the aggregate had reached before the first try, if that is told.
+    seen: Option<Order>,
+}
+
 impl Append {
+    /// On what was seen, and whether that rests on what is lost.
+    fn new(at: usize, key: Key, (seen, rests_on_lost): (Vec<Value>, bool), values: Vec<Value>) -> Append {
+        Append {
+            at,
+            key,
+            seen,
+            name: None,
+            placed: None,
+            taken: values.len() as u32,
+            values,
+            answer: None,
+            answered_at: Position::START,
+            rests_on_lost,
+            is_told_unaware: false,
+            is_refusal_lost: false,
+        }
+    }
+
+    /// The order that its first event takes, or took.
     pub fn first(&self) -> Order {
-        Order(self.seen.len() as u64)
+        self.placed.unwrap_or(Order(self.seen.len() as u64))
+    }
+
+    pub fn takes_any(&self) -> bool {
+        self.name.is_some_and(|name| name.takes_any)
     }
 }
 
@@ -128,6 +170,12 @@ pub enum Step {
     Read { at: usize, key: usize },
     /// A client appends `count` events on what it saw, through an appender that takes `taken` of the records.
     Append { at: usize, view: usize, count: u32, taken: u32 },
+    /// The same with an id, at the order of what it saw or at whatever order is next; `tells` how far the aggregate was.
+    Name { at: usize, view: usize, takes_any: bool, tells: bool },
+    /// A client sends an append with an id again.
+    Retry { at: usize, append: usize },
+    /// What led to an append with an id is delivered to a client again, which decides anew on what it saw.
+    Redeliver { at: usize, append: usize, view: usize },
     /// A copy on the wire reaches the log; `again`: it will come once more.
     Deliver { copy: usize, again: bool },
     /// A copy is lost, and the writer is told so (`known`) or is not.
@@ -171,6 +219,8 @@ pub enum Step {
 #[derive(Clone)]
 pub struct World {
     pub bug: Option<Bug>,
+    /// How many of a key's last events are looked at for an id.
+    pub id_window: u64,
     pub keys: Vec<Key>,
     pub log: Log,
     pub instances: Vec<Instance>,
@@ -193,6 +243,10 @@ pub struct World {
     pub is_lossy: bool,
     /// Partitions that were read anew.
     pub rebuilds: u64,
+    /// Tries that found an earlier one stored, another decision under their id, and neither, nor that there is none.
+    pub found: u64,
+    pub used: u64,
+    pub not_found: u64,
     /// The first promise that was seen broken.
     pub violation: Option<String>,
     pub steps: Vec<Step>,
@@ -200,8 +254,13 @@ pub struct World {
 
 impl World {
     pub fn new(instances: usize, keys: usize, bug: Option<Bug>) -> World {
+        World::with_window(ID_WINDOW, instances, keys, bug)
+    }
+
+    pub fn with_window(id_window: u64, instances: usize, keys: usize, bug: Option<Bug>) -> World {
         let mut world = World {
             bug,
+            id_window,
             keys: ["a", "b", "c"][..keys].iter().filter_map(|key| Key::new(*key)).collect(),
             log: Log::default(),
             instances: Vec::new(),
@@ -218,6 +277,9 @@ impl World {
             acknowledged: BTreeMap::new(),
             is_lossy: false,
             rebuilds: 0,
+            found: 0,
+            used: 0,
+            not_found: 0,
             violation: None,
             steps: Vec::new(),
         };
@@ -231,7 +293,7 @@ impl World {
 
     fn start(&mut self, stored: Stored) -> Instance {
         let name = self.draw_incarnation();
-        Instance::start(stored, name, &self.log, self.bug)
+        Instance::start(stored, name, &self.log, (self.id_window, self.bug))
     }
 
     /// Rising, where real ones are random: only that they are new matters.
@@ -255,6 +317,9 @@ impl World {
         match step {
             Step::Read { at, key } => self.read(at, key),
             Step::Append { at, view, count, taken } => self.append(at, view, count, taken),
+            Step::Name { at, view, takes_any, tells } => self.name(at, view, takes_any, tells),
+            Step::Retry { at, append } => self.retry(at, append),
+            Step::Redeliver { at, append, view } => self.redeliver(at, append, view),
             Step::Deliver { copy, again } => self.deliver(copy, again),
             Step::Drop { copy, known } => self.lose(copy, known),
             Step::TimeOut { copy } => {
@@ -270,13 +335,7 @@ impl World {
                 }
             }
             Step::Ask { at } => self.ask(at),
-            Step::Learn { at } => {
-                if let Some(read) = self.instances[at].asked.take() {
-                    self.instances[at].high = Some(read.marks.high);
-                    let read = WatermarksRead { answered: self.now, ..read };
-                    self.tell(at, vec![Input::Watermarks(read)]);
-                }
-            }
+            Step::Learn { at } => self.learn(at),
             Step::Tick { at } => self.tell(at, vec![Input::Tick]),
             Step::Wait { ms } => self.now += ms,
             Step::Store { at } => self.instances[at].store(),
@@ -384,6 +443,11 @@ impl World {
         self.views.push(View { at, key, seen, is_unaware });
     }
 
+    /// Whether an event is of an append that may be tried again.
+    pub fn is_named(&self, value: Value) -> bool {
+        self.appends.iter().any(|append| append.name.is_some() && append.values.contains(&value))
+    }
+
     /// Whether any of it lay in an end of the log that was lost.
     pub fn is_lost(&self, values: &[Value]) -> bool {
         values.iter().any(|value| self.lost.contains(value))
@@ -391,25 +455,62 @@ impl World {
 
     fn append(&mut self, at: usize, view: usize, count: u32, taken: u32) {
         let Some(View { key, seen, is_unaware, .. }) = self.views.get(view).cloned() else { return };
+        let values: Vec<Value> = (0..count).map(|_| self.draw_value()).collect();
+        let rests_on_lost = is_unaware || self.is_lost(&seen);
+        self.begin(Append { taken, ..Append::new(at, key, (seen, rests_on_lost), values) });
+    }
+
+    /// An append with an id, of one event or two.
+    fn name(&mut self, at: usize, view: usize, takes_any: bool, tells: bool) {
+        let Some(View { key, seen, is_unaware, .. }) = self.views.get(view).cloned() else { return };
+        let values: Vec<Value> = (0..1 + view % 2).map(|_| self.draw_value()).collect();
+        let told = tells.then_some(Order(seen.len() as u64));
+        let name = Some(Name { of: self.appends.len(), takes_any, seen: told });
+        let rests_on_lost = is_unaware || self.is_lost(&seen);
+        self.begin(Append { name, ..Append::new(at, key, (seen, rests_on_lost), values) });
+    }
+
+    /// The same append again, in a process's or a client's name that does not know what became of it.
+    fn retry(&mut self, at: usize, append: AppendId) {
+        let Some(Append { key, seen, rests_on_lost, values, name: name @ Some(_), .. }) =
+            self.appends.get(append).cloned()
+        else {
+            return;
+        };
+        let rests_on_lost = rests_on_lost || self.is_lost(&seen);
+        self.begin(Append { name, ..Append::new(at, key, (seen, rests_on_lost), values) });
+    }
+
+    /// Another decision under the same id.
+    fn redeliver(&mut self, at: usize, append: AppendId, view: usize) {
+        let Some(Append { key, name: name @ Some(_), .. }) = self.appends.get(append).cloned() else {
+            return;
+        };
+        let Some(View { key: of, seen, is_unaware, .. }) = self.views.get(view).cloned() else { return };
+        if of != key {
+            return;
+        }
+        let values = vec![self.draw_value()];
+        let rests_on_lost = is_unaware || self.is_lost(&seen);
+        self.begin(Append { name, ..Append::new(at, key, (seen, rests_on_lost), values) });
+    }
+
+    fn begin(&mut self, append: Append) {
+        let (at, id) = (append.at, self.appends.len());
         if !self.instances[at].is_ready() {
             return;
         }
-        let values: Vec<Value> = (0..count).map(|_| self.draw_value()).collect();
-        let events = values.iter().map(|value| content(*value)).collect();
-        let id = self.appends.len();
-        self.appends.push(Append {
-            at,
-            key: key.clone(),
-            rests_on_lost: is_unaware || self.is_lost(&seen),
-            seen,
-            values,
-            taken,
-            answer: None,
-            answered_at: Position::START,
-            is_told_unaware: false,
-            is_refusal_lost: false,
+        let expected = if append.takes_any() { Expected::Any } else { expected(append.first()) };
+        let events = append.values.iter().map(|value| content(*value)).collect();
+        let identity = append.name.map(|name| Identity {
+            id: machine_id(name.of),
+            // Without the order that was seen, a first try may be overtaken by its retry and by more than a small window holds.
+            is_first: name.of == id && (self.id_window == ID_WINDOW || name.seen.is_some()),
+            seen: name.seen,
         });
-        let request = AppendRequest { key, expected: expected(self.appends[id].first()), events };
+        let mut request = AppendRequest { key: append.key.clone(), expected, events, identity };
+        request.carry_id();
+        self.appends.push(append);
         let input = self.instances[at].append(id, request);
         self.tell(at, vec![input]);
     }
@@ -538,6 +639,14 @@ impl World {
         !self.log.at(*offset).is_some_and(is_it)
     }
 
+    fn learn(&mut self, at: usize) {
+        if let Some(read) = self.instances[at].asked.take() {
+            self.instances[at].high = Some(read.marks.high);
+            let read = WatermarksRead { answered: self.now, ..read };
+            self.tell(at, vec![Input::Watermarks(read)]);
+        }
+    }
+
     fn ask(&mut self, at: usize) {
         self.now += 1;
         let instance = &mut self.instances[at];
@@ -568,10 +677,18 @@ impl World {
     fn answered(&mut self, at: usize, answer: machine::Answer<AppendId>, is_one: bool) {
         let (id, answer) = match answer {
             machine::Answer::Stored { ticket, appended } => {
+                if self.appends[ticket].takes_any() {
+                    self.appends[ticket].placed = Some(appended.first);
+                }
                 self.check_place(ticket, appended);
                 (ticket, Answer::Success)
             }
+            machine::Answer::Found { append, first } => {
+                (append.ticket, self.compare(at, append.ticket, &first))
+            }
             machine::Answer::Failed { ticket, error } => {
+                self.used += u64::from(matches!(error, AppendError::IdUsed { .. }));
+                self.not_found += u64::from(matches!(error, AppendError::IdWindow { .. }));
                 let instance = &self.instances[at];
                 let passed = instance.high.is_some_and(|high| high <= instance.machine.position());
                 let bug = self.bug.filter(|bug| *bug == Bug::TakesHighForNotStored && passed);
@@ -583,6 +700,28 @@ impl World {
             }
         };
         self.answer(id, answer, is_one);
+    }
+
+    /// An append was found by its id: it is that one if the content is the same.
+    fn compare(&mut self, at: usize, id: AppendId, first: &EventOutline) -> Answer {
+        let Append { key, values, name, .. } = &self.appends[id];
+        let count = first.stamp.map_or(1, |stamp| stamp.count() as usize);
+        let begin = first.order.0 as usize;
+        let stored = &self.instances[at].shown(key)[begin..begin + count];
+        let mut named = self.appends.iter().filter(|append| append.name == *name);
+        if !named.any(|append| append.values == stored) {
+            let text = format!("{stored:?} was found for the id of {values:?}");
+            self.violate(text);
+            return Answer::NotStored;
+        }
+        if stored != values {
+            // It was decided anew: its id was used.
+            self.used += 1;
+            return Answer::NotStored;
+        }
+        self.appends[id].placed = Some(first.order);
+        self.found += 1;
+        Answer::Success
     }
 
     /// Whether an append lies where its caller is told.
@@ -620,7 +759,9 @@ impl World {
             }
             Answer::Success => {
                 for order in (first.0..).take(count).map(Order) {
-                    if let Some(other) = self.acknowledged.insert((key.clone(), order), id) {
+                    let other = self.acknowledged.insert((key.clone(), order), id);
+                    let is_other = |other: &AppendId| self.appends[*other].values != self.appends[id].values;
+                    if let Some(other) = other.filter(is_other) {
                         self.violate(format!(
                             "{id} and {other} were both acknowledged at order {order} of {key}"
                         ));
@@ -707,7 +848,6 @@ impl World {
     }
 }
 
-/// What the caller of an append that failed concludes.
 /// An event of this value; every third has a header of its writer's.
 fn content(value: Value) -> EventContent {
     let header = Header { name: "of".into(), value: Some(value.to_string().into()) };
@@ -715,6 +855,7 @@ fn content(value: Value) -> EventContent {
     EventContent { value: Some(value.to_string().into()), headers }
 }
 
+/// What the caller of an append that failed concludes.
 fn told(error: &AppendError, bug: Option<Bug>) -> Answer {
     match error {
         AppendError::Conflict { current, .. } | AppendError::AlreadyExists { current } => {
@@ -722,8 +863,13 @@ fn told(error: &AppendError, bug: Option<Bug>) -> Answer {
         }
         AppendError::NoSuchAggregate { .. } => Answer::Conflict { next: Order::FIRST },
         AppendError::Unknown { .. } if bug != Some(Bug::TakesHighForNotStored) => Answer::Unknown,
+        AppendError::IdWindow { .. } => Answer::Unknown,
         _ => Answer::NotStored,
     }
+}
+
+fn machine_id(of: AppendId) -> bkes_core::append_id::AppendId {
+    bkes_core::append_id::AppendId::new(of.to_string()).expect("a number is short")
 }
 
 fn unmarked(key: &Key, value: Value) -> Record {

@@ -6,8 +6,10 @@
 use crate::epoch::Epoch;
 use crate::limits::EVENT_OVERHEAD_BYTES;
 use bkes_core::machine::{Accepted, Records};
-use bkes_core::{Checkpoint, Head, Incarnation, IncarnationState, Key, Order, Partition, StoredEvent};
-use bkes_storage::{LowestKeys, NewEvent, StoreBatch};
+use bkes_core::{
+    Checkpoint, EventOutline, Head, Incarnation, IncarnationState, Key, Order, Partition, StoredEvent,
+};
+use bkes_storage::{LowestKeys, NewEvent, OutlinePart, StoreBatch};
 use hashbrown::HashTable;
 use std::collections::BTreeMap;
 
@@ -194,6 +196,23 @@ impl Generation {
         let mut at = self.chain(hash, key, partition).map_or(NONE, |chain| chain.last);
         while at != NONE {
             out.push(self.batch.events[at as usize].event.clone());
+            at = self.before[at as usize];
+        }
+        out[start..].reverse();
+    }
+
+    /// Adds the outlines of those of the events asked for that are here to `out`, in order.
+    pub fn outlines(&self, hash: u64, part: OutlinePart<'_>, out: &mut Vec<EventOutline>) {
+        let OutlinePart { key, partition, from, events_max } = part;
+        let Some(&Chain { head, last, .. }) = self.chain(hash, key, partition) else { return };
+        let from = from.max(head.base);
+        let end = Order(from.0.saturating_add(events_max as u64));
+        let (start, mut at, mut order) = (out.len(), last, head.next);
+        while at != NONE && order > from {
+            order = Order(order.0 - 1);
+            if order < end {
+                out.push(self.batch.events[at as usize].event.outline());
+            }
             at = self.before[at as usize];
         }
         out[start..].reverse();

@@ -2,7 +2,8 @@
 
 use super::*;
 use bkes_core::machine::Records;
-use bkes_core::{Offset, Order, Position, Record};
+use bkes_core::marker::ID_HEADER;
+use bkes_core::{BatchPlace, Header, Offset, Order, Position, Record, Stamp, TimestampMs};
 use bytes::Bytes;
 use std::sync::atomic::AtomicBool;
 
@@ -146,6 +147,70 @@ fn what_a_fold_of_another_epoch_left_is_dropped() {
     insert(&overlay, "a", 0, 5..6);
     overlay.end_step(0, [checkpoint(6)], []);
     assert_eq!(overlay.seal(0, Epoch(4)).expect("this epoch's").batch().events.len(), 1);
+}
+
+/// The orders of the outlines of a key in partition 0.
+fn outlined(overlay: &Overlay, name: &str, from: u64, events_max: usize) -> Vec<u64> {
+    let part = OutlinePart { key: &key(name), partition: Partition(0), from: Order(from), events_max };
+    overlay.outlines(part).iter().map(|outline| outline.order.0).collect()
+}
+
+#[test]
+fn outlines_are_of_the_orders_asked_for() {
+    let overlay = Overlay::new(2);
+    insert(&overlay, "a", 0, 10..14);
+    insert(&overlay, "a", 2, 0..3);
+    insert(&overlay, "b", 0, 0..2);
+    overlay.end_step(0, [checkpoint(14)], []);
+    overlay.seal(0, Epoch(0)).expect("there is something");
+    insert(&overlay, "a", 0, 14..17);
+    assert_eq!(outlined(&overlay, "a", 12, 100), [12, 13, 14, 15, 16]);
+    assert_eq!(outlined(&overlay, "a", 12, 3), [12, 13, 14], "of both generations");
+    assert_eq!(outlined(&overlay, "a", 15, 1), [15]);
+    assert_eq!(outlined(&overlay, "a", 8, 4), [10, 11], "the store has those before, and they count");
+    assert_eq!(outlined(&overlay, "a", 0, usize::MAX), (10..17).collect::<Vec<_>>());
+    for (name, from, events_max) in
+        [("a", 0, 10), ("a", 12, 0), ("a", 17, 9), ("a", u64::MAX, 9), ("c", 0, 9)]
+    {
+        assert_eq!(outlined(&overlay, name, from, events_max), [0; 0], "{name} from {from}");
+    }
+    overlay.clear(0);
+    assert_eq!(outlined(&overlay, "a", 12, 100), [14, 15, 16]);
+}
+
+/// An aggregate may begin in a partition at another order than 0.
+#[test]
+fn outlines_from_below_the_base_begin_at_it() {
+    let (overlay, key, partition) = (Overlay::new(1), key("a"), Partition(0));
+    for order in 40..45 {
+        let records = Records::One(record(&key, &event(0, order)));
+        let head = Head { partition, base: Order(40), next: Order(order + 1) };
+        let (hash, key) = (overlay.hash(&key), key.clone());
+        overlay.insert(0, &mut vec![Accepted { hash, key, head, stamp: None, records }]);
+    }
+    assert_eq!(outlined(&overlay, "a", 0, 2), [40, 41]);
+}
+
+#[test]
+fn an_outline_is_that_of_the_event() {
+    let (overlay, key, partition) = (Overlay::new(1), key("a"), Partition(0));
+    let id = Header { name: Bytes::from_static(ID_HEADER), value: Some(Bytes::from_static(b"id")) };
+    let records = (0..2).map(|order| {
+        let (headers, timestamp) = (vec![id.clone()], Some(TimestampMs(5)));
+        Record { headers, timestamp, ..record(&key, &event(0, order)) }
+    });
+    let records = Records::Batch(records.collect());
+    let place = Some(BatchPlace { i: 1, count: 2 });
+    let stamp = Some(Stamp { incarnation: Incarnation(3), number: 8, place });
+    let head = Head { partition, base: Order(0), next: Order(2) };
+    let hash = overlay.hash(&key);
+    overlay.insert(0, &mut vec![Accepted { hash, key: key.clone(), head, stamp, records }]);
+    let part = OutlinePart { key: &key, partition, from: Order(0), events_max: 9 };
+    let outlines = overlay.outlines(part);
+    let events = &overlay.copy(&key)[0].events;
+    assert!(outlines.iter().eq(&events.iter().map(StoredEvent::outline).collect::<Vec<_>>()));
+    let ids: Vec<Option<&[u8]>> = outlines.iter().map(|outline| outline.append_id.as_deref()).collect();
+    assert_eq!(ids, [Some(&b"id"[..]), None], "the first member has it");
 }
 
 #[test]

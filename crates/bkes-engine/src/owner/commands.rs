@@ -3,6 +3,7 @@
 use super::{Hosted, Owner};
 use crate::board::{Counting, PartitionBoard};
 use crate::owner_inbox::{Command, Pending, Restart};
+use bkes_core::append_id::ID_WINDOW;
 use bkes_core::machine::{Beginning, FoldId, Input, Origin, PartitionMachine, Settings, Shown};
 use bkes_core::sequence::NowMs;
 use bkes_core::{Incarnation, Key, Partition, Position};
@@ -51,6 +52,7 @@ impl Owner {
             allow_cut: self.context.options.allow_cut,
             ready_lag_ms: self.context.options.ready_lag.as_millis() as NowMs,
             evidence_max: self.evidence_max(),
+            id_window: ID_WINDOW,
         };
         let machine =
             PartitionMachine::new(Origin { partition, name: self.name, marks, beginning }, settings);

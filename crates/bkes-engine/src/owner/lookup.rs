@@ -10,9 +10,10 @@ use crate::placing;
 use crate::read::{merge_heads, store_cause};
 use bkes_core::append::{AppendError, AppendRequest, Unready};
 use bkes_core::machine::{Append, Counted, FoldId, Known, Load, Located, Lookup};
-use bkes_core::{Count, Head, Heads, Key, Partition};
+use bkes_core::{Count, EventOutline, Head, Heads, Key, Order, Partition};
 use bkes_log::{AppenderState, LogAppender};
-use bkes_storage::StoreError;
+use bkes_storage::{OutlinePart, StoreError};
+use std::ops::Range;
 
 /// Answers the machine of one partition.
 pub struct HostLookup<'a> {
@@ -52,6 +53,29 @@ impl Lookup<Ticket> for HostLookup<'_> {
         }
         // What the store said counts for nothing if the partition begins anew: it may have been dropped before.
         self.board.counts(self.fold).then(|| Counted { hash, key: key.clone(), count })
+    }
+
+    fn outlines(&self, key: &Key, orders: Range<Order>) -> Result<Vec<EventOutline>, Unready> {
+        let partition = self.board.partition;
+        let part = |end: Order| {
+            let events_max = usize::try_from(end.0.saturating_sub(orders.start.0)).unwrap_or(usize::MAX);
+            OutlinePart { key, partition, from: orders.start, events_max }
+        };
+        // The overlay first, as in a read: what moves in between is in both.
+        let applied = self.context.overlay.outlines(part(orders.end));
+        let stored_end = applied.first().map_or(orders.end, |event| event.order);
+        let mut outlines = Vec::new();
+        if orders.start < stored_end {
+            let read = self.context.store.outlines(part(stored_end), &mut outlines);
+            read.map_err(|error| store_unready(self.context, self.epoch, error))?;
+        }
+        outlines.extend(applied);
+        // Of another fold by now, it is not what was asked for.
+        let is_whole = outlines.len() == part(orders.end).events_max;
+        if !is_whole || !self.board.counts(self.fold) {
+            return Err(self.context.board.still_catching_up());
+        }
+        Ok(outlines)
     }
 
     fn is_elsewhere(&self, counted: &Counted) -> bool {
@@ -197,6 +221,10 @@ fn stand_all_once(
 
 /// A store that cannot be asked: nothing was sent, so the append is unavailable.
 fn store_trouble(context: &Context, epoch: Epoch, error: StoreError) -> AppendError {
+    AppendError::Unavailable(store_unready(context, epoch, error))
+}
+
+fn store_unready(context: &Context, epoch: Epoch, error: StoreError) -> Unready {
     if let StoreError::Damaged { detail } = &error {
         context.writer.damaged(epoch, detail.clone());
     }
@@ -205,7 +233,7 @@ fn store_trouble(context: &Context, epoch: Epoch, error: StoreError) -> AppendEr
     if is_unreadable {
         context.writer.unreadable(cause.clone());
     }
-    AppendError::Unavailable(Unready::Store { cause })
+    Unready::Store { cause }
 }
 
 /// Adds what the store says of a key that the overlay does not know in this partition.

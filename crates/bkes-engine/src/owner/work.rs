@@ -3,7 +3,7 @@
 use super::lookup::HostLookup;
 use super::sending::send_error;
 use super::{Hosted, Owner};
-use crate::owner_inbox::{Command, Refusal, Ticket, Unverified, Waiting, owner_of, refuse_command};
+use crate::owner_inbox::{Command, Found, Refusal, Ticket, Unverified, Waiting, owner_of, refuse_command};
 use bkes_core::Partition;
 use bkes_core::append::{AppendError, Unready};
 use bkes_core::machine::{Answer, Append, Input, Load, Located, Send, Work, refused};
@@ -107,6 +107,10 @@ impl Owner {
                     _ => {}
                 }
                 (ticket.to, Err(error.into()))
+            }
+            Answer::Found { append, first } => {
+                let Append { request, ticket, .. } = *append;
+                (ticket.to, Err(Refusal::Found(Box::new(Found { request, place: ticket.place, first }))))
             }
             Answer::Unverified { append, scope } => {
                 let Append { request, ticket, .. } = *append;

@@ -7,8 +7,8 @@ use bkes_engine::{
     ReadRequest, Unit, Unready,
 };
 use bkes_storage::{
-    Durability, Heads, KeyPage, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError,
-    StoreIdentity, StoreStats, StoredEvent,
+    Durability, EventOutline, Heads, KeyPage, KeyRange, Loaded, MemoryStore, OutlinePart, ReadPart, Store,
+    StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
 };
 use bkes_testkit::log::{Faults, SimulatedLog as MemoryLog};
 use bytes::Bytes;
@@ -143,6 +143,10 @@ impl Store for Mined {
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
         self.store.read(part, out)
+    }
+
+    fn outlines(&self, part: OutlinePart<'_>, out: &mut Vec<EventOutline>) -> Result<(), StoreError> {
+        self.store.outlines(part, out)
     }
 
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {

@@ -43,7 +43,7 @@ fn contents() -> Vec<EventContent> {
 
 fn append(bench: &mut Bench, expected: Expected, events: Vec<EventContent>) -> Result<Appended, AppendError> {
     let (handle, key) = (bench.handle.clone(), Key::new("a").expect("not empty"));
-    let request = AppendRequest { key, expected, events };
+    let request = AppendRequest { key, expected, events, identity: None };
     let mut answer: Answer = Box::pin(async move { handle.append(request).await });
     match poll(&mut answer) {
         Some(answer) => answer,
@@ -103,7 +103,7 @@ fn append_awaited(
     events: Vec<EventContent>,
 ) -> Result<Appended, AppendError> {
     let (handle, key) = (bench.handle.clone(), Key::new("a").expect("not empty"));
-    let request = AppendRequest { key, expected, events };
+    let request = AppendRequest { key, expected, events, identity: None };
     let mut answer: Answer = Box::pin(async move { handle.append(request).await });
     let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
     loop {
@@ -254,7 +254,7 @@ fn wide(scene: &Scene, name: &str, headers: usize) -> Answer {
     let header = Header { name: Bytes::new(), value: None };
     let content = EventContent { value: Some("v".into()), headers: vec![header; headers] };
     let key = Key::new(name.to_owned()).expect("not empty");
-    let request = AppendRequest { key, expected: Expected::New, events: vec![content] };
+    let request = AppendRequest { key, expected: Expected::New, events: vec![content], identity: None };
     let handle = scene.handle.clone();
     Box::pin(async move { handle.append(request).await })
 }

@@ -107,7 +107,7 @@ async fn an_append_at_another_order_than_the_next_is_refused_with_both_orders() 
     assert_eq!(add(&handle, "a", 0, "x").await, Err(AppendError::Conflict { expected: Order(0), current }));
     assert_eq!(begin(&handle, "a", "x").await, Err(AppendError::AlreadyExists { current }));
     let unknown = add(&handle, "b", 1, "x").await;
-    assert_eq!(unknown, Err(AppendError::NoSuchAggregate { key: key("b"), expected: Order(1) }));
+    assert_eq!(unknown, Err(AppendError::NoSuchAggregate { key: key("b"), expected: Some(Order(1)) }));
     let none = handle.append(batch("a", Expected::New, &[])).await;
     assert!(matches!(none, Err(AppendError::BadCount { count: 0, .. })), "{none:?}");
     let large = begin(&handle, "c", &"x".repeat(1024 * 1024)).await;

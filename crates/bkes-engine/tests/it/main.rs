@@ -1,6 +1,7 @@
 //! The engine, tested from outside: one binary, a module a subject.
 
 mod above_next;
+mod append_ids;
 mod callers;
 mod content;
 mod crashes;

@@ -5,8 +5,8 @@ use crate::support::{Bench, while_busy};
 use bkes_core::{Key, Partition, Position};
 use bkes_engine::{AppendError, Expected, PartitionState, ReadError, Unready};
 use bkes_storage::{
-    Durability, Heads, KeyPage, KeyRange, Loaded, ReadPart, Store, StoreBatch, StoreError, StoreIdentity,
-    StoreStats, StoredEvent,
+    Durability, EventOutline, Heads, KeyPage, KeyRange, Loaded, OutlinePart, ReadPart, Store, StoreBatch,
+    StoreError, StoreIdentity, StoreStats, StoredEvent,
 };
 use bkes_testkit::log::SimulatedLog as MemoryLog;
 use bkes_testkit::store::SimulatedStore;
@@ -105,6 +105,10 @@ impl Store for Wounded {
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
         self.inner.read(part, out)
+    }
+
+    fn outlines(&self, part: OutlinePart<'_>, out: &mut Vec<EventOutline>) -> Result<(), StoreError> {
+        self.inner.outlines(part, out)
     }
 
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {

@@ -86,7 +86,8 @@ fn a_pending_event_is_shown_as_it_was_given() {
     let headers = vec![Header { name: "why".into(), value: Some("erased".into()) }];
     let events = vec![EventContent { value: None, headers }, EventContent::from(bytes::Bytes::new())];
     let key = Key::new(name.clone()).expect("not empty");
-    let request = AppendRequest { key, expected: Expected::At(Order(1)), events: events.clone() };
+    let request =
+        AppendRequest { key, expected: Expected::At(Order(1)), events: events.clone(), identity: None };
     let handle = scene.handle.clone();
     let mut sent: Answer = Box::pin(async move { handle.append(request).await });
     assert!(poll(&mut sent).is_none());

@@ -3,8 +3,8 @@
 use bkes_core::{Key, Offset, Order, Partition};
 use bkes_engine::{AppendRequest, Engine, EngineOptions, Expected, KeysRequest, ReadRequest};
 use bkes_storage::{
-    Durability, Head, Heads, KeyPage, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError,
-    StoreIdentity, StoreStats, StoredEvent,
+    Durability, EventOutline, Head, Heads, KeyPage, KeyRange, Loaded, MemoryStore, OutlinePart, ReadPart,
+    Store, StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
 };
 use bkes_testkit::log::SimulatedLog as MemoryLog;
 use bytes::Bytes;
@@ -128,6 +128,10 @@ impl Store for Slow {
 
     fn reads_may_block(&self) -> bool {
         self.may_wait
+    }
+
+    fn outlines(&self, part: OutlinePart<'_>, out: &mut Vec<EventOutline>) -> Result<(), StoreError> {
+        self.stored.outlines(part, out)
     }
 
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {

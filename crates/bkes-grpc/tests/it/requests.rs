@@ -6,8 +6,8 @@ use bkes_grpc::api::error::{Outcome, Reason, Type};
 use bkes_grpc::api::{Error, RetrieveRequest, StartRequest};
 use bkes_grpc::{Gate, ServeOptions};
 use bkes_storage::{
-    Durability, Head, Heads, KeyPage, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError,
-    StoreIdentity, StoreStats, StoredEvent,
+    Durability, EventOutline, Head, Heads, KeyPage, KeyRange, Loaded, MemoryStore, OutlinePart, ReadPart,
+    Store, StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
 };
 use bkes_testkit::log::{Faults, SimulatedLog};
 use std::time::Duration;
@@ -236,6 +236,10 @@ impl Store for Mined {
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
         assert!(part.key.as_ref() != MILLION, "on purpose");
         self.0.read(part, out)
+    }
+
+    fn outlines(&self, part: OutlinePart<'_>, out: &mut Vec<EventOutline>) -> Result<(), StoreError> {
+        self.0.outlines(part, out)
     }
 
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ mod parts;
 mod progress;
 
 pub use cursor::Cursor;
-pub use event::{Links, event_bytes_max, get_back, get_event, get_large, put_event};
+pub use event::{Content, Links, event_bytes_max, get_back, get_event, get_large, put_event};
 pub use meta::{get_dropped, get_grouping, get_identity, put_dropped, put_grouping, put_identity};
 pub use parts::{get_parts, put_parts, seal_parts, unseal_parts};
 pub use progress::{get_checkpoint, get_incarnation, put_checkpoint, put_incarnation};

@@ -6,7 +6,7 @@
 //! most [`MARK_EVENTS`](super::layout::MARK_EVENTS) events and little more than [`MARK_BYTES`](super::layout::MARK_BYTES) bytes at a time.
 
 use super::blocks;
-use super::codec;
+use super::codec::{self, Content};
 use super::failure::Failure;
 use super::layout::{Dropped, Part, Place, Slot};
 use super::row_grouping::RowGrouping;
@@ -111,11 +111,11 @@ pub fn heads(
     Ok(())
 }
 
-/// Events in order, each checked. `tables` opens the snapshot.
+/// Events in order, each checked, with so much of their content. `tables` opens the snapshot.
 pub fn read(
     unsettled: &RwLock<WriteBack>,
     tables: impl FnOnce() -> Result<Arc<Tables>, Failure>,
-    wanted: ReadPart<'_>,
+    (wanted, content): (ReadPart<'_>, Content),
     out: &mut Vec<StoredEvent>,
 ) -> Result<(), Failure> {
     let ReadPart { key, partition, from, events_max, bytes_max } = wanted;
@@ -137,7 +137,7 @@ pub fn read(
     if from >= end {
         return Ok(());
     }
-    let mut walk = Walk { tables, key, part, block: None, named: None };
+    let mut walk = Walk { tables, key, part, content, block: None, named: None };
     let (mut order, mut bytes) = (from, 0usize);
     while order < end {
         let (top, place) = match first_mark(unsettled, tables, part, order)? {
@@ -187,6 +187,7 @@ struct Walk<'a> {
     tables: &'a Tables,
     key: &'a Key,
     part: &'a Part,
+    content: Content,
     /// The block of the last row: its neighbours are often in the same.
     block: Option<(u64, AccessGuard<'static, &'static [u8]>)>,
     /// The short number of the last incarnation: most events of an aggregate come from few.
@@ -219,10 +220,10 @@ impl Walk<'_> {
                     }
                     named.map(|(_, incarnation)| incarnation)
                 };
-                let found = codec::get_event(row, slot, self.part.partition, name);
+                let found = codec::get_event(row, slot, (self.part.partition, self.content), name);
                 let garbled = |Garbled| Failure::Garbled(format!("event {order} of key {}", self.key));
                 let (mut event, back, large) = found.map_err(garbled)?;
-                if let Some(large) = large {
+                if let (Some(large), Content::Whole) = (large, self.content) {
                     event.value = self.tables.values.get(slot, large)?;
                 }
                 out.push(event);

@@ -13,6 +13,7 @@ mod dropping;
 mod faults;
 mod large;
 mod listing;
+mod outlines;
 
 // The testkit knows the other copy of this crate: the one that is no test.
 bkes_testkit::impl_disk!(crate);
@@ -94,7 +95,13 @@ fn read_everything(store: &RedbStore) -> bool {
         let (key, partition) = (key(n), Partition(0));
         let part =
             ReadPart { key: &key, partition, from: Order(0), events_max: usize::MAX, bytes_max: usize::MAX };
-        match store.read(part, &mut out) {
+        let read = store.read(part, &mut out);
+        let mut outlines = Vec::new();
+        let part = OutlinePart { key: &key, partition, from: Order(0), events_max: usize::MAX };
+        let outlined = store.outlines(part, &mut outlines);
+        assert_eq!(outlined.is_ok(), read.is_ok(), "key {n}: {outlined:?}, {read:?}");
+        assert!(outlines.into_iter().eq(out.iter().map(StoredEvent::outline)), "key {n}");
+        match read {
             Ok(()) => {
                 let expected: Vec<Bytes> = (0..4).map(|order| value(n, order)).collect();
                 let found: Vec<Bytes> = out.into_iter().map(|event| event.value).collect();

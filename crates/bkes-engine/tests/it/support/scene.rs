@@ -4,8 +4,8 @@ use super::{Answer, Bench};
 use bkes_core::{Key, Partition};
 use bkes_engine::{EngineOptions, Expected};
 use bkes_storage::{
-    Durability, Heads, KeyPage, KeyRange, Loaded, MemoryStore, ReadPart, Store, StoreBatch, StoreError,
-    StoreIdentity, StoreStats, StoredEvent,
+    Durability, EventOutline, Heads, KeyPage, KeyRange, Loaded, MemoryStore, OutlinePart, ReadPart, Store,
+    StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
 };
 use bkes_testkit::log::{Faults, SimulatedLog as MemoryLog};
 use bytes::Bytes;
@@ -104,6 +104,10 @@ impl Store for OpenStore {
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
         self.inner.read(part, out)
+    }
+
+    fn outlines(&self, part: OutlinePart<'_>, out: &mut Vec<EventOutline>) -> Result<(), StoreError> {
+        self.inner.outlines(part, out)
     }
 
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {

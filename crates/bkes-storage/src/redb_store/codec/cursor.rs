@@ -60,11 +60,16 @@ impl<'a> Cursor<'a> {
         Ok(*byte)
     }
 
-    pub fn take(&mut self, length: u64) -> Decoded<Bytes> {
+    #[inline]
+    fn slice(&mut self, length: u64) -> Decoded<&'a [u8]> {
         let length = usize::try_from(length).map_err(|_| Garbled)?;
         let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Garbled)?;
         self.rest = rest;
-        Ok(Bytes::copy_from_slice(bytes))
+        Ok(bytes)
+    }
+
+    pub fn take(&mut self, length: u64) -> Decoded<Bytes> {
+        self.slice(length).map(Bytes::copy_from_slice)
     }
 
     pub fn bytes(&mut self) -> Decoded<Bytes> {
@@ -80,11 +85,33 @@ impl<'a> Cursor<'a> {
     }
 
     pub fn headers(&mut self) -> Decoded<Vec<Header>> {
-        let count = self.number()?;
-        if count > self.rest.len() as u64 {
-            return Err(Garbled);
-        }
+        let count = self.headers_count()?;
         (0..count).map(|_| Ok(Header { name: self.bytes()?, value: self.optional()? })).collect()
+    }
+
+    /// Reads past all headers, and copies those with this name. Apart from the way of reads, which are more.
+    #[cold]
+    #[inline(never)]
+    pub fn headers_named(&mut self, wanted: &[u8]) -> Decoded<Vec<Header>> {
+        let mut found = Vec::new();
+        for _ in 0..self.headers_count()? {
+            let length = self.number()?;
+            let name = self.slice(length)?;
+            let value = match self.number()? {
+                0 => None,
+                length => Some(self.slice(length - 1)?),
+            };
+            if name == wanted {
+                let (name, value) = (Bytes::copy_from_slice(name), value.map(Bytes::copy_from_slice));
+                found.push(Header { name, value });
+            }
+        }
+        Ok(found)
+    }
+
+    fn headers_count(&mut self) -> Decoded<u64> {
+        let count = self.number()?;
+        if count > self.rest.len() as u64 { Err(Garbled) } else { Ok(count) }
     }
 
     /// All that is left.

@@ -4,6 +4,7 @@ use super::cursor::{Cursor, SEAL_BYTES, put_headers, put_signed, unseal, zigzag}
 use crate::contract::StoredEvent;
 use crate::redb_store::layout::{Large, Slot};
 use crate::redb_store::varint::{Decoded, Garbled, number, number_bytes, put_number};
+use bkes_core::marker::ID_HEADER;
 use bkes_core::{BatchPlace, Header, Incarnation, Offset, Partition, Stamp, TimestampMs};
 use bytes::Bytes;
 
@@ -120,12 +121,22 @@ pub fn get_large(row: &[u8]) -> Decoded<Option<Large>> {
     get_large_place(&mut cursor, flags)
 }
 
+/// How much of an event is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// All.
+    Whole,
+    /// What its outline says: no value, and of the headers an append's id only. The same is verified, but for a value that is large.
+    Outline,
+}
+
 /// Reads an event's row; `name` finds the incarnation of a short number. Besides the event: how far back the one before it lies,
 /// and where its value is if it has none yet.
+#[inline]
 pub fn get_event(
     row: &[u8],
     slot: Slot,
-    partition: Partition,
+    (partition, content): (Partition, Content),
     name: impl FnOnce(u64) -> Option<Incarnation>,
 ) -> Decoded<(StoredEvent, u64, Option<Large>)> {
     let mut cursor = Cursor::new(unseal(&slot.context(), row)?);
@@ -144,11 +155,18 @@ pub fn get_event(
     } else {
         None
     };
-    let headers = if has(HEADERS) { cursor.headers()? } else { Vec::new() };
-    let value = cursor.rest();
-    if large.is_some() && !value.is_empty() {
-        return Err(Garbled);
+    let is_whole = content == Content::Whole;
+    let headers = if !has(HEADERS) {
+        Vec::new()
+    } else if is_whole {
+        cursor.headers()?
+    } else {
+        cursor.headers_named(ID_HEADER)?
+    };
+    if large.is_some() {
+        cursor.end()?;
     }
+    let value = if is_whole { cursor.rest() } else { Bytes::new() };
     let (order, tombstone) = (slot.order, has(TOMBSTONE));
     Ok((StoredEvent { order, partition, offset, timestamp, value, tombstone, stamp, headers }, back, large))
 }

@@ -8,6 +8,7 @@ use super::*;
 use crate::contract::{Checkpoint, Counters, Fingerprint, StoreIdentity, StoredEvent, Unread};
 use crate::redb_store::layout::{Large, Part, Place, Slot};
 use crate::redb_store::varint::{Decoded, Garbled};
+use bkes_core::marker::ID_HEADER;
 use bkes_core::{
     BatchPlace, Incarnation, IncarnationState, Key, LeaderEpoch, Offset, OpenBatch, Order, Partition,
     Partitioner, Position, Record, Stamp, TimestampMs,
@@ -29,7 +30,12 @@ fn some_record(random: &mut Rng, partition: Partition) -> Record {
 }
 
 fn some_event(random: &mut Rng, slot: Slot, partition: Partition) -> StoredEvent {
-    let place = random.bool().then(|| BatchPlace { i: random.u32(..), count: random.u32(..) });
+    let i = |random: &mut Rng| if random.bool() { 1 } else { random.u32(..) };
+    let place = random.bool().then(|| BatchPlace { i: i(random), count: random.u32(..) });
+    let mut headers = some_headers(random);
+    if let Some(header) = headers.last_mut().filter(|_| random.bool()) {
+        header.name = Bytes::from_static(ID_HEADER);
+    }
     let stamp = Stamp { incarnation: Incarnation(random.u64(..)), number: edge(random), place };
     StoredEvent {
         order: slot.order,
@@ -39,7 +45,7 @@ fn some_event(random: &mut Rng, slot: Slot, partition: Partition) -> StoredEvent
         value: some_bytes(random),
         tombstone: random.bool(),
         stamp: random.bool().then_some(stamp),
-        headers: some_headers(random),
+        headers,
     }
 }
 
@@ -109,7 +115,7 @@ impl Seen {
 
 #[test]
 fn an_events_row_is_what_was_written_or_garbled() {
-    let mut seen = Seen::default();
+    let (mut seen, mut with_id) = (Seen::default(), 0);
     for seed in 0..cases(20_000) {
         let random = &mut Rng::with_seed(seed);
         let slot = Slot { stream: edge(random), order: Order(edge(random)) };
@@ -128,10 +134,18 @@ fn an_events_row_is_what_was_written_or_garbled() {
         let _ = (get_back(&row), get_large(&row));
         let incarnation = event.stamp.map(|stamp| stamp.incarnation);
         let named = |asked: u64| incarnation.filter(|_| asked == name);
-        let read = get_event(&row, slot, partition, named);
+        let read = get_event(&row, slot, (partition, Content::Whole), named);
+        let outline = get_event(&row, slot, (partition, Content::Outline), named);
+        let outlined =
+            |(event, back, large): &(StoredEvent, u64, Option<Large>)| (event.outline(), *back, *large);
+        assert_eq!(outline.as_ref().map(outlined), read.as_ref().map(outlined), "seed {seed}");
+        let has_no_content = |event: &StoredEvent| event.value.is_empty() && event.headers.len() <= 1;
+        assert!(outline.as_ref().is_ok_and(|(event, ..)| has_no_content(event)) || outline.is_err());
+        with_id += u64::from(outline.is_ok_and(|(event, ..)| event.append_id().is_some()));
         seen.note(seed, spoiled, &(event, back, large), read);
     }
     seen.check("events");
+    assert!(with_id > 0, "no event begins an append with an id");
 }
 
 #[test]
