@@ -7,6 +7,17 @@ use bkes_core::append::{EventContent, List, Unready};
 use bkes_core::{Cause, Counters, Key, Offset, Order, Partition, Position, StoredEvent, TimestampMs};
 use bytes::Bytes;
 
+/// How much of what the log holds an answer takes in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Freshness {
+    /// What this instance has applied: what it was itself told of, and what it has read of others.
+    #[default]
+    Local,
+    /// All that anyone was told of, on any instance, before the call began: the log is asked how far it goes, and everything up to there
+    /// applied first. Where that cannot be done in 10 s the answer is unavailable.
+    Latest,
+}
+
 /// Which events of an aggregate to read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReadRequest {
@@ -22,6 +33,8 @@ pub struct ReadRequest {
     pub whole: bool,
     /// Show appends that are not decided yet too. Whoever decides on one decides on a false premise.
     pub include_pending: bool,
+    /// What the answer takes in.
+    pub freshness: Freshness,
 }
 
 impl ReadRequest {
@@ -34,6 +47,7 @@ impl ReadRequest {
             bytes_max: usize::MAX,
             whole: false,
             include_pending: false,
+            freshness: Freshness::Local,
         }
     }
 }
@@ -67,11 +81,14 @@ pub struct KeysRequest {
     /// Stop after the key with which the keys reach this many bytes in all; [`KEYS_BYTES_MAX`](crate::KEYS_BYTES_MAX) counts if that
     /// is less. At least one key is returned.
     pub bytes_max: usize,
+    /// What the list takes in.
+    pub freshness: Freshness,
 }
 
 impl Default for KeysRequest {
     fn default() -> KeysRequest {
-        KeysRequest { prefix: Bytes::new(), after: None, keys_max: KEYS_MAX, bytes_max: KEYS_BYTES_MAX }
+        let (prefix, after, freshness) = (Bytes::new(), None, Freshness::Local);
+        KeysRequest { prefix, after, keys_max: KEYS_MAX, bytes_max: KEYS_BYTES_MAX, freshness }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The engine's face.
 
-use crate::api::{AggregateHead, Events, KeyList, KeysRequest, LastEvent, ReadError, ReadRequest, Status};
+use crate::api::{
+    AggregateHead, Events, Freshness, KeyList, KeysRequest, LastEvent, ReadError, ReadRequest, Status,
+};
 use crate::context::Context;
 use crate::limits::{
     KEYS_BYTES_MAX, KEYS_MAX, MARKER_BYTES_MIN, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS,
@@ -253,8 +255,12 @@ impl EngineHandle {
         let key = request.key.clone();
         // Before the aggregate is located: whatever took the place of one of these is among its events then.
         let pending = if request.include_pending { self.pending(&request).await } else { Vec::new() };
+        let is_latest = request.freshness == Freshness::Latest;
+        if is_latest {
+            Box::pin(self.catch_up_on(&request.key)).await?;
+        }
         let located = match self.look(at_once, 0, move |view| view.locate(&key)).await {
-            Err(ReadError::NoSuchAggregate { key }) => {
+            Err(ReadError::NoSuchAggregate { key }) if !is_latest => {
                 self.verify(Scope::All).await.map_err(ReadError::Unavailable)?;
                 self.look(at_once, 0, move |view| view.locate(&key)).await?
             }
@@ -286,21 +292,38 @@ impl EngineHandle {
         Ok(Events { pending, ..events })
     }
 
+    /// Has everything applied that the log holds of an aggregate, or of all of them if this one is not known, or not in one partition.
+    async fn catch_up_on(&self, key: &Key) -> Result<(), ReadError> {
+        let (at_once, wanted) = (!self.0.context.store.reads_may_block(), key.clone());
+        let scope = match self.look(at_once, 0, move |view| view.locate(&wanted)).await {
+            Ok(located) => match located.heads[..] {
+                [head] => Scope::One(head.partition),
+                _ => Scope::All,
+            },
+            Err(ReadError::NoSuchAggregate { .. }) => Scope::All,
+            Err(error) => return Err(error),
+        };
+        self.verify(scope).await.map_err(ReadError::Unavailable)
+    }
+
     /// Where an aggregate stands: a read of its last event without the event.
-    pub async fn head(&self, key: Key) -> Result<AggregateHead, ReadError> {
-        let from_end = ReadRequest { events_max: 1, bytes_max: 1, ..ReadRequest::all(key) };
+    pub async fn head(&self, key: Key, freshness: Freshness) -> Result<AggregateHead, ReadError> {
+        let from_end = ReadRequest { events_max: 1, bytes_max: 1, freshness, ..ReadRequest::all(key) };
         let Events { events, next, layout, .. } = self.read_from(from_end, From::Last).await?;
         let last = events.first().expect("an aggregate that is there has events");
         let last = LastEvent { partition: last.partition, offset: last.offset, timestamp: last.timestamp };
         Ok(AggregateHead { next, last, layout })
     }
 
-    /// Lists aggregates by their keys, as far as this instance has applied the log: one that another instance was told of a moment
-    /// ago may be missing. Unavailable until all partitions were read, since a list must not leave out any of theirs.
+    /// Lists aggregates by their keys. In a [local](Freshness::Local) list one that another instance was told of a moment ago may be
+    /// missing. Unavailable until all partitions were read, since a list must not leave out any of theirs.
     pub async fn keys(&self, request: KeysRequest) -> Result<KeyList, ReadError> {
         let keys_max = request.keys_max.clamp(1, KEYS_MAX);
         let bytes_max = request.bytes_max.min(KEYS_BYTES_MAX);
         let request = KeysRequest { keys_max, bytes_max, ..request };
+        if request.freshness == Freshness::Latest {
+            self.verify(Scope::All).await.map_err(ReadError::Unavailable)?;
+        }
         self.look(false, list_weight(&request), move |view| view.list(&request)).await
     }
 

@@ -65,8 +65,8 @@ mod overlay;
 mod waits;
 
 pub use api::{
-    AggregateHead, Events, KeyList, KeysRequest, LastEvent, ListedKey, PartitionState, PartitionStatus,
-    ReadError, ReadRequest, Status,
+    AggregateHead, Events, Freshness, KeyList, KeysRequest, LastEvent, ListedKey, PartitionState,
+    PartitionStatus, ReadError, ReadRequest, Status,
 };
 pub use engine::Engine;
 pub use epoch::Epoch;

@@ -36,7 +36,7 @@ impl View<'_> {
         if let Some(unready) = self.board.partitions().iter().find_map(|board| self.board.unserved(board)) {
             return Err(ReadError::Unavailable(unready));
         }
-        let KeysRequest { prefix, after, keys_max, bytes_max } = request;
+        let KeysRequest { prefix, after, keys_max, bytes_max, .. } = request;
         let range = KeyRange { prefix, after: after.as_ref(), keys_max: *keys_max, bytes_max: *bytes_max };
         let applied = self.overlay.list(range);
         let stored = self.store.keys(range).map_err(|error| store_error(error, epoch))?;

@@ -16,7 +16,7 @@ use crate::requests::Retrieval;
 use crate::shares::Hold;
 use crate::{answers, requests};
 use bkes_core::Order;
-use bkes_engine::{AppendRequest, EngineHandle, EventContent, Layout, ReadRequest};
+use bkes_engine::{AppendRequest, EngineHandle, EventContent, Freshness, Layout, ReadRequest};
 use prost::Message;
 use std::time::Duration;
 use tonic::{Extensions, Request, Response, Status};
@@ -79,7 +79,8 @@ impl Service {
         let from = page.map_or(Order::FIRST, |page| page.from);
         let whole = page.is_none();
         let events_max = page.map_or(usize::MAX, |page| page.events_max).min(records_max(limit));
-        let read = ReadRequest { key, from, events_max, bytes_max: limit, whole, include_pending };
+        let freshness = Freshness::Local;
+        let read = ReadRequest { key, from, events_max, bytes_max: limit, whole, include_pending, freshness };
         let found = engine.read(read).await.map_err(Failure::Read)?;
         if let (true, Layout::PartByPart(partitions)) = (whole, &found.layout) {
             return Err(Failure::Split { partitions: partitions.clone() });

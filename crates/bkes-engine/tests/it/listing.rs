@@ -2,7 +2,9 @@
 
 use crate::support::{Bench, poll};
 use bkes_core::{Key, Offset, Order, Partition, Partitioner};
-use bkes_engine::{EngineOptions, KEYS_BYTES_MAX, KEYS_MAX, KeyList, KeysRequest, ReadError, Unready};
+use bkes_engine::{
+    EngineOptions, Freshness, KEYS_BYTES_MAX, KEYS_MAX, KeyList, KeysRequest, ReadError, Unready,
+};
 use bkes_storage::{RedbOptions, RedbStore, Store};
 use bkes_testkit::log::SimulatedLog;
 use bkes_testkit::store::SimulatedStore;
@@ -25,8 +27,13 @@ fn list(bench: &Bench, request: KeysRequest) -> Result<KeyList, ReadError> {
 fn all(bench: &Bench, prefix: &'static str, keys_max: usize, bytes_max: usize) -> Vec<(String, u64)> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let request =
-            KeysRequest { prefix: Bytes::from_static(prefix.as_bytes()), after, keys_max, bytes_max };
+        let request = KeysRequest {
+            prefix: Bytes::from_static(prefix.as_bytes()),
+            after,
+            keys_max,
+            bytes_max,
+            freshness: Freshness::Local,
+        };
         let KeyList { keys, more } = list(bench, request).expect("it is listed");
         let bytes: usize = keys.iter().map(|listed| listed.key.as_ref().len()).sum();
         let last_bytes = keys.last().map_or(0, |last| last.key.as_ref().len());
@@ -176,7 +183,7 @@ fn the_head_names_the_next_order_and_the_place_of_the_last_event() {
     bench.run_until("it is ready", |bench| bench.handle.is_ready());
     let head = |bench: &Bench| {
         let (handle, key) = (bench.handle.clone(), Key::new("a").expect("not empty"));
-        let mut asking = Box::pin(async move { handle.head(key).await });
+        let mut asking = Box::pin(async move { handle.head(key, Freshness::Local).await });
         let answer = poll(&mut asking);
         bench.step_verifier();
         answer.or_else(|| poll(&mut asking)).expect("everything it waits for is done")

@@ -8,6 +8,7 @@ mod crashes;
 mod dropping;
 mod embedded;
 mod engine;
+mod freshness;
 mod full_disk;
 mod gathering;
 mod held_back;
