@@ -99,6 +99,9 @@ impl Line {
                     None => AppendOutcome::Unanswered,
                 })
             }
+            Expecting::Exists | Expecting::Any => {
+                anyhow::bail!("the v1 contract has every append name its order")
+            }
         };
         match answer {
             Ok(outcome) => Ok(outcome),
@@ -240,7 +243,7 @@ impl Recorder {
         let begin = self.now();
         let outcome = line.append(key, expected, &values).await;
         let end = (outcome != AppendOutcome::Unanswered).then(|| self.now());
-        let operation = Operation::Append(AppendCall { expected, values, premise, outcome });
+        let operation = Operation::Append(AppendCall { expected, values, premise, identity: None, outcome });
         self.keep(Call { client, instance, key: key.clone(), begin, end, operation });
         outcome
     }

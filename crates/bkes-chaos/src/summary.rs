@@ -95,9 +95,11 @@ fn counts(history: &History) -> BTreeMap<&'static str, u64> {
                     "append acknowledged, a batch"
                 }
                 AppendOutcome::Acknowledged { .. } => "append acknowledged",
-                AppendOutcome::Rejected { .. } => "append rejected",
+                AppendOutcome::Rejected { .. }
+                | AppendOutcome::IdReused { .. }
+                | AppendOutcome::IdUsed { .. } => "append rejected",
                 AppendOutcome::Unavailable => "append unavailable",
-                AppendOutcome::Unknown => "append unknown",
+                AppendOutcome::Unknown | AppendOutcome::IdWindow => "append unknown",
                 AppendOutcome::Unanswered => "append unanswered",
             },
             Operation::Read(read) => match read.outcome {

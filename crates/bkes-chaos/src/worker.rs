@@ -182,6 +182,8 @@ pub fn append_line(key: &Key, expected: Expecting, values: &[Bytes]) -> String {
     let expected = match expected {
         Expecting::New => "new".to_owned(),
         Expecting::At(order) => order.to_string(),
+        Expecting::Exists => "exists".to_owned(),
+        Expecting::Any => "any".to_owned(),
     };
     let values: String = values.iter().map(|value| format!(" {}", to_hex(value))).collect();
     format!("append {} {expected}{values}\n", to_hex(key.as_ref()))

@@ -61,17 +61,33 @@ pub enum Operation {
     Read(ReadCall),
 }
 
-/// An append: one event, or a batch.
+/// An append: one event, or a batch. With an id, it is one try of an append.
+///
+/// Calls about one key that have the same id and the same values are the tries of one append, and have the same `expected` and the same
+/// premise. Calls that have the same id and other values are other decisions under that id: at most one of those is to be stored.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AppendCall {
     /// The order asked for.
     pub expected: Expecting,
-    /// The values in order; each of them is in no other call and no foreign record.
+    /// The values in order; each of them is in no other append and no foreign record.
     pub values: Vec<Bytes>,
-    /// What the caller had seen of the key when it made the call.
+    /// What the caller had seen of the key when it made the call, or the first try of it.
     pub premise: Premise,
+    /// What the try is known by; `None` for an append without an id.
+    pub identity: Option<TryOf>,
     /// What it was told.
     pub outcome: AppendOutcome,
+}
+
+/// What a try of an append with an id says of itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TryOf {
+    /// The id.
+    pub id: Bytes,
+    /// Whether it says that it is the first try under this id. Only one that is may say so.
+    pub is_first: bool,
+    /// How far the aggregate was before the first try, if it tells. It must be true.
+    pub seen: Option<Order>,
 }
 
 /// The order that an append asks for.
@@ -81,14 +97,19 @@ pub enum Expecting {
     New,
     /// This one, of an existing aggregate.
     At(Order),
+    /// The next one of an existing aggregate, whichever that is. Only with an id.
+    Exists,
+    /// The next one, whichever that is. Only with an id.
+    Any,
 }
 
 impl Expecting {
-    /// The order of the first event.
-    pub fn order(self) -> Order {
+    /// The order of the first event, if it is named.
+    pub fn order(self) -> Option<Order> {
         match self {
-            Expecting::New => Order::FIRST,
-            Expecting::At(order) => order,
+            Expecting::New => Some(Order::FIRST),
+            Expecting::At(order) => Some(order),
+            Expecting::Exists | Expecting::Any => None,
         }
     }
 }
@@ -132,10 +153,10 @@ impl Premise {
     }
 }
 
-/// What an append's caller was told.
+/// What an append's caller was told. Of an append with an id, everything but success and a conflict speaks of one try.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AppendOutcome {
-    /// Success.
+    /// Success: this try is stored, or an earlier one.
     Acknowledged {
         /// The partition.
         partition: Partition,
@@ -149,12 +170,38 @@ pub enum AppendOutcome {
         /// The aggregate's next order, where it was told; 0 of one that does not exist.
         current: Option<Order>,
     },
+    /// Not stored: an append of other content has its id.
+    IdReused {
+        /// The order at which that one begins.
+        first: Order,
+    },
+    /// Not stored: another decision under its id is.
+    IdUsed {
+        /// The order at which that one begins.
+        first: Order,
+        /// Its partition.
+        partition: Partition,
+        /// The offset of its first event.
+        offset: Offset,
+    },
     /// Not stored; a retry is safe.
     Unavailable,
+    /// An earlier try may be stored. This one was not sent.
+    IdWindow,
     /// It may be stored.
     Unknown,
     /// The answer did not come: it may be stored.
     Unanswered,
+}
+
+impl AppendOutcome {
+    /// Whether a call with this outcome may have stored something.
+    pub(crate) fn may_be_stored(self) -> bool {
+        matches!(
+            self,
+            AppendOutcome::Acknowledged { .. } | AppendOutcome::Unknown | AppendOutcome::Unanswered
+        )
+    }
 }
 
 /// A read of accepted events (never of pending ones).
@@ -247,7 +294,7 @@ pub struct Excuses {
     pub truncations: Vec<Truncation>,
     /// Partitions whose head was removed, and below which offset. A rebuild and an instance that still has the head may differ,
     /// so neither contents of keys there nor reads of them are compared. What is left: orders are acknowledged once and have
-    /// no gaps, acknowledged events above the cut are in the log, and nothing is stored twice.
+    /// no gaps, acknowledged events above the cut are in the log, and nothing is stored twice but what was sent twice for its id.
     pub cuts: Vec<(Partition, Offset)>,
 }
 

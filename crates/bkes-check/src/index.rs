@@ -47,6 +47,37 @@ pub struct Place<'h> {
     pub event: &'h Event,
 }
 
+/// A call that tries to append.
+#[derive(Clone, Copy)]
+pub struct Try<'h> {
+    pub id: CallId,
+    pub call: &'h Call,
+    pub append: &'h AppendCall,
+}
+
+/// An append and its tries, in the order of the calls: one, if it has no id.
+pub struct Append<'h> {
+    pub key: &'h Key,
+    pub tries: Vec<Try<'h>>,
+}
+
+impl<'h> Append<'h> {
+    /// Its first try, which says what all have in common.
+    pub fn first(&self) -> Try<'h> {
+        self.tries[0]
+    }
+
+    /// Its values.
+    pub fn values(&self) -> &'h [Bytes] {
+        &self.first().append.values
+    }
+
+    /// Its id.
+    pub fn id(&self) -> Option<&'h Bytes> {
+        self.first().append.identity.as_ref().map(|identity| &identity.id)
+    }
+}
+
 /// The index.
 pub struct Index<'h> {
     pub history: &'h History,
@@ -55,7 +86,10 @@ pub struct Index<'h> {
     lines: HashMap<&'h Key, Vec<(Partition, Line<'h>)>>,
     placed: HashMap<&'h Bytes, Vec<Place<'h>>>,
     log: HashMap<(Partition, Offset), &'h LogRecord>,
-    written: HashMap<&'h Bytes, CallId>,
+    /// Every append, with all its tries.
+    pub appends: Vec<Append<'h>>,
+    /// Which of them wrote a value.
+    written: HashMap<&'h Bytes, usize>,
     cuts: HashMap<Partition, Offset>,
     /// Keys with an event that was acknowledged or shown and that a truncation took.
     deceived: HashSet<&'h Key>,
@@ -75,6 +109,7 @@ impl<'h> Index<'h> {
             lines: HashMap::new(),
             placed: HashMap::new(),
             log: history.log.iter().map(|record| ((record.partition, record.offset), record)).collect(),
+            appends: Vec::new(),
             written: HashMap::new(),
             cuts: history.excuses.cuts.iter().copied().collect(),
             deceived: HashSet::new(),
@@ -85,10 +120,12 @@ impl<'h> Index<'h> {
                 index.placed.entry(&event.value).or_default().push(Place { key, event });
             }
         }
-        for (id, _, append) in index.appends() {
-            for value in &append.values {
-                if let Some(one) = index.written.insert(value, id) {
-                    found.push(Violation::ValueNotUnique { value: value.clone(), one, other: id });
+        index.appends = appends(history, found);
+        for (number, append) in index.appends.iter().enumerate() {
+            for value in append.values() {
+                if let Some(one) = index.written.insert(value, number) {
+                    let (one, other) = (index.appends[one].first().id, append.first().id);
+                    found.push(Violation::ValueNotUnique { value: value.clone(), one, other });
                 }
             }
         }
@@ -101,14 +138,6 @@ impl<'h> Index<'h> {
     /// Every call, with its number.
     pub fn calls(&self) -> impl Iterator<Item = (CallId, &'h Call)> + use<'h> {
         self.history.calls.iter().enumerate().map(|(number, call)| (CallId(number), call))
-    }
-
-    /// Every append.
-    pub fn appends(&self) -> impl Iterator<Item = (CallId, &'h Call, &'h AppendCall)> + use<'h> {
-        self.calls().filter_map(|(id, call)| match &call.operation {
-            Operation::Append(append) => Some((id, call, append)),
-            Operation::Read(_) => None,
-        })
     }
 
     /// A key's events in a partition.
@@ -133,8 +162,8 @@ impl<'h> Index<'h> {
     }
 
     /// The append that wrote a value.
-    pub fn writer(&self, value: &Bytes) -> Option<CallId> {
-        self.written.get(value).copied()
+    pub fn writer(&self, value: &Bytes) -> Option<&Append<'h>> {
+        self.written.get(value).map(|number| &self.appends[*number])
     }
 
     /// The log's record at a place.
@@ -157,12 +186,22 @@ impl<'h> Index<'h> {
         !self.cuts.is_empty() && self.partitions(key).any(|partition| self.is_cut(partition))
     }
 
+    /// Whether all events that a key had may have been removed.
+    pub fn may_be_removed(&self, key: &Key) -> bool {
+        !self.cuts.is_empty() && !self.lines.contains_key(key)
+    }
+
     /// Whether a truncation explains that what a call knew of this place is no longer so.
     pub fn is_excused(&self, partition: Partition, offset: Offset, begin: u64) -> bool {
         let truncations = &self.history.excuses.truncations;
         truncations
             .iter()
             .any(|lost| lost.partition == partition && offset >= lost.from && begin <= lost.until)
+    }
+
+    /// Whether a call may have been told of what a truncation took.
+    pub fn is_before_a_truncation(&self, begin: u64) -> bool {
+        self.history.excuses.truncations.iter().any(|lost| begin <= lost.until)
     }
 
     /// Whether a truncation took events of this key that someone knew.
@@ -172,30 +211,45 @@ impl<'h> Index<'h> {
 
     /// Whether a call about a key came too early to be held against a truncation that took events of the key.
     pub fn is_before_truncation(&self, key: &Key, begin: u64) -> bool {
-        self.is_deceived(key) && self.history.excuses.truncations.iter().any(|lost| begin <= lost.until)
+        self.is_deceived(key) && self.is_before_a_truncation(begin)
+    }
+
+    /// Whether a value may have been lost from a place and stored there again by a later try.
+    fn may_be_back(&self, value: &Bytes, (partition, offset): (Partition, Offset)) -> bool {
+        let Some(append) = self.writer(value).filter(|append| append.id().is_some()) else { return false };
+        let tries = || append.tries.iter().map(|tried| tried.call);
+        let mut truncations = self.history.excuses.truncations.iter();
+        truncations.any(|lost| {
+            let is_lost = lost.partition == partition && offset >= lost.from;
+            is_lost
+                && tries().any(|call| call.begin <= lost.at)
+                && tries().any(|call| call.end.is_none_or(|end| end >= lost.at))
+        })
     }
 
     fn find_deceived(&self) -> HashSet<&'h Key> {
         let mut deceived = HashSet::new();
-        let is_there = |key: &Key, partition, offset, value: &Bytes| {
+        let is_there = |key: &Key, (partition, offset): (Partition, Offset), order, value: &Bytes| {
             let mut places = self.places(value).iter();
             places.any(|place| {
-                place.key == key && (place.event.partition, place.event.offset) == (partition, offset)
-            })
+                let Event { partition: there, offset: at, order: of, .. } = *place.event;
+                place.key == key && (there, at, of) == (partition, offset, order)
+            }) && !self.may_be_back(value, (partition, offset))
         };
         for (_, call) in self.calls() {
             let is_lost = match &call.operation {
                 Operation::Append(AppendCall { values, outcome, .. }) => match outcome {
-                    AppendOutcome::Acknowledged { partition, offset, .. } => {
-                        let last = values.last();
+                    AppendOutcome::Acknowledged { partition, offset, first } => {
+                        let (last, place) = (values.last(), (*partition, *offset));
+                        let order = Order(first.0.saturating_add((values.len() as u64).saturating_sub(1)));
                         self.is_excused(*partition, *offset, call.begin)
-                            && last.is_some_and(|value| !is_there(&call.key, *partition, *offset, value))
+                            && last.is_some_and(|value| !is_there(&call.key, place, order, value))
                     }
                     _ => false,
                 },
                 Operation::Read(read) => shown(&read.outcome).iter().any(|event| {
                     self.is_excused(event.partition, event.offset, call.begin)
-                        && !is_there(&call.key, event.partition, event.offset, &event.value)
+                        && !is_there(&call.key, (event.partition, event.offset), event.order, &event.value)
                 }),
             };
             if is_lost {
@@ -204,6 +258,33 @@ impl<'h> Index<'h> {
         }
         deceived
     }
+}
+
+/// Every append with its tries. What makes them unfit is reported.
+fn appends<'h>(history: &'h History, found: &mut Vec<Violation>) -> Vec<Append<'h>> {
+    let mut appends: Vec<Append<'h>> = Vec::new();
+    let mut begun: HashMap<(&Key, &Bytes, &[Bytes]), usize> = HashMap::new();
+    for (number, call) in history.calls.iter().enumerate() {
+        let Operation::Append(append) = &call.operation else { continue };
+        let new = Try { id: CallId(number), call, append };
+        // What has no events is refused, and has nothing to be known by.
+        let named = append.identity.as_ref().filter(|_| !append.values.is_empty());
+        let earlier = named.and_then(|identity| {
+            let number = begun.entry((&call.key, &identity.id, &append.values)).or_insert(appends.len());
+            appends.get_mut(*number)
+        });
+        match earlier {
+            None => appends.push(Append { key: &call.key, tries: vec![new] }),
+            Some(earlier) => {
+                let first = earlier.first().append;
+                if (first.expected, first.premise) != (append.expected, append.premise) {
+                    found.push(Violation::TriesDiffer { one: earlier.first().id, other: new.id });
+                }
+                earlier.tries.push(new);
+            }
+        }
+    }
+    appends
 }
 
 /// The events of a read's answer.

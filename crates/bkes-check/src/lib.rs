@@ -5,7 +5,7 @@
 //! what in it breaks one of the ten promises of [`Promise`], with the evidence.
 //!
 //! Every event of a checked load carries a value that no other has: by it the event is traced from the call to the log, to
-//! every content and into every read.
+//! every content and into every read. The tries of an append with an id carry the same values.
 //!
 //! This crate stands beside the product. It knows the words of bkes-core and not its rules, so that what the rule gets wrong
 //! does not look right here. It is a function of its argument: no clock, no I/O, no randomness.
@@ -18,13 +18,14 @@ mod violation;
 
 mod appends;
 mod contents;
+mod ids;
 mod index;
 mod reads;
 mod refusals;
 
 pub use history::{
     AppendCall, AppendOutcome, Call, CallId, ClientId, Content, ContentOf, Event, Excuses, Expecting,
-    History, InstanceId, LogRecord, Operation, Premise, ReadCall, ReadOutcome, Truncation,
+    History, InstanceId, LogRecord, Operation, Premise, ReadCall, ReadOutcome, Truncation, TryOf,
 };
 pub use violation::{Promise, Violation};
 
@@ -33,6 +34,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     let mut found = Vec::new();
     let index = index::Index::new(history, &mut found);
     appends::check(&index, &mut found);
+    ids::check(&index, &mut found);
     reads::check(&index, &mut found);
     refusals::check(&index, &mut found);
     contents::check(&index, &mut found);

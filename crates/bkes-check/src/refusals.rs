@@ -81,7 +81,10 @@ fn proved(call: &Call) -> Option<u64> {
 fn denied_from(call: &Call) -> Option<Order> {
     match &call.operation {
         Operation::Append(append) => match append.outcome {
-            AppendOutcome::Rejected { current } => current.filter(|next| append.expected.order() > *next),
+            // An append without an order is told one only where there is no such aggregate.
+            AppendOutcome::Rejected { current } => {
+                current.filter(|next| append.expected.order().is_none_or(|order| order > *next))
+            }
             _ => None,
         },
         Operation::Read(read) => matches!(read.outcome, ReadOutcome::NoSuchAggregate).then_some(Order::FIRST),

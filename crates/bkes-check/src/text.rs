@@ -1,7 +1,7 @@
 //! A history as text, a line for each call, record and event: for people who look for the cause of a finding.
 
 use crate::history::{AppendCall, AppendOutcome, Call, CallId, Content, Expecting, History, LogRecord};
-use crate::history::{Operation, ReadCall, ReadOutcome};
+use crate::history::{Operation, ReadCall, ReadOutcome, TryOf};
 use std::fmt;
 
 impl fmt::Display for History {
@@ -39,6 +39,13 @@ impl fmt::Display for AppendCall {
         match self.expected {
             Expecting::New => f.write_str("append to new")?,
             Expecting::At(order) => write!(f, "append at {order}")?,
+            Expecting::Exists => f.write_str("append to existing")?,
+            Expecting::Any => f.write_str("append to any")?,
+        }
+        if let Some(TryOf { id, is_first, seen }) = &self.identity {
+            write!(f, " id \"{}\"", id.escape_ascii())?;
+            f.write_str(if *is_first { " first try" } else { "" })?;
+            seen.map_or(Ok(()), |seen| write!(f, " from {seen} on"))?;
         }
         for value in &self.values {
             write!(f, " \"{}\"", value[..value.len().min(32)].escape_ascii())?;
@@ -50,7 +57,12 @@ impl fmt::Display for AppendCall {
             }
             AppendOutcome::Rejected { current: Some(current) } => write!(f, "rejected, next is {current}"),
             AppendOutcome::Rejected { current: None } => f.write_str("rejected"),
+            AppendOutcome::IdReused { first } => write!(f, "rejected, its id is another append's at {first}"),
+            AppendOutcome::IdUsed { first, partition, offset } => {
+                write!(f, "rejected, its id was used at {first}, {partition}/{offset}")
+            }
             AppendOutcome::Unavailable => f.write_str("unavailable"),
+            AppendOutcome::IdWindow => f.write_str("unknown, and not sent"),
             AppendOutcome::Unknown => f.write_str("unknown"),
             AppendOutcome::Unanswered => f.write_str("no answer"),
         }

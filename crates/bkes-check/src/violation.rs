@@ -28,7 +28,7 @@ pub enum Promise {
     ReadsAcknowledged = 8,
     /// All instances, a resumed one, a rebuilt one and the log agree.
     AllAgree = 9,
-    /// Nothing is denied that any instance had acknowledged or shown before.
+    /// Nothing is denied that any instance had acknowledged or shown before, and an id is called taken only where it is.
     RefusalsTrue = 10,
 }
 
@@ -38,6 +38,8 @@ pub enum Promise {
 pub enum Violation {
     /// Two calls wrote the same value: neither can be traced.
     ValueNotUnique { value: Bytes, one: CallId, other: CallId },
+    /// Two calls that are to be tries of one append ask for something else.
+    TriesDiffer { one: CallId, other: CallId },
     /// No content was read at the end: there is nothing to compare calls with.
     NoContent,
     /// Two appends were acknowledged at one order of a key.
@@ -50,10 +52,14 @@ pub enum Violation {
     AcknowledgedElsewhere { call: CallId, key: Key, told: (Partition, Offset), event: Event },
     /// The log does not have an acknowledged event where its writer was told.
     AcknowledgedNotInLog { call: CallId, key: Key, told: (Partition, Offset), found: Option<Bytes> },
-    /// An append that was refused is an event.
+    /// Two tries of one append were told of different places.
+    AcknowledgedInTwoPlaces { key: Key, one: CallId, other: CallId },
+    /// An append that was refused is an event: it had one try, or all were refused, or one was told that its order is taken.
     RefusedStored { call: CallId, key: Key, event: Event },
     /// A value is an event twice.
     StoredTwice { call: CallId, key: Key, one: Event, other: Event },
+    /// Two appends are stored under one id.
+    IdStoredTwice { key: Key, one: (CallId, Event), other: (CallId, Event) },
     /// A part of a batch is stored, or not in one piece.
     Torn { call: CallId, key: Key, stored: usize, of: usize },
     /// A value is an event of another key than it was written to.
@@ -84,20 +90,26 @@ pub enum Violation {
     ForeignMissing { key: Key, partition: Partition, offset: Offset },
     /// A refusal said that a key has no events from an order on, after a call to any instance had been told of them.
     KnownDenied { call: CallId, key: Key, next: Order, earlier: CallId, known: u64 },
+    /// A refusal said that another append has the id, and there is none where it was said to be.
+    IdNotTaken { call: CallId, key: Key, first: Order, found: Option<Event> },
 }
 
 impl Violation {
     /// Which promise it breaks.
     pub fn promise(&self) -> Promise {
         match self {
-            Violation::ValueNotUnique { .. } | Violation::NoContent => Promise::Checkable,
+            Violation::ValueNotUnique { .. } | Violation::TriesDiffer { .. } | Violation::NoContent => {
+                Promise::Checkable
+            }
             Violation::AcknowledgedTwice { .. } => Promise::OneEachOrder,
             Violation::AcknowledgedAtAnotherOrder { .. }
             | Violation::AcknowledgedLost { .. }
             | Violation::AcknowledgedElsewhere { .. }
+            | Violation::AcknowledgedInTwoPlaces { .. }
             | Violation::AcknowledgedNotInLog { .. } => Promise::AcknowledgedStays,
             Violation::RefusedStored { .. } => Promise::RefusedNeverStored,
             Violation::StoredTwice { .. }
+            | Violation::IdStoredTwice { .. }
             | Violation::Torn { .. }
             | Violation::StoredUnderAnotherKey { .. }
             | Violation::WrittenByNobody { .. } => Promise::OnceAndWhole,
@@ -110,7 +122,7 @@ impl Violation {
             Violation::ContentsDiffer { .. }
             | Violation::EventNotInLog { .. }
             | Violation::ForeignMissing { .. } => Promise::AllAgree,
-            Violation::KnownDenied { .. } => Promise::RefusalsTrue,
+            Violation::KnownDenied { .. } | Violation::IdNotTaken { .. } => Promise::RefusalsTrue,
         }
     }
 }
@@ -122,6 +134,9 @@ impl fmt::Display for Violation {
         match self {
             Violation::ValueNotUnique { value, one, other } => {
                 write!(f, "{one} and {other} both write {}", Value(value))
+            }
+            Violation::TriesDiffer { one, other } => {
+                write!(f, "{one} and {other} have one id and the same values, and ask for something else")
             }
             Violation::NoContent => f.write_str("no content was read at the end"),
             Violation::AcknowledgedTwice { key, order, one, other } => {
@@ -144,11 +159,17 @@ impl fmt::Display for Violation {
             Violation::AcknowledgedNotInLog { call, key, told: (partition, offset), found } => {
                 write!(f, "{key}: {call} was told {partition}/{offset}; the log has {} there", Found(found))
             }
+            Violation::AcknowledgedInTwoPlaces { key, one, other } => {
+                write!(f, "{key}: {one} and {other} are tries of one append and were told of two places")
+            }
             Violation::RefusedStored { call, key, event } => {
                 write!(f, "{key}: {call} was refused and is {event}")
             }
             Violation::StoredTwice { call, key, one, other } => {
                 write!(f, "{key}: {call} is stored twice: {one} and {other}")
+            }
+            Violation::IdStoredTwice { key, one: (one, first), other: (other, second) } => {
+                write!(f, "{key}: {one} and {other} have one id and both are stored: {first} and {second}")
             }
             Violation::Torn { call, key, stored, of } => {
                 write!(f, "{key}: of the {of} events of {call}, {stored} are stored, not all in one piece")
@@ -199,6 +220,13 @@ impl fmt::Display for Violation {
                 write!(
                     f,
                     "{key}: {call} was told that order {next} is the next one, after {earlier} had been told of {known} events"
+                )
+            }
+            Violation::IdNotTaken { call, key, first, found } => {
+                write!(
+                    f,
+                    "{key}: {call} was told that another append has its id at order {first}; there is {}",
+                    Maybe(found)
                 )
             }
         }

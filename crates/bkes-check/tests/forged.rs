@@ -1,6 +1,7 @@
 //! The checker passes a right history and catches each promise broken on purpose, and says which.
 
 mod forge;
+mod ids;
 
 use bkes_check::{
     AppendCall, AppendOutcome, Call, ContentOf, Event, Expecting, History, InstanceId, LogRecord, Operation,

@@ -1,13 +1,16 @@
 //! A caller: reads, and appends what rests on what it has seen.
 //!
 //! Callers are honest, as the promises ask of them: an append names the order after exactly the events that were read or
-//! acknowledged to its caller, though others may have come since. After an unknown outcome a caller reads before it retries.
+//! acknowledged to its caller, though others may have come since. After an unknown outcome a caller reads before it retries. A share of
+//! the appends has ids: what did not end is tried again as it was, on any instance, and some of it is decided anew under its id.
 
 use crate::faults::Fault;
 use crate::instance::World;
+use crate::named::{Kept, Named};
 use crate::plan::RECORD_BYTES_MAX;
-use crate::recorder::{headers_of, page};
+use crate::recorder::{TRIES, headers_of, page};
 use bkes_check::{AppendCall, AppendOutcome, ClientId, Expecting, InstanceId, Premise, ReadOutcome};
+use bkes_core::append_id::Identity;
 use bkes_core::{Key, Order};
 use bkes_engine::{
     AppendError, AppendRequest, Appended, EngineHandle, EventContent, Events, Expected, ReadError,
@@ -25,6 +28,11 @@ pub struct Client {
     /// What it has seen of each key; `None` when it must read first.
     known: BTreeMap<Key, Seen>,
     pending: Option<Pending>,
+    /// Tries that nobody waits for any more, which are on their way still or under way.
+    strays: Vec<Pending>,
+    /// Appends with ids.
+    kept: Kept,
+    ids: u32,
     values: u32,
     /// It makes no bad requests.
     is_careful: bool,
@@ -38,6 +46,7 @@ struct Seen {
 
 struct Pending {
     call: usize,
+    began: u64,
     instance: InstanceId,
     key: Key,
     future: Asked,
@@ -45,6 +54,7 @@ struct Pending {
 
 enum Asked {
     Append { future: Answer<Result<Appended, AppendError>>, after: Premise },
+    Named { future: Answer<Result<Appended, AppendError>>, named: Box<Named> },
     Read(Answer<Result<Events, ReadError>>),
 }
 
@@ -80,7 +90,18 @@ pub struct Server<'a> {
 impl Client {
     /// A caller that knows nothing.
     pub fn new(id: ClientId, random: Rng) -> Client {
-        Client { id, random, known: BTreeMap::new(), pending: None, values: 0, is_careful: false }
+        let (known, kept) = (BTreeMap::new(), Kept::default());
+        Client {
+            id,
+            random,
+            known,
+            pending: None,
+            strays: Vec::new(),
+            kept,
+            ids: 0,
+            values: 0,
+            is_careful: false,
+        }
     }
 
     /// A caller that makes no bad requests.
@@ -93,28 +114,102 @@ impl Client {
         self.pending.as_ref().map(|pending| pending.instance)
     }
 
-    /// The answer will never come: the connection is gone.
-    pub fn forget(&mut self, world: &World) {
-        if let Some(pending) = self.pending.take() {
-            world.recorder.say(|| format!("   {} c{} gets no answer", pending.call, self.id.0));
-            self.known.remove(&pending.key);
-        }
+    /// The instances at which something of it is under way, whether it waits for that or not.
+    pub fn busy_at(&self) -> impl Iterator<Item = InstanceId> {
+        self.pending.iter().chain(&self.strays).map(|pending| pending.instance)
     }
 
-    /// Makes a call about a key, and looks whether the answer is there at once.
+    /// The answer will never come: the connection is gone, and nothing is under way any more that was not sent.
+    pub fn forget(&mut self, world: &World) {
+        drop(self.give_up(world));
+    }
+
+    /// It does not wait any longer for an append with an id, which stays on its way. Says whether it did.
+    pub fn let_go(&mut self, world: &World) -> bool {
+        let is_named = matches!(&self.pending, Some(Pending { future: Asked::Named { .. }, .. }));
+        if !is_named || !world.plan.may(Fault::HeldUp) {
+            return false;
+        }
+        world.recorder.fault(Fault::HeldUp);
+        let given_up = self.give_up(world);
+        self.strays.extend(given_up);
+        true
+    }
+
+    fn give_up(&mut self, world: &World) -> Option<Pending> {
+        let pending = self.pending.take()?;
+        world.recorder.say(|| format!("   {} c{} gets no answer", pending.call, self.id.0));
+        self.known.remove(&pending.key);
+        if let Asked::Named { named, .. } = &pending.future {
+            self.kept.keep((**named).clone(), None);
+        }
+        Some(pending)
+    }
+
+    /// What is under way at an instance whose process is gone, or was started after it began, is gone too.
+    pub fn lose_strays(&mut self, is_gone: impl Fn(InstanceId, u64) -> bool) {
+        self.strays.retain(|stray| !is_gone(stray.instance, stray.began));
+    }
+
+    /// Has what nobody waits for go on, each or some of it; its answers are heard by nobody but the recorder.
+    pub fn poll_strays(&mut self, world: &World, is_each: bool) -> Vec<Polled> {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut polled = Vec::new();
+        let random = &mut self.random;
+        self.strays.retain_mut(|stray| {
+            let Asked::Named { future, .. } = &mut stray.future else { return false };
+            if !is_each && random.u32(..4) > 0 {
+                return true;
+            }
+            let Poll::Ready(answer) = future.as_mut().poll(&mut context) else { return true };
+            world.recorder.appended(stray.call, &answer);
+            polled.push(Polled::Appended { accepted: answer.is_ok(), call: stray.call });
+            false
+        });
+        polled
+    }
+
+    /// Makes a call about a key, or tries an append with an id again, and looks whether the answer is there at once.
     pub fn call(&mut self, world: &World, server: Server<'_>, key: &Key) -> Polled {
         assert!(self.pending.is_none(), "one call after the other");
+        match self.kept.take(&mut self.random) {
+            Some((named, is_anew)) => self.call_again(world, server, named, is_anew),
+            None => self.call_about(world, server, key),
+        }
+        if self.random.u32(..8) == 0 && self.let_go(world) {
+            return Polled::Free;
+        }
+        self.poll(world)
+    }
+
+    fn call_again(&mut self, world: &World, server: Server<'_>, mut named: Named, is_anew: bool) {
+        if is_anew {
+            let known = self.known.get(&named.key).filter(|seen| !seen.is_split);
+            let premise = match (known, named.is_exact()) {
+                (Some(seen), _) => seen.premise,
+                (None, false) => Premise::NOTHING,
+                // It can be decided when its aggregate was read.
+                (None, true) => {
+                    let key = named.key.clone();
+                    self.kept.keep(named, None);
+                    return self.read(world, server, &key);
+                }
+            };
+            named.anew(premise);
+            world.recorder.tried(TRIES[3]);
+        }
+        self.try_named(world, server, named);
+    }
+
+    fn call_about(&mut self, world: &World, server: Server<'_>, key: &Key) {
         let seen = self.known.get(key).copied().filter(|seen| !seen.is_split);
         match seen {
             // Most appends follow a read. Some rest on what was seen before: they may come too late.
             Some(seen) if self.random.u32(..10) < 8 => self.append(world, server, key, seen.premise),
             // A start needs no read: it rests on nothing.
-            None if self.random.u32(..10) < 2 => {
-                self.append(world, server, key, Premise::NOTHING);
-            }
+            None if self.random.u32(..10) < 2 => self.append(world, server, key, Premise::NOTHING),
             _ => self.read(world, server, key),
         }
-        self.poll(world)
     }
 
     /// Reads a key from the beginning.
@@ -124,7 +219,12 @@ impl Client {
         let handle = server.handle.clone();
         let request = page(key, Order::FIRST);
         let future = Asked::Read(Box::pin(async move { handle.read(request).await }));
-        self.pending = Some(Pending { call, instance, key: key.clone(), future });
+        self.wait(world, call, (instance, key), future);
+    }
+
+    fn wait(&mut self, world: &World, call: usize, (instance, key): (InstanceId, &Key), future: Asked) {
+        let began = world.recorder.tick();
+        self.pending = Some(Pending { call, began, instance, key: key.clone(), future });
     }
 
     /// Appends on what it knows, which must be something.
@@ -134,22 +234,63 @@ impl Client {
     }
 
     fn append(&mut self, world: &World, server: Server<'_>, key: &Key, premise: Premise) {
+        if !self.is_careful && self.random.u32(..10) < 4 {
+            self.ids += 1;
+            let id = format!("c{}.{}", self.id.0, self.ids).into();
+            let named = Named::new(&mut self.random, key, premise, id);
+            return self.try_named(world, server, named);
+        }
         let values = self.values(world);
-        let (expecting, expected) = match premise.count {
-            0 => (Expecting::New, Expected::New),
-            count => (Expecting::At(Order(count)), Expected::At(Order(count))),
+        let expected = match premise.count {
+            0 => Expecting::New,
+            count => Expecting::At(Order(count)),
         };
         let after = values.iter().fold(premise, |premise, value| premise.and(value));
         let outcome = AppendOutcome::Unanswered;
-        let append = AppendCall { expected: expecting, values: values.clone(), premise, outcome };
-        let instance = server.instance;
-        let call = world.recorder.begin_append(self.id, instance, key, append);
-        let content = |value: Bytes| EventContent { headers: headers_of(&value), value: Some(value) };
-        let events = values.into_iter().map(content).collect();
-        let request = AppendRequest { key: key.clone(), expected, events, identity: None };
+        let append = AppendCall { expected, values, premise, identity: None, outcome };
+        let (call, future) = self.ask(world, server, key, (append, None));
+        self.wait(world, call, (server.instance, key), Asked::Append { future, after });
+    }
+
+    fn try_named(&mut self, world: &World, server: Server<'_>, mut named: Named) {
+        if named.values.is_empty() {
+            named.values = self.values(world);
+            // A few are larger than what is looked at for an id.
+            if !named.is_exact() && self.random.u32(..30) == 0 {
+                let more = self.random.usize(100..140);
+                named.values.extend((0..more).map(|_| self.value(0)));
+            }
+            let id = named.id().clone();
+            if let Some(first) = named.values.first_mut() {
+                *first = named_value(&id, first);
+            }
+        }
+        let (append, identity) = named.tried(world, server.instance);
+        let key = named.key.clone();
+        let (call, future) = self.ask(world, server, &key, (append, Some(identity)));
+        let named = Box::new(named);
+        self.wait(world, call, (server.instance, &key), Asked::Named { future, named });
+    }
+
+    fn ask(
+        &mut self,
+        world: &World,
+        server: Server<'_>,
+        key: &Key,
+        (append, identity): (AppendCall, Option<Identity>),
+    ) -> (usize, Answer<Result<Appended, AppendError>>) {
+        let expected = match append.expected {
+            Expecting::New => Expected::New,
+            Expecting::At(order) => Expected::At(order),
+            Expecting::Exists => Expected::Exists,
+            Expecting::Any => Expected::Any,
+        };
+        let content = |value: &Bytes| EventContent { headers: headers_of(value), value: Some(value.clone()) };
+        let events = append.values.iter().map(content).collect();
+        let request = AppendRequest { key: key.clone(), expected, events, identity };
+        let call = world.recorder.begin_append(self.id, server.instance, key, append);
         let handle = server.handle.clone();
-        let future = Asked::Append { future: Box::pin(async move { handle.append(request).await }), after };
-        self.pending = Some(Pending { call, instance, key: key.clone(), future });
+        (call, Box::pin(async move { handle.append(request).await }))
     }
 
     fn values(&mut self, world: &World) -> Vec<Bytes> {
@@ -165,11 +306,15 @@ impl Client {
             _ => self.random.u32(5..12),
         };
         let values = (0..count).map(|_| {
-            self.values += 1;
             let padding = if bad { RECORD_BYTES_MAX as usize } else { self.random.usize(..20) };
-            format!("c{}.{} {}", self.id.0, self.values, "x".repeat(padding)).into()
+            self.value(padding)
         });
         values.collect()
+    }
+
+    fn value(&mut self, padding: usize) -> Bytes {
+        self.values += 1;
+        format!("c{}.{} {}", self.id.0, self.values, "x".repeat(padding)).into()
     }
 
     /// Looks whether the answer is there.
@@ -181,19 +326,25 @@ impl Client {
             Asked::Append { future, after } => {
                 let after = *after;
                 let Poll::Ready(answer) = future.as_mut().poll(&mut context) else { return Polled::Waits };
-                let key = self.take();
+                let key = self.take().key;
                 world.recorder.appended(call, &answer);
-                match &answer {
-                    Ok(_) => drop(self.known.insert(key, Seen { premise: after, is_split: false })),
-                    // Not stored, and nothing new: what it has seen it still has seen.
-                    Err(AppendError::Unavailable(_) | AppendError::NotStored { .. }) => {}
-                    Err(_) => drop(self.known.remove(&key)),
-                }
+                self.learn(key, &answer, Some(after));
+                Polled::Appended { accepted: answer.is_ok(), call }
+            }
+            Asked::Named { future, .. } => {
+                let Poll::Ready(answer) = future.as_mut().poll(&mut context) else { return Polled::Waits };
+                let Pending { future: Asked::Named { named, .. }, key, .. } = self.take() else {
+                    unreachable!("it was just polled")
+                };
+                world.recorder.appended(call, &answer);
+                let after = answer.as_ref().ok().and_then(|appended| named.after(appended));
+                self.learn(key, &answer, after);
+                self.kept.keep(*named, Some(&answer));
                 Polled::Appended { accepted: answer.is_ok(), call }
             }
             Asked::Read(future) => {
                 let Poll::Ready(answer) = future.as_mut().poll(&mut context) else { return Polled::Waits };
-                let key = self.take();
+                let key = self.take().key;
                 match world.recorder.read(call, answer) {
                     ReadOutcome::Events { events, more: false } => {
                         let premise = Premise::of(events.iter().map(|event| &event.value[..]));
@@ -210,7 +361,22 @@ impl Client {
         }
     }
 
-    fn take(&mut self) -> Key {
-        self.pending.take().expect("it is pending").key
+    /// What a caller has seen after an append was answered; `after`, if what came before that is known.
+    fn learn(&mut self, key: Key, answer: &Result<Appended, AppendError>, after: Option<Premise>) {
+        match (answer, after) {
+            (Ok(_), Some(premise)) => drop(self.known.insert(key, Seen { premise, is_split: false })),
+            // Not stored, and nothing new: what it has seen it still has seen.
+            (Err(AppendError::Unavailable(_) | AppendError::NotStored { .. }), _) => {}
+            _ => drop(self.known.remove(&key)),
+        }
     }
+
+    fn take(&mut self) -> Pending {
+        self.pending.take().expect("it is pending")
+    }
+}
+
+/// The value of an append's first event says its id, so that the header that carries it can be compared wherever the event is shown.
+fn named_value(id: &Bytes, value: &Bytes) -> Bytes {
+    [b"#", &id[..], b" ", value].concat().into()
 }

@@ -104,6 +104,7 @@ impl Simulation {
                 self.instances[index].settle(&self.world);
             }
             for index in 0..self.clients.len() {
+                self.poll_strays(index, true);
                 let polled = self.clients[index].poll(&self.world);
                 self.look_at(polled);
             }
@@ -115,7 +116,7 @@ impl Simulation {
     }
 
     fn is_at_rest(&self) -> bool {
-        let idle = self.clients.iter().all(|client| client.waits_for().is_none());
+        let idle = self.clients.iter().all(|client| client.busy_at().next().is_none());
         idle && self.world.log.on_the_way() == 0 && self.instances.iter().all(|instance| self.is_up(instance))
     }
 
@@ -169,8 +170,8 @@ impl Simulation {
             };
             findings.push(Finding::NotReady { instance: instance.id, detail });
         }
-        for client in self.clients.iter().filter_map(Client::waits_for) {
-            findings.push(Finding::NoAnswer { instance: client });
+        for instance in self.clients.iter().flat_map(Client::busy_at) {
+            findings.push(Finding::NoAnswer { instance });
         }
         self.findings.extend(findings);
     }

@@ -3,6 +3,9 @@
 //! * A *split* key: it can be read, partition by partition. While one of its partitions is caught up and another is not, a
 //!   read shows the first only; and when a topic grows while several instances write, the same key may be begun in two
 //!   partitions at once, by writers that rested on different halves.
+//! * An append with an id to a key that is, or becomes, split: each partition has its own orders, so one try may be accepted in one of
+//!   them and another try, by an instance that does not know that one, in another; and one of them may be told a conflict in the
+//!   other's partition.
 //! * A batch that rested on events that are lost with the *end of the log*, or with its head: others may have come between its members
 //!   until there were as many again, and it is decided at its last member.
 //! * A record that was decided by an instance that did not know yet that its log had lost its end: refused for what is lost,
@@ -15,7 +18,9 @@
 //!
 //! Everything else is held against every run.
 
-use bkes_check::{AppendCall, AppendOutcome, Call, ContentOf, History, Operation, ReadOutcome, Violation};
+use bkes_check::{
+    AppendCall, AppendOutcome, Call, CallId, ContentOf, History, Operation, ReadOutcome, Violation,
+};
 use bkes_core::{Key, Offset, Partition};
 use std::collections::BTreeSet;
 
@@ -62,6 +67,32 @@ impl<'h> Excused<'h> {
         })
     }
 
+    /// Whether a call is one of several tries of an append.
+    fn is_tried_again(&self, call: CallId) -> bool {
+        let Call { key, operation: Operation::Append(append), .. } = &self.history.calls[call.0] else {
+            return false;
+        };
+        let Some(identity) = &append.identity else { return false };
+        let tries = self.history.calls.iter().filter(|other| match &other.operation {
+            Operation::Append(other_append) => {
+                let is_named = other_append.identity.as_ref().is_some_and(|other| other.id == identity.id);
+                is_named && other.key == *key && other_append.values == append.values
+            }
+            Operation::Read(_) => false,
+        });
+        tries.count() > 1
+    }
+
+    /// Whether two places of a split key lie in two of its partitions.
+    fn is_apart(&self, key: &Key, one: Partition, other: Partition) -> bool {
+        self.split.contains(key) && one != other
+    }
+
+    /// Where a call was told that its append is.
+    fn partition_told(&self, call: CallId) -> Option<Partition> {
+        places(&self.history.calls[call.0]).first().map(|(partition, _)| *partition)
+    }
+
     /// Whether this breaks nothing that was promised.
     pub fn excuses(&self, violation: &Violation) -> bool {
         match violation {
@@ -87,12 +118,22 @@ impl<'h> Excused<'h> {
                 let lost = &self.history.excuses.truncations;
                 self.removed.contains(key) || lost.iter().any(|lost| begin <= lost.until)
             }
-            Violation::RefusedStored { call, event, .. } => {
+            Violation::StoredTwice { key, one, other, .. }
+            | Violation::IdStoredTwice { key, one: (_, one), other: (_, other) } => {
+                self.is_apart(key, one.partition, other.partition)
+            }
+            Violation::AcknowledgedInTwoPlaces { key, one, other } => {
+                let told = self.partition_told(*one).zip(self.partition_told(*other));
+                told.is_some_and(|(one, other)| self.is_apart(key, one, other))
+            }
+            Violation::RefusedStored { call, key, event } => {
                 let begin = self.history.calls[call.0].begin;
                 let lost = &self.history.excuses.truncations;
-                lost.iter().any(|lost| {
-                    lost.partition == event.partition && event.offset >= lost.from && begin <= lost.until
-                })
+                let is_split = self.split.contains(key) && self.is_tried_again(*call);
+                is_split
+                    || lost.iter().any(|lost| {
+                        lost.partition == event.partition && event.offset >= lost.from && begin <= lost.until
+                    })
             }
             _ => false,
         }

@@ -134,6 +134,8 @@ faults! {
     OverlayFull = "overlay-full",
     /// A caller goes away.
     CallerGone = "caller-gone",
+    /// An append with an id stays on its way while its caller waits no longer, and tries again.
+    HeldUp = "held-up",
     /// An append that is larger than the log takes, or empty.
     BadRequest = "bad-request",
 }
@@ -180,6 +182,8 @@ pub struct Coverage {
     pub faults: BTreeMap<Fault, u64>,
     /// How often each answer was given.
     pub answers: BTreeMap<&'static str, u64>,
+    /// How often appends with ids were tried, and how.
+    pub tries: BTreeMap<&'static str, u64>,
 }
 
 impl Coverage {
@@ -193,6 +197,11 @@ impl Coverage {
         *self.answers.entry(answer).or_default() += 1;
     }
 
+    /// One more.
+    pub fn tried(&mut self, how: &'static str) {
+        *self.tries.entry(how).or_default() += 1;
+    }
+
     /// Adds what happened in another run.
     pub fn add(&mut self, other: &Coverage) {
         for (fault, count) in &other.faults {
@@ -200,6 +209,9 @@ impl Coverage {
         }
         for (answer, count) in &other.answers {
             *self.answers.entry(answer).or_default() += count;
+        }
+        for (how, count) in &other.tries {
+            *self.tries.entry(how).or_default() += count;
         }
     }
 }

@@ -22,6 +22,7 @@ mod client;
 mod instance;
 mod link;
 mod machine;
+mod named;
 mod topic;
 
 mod ending;
@@ -31,7 +32,7 @@ mod world;
 
 pub use faults::{Coverage, Fault, Faults};
 pub use plan::{Mode, Plan, StoreKind, Topic};
-pub use recorder::ANSWERS;
+pub use recorder::{ANSWERS, TRIES};
 pub use shrink::shrink;
 pub use world::run;
 

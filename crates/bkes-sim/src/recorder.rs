@@ -3,8 +3,9 @@
 use crate::faults::{Coverage, Fault};
 use crate::lock::locked;
 use bkes_check::{
-    AppendCall, AppendOutcome, Call, ClientId, Event, InstanceId, Operation, ReadCall, ReadOutcome,
+    AppendCall, AppendOutcome, Call, ClientId, Event, InstanceId, Operation, ReadCall, ReadOutcome, TryOf,
 };
+use bkes_core::marker::ID_HEADER;
 use bkes_core::{Header, Key, Order, Partition};
 use bkes_engine::{
     AppendError, Appended, EngineHandle, Events, ReadError, ReadRequest, StoredEvent, Unready,
@@ -76,6 +77,11 @@ impl Recorder {
     pub fn fault_said(&self, fault: Fault, line: impl FnOnce() -> String) {
         self.fault(fault);
         self.say(|| format!("-- {fault}: {}", line()));
+    }
+
+    /// An append with an id is tried.
+    pub fn tried(&self, how: &'static str) {
+        locked(&self.0.coverage).tried(how);
     }
 
     /// A call begins.
@@ -170,7 +176,11 @@ impl Recorder {
     ) -> usize {
         let shown = self.0.tape.is_some().then(|| {
             let values: Vec<_> = append.values.iter().map(|value| short(value)).collect();
-            format!("{:?} {}", append.expected, values.join(" "))
+            let named = append.identity.as_ref().map_or(String::new(), |TryOf { id, is_first, seen }| {
+                let first = if *is_first { " first try" } else { "" };
+                format!(" id {}{first} seen {:?}", id.escape_ascii(), seen.map(|seen| seen.0))
+            });
+            format!("{:?}{named} {}", append.expected, values.join(" "))
         });
         let call = self.begin(client, instance, key, Operation::Append(append));
         self.say(|| {
@@ -191,8 +201,11 @@ impl Recorder {
         }
     }
 
-    /// An append that began an aggregate: the instance, the key, and the partition it was told.
+    /// An append that began an aggregate by this very try: the instance, the key, and the partition it was told.
     pub fn begun_at(&self, call: usize) -> Option<(InstanceId, Key, Partition)> {
+        if self.told(call) != "accepted" {
+            return None;
+        }
         let calls = locked(&self.0.calls);
         let Call { instance, key, operation, .. } = &calls[call];
         let Operation::Append(append) = operation else { return None };
@@ -252,14 +265,18 @@ pub fn headers_of(value: &Bytes) -> Vec<Header> {
     }
 }
 
+/// The header that carries the id of the append which begins with this value, if it has one.
+fn id_of(value: &Bytes) -> Option<Header> {
+    let id = value.strip_prefix(b"#")?.split(|byte| *byte == b' ').next()?;
+    Some(Header { name: Bytes::from_static(ID_HEADER), value: Some(Bytes::copy_from_slice(id)) })
+}
+
 /// An event in the checker's words.
 pub fn event(stored: &StoredEvent) -> Event {
     if stored.stamp.is_some() {
-        assert_eq!(
-            stored.headers,
-            headers_of(&stored.value),
-            "an event comes back with its headers: {stored:?}"
-        );
+        let mut headers = headers_of(&stored.value);
+        headers.splice(..0, id_of(&stored.value));
+        assert_eq!(stored.headers, headers, "an event comes back with its headers: {stored:?}");
     }
     Event {
         order: stored.order,
@@ -292,6 +309,11 @@ fn outcome(answer: &Result<Appended, AppendError>) -> AppendOutcome {
             AppendOutcome::Rejected { current: Some(*current) }
         }
         Err(AppendError::NoSuchAggregate { .. }) => AppendOutcome::Rejected { current: Some(Order::FIRST) },
+        Err(AppendError::IdReused { first, .. }) => AppendOutcome::IdReused { first: *first },
+        Err(AppendError::IdUsed { first, partition, offset, .. }) => {
+            AppendOutcome::IdUsed { first: *first, partition: *partition, offset: *offset }
+        }
+        Err(AppendError::IdWindow { .. }) => AppendOutcome::IdWindow,
         Err(error) => match error.class() {
             bkes_engine::ErrorClass::Rejected => AppendOutcome::Rejected { current: None },
             bkes_engine::ErrorClass::Unavailable => AppendOutcome::Unavailable,
@@ -300,9 +322,16 @@ fn outcome(answer: &Result<Appended, AppendError>) -> AppendOutcome {
     }
 }
 
+/// How an append with an id is tried: for the first time, on the same instance again, on another one, and decided anew.
+pub const TRIES: &[&str] = &["first", "again", "again elsewhere", "decided anew"];
+
 /// Every name of an answer to an append or a read.
 pub const ANSWERS: &[&str] = &[
     "accepted",
+    "found by its id",
+    "id reused",
+    "id used",
+    "id window",
     "conflict",
     "exists already",
     "no such aggregate",
@@ -331,7 +360,8 @@ pub const ANSWERS: &[&str] = &[
 
 fn answer_name(answer: &Result<Appended, AppendError>) -> &'static str {
     match answer {
-        Ok(_) => "accepted",
+        Ok(Appended { by_earlier_try: false, .. }) => "accepted",
+        Ok(_) => "found by its id",
         Err(AppendError::Conflict { .. }) => "conflict",
         Err(AppendError::AlreadyExists { .. }) => "exists already",
         Err(AppendError::NoSuchAggregate { .. }) => "no such aggregate",

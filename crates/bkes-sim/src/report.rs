@@ -1,6 +1,6 @@
 //! What people are shown: a failing run at its smallest, and what happened how often.
 
-use bkes_sim::{ANSWERS, Coverage, Fault, Plan, StoreKind, run, shrink};
+use bkes_sim::{ANSWERS, Coverage, Fault, Plan, StoreKind, TRIES, run, shrink};
 
 /// Seeds in which everything must have happened.
 pub const SEEDS_FOR_ALL: u64 = 2_000;
@@ -63,6 +63,8 @@ pub fn coverage(coverage: &Coverage) {
     columns(Fault::ALL.iter().map(|fault| (fault.name(), coverage.faults.get(fault).copied().unwrap_or(0))));
     println!("answers, how often each was given:");
     columns(ANSWERS.iter().map(|answer| (*answer, coverage.answers.get(answer).copied().unwrap_or(0))));
+    println!("tries of appends with ids, how often each was made:");
+    columns(TRIES.iter().map(|how| (*how, coverage.tries.get(how).copied().unwrap_or(0))));
 }
 
 fn columns(rows: impl Iterator<Item = (&'static str, u64)>) {
@@ -77,5 +79,6 @@ pub fn missing(coverage: &Coverage) -> Vec<&'static str> {
     let faults =
         Fault::ALL.iter().filter(|fault| !coverage.faults.contains_key(fault)).map(|fault| fault.name());
     let answers = ANSWERS.iter().filter(|answer| !coverage.answers.contains_key(*answer)).copied();
-    faults.chain(answers).collect()
+    let tries = TRIES.iter().filter(|how| !coverage.tries.contains_key(*how)).copied();
+    faults.chain(answers).chain(tries).collect()
 }

@@ -166,7 +166,11 @@ impl Simulation {
 
     /// Callers of a process that is gone learn that their connection is.
     fn hang_up(&mut self) {
+        let instances = &self.instances;
         for client in &mut self.clients {
+            client.lose_strays(|instance, began| {
+                instances[instance.0 as usize].life.as_ref().is_none_or(|life| life.started_at > began)
+            });
             let Some(instance) = client.waits_for() else { continue };
             if self.instances[instance.0 as usize].life.is_none() {
                 client.forget(&self.world);
@@ -211,13 +215,12 @@ impl Simulation {
 
     fn let_somebody_call(&mut self) {
         let index = self.random.usize(..self.clients.len());
+        self.poll_strays(index, false);
         if self.clients[index].waits_for().is_some() {
             let polled = self.clients[index].poll(&self.world);
             self.look_at(polled);
-            if polled == Polled::Waits && self.world.plan.may(Fault::CallerGone) && self.random.u32(..60) == 0
-            {
-                self.world.recorder.fault(Fault::CallerGone);
-                self.clients[index].forget(&self.world);
+            if polled == Polled::Waits {
+                self.lose_patience(index);
             }
             return;
         }
@@ -231,6 +234,24 @@ impl Simulation {
         let server = Server { instance: *id, handle: &life.stage.handle() };
         let polled = self.clients[index].call(&self.world, server, &key);
         self.look_at(polled);
+    }
+
+    /// Has what a caller does not wait for any more go on.
+    pub(crate) fn poll_strays(&mut self, index: usize, is_each: bool) {
+        for polled in self.clients[index].poll_strays(&self.world, is_each) {
+            self.look_at(polled);
+        }
+    }
+
+    /// Now and then a caller waits no longer.
+    fn lose_patience(&mut self, index: usize) {
+        let plan = &self.world.plan;
+        if plan.may(Fault::CallerGone) && self.random.u32(..60) == 0 {
+            self.world.recorder.fault(Fault::CallerGone);
+            self.clients[index].forget(&self.world);
+        } else if self.random.u32(..60) == 0 {
+            self.clients[index].let_go(&self.world);
+        }
     }
 
     /// Looks at what an answer says beyond the promises.
@@ -419,6 +440,7 @@ fn is_event(fault: Fault) -> bool {
             | Fault::QueueFull
             | Fault::OverlayFull
             | Fault::CallerGone
+            | Fault::HeldUp
             | Fault::BadRequest
     )
 }

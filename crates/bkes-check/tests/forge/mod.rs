@@ -2,7 +2,7 @@
 
 use bkes_check::{
     AppendCall, AppendOutcome, Call, CallId, ClientId, Content, ContentOf, Event, Expecting, History,
-    InstanceId, LogRecord, Operation, Premise, ReadCall, ReadOutcome,
+    InstanceId, LogRecord, Operation, Premise, ReadCall, ReadOutcome, TryOf,
 };
 use bkes_core::{Key, Offset, Order, Partition};
 use bytes::Bytes;
@@ -24,6 +24,17 @@ pub struct Forge {
     premises: BTreeMap<Key, Premise>,
     next: [u64; 3],
     time: u64,
+}
+
+/// A try of an append with an id, which rests on the first `seen` events.
+#[derive(Clone, Copy)]
+pub struct Tried<'a> {
+    pub instance: u32,
+    pub name: &'a str,
+    pub id: &'a str,
+    pub expected: Expecting,
+    pub seen: usize,
+    pub values: &'a [&'a str],
 }
 
 impl Forge {
@@ -97,18 +108,16 @@ impl Forge {
     ) -> CallId {
         let expected = if premise.count == 0 { Expecting::New } else { Expecting::At(Order(premise.count)) };
         let values = values.iter().map(|value| bytes(value)).collect();
-        let append = AppendCall { expected, values, premise, outcome };
+        let append = AppendCall { expected, values, premise, identity: None, outcome };
         self.call(instance, name, Operation::Append(append), outcome != AppendOutcome::Unanswered)
     }
 
     /// An append that succeeds.
     pub fn acknowledged(&mut self, instance: u32, partition: u32, name: &str, values: &[&str]) -> CallId {
         let call = self.append(instance, name, values, AppendOutcome::Unknown);
-        let stored: Vec<Event> =
-            values.iter().map(|value| self.record(partition, &key(name), Some(value), false)).collect();
-        let (first, offset) = (stored[0].order, stored[stored.len() - 1].offset);
+        let outcome = self.store(partition, name, values);
         if let Operation::Append(append) = &mut self.history.calls[call.0].operation {
-            append.outcome = AppendOutcome::Acknowledged { partition: Partition(partition), offset, first };
+            append.outcome = outcome;
         }
         call
     }
@@ -126,6 +135,25 @@ impl Forge {
             self.record(partition.unwrap_or_default(), &key(name), Some(value), false);
         }
         call
+    }
+
+    /// A try of an append with an id. It tells no order, and is not said to be the first.
+    pub fn tried(&mut self, tried: Tried<'_>, outcome: AppendOutcome) -> CallId {
+        let Tried { instance, name, id, expected, seen, values } = tried;
+        let events = self.events.get(&key(name)).map_or(&[][..], Vec::as_slice);
+        let premise = Premise::of(events[..seen].iter().map(|event| &event.value[..]));
+        let values = values.iter().map(|value| bytes(value)).collect();
+        let identity = Some(TryOf { id: bytes(id), is_first: false, seen: None });
+        let append = AppendCall { expected, values, premise, identity, outcome };
+        self.call(instance, name, Operation::Append(append), outcome != AppendOutcome::Unanswered)
+    }
+
+    /// Events are stored, and a success names their place.
+    pub fn store(&mut self, partition: u32, name: &str, values: &[&str]) -> AppendOutcome {
+        let stored: Vec<Event> =
+            values.iter().map(|value| self.record(partition, &key(name), Some(value), false)).collect();
+        let (first, offset) = (stored[0].order, stored[stored.len() - 1].offset);
+        AppendOutcome::Acknowledged { partition: Partition(partition), offset, first }
     }
 
     /// An append that rests on the first `seen` events only, and is refused.
