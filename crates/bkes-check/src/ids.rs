@@ -65,13 +65,10 @@ pub fn is_out_of_sight(earlier: &Stored<'_, '_>, (later, at): (&Stored<'_, '_>, 
         return false;
     }
     let window = Order(at.saturating_sub(WINDOW_EVENTS));
-    if later.append.first().append.expected.order().is_some() {
-        // It is its first event that has the id.
-        return earlier.first.order < window;
-    }
+    let is_before = earlier.last.is_some_and(|last| last < window);
     let mut said = later.append.tries.iter().filter_map(|tried| tried.append.identity.as_ref());
     let is_held_up = said.any(|said| said.is_first && said.seen.is_none());
-    is_held_up && earlier.last.is_some_and(|last| last < window)
+    is_before && (later.append.first().append.expected.order().is_some() || is_held_up)
 }
 
 /// Whether the earlier one lies where the end of the log was lost, and the later one was sent, at `begin` or after, by someone who may not

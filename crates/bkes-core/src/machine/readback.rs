@@ -118,7 +118,9 @@ impl Readback {
         match (self.reverify, self.confirmed) {
             (true, Some(confirmed)) => Position(confirmed.offset.0),
             _ if self.earlier.is_some() => behind.max(low),
-            _ => self.ahead.front().map_or(position, |ahead| Position(ahead.offset.0)),
+            // What lies between what was read and the first of these held nothing when that was passed.
+            _ if !self.ahead.is_empty() => behind.max(low),
+            _ => position,
         }
     }
 
@@ -284,7 +286,9 @@ mod tests {
             // The record before the unread ones counts too: where the log lost more, it is another one.
             let changed = random.usize(read.saturating_sub(1)..log.len());
             let at = |index: usize| log[index].0.offset.0;
-            let hole = (1..log.len()).find(|index| *index >= read && at(*index) > at(*index - 1) + 1);
+            // Before the first record as well, where none was read.
+            let end_of = |index: usize| index.checked_sub(1).map_or(0, |before| at(before) + 1);
+            let hole = (read..log.len()).find(|index| at(*index) > end_of(*index));
             match (random.u8(..3), hole) {
                 (0, _) => other[changed].0.value = None,
                 (1, Some(hole)) => other.insert(hole, (record(at(hole) - 1, 7), None)),
