@@ -1,8 +1,9 @@
 //! A caller: reads, and appends what rests on what it has seen.
 //!
 //! Callers are honest, as the promises ask of them: an append names the order after exactly the events that were read or
-//! acknowledged to its caller, though others may have come since. After an unknown outcome a caller reads before it retries. A share of
-//! the appends has ids: what did not end is tried again as it was, on any instance, and some of it is decided anew under its id.
+//! acknowledged to its caller, though others may have come since. After an unknown outcome a caller reads before it retries. In a
+//! third of the runs half of the appends have ids: what did not end is tried again as it was, on any instance, and some of it is decided
+//! anew under its id.
 
 use crate::faults::Fault;
 use crate::instance::World;
@@ -234,7 +235,7 @@ impl Client {
     }
 
     fn append(&mut self, world: &World, server: Server<'_>, key: &Key, premise: Premise) {
-        if !self.is_careful && self.random.u32(..10) < 4 {
+        if !self.is_careful && self.random.u32(..100) < world.plan.ids_percent() {
             self.ids += 1;
             let id = format!("c{}.{}", self.id.0, self.ids).into();
             let named = Named::new(&mut self.random, key, premise, id);

@@ -136,6 +136,11 @@ impl Plan {
         Plan { topic: Topic::Stays, instances: 1, faults, store, calm, fault_rate: 15, ..self }
     }
 
+    /// How many of 100 appends have an id. Most runs have none: what happens to either kind takes the place of what happens to the other.
+    pub fn ids_percent(&self) -> u32 {
+        if self.seed.is_multiple_of(3) { 50 } else { 0 }
+    }
+
     /// Whether a fault may happen.
     pub fn may(&self, fault: Fault) -> bool {
         self.faults.has(fault)
