@@ -297,7 +297,14 @@ impl Simulation {
             }
             return None;
         }
-        let keys = self.repaired(index, |simulation| simulation.read_keys(index))?;
+        // An instance that meets damage reads a partition anew, and shows one part of a split key meanwhile.
+        let keys = self.repaired(index, |simulation| {
+            let keys = simulation.read_keys(index)?;
+            match simulation.is_up(&simulation.instances[index]) {
+                true => Ok(keys),
+                false => Err("a partition began anew while it was read".into()),
+            }
+        })?;
         Some(Content { of, keys })
     }
 
