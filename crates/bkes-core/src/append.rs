@@ -1,10 +1,10 @@
 //! What the writer of an append says and hears: requests, answers, and why there is none.
 
-use crate::append_id::{AppendId, Identity};
+use crate::append_id::{AppendId, ID_LOOK_MAX, Identity};
 use crate::evidence::Evidence;
 use crate::limits::{EVENT_HEADERS_MAX, HEADER_FRAME_BYTES, HEADER_NAME_BYTES_MAX};
 use crate::marker::{ID_HEADER, is_reserved_name};
-use crate::{Cause, Header, Key, Offset, Order, Partition, Position, StoredEvent};
+use crate::{Cause, Head, Header, Key, Offset, Order, Partition, Position, StoredEvent};
 use bytes::Bytes;
 use std::fmt;
 
@@ -22,9 +22,13 @@ pub enum Expected {
 }
 
 impl Expected {
-    /// Whether the append names the order that its first event takes.
-    pub fn is_exact(self) -> bool {
-        matches!(self, Expected::New | Expected::At(_))
+    /// The order that the append's first event takes, if it names one.
+    pub fn order(self) -> Option<Order> {
+        match self {
+            Expected::New => Some(Order::FIRST),
+            Expected::At(order) => Some(order),
+            Expected::Exists | Expected::Any => None,
+        }
     }
 }
 
@@ -54,9 +58,8 @@ impl AppendRequest {
     /// Has the append's first event carry its id.
     pub fn carry_id(&mut self) {
         if let (Some(Identity { id, .. }), Some(first)) = (&self.identity, self.events.first_mut()) {
-            first
-                .headers
-                .insert(0, Header { name: Bytes::from_static(ID_HEADER), value: Some(id.bytes().clone()) });
+            let header = Header { name: Bytes::from_static(ID_HEADER), value: Some(id.bytes().clone()) };
+            first.headers.insert(0, header);
         }
     }
 
@@ -70,13 +73,18 @@ impl AppendRequest {
         self.events.len() == stored.len() && self.events.iter().zip(stored).all(is_same)
     }
 
+    /// From which order on the id is looked for in an aggregate that stands so: the last events, as many as the window has, or back to
+    /// where its writer had seen it.
+    pub fn looked_for_from(&self, head: Head, window: u64) -> Order {
+        let back = |events: u64| Order(head.next.0.saturating_sub(events).max(head.base.0));
+        let seen = self.identity.as_ref().and_then(|identity| identity.seen);
+        let seen = seen.filter(|_| self.expected.order().is_none());
+        seen.map_or(back(window), |seen| seen.min(back(window))).max(back(ID_LOOK_MAX))
+    }
+
     /// That the aggregate has no events.
     pub fn no_such_aggregate(&self) -> AppendError {
-        let expected = match self.expected {
-            Expected::At(order) => Some(order),
-            Expected::New | Expected::Exists | Expected::Any => None,
-        };
-        AppendError::NoSuchAggregate { key: self.key.clone(), expected }
+        AppendError::NoSuchAggregate { key: self.key.clone(), expected: self.expected.order() }
     }
 }
 
@@ -86,8 +94,7 @@ pub struct EventContent {
     /// Its value; `None` makes it a tombstone, whose record has a null value.
     pub value: Option<Bytes>,
     /// Headers of its record, kept with their order and repetition; at most [`EVENT_HEADERS_MAX`], with names of at most
-    /// [`HEADER_NAME_BYTES_MAX`] bytes. Names that begin with `bkes`, and `order`, are reserved: see
-    /// [`is_reserved_name`].
+    /// [`HEADER_NAME_BYTES_MAX`] bytes. Names that begin with `bkes`, and `order`, are reserved: see [`is_reserved_name`].
     pub headers: Vec<Header>,
 }
 

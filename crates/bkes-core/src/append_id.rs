@@ -1,8 +1,8 @@
 //! Append ids: a retry of an append is known for one.
 //!
-//! A writer may give its append an id of its own choice. It travels in a header of the append's first record ([`ID_HEADER`](crate::marker::ID_HEADER)) and is kept
-//! with that event, so it holds after restarts and rebuilds and on every instance, without a table or a time window. It counts only in an
-//! accepted record that BKES wrote.
+//! A writer may give its append an id of its own choice. It travels in a header of the append's first record
+//! ([`ID_HEADER`](crate::marker::ID_HEADER)) and is kept with that event, so it holds after restarts and rebuilds and on every
+//! instance, without a table or a time window. It counts only in an accepted record that BKES wrote.
 
 use crate::Order;
 use bytes::Bytes;
@@ -53,9 +53,9 @@ impl fmt::Debug for AppendId {
 pub struct Identity {
     /// The append's id: the same in each try, and in no other append.
     pub id: AppendId,
-    /// Whether this is the first try. Of an append that names its order, only a refusal has it looked for then. Of one that does not, it is
-    /// looked for in the window all the same, since a retry may overtake a try that is held up on its way; but without `seen` it is sent though
-    /// the window does not reach back to where the aggregate was.
+    /// Whether this is the first try. Of an append that names its order, only a refusal has it looked for then. Of one that does not,
+    /// it is looked for in the window all the same, since a retry may overtake a try that is held up on its way; but without `seen`
+    /// it is sent though the window does not reach back to where the aggregate was.
     pub is_first: bool,
     /// An order that the aggregate had reached before the first try, if that is known: the append cannot lie below it.
     pub seen: Option<Order>,

@@ -57,6 +57,11 @@ pub struct EventOutline {
 }
 
 impl StoredEvent {
+    /// Value and headers together, as the limits of reads count them.
+    pub fn content_bytes(&self) -> usize {
+        self.value.len() + self.headers.iter().map(Header::bytes).sum::<usize>()
+    }
+
     /// The id of the append that this event begins, if that has one.
     pub fn append_id(&self) -> Option<&Bytes> {
         append_id(self.stamp, &self.headers)
@@ -72,7 +77,7 @@ impl StoredEvent {
 
 /// The id of the append that an event begins, by its stamp and its headers: the first member of what BKES wrote has one if its writer
 /// gave one.
-pub fn append_id(stamp: Option<Stamp>, headers: &[Header]) -> Option<&Bytes> {
+pub(crate) fn append_id(stamp: Option<Stamp>, headers: &[Header]) -> Option<&Bytes> {
     let is_first = stamp.is_some_and(|stamp| stamp.i() == 1);
     let header = headers.iter().find(|header| is_first && header.name == ID_HEADER)?;
     header.value.as_ref().filter(|id| !id.is_empty())

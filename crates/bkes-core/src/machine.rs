@@ -48,13 +48,13 @@ pub use work::{Accepted, Answer, Notice, Records, Scope, Send, Work};
 use self::premises::Premises;
 use self::readback::Readback;
 use self::tally::Strangers;
+use crate::append::EventContent;
 use crate::sequence::{NowMs, Sequencer, Settled};
 use crate::{
-    AcceptRule, Checkpoint, Fingerprint, Head, Header, Incarnation, IncarnationState, Key, Marker, Partition,
+    AcceptRule, Checkpoint, Fingerprint, Head, Incarnation, IncarnationState, Key, Marker, Partition,
     Position,
 };
 use crate::{Token, Watermarks};
-use bytes::Bytes;
 use hashbrown::{HashMap, HashTable};
 use std::collections::VecDeque;
 
@@ -139,9 +139,7 @@ struct Stopped {
 struct Sent {
     marker: Marker,
     key: Key,
-    value: Option<Bytes>,
-    /// Those of its writer.
-    headers: Vec<Header>,
+    content: EventContent,
     /// Of the record as it was sent, with all its headers.
     crc32c: u32,
     known: Known,
@@ -150,10 +148,8 @@ struct Sent {
 impl Sent {
     /// What it takes, without its marker.
     fn load(&self) -> Load {
-        let value = self.value.as_ref().map_or(0, Bytes::len);
-        let headers: usize = self.headers.iter().map(Header::bytes).sum();
-        let bytes = (self.key.bytes().len() + value + headers) as u64;
-        Load { records: 1, headers: self.headers.len(), bytes }
+        let bytes = (self.key.bytes().len() + self.content.bytes()) as u64;
+        Load { records: 1, headers: self.content.headers.len(), bytes }
     }
 }
 

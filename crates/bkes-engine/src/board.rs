@@ -8,6 +8,7 @@
 use crate::api::{PartitionState as State, PartitionStatus};
 use crate::epoch::Epoch;
 use crate::fault::Fault;
+use crate::limits::LOCATE_TRIES;
 use crate::lock::lock;
 use bkes_core::append::Unready;
 use bkes_core::machine::{BeforeQuestion, FoldId, Snapshot};
@@ -230,6 +231,16 @@ impl Board {
     /// What readers go by: while it does not change, no fold has begun anew.
     pub fn version(&self) -> Version {
         Version(self.version.load(Ordering::SeqCst))
+    }
+
+    /// What is found if no fold begins anew meanwhile, which may take events away while they are looked for: it is looked for again then,
+    /// a few times.
+    pub fn not_overtaken<T>(&self, look: impl Fn(Version) -> T) -> Option<T> {
+        (0..LOCATE_TRIES).find_map(|_| {
+            let version = self.version();
+            let found = look(version);
+            (self.version() == version).then_some(found)
+        })
     }
 
     /// The folds of these partitions begin anew: nothing is read from them until that is announced. Only the writer calls this.

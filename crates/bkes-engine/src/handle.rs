@@ -14,12 +14,12 @@ use crate::owner_inbox::{
     refuse_command,
 };
 use crate::read::View;
-use bkes_core::append::{AppendError, AppendRequest, Appended, EventContent, Expected, Unit, Unready};
-use bkes_core::append_id::{ID_LOOK_MAX, ID_WINDOW, Identity};
+use bkes_core::append::{AppendError, AppendRequest, Appended, EventContent, Unit, Unready};
+use bkes_core::append_id::{ID_LOOK_MAX, Identity};
 use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, HEADER_MEMORY_BYTES};
 use bkes_core::machine::{Append, Load, Scope};
 use bkes_core::sequence::NowMs;
-use bkes_core::{Cause, Key, Order, StoredEvent};
+use bkes_core::{Cause, Key, StoredEvent};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -42,7 +42,7 @@ struct Inner {
 
 /// Where a read begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum From {
+enum ReadFrom {
     /// Where the request says.
     Asked,
     /// At the last event there is.
@@ -141,23 +141,23 @@ impl EngineHandle {
             ..ReadRequest::all(request.key.clone())
         };
         let Events { events, .. } = self.read(stored).await.map_err(|error| self.unread(error))?;
-        let place_of = |event: &StoredEvent| (event.partition, event.offset);
-        if events.first().map(place_of) != Some((first.partition, first.offset)) {
+        let is_first =
+            |event: &StoredEvent| (event.partition, event.offset) == (first.partition, first.offset);
+        let (true, Some(last)) = (events.first().is_some_and(is_first), events.last()) else {
             // A fold began anew meanwhile, or the key was found in another partition too.
             return Err(AppendError::Unavailable(self.0.context.board.still_catching_up()));
+        };
+        if !request.is_same_as(&events) {
+            return Err(reused);
         }
-        match events.last() {
-            None => unreachable!("there is a first one"),
-            Some(_) if !request.is_same_as(&events) => Err(reused),
-            Some(last) => Ok(Appended {
-                partition: last.partition,
-                offset: last.offset,
-                timestamp_ms: last.timestamp.map(|timestamp| timestamp.0),
-                first: first.order,
-                last: last.order,
-                by_earlier_try: true,
-            }),
-        }
+        Ok(Appended {
+            partition: last.partition,
+            offset: last.offset,
+            timestamp_ms: last.timestamp.map(|timestamp| timestamp.0),
+            first: first.order,
+            last: last.order,
+            by_earlier_try: true,
+        })
     }
 
     /// An append is unavailable where what was stored of it cannot be read.
@@ -173,21 +173,17 @@ impl EngineHandle {
     /// Has the store read what will be looked at for an id, where its disk has readers wait: the owner finds it in memory then, and
     /// holds up nobody else. No more than a hint: where there is no room for it, it is left out.
     async fn warm(&self, request: &AppendRequest) {
-        let store = &self.0.context.store;
-        let (Some(identity), true) = (&request.identity, store.reads_may_block()) else { return };
-        let (seen, order) = match request.expected {
-            Expected::New => (None, Some(Order::FIRST)),
-            Expected::At(order) => (None, Some(order)),
-            Expected::Exists | Expected::Any => (identity.seen, None),
+        let (true, Ok(runtime)) = (self.0.context.store.reads_may_block(), Handle::try_current()) else {
+            return;
         };
-        let Ok(runtime) = Handle::try_current() else { return };
-        let events = if seen.is_some() { ID_LOOK_MAX } else { ID_WINDOW };
-        let units = (events as usize * READ_EVENT_BYTES / READING_UNIT_BYTES) as u32;
+        let units = (ID_LOOK_MAX as usize * READ_EVENT_BYTES / READING_UNIT_BYTES) as u32;
         let Ok(room) = Arc::clone(&self.0.reading).try_acquire_many_owned(units) else { return };
-        let (handle, key) = (self.clone(), request.key.clone());
+        let (handle, identity) = (self.clone(), request.identity.clone());
+        let asked =
+            AppendRequest { identity, ..AppendRequest::of_values(request.key.clone(), request.expected, []) };
         let warming = runtime.spawn_blocking(move || {
             let _room = room;
-            handle.view().warm(&key, seen, order)
+            handle.view().warm(&asked)
         });
         // Should it fail, the owner meets the same.
         let _ = warming.await;
@@ -247,10 +243,10 @@ impl EngineHandle {
     /// Reads events. That there is no such aggregate is said only after a look at the log that began after the call: another instance
     /// may have begun it. Short reads run on the spot; long ones, and all while the store's disk has readers wait, off the executor.
     pub async fn read(&self, request: ReadRequest) -> Result<Events, ReadError> {
-        self.read_from(request, From::Asked).await
+        self.read_from(request, ReadFrom::Asked).await
     }
 
-    async fn read_from(&self, mut request: ReadRequest, from: From) -> Result<Events, ReadError> {
+    async fn read_from(&self, mut request: ReadRequest, from: ReadFrom) -> Result<Events, ReadError> {
         let at_once = !self.0.context.store.reads_may_block();
         let key = request.key.clone();
         // Before the aggregate is located: whatever took the place of one of these is among its events then.
@@ -266,7 +262,7 @@ impl EngineHandle {
             }
             located => located?,
         };
-        if from == From::Last {
+        if from == ReadFrom::Last {
             request.from = located.last();
         }
         let pending = located.pending(pending);
@@ -309,7 +305,7 @@ impl EngineHandle {
     /// Where an aggregate stands: a read of its last event without the event.
     pub async fn head(&self, key: Key, freshness: Freshness) -> Result<AggregateHead, ReadError> {
         let from_end = ReadRequest { events_max: 1, bytes_max: 1, freshness, ..ReadRequest::all(key) };
-        let Events { events, next, layout, .. } = self.read_from(from_end, From::Last).await?;
+        let Events { events, next, layout, .. } = self.read_from(from_end, ReadFrom::Last).await?;
         let last = events.first().expect("an aggregate that is there has events");
         let last = LastEvent { partition: last.partition, offset: last.offset, timestamp: last.timestamp };
         Ok(AggregateHead { next, last, layout })
@@ -454,7 +450,7 @@ fn check_content(request: &AppendRequest) -> Result<(), AppendError> {
     if count == 0 || count > count_max {
         return Err(AppendError::BadCount { count, count_max });
     }
-    if !request.expected.is_exact() && request.identity.is_none() {
+    if request.expected.order().is_none() && request.identity.is_none() {
         return Err(AppendError::NeedsId);
     }
     request.events.iter().try_for_each(EventContent::check_headers)

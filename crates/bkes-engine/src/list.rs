@@ -4,9 +4,9 @@
 //! has applied; that a key is not in it does not say that nobody has begun it.
 
 use crate::api::{KeyList, KeysRequest, ListedKey, ReadError};
-use crate::limits::{LISTED_KEY_BYTES, LOCATE_TRIES};
-use crate::read::{View, merge_heads, parts, store_error};
-use bkes_core::{Heads, Key, Order};
+use crate::limits::LISTED_KEY_BYTES;
+use crate::read::{View, end_of, merge_heads, parts, store_error};
+use bkes_core::{Heads, Key};
 use bkes_storage::{KeyPage, KeyRange, LowestKeys};
 
 /// Bytes that a list may hold while it is made. The overlay and the store may have other keys: each has a page of them.
@@ -18,14 +18,8 @@ impl View<'_> {
     /// Lists, or says why that cannot be done now: a list needs all partitions. A fold that began anew meanwhile may have taken
     /// aggregates away under our feet: then it is made once more.
     pub fn list(&self, request: &KeysRequest) -> Result<KeyList, ReadError> {
-        for _ in 0..LOCATE_TRIES {
-            let version = self.board.version();
-            let list = self.list_in(request);
-            if self.board.version() == version {
-                return list;
-            }
-        }
-        Err(ReadError::Unavailable(self.board.still_catching_up()))
+        let list = self.board.not_overtaken(|_| self.list_in(request));
+        list.unwrap_or_else(|| Err(ReadError::Unavailable(self.board.still_catching_up())))
     }
 
     fn list_in(&self, request: &KeysRequest) -> Result<KeyList, ReadError> {
@@ -61,8 +55,6 @@ impl View<'_> {
 
 fn listed(key: Key, heads: Heads) -> ListedKey {
     let heads = parts(heads);
-    let base = heads.first().map_or(Order::FIRST, |head| head.base);
-    let events: u64 = heads.iter().map(|head| head.next.0 - head.base.0).sum();
     let partitions = heads.iter().map(|head| head.partition).collect();
-    ListedKey { key, next: Order(base.0 + events), partitions }
+    ListedKey { key, next: end_of(&heads), partitions }
 }

@@ -21,7 +21,7 @@ pub enum Refusal {
     Final(AppendError),
     /// An append with its id is stored: it is an earlier try if the content is the same.
     Found(Box<Found>),
-    /// It is the answer only if the log holds no more than is applied here. Nothing was sent.
+    /// It is the answer only if the log holds no more than is applied here. Nothing is stored.
     Unverified(Box<Unverified>),
 }
 

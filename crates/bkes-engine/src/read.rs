@@ -7,10 +7,9 @@ use crate::api::{Events, ReadError, ReadRequest};
 use crate::board::{Board, Progress, Version};
 use crate::epoch::Epoch;
 use crate::layout::Layout;
-use crate::limits::LOCATE_TRIES;
 use crate::overlay::{Overlay, OverlayPart};
 use crate::owner_inbox::Pending;
-use bkes_core::append::{EventContent, Unready};
+use bkes_core::append::{AppendRequest, EventContent, Unready};
 use bkes_core::append_id::{ID_LOOK_MAX, ID_WINDOW};
 use bkes_core::{Cause, Key, Order};
 use bkes_storage::{Head, Heads, OutlinePart, ReadPart, Store, StoreError, StoredEvent};
@@ -70,7 +69,7 @@ impl Located {
 
     /// How many events the aggregate has.
     pub fn events(&self) -> u64 {
-        self.heads.iter().map(|head| head.next.0 - head.base.0).sum()
+        self.end().0 - self.base().0
     }
 
     /// Whether they lie in several partitions.
@@ -89,12 +88,12 @@ impl Located {
     }
 
     fn base(&self) -> Order {
-        self.heads.first().map_or(Order::FIRST, |head| head.base)
+        base_of(&self.heads)
     }
 
     /// The order after the last event.
     fn end(&self) -> Order {
-        Order(self.base().0 + self.events())
+        end_of(&self.heads)
     }
 
     /// The answer that nothing was read of an aggregate in one partition, and that there is something.
@@ -108,14 +107,8 @@ impl View<'_> {
     /// Finds an aggregate, or says why that cannot be said now. A fold that began anew meanwhile may have taken events away under our
     /// feet: then it is looked for once more.
     pub fn locate(&self, key: &Key) -> Result<Located, ReadError> {
-        for _ in 0..LOCATE_TRIES {
-            let version = self.board.version();
-            let located = self.locate_in(key, version);
-            if self.board.version() == version {
-                return located;
-            }
-        }
-        Err(ReadError::Unavailable(self.board.still_catching_up()))
+        let located = self.board.not_overtaken(|version| self.locate_in(key, version));
+        located.unwrap_or_else(|| Err(ReadError::Unavailable(self.board.still_catching_up())))
     }
 
     fn locate_in(&self, key: &Key, version: Version) -> Result<Located, ReadError> {
@@ -156,16 +149,16 @@ impl View<'_> {
         Ok(located)
     }
 
-    /// Looks at the last events of an aggregate without their content, or at those from `seen` on, and at one at an order: for the caches.
-    pub fn warm(&self, key: &Key, seen: Option<Order>, order: Option<Order>) -> Result<(), StoreError> {
+    /// Looks at the events that an append's id will be looked for in: for the caches. Of the request its events are not needed.
+    pub fn warm(&self, request: &AppendRequest) -> Result<(), StoreError> {
+        let key = &request.key;
         let (mut heads, mut outlines) = (Vec::with_capacity(1), Vec::new());
         self.store.heads(std::slice::from_ref(key), &mut heads)?;
         let Some(Heads::One(head)) = heads.pop() else { return Ok(()) };
-        let back = |events: u64| Order(head.next.0.saturating_sub(events).max(head.base.0));
-        let from = seen.map_or(back(ID_WINDOW), |seen| seen.min(back(ID_WINDOW))).max(back(ID_LOOK_MAX));
+        let from = request.looked_for_from(head, ID_WINDOW);
         let part = OutlinePart { key, partition: head.partition, from, events_max: ID_LOOK_MAX as usize };
         self.store.outlines(part, &mut outlines)?;
-        match order {
+        match request.expected.order() {
             Some(from) => self.store.outlines(OutlinePart { from, events_max: 1, ..part }, &mut outlines),
             None => Ok(()),
         }
@@ -276,11 +269,19 @@ impl Budget {
     }
 
     fn take(&mut self, event: &StoredEvent) {
-        let headers: usize =
-            event.headers.iter().map(|h| h.name.len() + h.value.as_ref().map_or(0, |v| v.len())).sum();
         self.events = self.events.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(event.value.len() + headers);
+        self.bytes = self.bytes.saturating_sub(event.content_bytes());
     }
+}
+
+fn base_of(heads: &[Head]) -> Order {
+    heads.first().map_or(Order::FIRST, |head| head.base)
+}
+
+/// The order after the last event of an aggregate with these parts, counted over all of them.
+pub(crate) fn end_of(heads: &[Head]) -> Order {
+    let events: u64 = heads.iter().map(|head| head.next.0 - head.base.0).sum();
+    Order(base_of(heads).0 + events)
 }
 
 pub(crate) fn parts(heads: Heads) -> Vec<Head> {

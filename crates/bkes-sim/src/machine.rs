@@ -148,6 +148,19 @@ impl MachineStore {
         self.show_fails.store(0, Ordering::Relaxed);
     }
 
+    /// Has the store looked into, unless that fails; others come before and after.
+    fn look(
+        &self,
+        (rate, fault): (&AtomicU32, Fault),
+        look: impl FnOnce(&dyn Store) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.stage.interlude();
+        self.readable(rate, fault)?;
+        let found = look(&*self.inner);
+        self.stage.interlude();
+        found
+    }
+
     fn readable(&self, rate: &AtomicU32, fault: Fault) -> Result<(), StoreError> {
         let rate = rate.load(Ordering::Relaxed);
         if self.is_dead() || (rate > 0 && locked(&self.random).u32(..1_000) < rate) {
@@ -176,11 +189,7 @@ impl Store for MachineStore {
     }
 
     fn heads(&self, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), StoreError> {
-        self.stage.interlude();
-        self.readable(&self.read_fails, Fault::ReadFails)?;
-        let heads = self.inner.heads(keys, out);
-        self.stage.interlude();
-        heads
+        self.look((&self.read_fails, Fault::ReadFails), |store| store.heads(keys, out))
     }
 
     fn keys(&self, range: KeyRange<'_>) -> Result<KeyPage, StoreError> {
@@ -188,19 +197,11 @@ impl Store for MachineStore {
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
-        self.stage.interlude();
-        self.readable(&self.show_fails, Fault::ShowFails)?;
-        let read = self.inner.read(part, out);
-        self.stage.interlude();
-        read
+        self.look((&self.show_fails, Fault::ShowFails), |store| store.read(part, out))
     }
 
     fn outlines(&self, part: OutlinePart<'_>, out: &mut Vec<EventOutline>) -> Result<(), StoreError> {
-        self.stage.interlude();
-        self.readable(&self.show_fails, Fault::ShowFails)?;
-        let read = self.inner.outlines(part, out);
-        self.stage.interlude();
-        read
+        self.look((&self.show_fails, Fault::ShowFails), |store| store.outlines(part, out))
     }
 
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {

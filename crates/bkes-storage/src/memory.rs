@@ -141,7 +141,7 @@ impl Store for MemoryStore {
         let mut bytes = 0;
         for event in events.take(part.events_max) {
             out.push(event.clone());
-            bytes += event.value.len() + headers_bytes(event);
+            bytes += event.content_bytes();
             if bytes >= part.bytes_max {
                 break;
             }
@@ -199,14 +199,6 @@ impl Store for MemoryStore {
     fn stats(&self) -> StoreStats {
         StoreStats { keys: self.lock().content.events.len() as u64, file_bytes: 0 }
     }
-}
-
-fn headers_bytes(event: &StoredEvent) -> usize {
-    event
-        .headers
-        .iter()
-        .map(|header| header.name.len() + header.value.as_ref().map_or(0, |value| value.len()))
-        .sum()
 }
 
 #[cfg(test)]

@@ -171,26 +171,20 @@ impl<T> PartitionMachine<T> {
         let (count, base, number) =
             (events.len() as u32, self.checkpoint.position, self.sequencer.next_append());
         let numbering = Numbering { append: number, first, count, base };
-        for (index, EventContent { value, headers }) in events.iter().enumerate() {
+        for (index, content) in events.iter().enumerate() {
             let marker = numbering.marker(index);
-            let payload = PayloadSum::of(Some(key.as_ref()), value.as_deref());
-            let mut all = Vec::with_capacity(2 + headers.len());
-            all.extend(marker.headers(payload));
-            all.extend(headers.iter().cloned());
-            let crc32c = checksum(payload, &all);
+            let payload = PayloadSum::of(Some(key.as_ref()), content.value.as_deref());
+            let mut headers = Vec::with_capacity(2 + content.headers.len());
+            headers.extend(marker.headers(payload));
+            headers.extend(content.headers.iter().cloned());
+            let crc32c = checksum(payload, &headers);
             let token = self.next_token;
             self.next_token += 1;
-            let (value, headers) = (value.clone(), headers.clone());
-            let sent = Sent { marker, key: key.clone(), value: value.clone(), headers, crc32c, known };
+            let sent = Sent { marker, key: key.clone(), content: content.clone(), crc32c, known };
             self.sent_load.add(sent.load());
             self.sent.insert(token, sent);
-            self.work.sends.push(Send {
-                token,
-                append: number,
-                key: key.bytes().clone(),
-                value,
-                headers: all,
-            });
+            let (key, value) = (key.bytes().clone(), content.value.clone());
+            self.work.sends.push(Send { token, append: number, key, value, headers });
         }
         self.work.sending.add(append.load);
         let claim = Claim { key: append.request.key.clone(), first, count };

@@ -5,9 +5,9 @@
 //! whose order was taken looks at what came since, and at nothing twice.
 
 use super::{Append, FoldId, PartitionMachine, Scope, Step};
-use crate::append::{AppendError, AppendRequest, Expected};
-use crate::append_id::{ID_LOOK_MAX, Identity};
-use crate::{EventOutline, Head, Key, Order};
+use crate::append::{AppendError, AppendRequest};
+use crate::append_id::Identity;
+use crate::{EventOutline, Head, Order};
 use std::ops::Range;
 
 /// Why an append is not sent.
@@ -45,130 +45,123 @@ impl<T> PartitionMachine<T> {
         head: Option<Head>,
         step: Step<'_, T>,
     ) -> Result<(), NotSent> {
-        let Some(identity) = &append.request.identity else { return Ok(()) };
-        let Some(head) = head else { return self.nothing_to_look_at(append, identity) };
-        match append.request.expected {
-            Expected::New => self.look_at(&append.request, Order::FIRST, head, step),
-            Expected::At(order) => self.look_at(&append.request, order, head, step),
-            Expected::Exists | Expected::Any => {
-                append.looked_at = Some(self.look_back(append, identity, head, step)?);
+        let Append { request, is_verified, looked_at, .. } = append;
+        let Some(identity) = &request.identity else { return Ok(()) };
+        let Some(head) = head else { return self.nothing_to_look_at(identity, *is_verified) };
+        let look = Look { machine: self, request, identity, head, step };
+        match request.expected.order() {
+            Some(order) => look.at(order),
+            None => {
+                *looked_at = Some(look.back(*looked_at)?);
                 Ok(())
             }
         }
     }
 
     /// The aggregate has no events, as far as is read. Where the head of the log is gone, it may have had some.
-    fn nothing_to_look_at(&self, append: &Append<T>, identity: &Identity) -> Result<(), NotSent> {
+    fn nothing_to_look_at(&self, identity: &Identity, is_verified: bool) -> Result<(), NotSent> {
         if identity.is_first {
-            return Ok(());
+            Ok(())
+        } else if self.checkpoint.cut {
+            Err(out_of_sight(identity, Order::FIRST))
+        } else if is_verified {
+            Ok(())
+        } else {
+            Err(NotSent::Unverified(Scope::All))
         }
-        if self.checkpoint.cut {
-            return Err(AppendError::IdWindow { id: identity.id.clone(), from: Order::FIRST }.into());
-        }
-        if append.is_verified { Ok(()) } else { Err(NotSent::Unverified(Scope::All)) }
     }
+}
 
+/// A look at an aggregate that has events, for the id of an append.
+struct Look<'a, T> {
+    machine: &'a PartitionMachine<T>,
+    request: &'a AppendRequest,
+    identity: &'a Identity,
+    head: Head,
+    step: Step<'a, T>,
+}
+
+impl<T> Look<'_, T> {
     /// Of an append that names its order: an earlier try lies there or nowhere. In the window the id may lie elsewhere too: that append
     /// was another decision.
-    fn look_at(
-        &self,
-        request: &AppendRequest,
-        order: Order,
-        head: Head,
-        step: Step<'_, T>,
-    ) -> Result<(), NotSent> {
-        let (Some(identity), key) = (&request.identity, &request.key) else { return Ok(()) };
+    fn at(&self, order: Order) -> Result<(), NotSent> {
+        let Look { identity, head, .. } = *self;
         if (head.base..head.next).contains(&order) {
-            let there = self.outlines(key, head, order..Order(order.0 + 1), step)?;
-            if let Some(first) = there.into_iter().find(|event| begins(event, identity)) {
+            let there = self.outlines(order..Order(order.0 + 1))?;
+            if let Some(first) = self.find(there) {
                 return Err(NotSent::Found(first));
             }
         }
         if identity.is_first {
             return Ok(());
         }
-        let id = identity.id.clone();
         if order < head.base {
-            return Err(AppendError::IdWindow { id, from: head.base }.into());
+            return Err(out_of_sight(identity, head.base));
         }
-        let from = Order(head.next.0.saturating_sub(self.settings.id_window).max(head.base.0));
-        let looked_at = self.appends_in(key, head, from..head.next, step)?;
-        match looked_at.into_iter().find(|event| begins(event, identity)) {
+        let window = self.appends_in(self.from()..head.next)?;
+        match self.find(window) {
             Some(EventOutline { order: first, partition, offset, .. }) => {
-                Err(AppendError::IdUsed { id, first, partition, offset }.into())
+                Err(AppendError::IdUsed { id: identity.id.clone(), first, partition, offset }.into())
             }
             None => Ok(()),
         }
     }
 
-    /// Of an append that takes whatever order is next: an earlier try may lie anywhere from where the aggregate was before it on.
-    fn look_back(
-        &self,
-        append: &Append<T>,
-        identity: &Identity,
-        head: Head,
-        step: Step<'_, T>,
-    ) -> Result<LookedAt, NotSent> {
-        let (fold, end) = (self.fold, head.next);
-        let before = append.looked_at.filter(|before| before.fold == fold && before.end <= end);
-        let back = |events: u64| Order(end.0.saturating_sub(events).max(head.base.0));
-        let window = back(self.settings.id_window);
-        let wanted = identity.seen.map_or(window, |seen| seen.min(window)).max(back(ID_LOOK_MAX));
-        let since = before.map_or(wanted, |before| before.end);
-        let mut from = before.map_or(wanted, |before| before.from);
-        let looked_at = self.appends_in(&append.request.key, head, since..end, step)?;
-        if let (None, Some(first)) = (before, looked_at.first()) {
-            from = from.min(first.order);
-        }
-        if let Some(first) = looked_at.into_iter().find(|event| begins(event, identity)) {
+    /// Of an append that takes whatever order is next: an earlier try may lie anywhere from where the aggregate was before it on. `before`
+    /// is what was looked at already.
+    fn back(&self, before: Option<LookedAt>) -> Result<LookedAt, NotSent> {
+        let Look { identity, .. } = *self;
+        let (fold, end) = (self.machine.fold, self.head.next);
+        let before = before.filter(|before| before.fold == fold && before.end <= end);
+        let since = before.map_or_else(|| self.from(), |before| before.end);
+        let looked_at = self.appends_in(since..end)?;
+        let from = before.map(|before| before.from).or(looked_at.first().map(|first| first.order));
+        let from = from.unwrap_or(since);
+        if let Some(first) = self.find(looked_at) {
             return Err(NotSent::Found(first));
         }
         let is_whole = from == Order::FIRST || identity.seen.map_or(identity.is_first, |seen| seen >= from);
-        if is_whole {
-            Ok(LookedAt { fold, from, end })
-        } else {
-            Err(AppendError::IdWindow { id: identity.id.clone(), from }.into())
-        }
+        if is_whole { Ok(LookedAt { fold, from, end }) } else { Err(out_of_sight(identity, from)) }
+    }
+
+    /// From which order on the id is looked for.
+    fn from(&self) -> Order {
+        self.request.looked_for_from(self.head, self.machine.settings.id_window)
+    }
+
+    /// The event among these with which the append begins that has the id.
+    fn find(&self, events: Vec<EventOutline>) -> Option<EventOutline> {
+        let id = Some(self.identity.id.bytes());
+        events.into_iter().find(|event| event.append_id.as_ref() == id)
     }
 
     /// The events at these orders, and the first event of the append that the first of them belongs to: an append is looked at if any of
     /// its events is.
-    fn appends_in(
-        &self,
-        key: &Key,
-        head: Head,
-        orders: Range<Order>,
-        step: Step<'_, T>,
-    ) -> Result<Vec<EventOutline>, NotSent> {
-        let events = self.outlines(key, head, orders, step)?;
+    fn appends_in(&self, orders: Range<Order>) -> Result<Vec<EventOutline>, NotSent> {
+        let events = self.outlines(orders)?;
         let Some((order, stamp)) = events.first().and_then(|event| Some((event.order, event.stamp?))) else {
             return Ok(events);
         };
         let begun = Order(order.0.saturating_sub(u64::from(stamp.i() - 1)));
-        if begun == order || begun < head.base {
+        if begun == order || begun < self.head.base {
             return Ok(events);
         }
-        let mut all = self.outlines(key, head, begun..Order(begun.0 + 1), step)?;
+        let mut all = self.outlines(begun..Order(begun.0 + 1))?;
         all.extend(events);
         Ok(all)
     }
 
-    /// Events of an aggregate without their content: what this step has applied, and what the host knows of those before.
-    fn outlines(
-        &self,
-        key: &Key,
-        head: Head,
-        orders: Range<Order>,
-        step: Step<'_, T>,
-    ) -> Result<Vec<EventOutline>, NotSent> {
-        let is_of_step = self.opened(step.lookup.hash(key), key).is_some();
-        let here = || self.work.events.iter().filter(|accepted| is_of_step && accepted.key == *key);
-        let before = here().next().map_or(head.next, |accepted| accepted.first());
+    /// Events of the aggregate without their content: what this step has applied, and what the host knows of those before.
+    fn outlines(&self, orders: Range<Order>) -> Result<Vec<EventOutline>, NotSent> {
+        let (key, lookup, machine) = (&self.request.key, self.step.lookup, self.machine);
+        let is_of_step = machine.opened(lookup.hash(key), key).is_some();
+        let here = || machine.work.events.iter().filter(|accepted| is_of_step && accepted.key == *key);
+        let before = here().next().map_or(self.head.next, |accepted| accepted.first());
         let known = orders.start..orders.end.min(before);
         let mut outlines = if known.is_empty() {
             Vec::new()
         } else {
-            step.lookup.outlines(key, known).map_err(AppendError::Unavailable)?
+            lookup.outlines(key, known).map_err(AppendError::Unavailable)?
         };
         let of_step = here().flat_map(|accepted| accepted.outlines());
         outlines.extend(of_step.filter(|event| orders.contains(&event.order)));
@@ -176,9 +169,9 @@ impl<T> PartitionMachine<T> {
     }
 }
 
-/// Whether an append with this id begins with an event.
-fn begins(event: &EventOutline, identity: &Identity) -> bool {
-    event.append_id.as_ref() == Some(identity.id.bytes())
+/// An earlier try may lie where nobody can look.
+fn out_of_sight(identity: &Identity, from: Order) -> NotSent {
+    AppendError::IdWindow { id: identity.id.clone(), from }.into()
 }
 
 #[cfg(test)]

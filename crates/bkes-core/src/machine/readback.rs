@@ -117,9 +117,8 @@ impl Readback {
         }
         match (self.reverify, self.confirmed) {
             (true, Some(confirmed)) => Position(confirmed.offset.0),
-            _ if self.earlier.is_some() => behind.max(low),
-            // What lies between what was read and the first of these held nothing when that was passed.
-            _ if !self.ahead.is_empty() => behind.max(low),
+            // What lies between what was read and the first of what was not held nothing when that was passed.
+            _ if self.is_behind() => behind.max(low),
             _ => position,
         }
     }

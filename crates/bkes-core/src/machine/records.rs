@@ -11,6 +11,7 @@ use super::{
     Accepted, Counted, Degradation, Fetched, Input, Notice, PartitionMachine, Records, Sent, Step, Stopped,
     mark_of_sent,
 };
+use crate::append::EventContent;
 use crate::evidence::PlacedKey;
 use crate::machine::limits::UNCONFIRMED_MAX;
 use crate::marker::classify;
@@ -219,7 +220,7 @@ impl<T> PartitionMachine<T> {
         let sent = self.arrived(token).expect("just found");
         let mark = Some(mark_of_sent(offset, &sent));
         // What the marker's headers say is known.
-        let Sent { marker, key, value, headers, .. } = sent;
+        let Sent { marker, key, content: EventContent { value, headers }, .. } = sent;
         let key = Some(key.bytes().clone());
         let (partition, timestamp) = (self.partition, Some(timestamp));
         let record = Record { partition, offset, timestamp, key, value, headers };

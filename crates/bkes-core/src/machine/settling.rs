@@ -72,8 +72,8 @@ impl<T> PartitionMachine<T> {
         }
     }
 
-    /// Refuses an append of which nothing is stored. What the log may hold beyond what is applied here decides some refusals: those are to be
-    /// verified first. That an aggregate exists, or is further than asked for, stays true whatever the log holds.
+    /// Refuses an append of which nothing is stored. What the log may hold beyond what is applied here decides some refusals: those are
+    /// to be verified first. That an aggregate exists, or is further than asked for, stays true whatever the log holds.
     pub(super) fn refuse(&mut self, append: Box<Append<T>>, error: AppendError) {
         self.work.answers.push(refused(append, error, Some(self.partition)));
     }

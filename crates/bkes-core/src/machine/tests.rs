@@ -5,7 +5,7 @@ use crate::append::{AppendError, AppendRequest, EventContent, Expected, Unready}
 use crate::checksum::{PartsSum, PayloadSum};
 use crate::sequence::{DOUBT_MS, TAIL_WAIT_MS};
 use crate::{
-    BatchPlace, Count, Delivery, EventOutline, Offset, Order, ReadFailure, Record, Stamp, TimestampMs,
+    BatchPlace, Count, Delivery, EventOutline, Header, Offset, Order, ReadFailure, Record, Stamp, TimestampMs,
 };
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};

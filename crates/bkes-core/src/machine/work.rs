@@ -155,7 +155,7 @@ pub enum Answer<T> {
         /// The first event of the other one.
         first: EventOutline,
     },
-    /// Nothing was sent, and the refusal is true only if the log holds no more than is applied here: it is to be asked for again when
+    /// Nothing is stored, and the refusal is true only if the log holds no more than is applied here: it is to be asked for again when
     /// everything in `scope` is applied.
     Unverified {
         /// The append.

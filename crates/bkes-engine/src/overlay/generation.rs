@@ -5,6 +5,7 @@
 
 use crate::epoch::Epoch;
 use crate::limits::EVENT_OVERHEAD_BYTES;
+use bkes_core::limits::HEADER_MEMORY_BYTES;
 use bkes_core::machine::{Accepted, Records};
 use bkes_core::{
     Checkpoint, EventOutline, Head, Incarnation, IncarnationState, Key, Order, Partition, StoredEvent,
@@ -235,7 +236,6 @@ impl Chain {
 }
 
 fn event_bytes(key: &Key, event: &StoredEvent) -> usize {
-    let headers: usize =
-        event.headers.iter().map(|h| h.name.len() + h.value.as_ref().map_or(0, |v| v.len()) + 64).sum();
-    key.bytes().len() + event.value.len() + headers + EVENT_OVERHEAD_BYTES
+    let headers = event.headers.len() * HEADER_MEMORY_BYTES as usize;
+    key.bytes().len() + event.content_bytes() + headers + EVENT_OVERHEAD_BYTES
 }

@@ -3,7 +3,6 @@
 use crate::board::PartitionBoard;
 use crate::context::Context;
 use crate::epoch::Epoch;
-use crate::limits::LOCATE_TRIES;
 use crate::owner::bound::{Bound, bound_of};
 use crate::owner_inbox::Ticket;
 use crate::placing;
@@ -176,15 +175,11 @@ pub fn stand_all(
     here: Option<Head>,
 ) -> Vec<Result<Standing, AppendError>> {
     let board = &context.board;
-    for _ in 0..LOCATE_TRIES {
-        let version = board.version();
-        let standings = stand_all_once(context, epoch, keys, here);
-        if board.version() == version {
-            return standings;
-        }
-    }
-    let unready = AppendError::Unavailable(board.still_catching_up());
-    keys.iter().map(|_| Err(unready.clone())).collect()
+    let standings = board.not_overtaken(|_| stand_all_once(context, epoch, keys, here));
+    standings.unwrap_or_else(|| {
+        let unready = AppendError::Unavailable(board.still_catching_up());
+        keys.iter().map(|_| Err(unready.clone())).collect()
+    })
 }
 
 fn stand_all_once(

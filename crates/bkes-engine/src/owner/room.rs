@@ -5,9 +5,9 @@
 //! *held*. While one is held, everything that arrives is held after it: so a small append never passes a large one, and what is on its way
 //! drains until the large one fits. One that is larger than a whole bound is let in once nothing else is on its way.
 //!
-//! Invariants: nothing of what is held is in the log as an event, and it is never sent after its time is over or after its caller went away. Holding blocks nobody: the
-//! owner goes on, and looks again in each step; reports and commits, which make room, wake it. How many bytes may wait is
-//! bounded where appends are admitted, and who goes away gives up its place at once.
+//! Invariants: nothing of what is held is in the log as an event, and it is never sent after its time is over or after its caller went
+//! away. Holding blocks nobody: the owner goes on, and looks again in each step; reports and commits, which make room, wake it. How many
+//! bytes may wait is bounded where appends are admitted, and who goes away gives up its place at once.
 
 use super::bound::{Bound, bound_of};
 use super::lookup::HostLookup;

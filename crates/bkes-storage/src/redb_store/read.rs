@@ -16,7 +16,6 @@ use super::varint::Garbled;
 use super::write_back::{WriteBack, locked};
 use crate::contract::{Head, Heads, ReadPart, StoredEvent};
 use bkes_core::{Incarnation, Key, Order};
-use bytes::Bytes;
 use redb::{AccessGuard, ReadTransaction};
 use std::sync::{Arc, RwLock};
 
@@ -147,12 +146,8 @@ pub fn read(
         let start = out.len();
         walk.back(order..end, top, place, out)?;
         out[start..].reverse();
-        let size = |event: &StoredEvent| {
-            let header = |h: &bkes_core::Header| h.name.len() + h.value.as_ref().map_or(0, Bytes::len);
-            event.value.len() + event.headers.iter().map(header).sum::<usize>()
-        };
         for (index, event) in out[start..].iter().enumerate() {
-            bytes += size(event);
+            bytes += event.content_bytes();
             if bytes >= bytes_max {
                 out.truncate(start + index + 1);
                 return Ok(());
