@@ -77,7 +77,7 @@ impl Line {
         values: &[Bytes],
     ) -> anyhow::Result<AppendOutcome> {
         if let Line::Worker(..) = self {
-            return worker::append_reply(&self.ask(&worker::append_line(key, expected, values)).await?);
+            return worker::append_reply(&self.ask(&worker::append_line(key, expected, values)?).await?);
         }
         let client = self.client()?;
         let [value] = values else { anyhow::bail!("the v1 contract has no batches") };

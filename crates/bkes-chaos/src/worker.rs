@@ -178,15 +178,14 @@ fn shown(events: &bkes_engine::Events) -> String {
 }
 
 /// The line that asks for an append.
-pub fn append_line(key: &Key, expected: Expecting, values: &[Bytes]) -> String {
+pub fn append_line(key: &Key, expected: Expecting, values: &[Bytes]) -> anyhow::Result<String> {
     let expected = match expected {
         Expecting::New => "new".to_owned(),
         Expecting::At(order) => order.to_string(),
-        Expecting::Exists => "exists".to_owned(),
-        Expecting::Any => "any".to_owned(),
+        Expecting::Exists | Expecting::Any => bail!("a worker's appends name their orders"),
     };
     let values: String = values.iter().map(|value| format!(" {}", to_hex(value))).collect();
-    format!("append {} {expected}{values}\n", to_hex(key.as_ref()))
+    Ok(format!("append {} {expected}{values}\n", to_hex(key.as_ref())))
 }
 
 /// The line that asks for a read.
@@ -217,7 +216,7 @@ pub fn read_reply(line: &str) -> anyhow::Result<ReadOutcome> {
     let words: Vec<&str> = line.split_whitespace().collect();
     Ok(match words[..] {
         ["events", more, ref events @ ..] => ReadOutcome::Events {
-            events: events.iter().map(|event| read_event(event)).collect::<anyhow::Result<Vec<_>>>()?,
+            events: events.iter().map(|event| read_event(event)).collect::<anyhow::Result<_>>()?,
             more: more == "more",
         },
         ["none"] => ReadOutcome::NoSuchAggregate,
