@@ -129,9 +129,9 @@ impl EventContent {
     }
 }
 
-impl From<Bytes> for EventContent {
-    fn from(value: Bytes) -> EventContent {
-        EventContent { value: Some(value), headers: Vec::new() }
+impl<T: Into<Bytes>> From<T> for EventContent {
+    fn from(value: T) -> EventContent {
+        EventContent { value: Some(value.into()), headers: Vec::new() }
     }
 }
 

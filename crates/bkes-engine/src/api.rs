@@ -1,22 +1,10 @@
 //! What a caller of the engine says and hears: requests, answers, errors and the status. Plain data, no behaviour.
 
 use crate::epoch::Epoch;
-use crate::layout::{Layout, NoOrder};
-use crate::limits::{KEYS_BYTES_MAX, KEYS_MAX};
+use crate::no_order::NoOrder;
+use bkes_api::{Freshness, Layout, PartitionStatus};
 use bkes_core::append::{EventContent, List, Unready};
-use bkes_core::{Cause, Counters, Key, Offset, Order, Partition, Position, StoredEvent, TimestampMs};
-use bytes::Bytes;
-
-/// How much of what the log holds an answer takes in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Freshness {
-    /// What this instance has applied: what it was itself told of, and what it has read of others.
-    #[default]
-    Local,
-    /// All that anyone was told of, on any instance, before the call began: the log is asked how far it goes, and everything up to there
-    /// applied first. Where that cannot be done in 10 s the answer is unavailable.
-    Latest,
-}
+use bkes_core::{Cause, Key, Offset, Order, Partition, StoredEvent, TimestampMs};
 
 /// Which events of an aggregate to read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,50 +54,6 @@ pub struct Events {
     pub more: bool,
     /// Whether they lie in one partition, and how they are shown if not.
     pub layout: Layout,
-}
-
-/// Which aggregates to list. The default is the first page of all, as large as one may be.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeysRequest {
-    /// Those whose keys begin with this; empty for all.
-    pub prefix: Bytes,
-    /// Those above this key: the last one of the page before.
-    pub after: Option<Key>,
-    /// Most keys to return; [`KEYS_MAX`](crate::KEYS_MAX) at most are. One is returned where this is 0, so that whoever goes on after
-    /// the last key of a page comes to the end.
-    pub keys_max: usize,
-    /// Stop after the key with which the keys reach this many bytes in all; [`KEYS_BYTES_MAX`](crate::KEYS_BYTES_MAX) counts if that
-    /// is less. At least one key is returned.
-    pub bytes_max: usize,
-    /// What the list takes in.
-    pub freshness: Freshness,
-}
-
-impl Default for KeysRequest {
-    fn default() -> KeysRequest {
-        let (prefix, after, freshness) = (Bytes::new(), None, Freshness::Local);
-        KeysRequest { prefix, after, keys_max: KEYS_MAX, bytes_max: KEYS_BYTES_MAX, freshness }
-    }
-}
-
-/// Aggregates in the order of their keys.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct KeyList {
-    /// Each key once.
-    pub keys: Vec<ListedKey>,
-    /// Whether there are keys after these.
-    pub more: bool,
-}
-
-/// An aggregate of a list.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ListedKey {
-    /// Its key.
-    pub key: Key,
-    /// The order its next event takes, as of this list. (Of a split aggregate: the number of its events.)
-    pub next: Order,
-    /// Where its events lie, lowest first: one partition, unless it is split.
-    pub partitions: Vec<Partition>,
 }
 
 /// Where an aggregate stands.
@@ -173,45 +117,6 @@ pub enum ReadError {
         #[source]
         cause: Cause,
     },
-}
-
-/// The state of a partition.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum PartitionState {
-    /// Reading up to the target.
-    CatchingUp,
-    /// Caught up and following.
-    Ready,
-    /// An open foreign transaction holds the last stable offset back.
-    Stalled,
-    /// The head of its log is gone: reads only (unless allowed by a flag).
-    Cut,
-    /// Not served.
-    Degraded {
-        /// Why, and what to do.
-        reason: String,
-    },
-}
-
-/// One partition, for people and metrics.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PartitionStatus {
-    /// The partition.
-    pub partition: Partition,
-    /// Its state.
-    pub state: PartitionState,
-    /// The next offset to apply.
-    pub applied: Position,
-    /// Up to where the store is committed.
-    pub stored: Position,
-    /// The end of what can be applied, as of the last look.
-    pub target: Position,
-    /// The high watermark, as of the last look.
-    pub high: Position,
-    /// Offsets between applied and target.
-    pub lag: u64,
-    /// Counts of what was met, over the life of the store.
-    pub counters: Counters,
 }
 
 /// The engine's status.

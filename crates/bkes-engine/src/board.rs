@@ -5,11 +5,11 @@
 //!
 //! A fold that has begun anew and is not announced yet, or whose owner has not taken over, is not caught up: nothing is read from it.
 
-use crate::api::{PartitionState as State, PartitionStatus};
 use crate::epoch::Epoch;
 use crate::fault::Fault;
 use crate::limits::LOCATE_TRIES;
 use crate::lock::lock;
+use bkes_api::{PartitionState as State, PartitionStatus};
 use bkes_core::append::Unready;
 use bkes_core::machine::{BeforeQuestion, FoldId, Snapshot};
 use bkes_core::sequence::NowMs;

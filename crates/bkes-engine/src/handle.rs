@@ -1,12 +1,10 @@
 //! The engine's face.
 
-use crate::api::{
-    AggregateHead, Events, Freshness, KeyList, KeysRequest, LastEvent, ReadError, ReadRequest, Status,
-};
+use crate::api::{AggregateHead, Events, LastEvent, ReadError, ReadRequest, Status};
 use crate::context::Context;
 use crate::limits::{
-    KEYS_BYTES_MAX, KEYS_MAX, MARKER_BYTES_MIN, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS,
-    READING_BYTES_MAX, SPLIT_READS_MAX,
+    MARKER_BYTES_MIN, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS, READING_BYTES_MAX,
+    SPLIT_READS_MAX,
 };
 use crate::list::list_weight;
 use crate::owner_inbox::{
@@ -14,6 +12,7 @@ use crate::owner_inbox::{
     refuse_command,
 };
 use crate::read::View;
+use bkes_api::{Freshness, KEYS_BYTES_MAX, KEYS_MAX, KeyList, KeysRequest};
 use bkes_core::append::{AppendError, AppendRequest, Appended, EventContent, Unit, Unready};
 use bkes_core::append_id::{ID_LOOK_MAX, Identity};
 use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, HEADER_MEMORY_BYTES};

@@ -58,24 +58,24 @@ mod context;
 mod epoch;
 mod fault;
 mod in_flight;
-mod layout;
 mod limits;
 mod lock;
+mod no_order;
 mod overlay;
 mod waits;
 
-pub use api::{
-    AggregateHead, Events, Freshness, KeyList, KeysRequest, LastEvent, ListedKey, PartitionState,
-    PartitionStatus, ReadError, ReadRequest, Status,
-};
+pub use api::{AggregateHead, Events, LastEvent, ReadError, ReadRequest, Status};
 pub use engine::Engine;
 pub use epoch::Epoch;
 pub use handle::EngineHandle;
-pub use layout::{Layout, NoOrder};
-pub use limits::{KEYS_BYTES_MAX, KEYS_MAX};
+pub use no_order::NoOrder;
 pub use options::{EngineOptions, StartError};
 
-// Words of bkes-core that the face speaks.
+// Words of bkes-api and bkes-core that the face speaks.
+pub use bkes_api::{
+    Freshness, KEYS_BYTES_MAX, KEYS_MAX, KeyList, KeysRequest, Layout, ListedKey, PartitionState,
+    PartitionStatus,
+};
 pub use bkes_core::append::{
     AppendError, AppendRequest, Appended, ErrorClass, EventContent, Expected, Unit, Unready,
 };

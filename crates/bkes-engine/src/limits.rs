@@ -112,13 +112,6 @@ pub const MARKER_BYTES_MIN: u64 = 5 + 4 + 3 + 2 + 16 + 3 + 8;
 /// The bytes an event counts for beside its value in the overlay: key, map entry, bookkeeping.
 pub const EVENT_OVERHEAD_BYTES: usize = 200;
 
-/// Most keys of one list: 4 MB beside their bytes while the list is made.
-pub const KEYS_MAX: usize = 10_000;
-
-/// Bytes of keys that end a list: with keys of 100 bytes both bounds are reached together. A list has a key at least, so a single key
-/// may be longer, as long as a record may be.
-pub const KEYS_BYTES_MAX: usize = 1024 * 1024;
-
 /// What a listed key counts for beside its bytes while the list is made: its fields in the list (80 bytes), in the pages of the
 /// overlay and of the store that the list is merged from (100 each), and in the tree of each.
 pub const LISTED_KEY_BYTES: usize = 400;

@@ -3,9 +3,10 @@
 //! As in a read, what is applied and not committed is copied first and the store is asked second. A list is of what this instance
 //! has applied; that a key is not in it does not say that nobody has begun it.
 
-use crate::api::{KeyList, KeysRequest, ListedKey, ReadError};
+use crate::api::ReadError;
 use crate::limits::LISTED_KEY_BYTES;
 use crate::read::{View, end_of, merge_heads, parts, store_error};
+use bkes_api::{KeyList, KeysRequest, ListedKey};
 use bkes_core::{Heads, Key};
 use bkes_storage::{KeyPage, KeyRange, LowestKeys};
 

@@ -6,9 +6,9 @@
 use crate::api::{Events, ReadError, ReadRequest};
 use crate::board::{Board, Progress, Version};
 use crate::epoch::Epoch;
-use crate::layout::Layout;
 use crate::overlay::{Overlay, OverlayPart};
 use crate::owner_inbox::Pending;
+use bkes_api::Layout;
 use bkes_core::append::{AppendRequest, EventContent, Unready};
 use bkes_core::append_id::{ID_LOOK_MAX, ID_WINDOW};
 use bkes_core::{Cause, Key, Order};

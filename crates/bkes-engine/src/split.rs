@@ -8,9 +8,10 @@
 //! again. [`SPLIT_EVENTS_MAX`] bounds the places.
 
 use crate::api::{Events, ReadError, ReadRequest};
-use crate::layout::{Layout, NoOrder};
 use crate::limits::{SPLIT_EVENTS_MAX, SPLIT_PART_BYTES, SPLIT_PART_EVENTS};
+use crate::no_order::NoOrder;
 use crate::read::{Budget, Located, Part, View, short};
+use bkes_api::Layout;
 use bkes_core::marker::unmarked_order;
 use bkes_core::{Key, Order, Partition};
 use bkes_storage::StoredEvent;

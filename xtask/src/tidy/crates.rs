@@ -15,13 +15,14 @@ struct Arrows {
 
 const ARROWS: &[Arrows] = &[
     Arrows { name: "bkes-core", knows: &[], in_tests: &[] },
+    Arrows { name: "bkes-api", knows: &["bkes-core"], in_tests: &[] },
     Arrows { name: "bkes-storage", knows: &["bkes-core"], in_tests: &["bkes-testkit"] },
     Arrows { name: "bkes-log", knows: &["bkes-core"], in_tests: &[] },
     Arrows { name: "bkes-kafka", knows: &["bkes-core", "bkes-log"], in_tests: &[] },
     Arrows { name: "bkes-embedded", knows: &["bkes-core", "bkes-log"], in_tests: &["bkes-testkit"] },
     Arrows {
         name: "bkes-engine",
-        knows: &["bkes-core", "bkes-storage", "bkes-log"],
+        knows: &["bkes-api", "bkes-core", "bkes-storage", "bkes-log"],
         in_tests: &["bkes-embedded", "bkes-kafka", "bkes-testkit"],
     },
     Arrows {

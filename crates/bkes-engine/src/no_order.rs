@@ -1,25 +1,6 @@
-//! How the events of an aggregate lie in the log, and why those of a split one may have no order.
+//! Why the events of a split aggregate may have no order.
 
 use bkes_core::{Offset, Order, Partition};
-
-/// How the events of a read lie in the log.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum Layout {
-    /// In one partition, as they should.
-    #[default]
-    OnePartition,
-    /// In these, and shown partition by partition, lowest first. That is no order: events of different partitions have none.
-    PartByPart(Vec<Partition>),
-    /// In these, and shown in the one order that their `order` headers give.
-    ByOrderHeaders(Vec<Partition>),
-}
-
-impl Layout {
-    /// Whether the events lie in several partitions.
-    pub fn is_split(&self) -> bool {
-        !matches!(self, Layout::OnePartition)
-    }
-}
 
 /// Why the `order` headers of a split aggregate are not one order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -1,0 +1,45 @@
+//! The event store as its callers see it.
+//!
+//! [`EventStore`] is one trait with two implementations: the engine inside your own process, and a client of a server. A service
+//! is written against the trait and switches between them by one line.
+//!
+//! The rules a caller lives by:
+//!
+//! * An append that was answered with success is at its place on every instance, for good.
+//! * An error's [`class`](Failure::class) says what may be concluded: *rejected* (not stored, and it never will be), *unavailable*
+//!   (not stored, a retry is safe), or *unknown* (stored at most once). An append that carries an [`AppendId`] may be repeated
+//!   after any of them: it is stored once.
+//! * An append rests only on events that were read or acknowledged. What rests on an unacknowledged append goes into one batch
+//!   with it.
+
+#![forbid(unsafe_code)]
+
+mod store;
+
+mod append;
+mod event;
+mod failure;
+mod follow;
+mod keys;
+mod positions;
+mod read;
+mod status;
+mod wait;
+
+pub use append::{
+    Append, AppendFailure, Appended, Conflict, MISSING_BYTES_MAX, MISSING_MAX, TaggedAnswer, TaggedAppend,
+};
+pub use event::{Event, Origin};
+pub use failure::{Failure, Reason};
+pub use follow::{Follow, FollowFrom, FollowItem, Followed, FollowedEvent};
+pub use keys::{KEYS_BYTES_MAX, KEYS_MAX, KeyList, KeysRequest, ListedKey};
+pub use positions::{Freshness, Positions, TopicId};
+pub use read::{AsOf, Direction, Head, KeyedPage, Layout, Page, PageEnd, Read, ReadMany};
+pub use status::{Build, PartitionState, PartitionStatus, Status};
+pub use store::{BoxStream, EventStore};
+pub use wait::WaitFor;
+
+// Words of bkes-core that the face speaks.
+pub use bkes_core::append::{ErrorClass, EventContent, Expected};
+pub use bkes_core::append_id::{AppendId, Identity};
+pub use bkes_core::{BatchPlace, Counters, Header, Key, Offset, Order, Partition, Position, TimestampMs};
