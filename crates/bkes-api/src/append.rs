@@ -118,6 +118,14 @@ impl Append {
     }
 }
 
+/// A new append id: 32 hex digits, drawn at random.
+pub fn draw_append_id() -> AppendId {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the system has a random source");
+    let text = format!("{:032x}", u128::from_be_bytes(bytes));
+    AppendId::new(text).expect("it has 32 bytes")
+}
+
 /// Where an append was stored: the truth from now on, on every instance.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Appended {

@@ -16,6 +16,11 @@
 
 mod store;
 
+mod aggregate;
+mod cache;
+mod decide;
+mod retry;
+
 mod append;
 mod event;
 mod failure;
@@ -26,15 +31,21 @@ mod read;
 mod status;
 mod wait;
 
+#[cfg(feature = "json")]
+pub use aggregate::Json;
+pub use aggregate::{Aggregate, Aggregates, Change, Codec};
 pub use append::{
     Append, AppendFailure, Appended, Conflict, MISSING_BYTES_MAX, MISSING_MAX, TaggedAnswer, TaggedAppend,
+    draw_append_id,
 };
+pub use decide::{BoxError, DecideError, DecideOptions, Decided, Known, Outcome, State, catch_up, decide};
 pub use event::{Event, Origin};
 pub use failure::{Failure, Reason};
 pub use follow::{Follow, FollowFrom, FollowItem, Followed, FollowedEvent};
 pub use keys::{KEYS_BYTES_MAX, KEYS_MAX, KeyList, KeysRequest, ListedKey};
 pub use positions::{Freshness, Positions, TopicId};
 pub use read::{AsOf, Direction, Head, KeyedPage, Layout, Page, PageEnd, Read, ReadMany};
+pub use retry::{RetryBudget, RetryPolicy, Tries, Verdict, append_with_retries};
 pub use status::{Build, PartitionState, PartitionStatus, Status};
 pub use store::{BoxStream, EventStore};
 pub use wait::WaitFor;

@@ -1,0 +1,285 @@
+//! Deciding: read an aggregate, fold its events, decide, append; and when somebody was faster, fold what they wrote and decide again.
+//!
+//! [`decide`] works on events as they are; [`Aggregates`](crate::Aggregates) is the same with types.
+//!
+//! An append of a decision carries an id, so an outcome that is not known is settled by trying again. A new id is drawn only once the
+//! append before is settled: as long as it may be stored, nothing else is decided. What cannot be settled is handed up with its id.
+
+use crate::append::{Append, AppendFailure, Appended, Conflict, draw_append_id};
+use crate::event::{Event, Origin};
+use crate::failure::Failure;
+use crate::positions::Freshness;
+use crate::read::Read;
+use crate::retry::{RetryBudget, RetryPolicy, append_with_retries};
+use crate::store::EventStore;
+use bkes_core::append::EventContent;
+use bkes_core::append_id::{AppendId, ID_WINDOW};
+use bkes_core::{Key, Offset, Order, Partition, TimestampMs};
+use tokio_stream::StreamExt;
+
+/// An error of a caller's own.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What is known of an aggregate: its events up to an order, folded into a state.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Known<S> {
+    /// The state.
+    pub state: S,
+    /// The order of the next event that is not in it.
+    pub next: Order,
+    /// The last event in it: by this it is seen whether it is still part of the aggregate.
+    last: Option<EventPlace>,
+}
+
+/// What tells an event from any other that could have its order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct EventPlace {
+    partition: Partition,
+    offset: Offset,
+    timestamp: Option<TimestampMs>,
+}
+
+impl EventPlace {
+    fn of(event: &Event) -> EventPlace {
+        EventPlace { partition: event.partition, offset: event.offset, timestamp: event.timestamp }
+    }
+}
+
+/// How to decide. `Default` gives what most want.
+#[derive(Clone, Debug)]
+pub struct DecideOptions {
+    /// How often it is decided, the first time included, while others are faster; at least 1.
+    pub rounds_max: u32,
+    /// How an append is tried again while its outcome is not known, or the store is unavailable.
+    pub retry: RetryPolicy,
+    /// How fresh the read is on which the first decision rests. A decision that rests on too little is refused and made anew, so
+    /// [`Freshness::Local`] is never wrong.
+    pub freshness: Freshness,
+    /// An id of the command that is carried out. One that was carried out before is not decided anew, as long as its events are among
+    /// the last 128 of the aggregate. Without it every call is a command of its own.
+    pub command: Option<AppendId>,
+}
+
+impl Default for DecideOptions {
+    fn default() -> DecideOptions {
+        let (retry, freshness) = (RetryPolicy::default(), Freshness::Local);
+        DecideOptions { rounds_max: 10, retry, freshness, command: None }
+    }
+}
+
+/// What a decision came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decided<S> {
+    /// What it rests on: the aggregate just before the decision's own events.
+    pub known: Known<S>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a decision.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// There was nothing to append.
+    Nothing,
+    /// Its events are stored.
+    Appended(Appended),
+    /// The command was carried out before: its first event has this order. Nothing was decided.
+    EarlierCommand {
+        /// Where its events begin.
+        first: Order,
+    },
+}
+
+/// Why there is no decision, or it is not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum DecideError<E> {
+    /// The decision itself: nothing is to be appended.
+    #[error("{0}")]
+    Refused(E),
+    /// The aggregate could not be read.
+    #[error("the aggregate could not be read: {0}")]
+    Read(Failure),
+    /// An event that was decided could not be written. Nothing is appended.
+    #[error("an event for aggregate {key} could not be written: {source}")]
+    Unwritten {
+        /// The aggregate.
+        key: Key,
+        /// What the codec said.
+        source: BoxError,
+    },
+    /// An event could not be folded.
+    #[error("event {order} of aggregate {key} could not be read: {source}")]
+    Event {
+        /// The aggregate.
+        key: Key,
+        /// The event's order.
+        order: Order,
+        /// What the fold said.
+        source: BoxError,
+    },
+    /// Others were faster every time.
+    #[error("others were faster {rounds} times in a row: {last}")]
+    Contended {
+        /// How often it was decided.
+        rounds: u32,
+        /// The last conflict.
+        last: Box<Conflict>,
+    },
+    /// The append failed. If it is [unknown](AppendFailure::Unknown), it may be stored: trying it again under the id it names is safe.
+    #[error("the append failed: {0}")]
+    Append(AppendFailure),
+}
+
+/// What events are folded into. [`Aggregate`](crate::Aggregate) is the same with typed events.
+pub trait State: Sized {
+    /// That of an aggregate without events.
+    fn empty() -> Self;
+
+    /// Takes an event in, or says why it cannot be read.
+    fn fold(&mut self, event: &Event) -> Result<(), BoxError>;
+}
+
+impl<S: State> Known<S> {
+    /// Of an aggregate of which nothing was read.
+    pub fn nothing() -> Known<S> {
+        Known { state: S::empty(), next: Order::FIRST, last: None }
+    }
+
+    fn fold<E>(&mut self, key: &Key, event: &Event) -> Result<(), DecideError<E>> {
+        let unread = |source| DecideError::Event { key: key.clone(), order: event.order, source };
+        self.state.fold(event).map_err(unread)?;
+        self.next = Order(event.order.0 + 1);
+        self.last = Some(EventPlace::of(event));
+        Ok(())
+    }
+}
+
+/// Brings what is known up to date: reads what comes after it. If the last known event is not where it was, the aggregate is another
+/// one, or the log lost its end: it is read from the beginning then.
+pub async fn catch_up<S: State, E>(
+    store: &dyn EventStore,
+    key: &Key,
+    known: Known<S>,
+    freshness: Freshness,
+) -> Result<Known<S>, DecideError<E>> {
+    if let Some(known) = read_on(store, key, known, freshness.clone()).await? {
+        return Ok(known);
+    }
+    let read = read_on(store, key, Known::nothing(), freshness).await?;
+    Ok(read.expect("of nothing that is known no event can be elsewhere"))
+}
+
+/// Folds what comes after what is known; `None` if its last event is not there any more.
+async fn read_on<S: State, E>(
+    store: &dyn EventStore,
+    key: &Key,
+    mut known: Known<S>,
+    freshness: Freshness,
+) -> Result<Option<Known<S>>, DecideError<E>> {
+    // The last known event is read again, to see that it is still the same.
+    let mut unseen = known.last.map(|last| (Order(known.next.0 - 1), last));
+    let from = unseen.map(|(order, _)| order);
+    let read = Read { from, freshness, ..Read::all(key.clone()) };
+    let mut pages = store.read(read).await.map_err(DecideError::Read)?;
+    while let Some(page) = pages.next().await {
+        for event in &page.map_err(DecideError::Read)?.events {
+            match unseen.take() {
+                Some(seen) if seen != (event.order, EventPlace::of(event)) => return Ok(None),
+                Some(_) => {}
+                None => known.fold(key, event)?,
+            }
+        }
+    }
+    Ok(unseen.is_none().then_some(known))
+}
+
+/// Decides on an aggregate, and appends what was decided.
+///
+/// What is `known` is gone on from; [`Known::nothing`] reads all of it. `decide_on` says what is to be appended: nothing, 1 to 1,000
+/// events, or an error that ends the call. It is asked again when somebody else was faster, with the state as it is then: it must not do
+/// anything but decide.
+pub async fn decide<S: State, E>(
+    store: &dyn EventStore,
+    key: &Key,
+    known: Known<S>,
+    options: &DecideOptions,
+    mut decide_on: impl FnMut(&S) -> Result<Vec<EventContent>, E>,
+) -> Result<Decided<S>, DecideError<E>> {
+    let mut known = catch_up(store, key, known, options.freshness.clone()).await?;
+    let budget = RetryBudget::default();
+    for round in 1.. {
+        let events = decide_on(&known.state);
+        if !matches!(&events, Ok(events) if !events.is_empty()) {
+            // What the state says may be what this very command did.
+            let earlier =
+                find_command(store, key, options.command.as_ref()).await.map_err(DecideError::Read)?;
+            if let Some(first) = earlier {
+                return Ok(Decided { known, outcome: Outcome::EarlierCommand { first } });
+            }
+        }
+        let events = events.map_err(DecideError::Refused)?;
+        if events.is_empty() {
+            return Ok(Decided { known, outcome: Outcome::Nothing });
+        }
+        let id = options.command.clone().unwrap_or_else(draw_append_id);
+        let append = Append::at(key.clone(), known.next).events(events).id(id).with_missing();
+        let appended =
+            append_with_retries(append, &options.retry, &budget, jitter, |append| store.append(append)).await;
+        let conflict = match appended {
+            Ok(appended) => return Ok(Decided { known, outcome: Outcome::Appended(appended) }),
+            Err(AppendFailure::IdUsed { first, .. }) if options.command.is_some() => {
+                return Ok(Decided { known, outcome: Outcome::EarlierCommand { first } });
+            }
+            Err(AppendFailure::Conflict(conflict)) => conflict,
+            Err(failure) => return Err(DecideError::Append(failure)),
+        };
+        if round >= options.rounds_max.max(1) {
+            return Err(DecideError::Contended { rounds: round, last: conflict });
+        }
+        known = take_in(store, key, known, *conflict).await?;
+    }
+    unreachable!("the last round ends it")
+}
+
+/// Where the append of a command begins, if that is among the last events, as far back as ids are looked for.
+async fn find_command(
+    store: &dyn EventStore,
+    key: &Key,
+    command: Option<&AppendId>,
+) -> Result<Option<Order>, Failure> {
+    let Some(command) = command else { return Ok(None) };
+    let last = Read { with_headers: false, ..Read::last(key.clone(), ID_WINDOW) };
+    let mut pages = store.read(last).await?;
+    while let Some(page) = pages.next().await {
+        let mut events = page?.events.into_iter();
+        let is_its = |event: &Event| matches!(&event.origin, Origin::Bkes { append_id: Some(id), .. } if id == command);
+        if let Some(event) = events.find(is_its) {
+            return Ok(Some(event.order));
+        }
+    }
+    Ok(None)
+}
+
+/// What is known after a conflict: with the events it brought, and those it did not.
+async fn take_in<S: State, E>(
+    store: &dyn EventStore,
+    key: &Key,
+    mut known: Known<S>,
+    conflict: Conflict,
+) -> Result<Known<S>, DecideError<E>> {
+    let Conflict { current, missing, more, .. } = conflict;
+    let follows = missing.first().is_some_and(|event| event.order == known.next);
+    for event in missing.iter().filter(|_| follows) {
+        known.fold(key, event)?;
+    }
+    if follows && !more && known.next == current {
+        return Ok(known);
+    }
+    // An aggregate that ends before what is known is not the one that was read.
+    catch_up(store, key, known, Freshness::Local).await
+}
+
+/// Some number, for the pauses between tries.
+fn jitter() -> u64 {
+    getrandom::u64().unwrap_or_default()
+}
