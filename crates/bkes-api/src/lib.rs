@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod conformance;
 mod store;
 
 mod aggregate;
