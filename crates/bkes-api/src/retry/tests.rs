@@ -1,3 +1,5 @@
+//! What tries come to: tables, a model in which they arrive late, and the pauses between them.
+
 use super::*;
 use crate::append::Conflict;
 use crate::positions::TopicId;
