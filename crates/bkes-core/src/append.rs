@@ -140,6 +140,8 @@ impl<T: Into<Bytes>> From<T> for EventContent {
 pub struct Appended {
     /// The partition.
     pub partition: Partition,
+    /// Where the first event of the append lies.
+    pub first_offset: Offset,
     /// Where the last event of the append lies. (For a single event: the event.)
     pub offset: Offset,
     /// The log's timestamp of the last event, in milliseconds since the Unix epoch, where it has one.

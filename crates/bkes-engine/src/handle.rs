@@ -151,6 +151,7 @@ impl EngineHandle {
         }
         Ok(Appended {
             partition: last.partition,
+            first_offset: first.offset,
             offset: last.offset,
             timestamp_ms: last.timestamp.map(|timestamp| timestamp.0),
             first: first.order,

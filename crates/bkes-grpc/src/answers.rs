@@ -58,6 +58,7 @@ mod tests {
         Appended {
             by_earlier_try: false,
             partition: Partition(partition),
+            first_offset: Offset(offset),
             offset: Offset(offset),
             timestamp_ms: None,
             first: Order(3),

@@ -6,6 +6,7 @@
 use super::fingerprint::fingerprint;
 use super::premises::JudgedAbove;
 use super::readback::Divergence;
+use super::settling::Place;
 use super::tally::Counting;
 use super::{
     Accepted, Counted, Degradation, Fetched, Input, Notice, PartitionMachine, Records, Sent, Step, Stopped,
@@ -255,6 +256,7 @@ impl<T> PartitionMachine<T> {
         if let Some(stamp) = applied.stamp.filter(|_| self.sequencer.in_flight() > 0) {
             self.sequencer.applied(stamp, &applied.decision, &mut self.ended);
         }
+        let first_offset = first_offset(&applied.decision).unwrap_or(offset);
         if events > 0 {
             let counted = counted.expect("an event has a key");
             if self.evidence_left > 0 && is_first(&&counted) {
@@ -265,7 +267,8 @@ impl<T> PartitionMachine<T> {
             self.keep(counted, applied.stamp, applied.decision);
         }
         if !self.ended.is_empty() {
-            self.settle(Some((self.partition, offset, timestamp)), step);
+            let place = Place { partition: self.partition, first_offset, offset, timestamp };
+            self.settle(Some(place), step);
         }
     }
 
@@ -316,6 +319,15 @@ impl<T> PartitionMachine<T> {
             None => drop(self.opened.insert_unique(hash, at, |known| events[*known].hash)),
         }
         events.push(accepted);
+    }
+}
+
+/// Where the first of the records lies that a decision makes events.
+fn first_offset(decision: &Decision) -> Option<Offset> {
+    match decision {
+        Decision::Accepted { record, .. } => Some(record.offset),
+        Decision::AcceptedBatch { records, .. } => records.first().map(|record| record.offset),
+        Decision::Skipped | Decision::Undecided | Decision::Void(_) => None,
     }
 }
 

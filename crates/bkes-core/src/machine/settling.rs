@@ -7,8 +7,17 @@ use crate::sequence::Outcome;
 use crate::{Key, Offset, Order, Partition, TimestampMs};
 use std::collections::VecDeque;
 
-/// Where the last record of an accepted append lies.
-pub(super) type Place = (Partition, Offset, Option<TimestampMs>);
+/// Where the records of an accepted append lie.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub partition: Partition,
+    /// Of the first one.
+    pub first_offset: Offset,
+    /// Of the last one.
+    pub offset: Offset,
+    /// The log's, of the last one.
+    pub timestamp: Option<TimestampMs>,
+}
 
 impl<T> PartitionMachine<T> {
     /// Answers what has ended, and goes on with those that waited for the keys.
@@ -103,9 +112,10 @@ fn answer_to(
 ) -> Result<Appended, AppendError> {
     match outcome {
         Outcome::Accepted => {
-            let (partition, offset, timestamp) = place.expect("only an applied record is accepted");
+            let Place { partition, first_offset, offset, timestamp } =
+                place.expect("only an applied record is accepted");
             let timestamp_ms = timestamp.map(|timestamp| timestamp.0);
-            Ok(Appended { partition, offset, timestamp_ms, first, last, by_earlier_try: false })
+            Ok(Appended { partition, first_offset, offset, timestamp_ms, first, last, by_earlier_try: false })
         }
         Outcome::Conflict { next } => Err(match expected {
             Expected::New => AppendError::AlreadyExists { current: next },

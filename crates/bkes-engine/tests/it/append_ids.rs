@@ -68,6 +68,7 @@ fn a_retry_has_the_answer_of_the_try_that_was_stored() {
         let first = append(&mut bench, request.clone()).expect("accepted");
         assert!(!first.by_earlier_try);
         assert_eq!((first.first, first.last), (Order(2 * order as u64), Order(2 * order as u64 + 1)));
+        assert_eq!((first.first_offset.0, first.offset.0), (2 * order as u64, 2 * order as u64 + 1));
         for _ in 0..2 {
             let again = append(&mut bench, request.clone()).expect("it is stored");
             assert_eq!(again, Appended { by_earlier_try: true, ..first }, "{expected:?}");

@@ -290,3 +290,20 @@ fn what_headers_take_in_memory_counts_while_they_are_on_their_way() {
     scene.step_owners();
     assert_eq!(scene.log.on_the_way(), 1, "and what comes later waits after it");
 }
+
+/// What lies between the records of a batch is of others, or nothing.
+#[test]
+fn an_append_says_where_its_first_and_its_last_event_lie() {
+    let log = SimulatedLog::new("topic", NonZeroU32::MIN);
+    let mut bench = Bench::ready(log.clone(), Arc::new(SimulatedStore::new()));
+    log.set_faults(Faults { gap: 1_000, ..Faults::default() });
+    for (expected, values) in [(Expected::New, &["0"][..]), (Expected::At(Order(1)), &["1", "2", "3"])] {
+        let answer = bench.append("a", expected, values);
+        let stored = bench.answer(answer).expect("accepted");
+        let records = log.records(Partition(0));
+        let own = &records[records.len() - values.len()..];
+        let offsets = (own[0].offset, own[values.len() - 1].offset);
+        assert!(values.len() == 1 || offsets.1.0 - offsets.0.0 >= values.len() as u64, "{offsets:?}");
+        assert_eq!((stored.first_offset, stored.offset), offsets);
+    }
+}
