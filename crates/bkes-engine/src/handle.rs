@@ -11,7 +11,7 @@ use crate::owner_inbox::{
     Admitted, Command, Found, OwnerInbox, Pending, Place, Refusal, Ticket, Unverified, owner_of,
     refuse_command,
 };
-use crate::read::View;
+use crate::read::{Located, View};
 use bkes_api::{Freshness, KEYS_BYTES_MAX, KEYS_MAX, KeyList, KeysRequest};
 use bkes_core::append::{AppendError, AppendRequest, Appended, EventContent, Unit, Unready};
 use bkes_core::append_id::{ID_LOOK_MAX, Identity};
@@ -231,7 +231,7 @@ impl EngineHandle {
     }
 
     /// Has everything in `scope` applied that the log holds now: after that, what is not there was not there when this began.
-    async fn verify(&self, scope: Scope) -> Result<(), Unready> {
+    pub(crate) async fn verify(&self, scope: Scope) -> Result<(), Unready> {
         let Inner { context, clock, .. } = &*self.0;
         if let Some(cause) = context.board.log_down() {
             return Err(Unready::Unverified { cause });
@@ -251,17 +251,10 @@ impl EngineHandle {
         let key = request.key.clone();
         // Before the aggregate is located: whatever took the place of one of these is among its events then.
         let pending = if request.include_pending { self.pending(&request).await } else { Vec::new() };
-        let is_latest = request.freshness == Freshness::Latest;
-        if is_latest {
-            Box::pin(self.catch_up_on(&request.key)).await?;
+        if request.freshness != Freshness::Local {
+            Box::pin(self.fresh(&request.freshness, Some(&request.key))).await?;
         }
-        let located = match self.look(at_once, 0, move |view| view.locate(&key)).await {
-            Err(ReadError::NoSuchAggregate { key }) if !is_latest => {
-                self.verify(Scope::All).await.map_err(ReadError::Unavailable)?;
-                self.look(at_once, 0, move |view| view.locate(&key)).await?
-            }
-            located => located?,
-        };
+        let located = self.locate(key, request.freshness == Freshness::Latest).await?;
         if from == ReadFrom::Last {
             request.from = located.last();
         }
@@ -288,18 +281,17 @@ impl EngineHandle {
         Ok(Events { pending, ..events })
     }
 
-    /// Has everything applied that the log holds of an aggregate, or of all of them if this one is not known, or not in one partition.
-    async fn catch_up_on(&self, key: &Key) -> Result<(), ReadError> {
-        let (at_once, wanted) = (!self.0.context.store.reads_may_block(), key.clone());
-        let scope = match self.look(at_once, 0, move |view| view.locate(&wanted)).await {
-            Ok(located) => match located.heads[..] {
-                [head] => Scope::One(head.partition),
-                _ => Scope::All,
-            },
-            Err(ReadError::NoSuchAggregate { .. }) => Scope::All,
-            Err(error) => return Err(error),
-        };
-        self.verify(scope).await.map_err(ReadError::Unavailable)
+    /// Finds an aggregate. That there is none is said after a look at the log that began after this call, unless that was verified
+    /// before.
+    pub(crate) async fn locate(&self, key: Key, is_verified: bool) -> Result<Located, ReadError> {
+        let at_once = !self.0.context.store.reads_may_block();
+        match self.look(at_once, 0, move |view| view.locate(&key)).await {
+            Err(ReadError::NoSuchAggregate { key }) if !is_verified => {
+                self.verify(Scope::All).await.map_err(ReadError::Unavailable)?;
+                self.look(at_once, 0, move |view| view.locate(&key)).await
+            }
+            located => located,
+        }
     }
 
     /// Where an aggregate stands: a read of its last event without the event.
@@ -317,15 +309,13 @@ impl EngineHandle {
         let keys_max = request.keys_max.clamp(1, KEYS_MAX);
         let bytes_max = request.bytes_max.min(KEYS_BYTES_MAX);
         let request = KeysRequest { keys_max, bytes_max, ..request };
-        if request.freshness == Freshness::Latest {
-            self.verify(Scope::All).await.map_err(ReadError::Unavailable)?;
-        }
+        self.fresh(&request.freshness, None).await?;
         self.look(false, list_weight(&request), move |view| view.list(&request)).await
     }
 
     /// Looks into the store at once, or on a thread that may wait, if the caller has a runtime that keeps such threads. There it
     /// begins when there is room for what it may hold.
-    async fn look<T: Send + 'static>(
+    pub(crate) async fn look<T: Send + 'static>(
         &self,
         at_once: bool,
         weight: usize,

@@ -44,6 +44,7 @@ mod start;
 mod verifier;
 mod writer;
 
+mod freshness;
 mod list;
 mod owner_inbox;
 mod placing;

@@ -111,6 +111,8 @@ fn read_words(error: &ReadError) -> Words {
             "a server without --split-by-order-headers shows it partition by partition",
         ),
         ReadError::Unavailable(unready) => not_now(unready),
+        // The first contract names no positions.
+        ReadError::NotFresh(_) => unavailable(Reason::CatchingUp, "try again"),
         ReadError::Damaged { .. } => unavailable(Reason::StoreUnavailable, "the store is rebuilt: try again"),
         ReadError::Store { .. } => unavailable(Reason::StoreUnavailable, "try again"),
     }

@@ -402,6 +402,7 @@ fn read_name(answer: &Result<Events, ReadError>) -> &'static str {
         Err(ReadError::NoSuchAggregate { .. }) => "read: no such aggregate",
         Err(ReadError::Unavailable(_)) => "read: unavailable",
         Err(ReadError::Split { .. }) => "read: split",
+        Err(ReadError::NotFresh(_)) => "read: not fresh",
         Err(ReadError::Damaged { .. }) => "read: damaged",
         Err(ReadError::Store { .. }) => "read: store failed",
     }
