@@ -16,6 +16,7 @@ use crate::verifier::{Verifier, VerifierStep};
 use crate::verifier_inbox::VerifierInbox;
 use crate::writer::{Announce, Writer, WriterStep};
 use crate::writer_inbox::WriterInbox;
+use bkes_api::TopicId;
 use bkes_core::machine::FoldId;
 use bkes_core::sequence::NowMs;
 use bkes_core::{Incarnation, Partition};
@@ -131,6 +132,7 @@ pub fn assemble(
         awaited: Arc::default(),
         writer: WriterInbox::default(),
         options,
+        topic_id: TopicId::new(&topic.topic_id),
         topic,
         owners: Arc::new(owners),
         draw,

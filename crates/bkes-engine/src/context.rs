@@ -8,6 +8,7 @@ use crate::owner_inbox::OwnerInbox;
 use crate::verifier_inbox::VerifierInbox;
 use crate::waits::Awaited;
 use crate::writer_inbox::WriterInbox;
+use bkes_api::TopicId;
 use bkes_core::Incarnation;
 use bkes_log::{Log, LogIdentity, Waker};
 use bkes_storage::Store;
@@ -26,6 +27,8 @@ pub struct Context {
     pub writer: WriterInbox,
     pub options: EngineOptions,
     pub topic: LogIdentity,
+    /// The topic's own id, as answers have it.
+    pub topic_id: TopicId,
     /// Every owner's inbox, as [`owner_of`](crate::owner_inbox::owner_of) numbers them.
     pub owners: Arc<Vec<OwnerInbox>>,
     /// Draws the name of a new producer handle.

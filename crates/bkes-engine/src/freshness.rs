@@ -2,9 +2,9 @@
 
 use crate::api::ReadError;
 use crate::handle::EngineHandle;
-use bkes_api::{Failure, Freshness, Reason};
-use bkes_core::Key;
+use bkes_api::{Failure, Freshness, Positions, Reason};
 use bkes_core::machine::Scope;
+use bkes_core::{Key, Offset, Partition, Position};
 
 impl EngineHandle {
     /// Has everything applied that an answer is to take in, about one aggregate or about any.
@@ -23,6 +23,21 @@ impl EngineHandle {
                 self.verify(scope).await.map_err(ReadError::Unavailable)
             }
         }
+    }
+
+    /// Has everything decided that lies at an offset of a partition or below it.
+    pub(crate) async fn decided(&self, partition: Partition, offset: Offset) -> Result<(), ReadError> {
+        let position = Position(offset.0.saturating_add(1));
+        let is_applied = self
+            .context()
+            .board
+            .partition(partition)
+            .is_some_and(|board| board.state().current().is_some_and(|seen| seen.applied >= position));
+        if is_applied {
+            return Ok(());
+        }
+        let of = vec![(partition, position)];
+        self.fresh(&Freshness::AtLeast(Positions { topic: None, of }), None).await
     }
 
     /// Where an aggregate may have events: in its partition, or anywhere if it is not known, or not in one partition.

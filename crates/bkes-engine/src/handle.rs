@@ -1,10 +1,10 @@
 //! The engine's face.
 
 use crate::api::{AggregateHead, Events, LastEvent, ReadError, ReadRequest, Status};
+use crate::content::{check_content, check_size};
 use crate::context::Context;
 use crate::limits::{
-    MARKER_BYTES_MIN, READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS, READING_BYTES_MAX,
-    SPLIT_READS_MAX,
+    READ_BYTES_ASSUMED, READ_EVENT_BYTES, READ_INLINE_EVENTS, READING_BYTES_MAX, SPLIT_READS_MAX,
 };
 use crate::list::list_weight;
 use crate::owner_inbox::{
@@ -12,10 +12,10 @@ use crate::owner_inbox::{
     refuse_command,
 };
 use crate::read::{Located, View};
+use crate::withdrawal::Withdrawal;
 use bkes_api::{Freshness, KEYS_BYTES_MAX, KEYS_MAX, KeyList, KeysRequest};
-use bkes_core::append::{AppendError, AppendRequest, Appended, EventContent, Unit, Unready};
+use bkes_core::append::{AppendError, AppendRequest, Appended, Unit, Unready};
 use bkes_core::append_id::{ID_LOOK_MAX, Identity};
-use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, HEADER_MEMORY_BYTES};
 use bkes_core::machine::{Append, Load, Scope};
 use bkes_core::sequence::NowMs;
 use bkes_core::{Cause, Key, StoredEvent};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 /// The way into a running engine: cheap to clone, from any task.
 #[derive(Clone)]
@@ -54,7 +54,7 @@ pub(crate) type Clock = Arc<dyn Fn() -> NowMs + Send + Sync>;
 const READING_UNIT_BYTES: usize = 1024;
 
 /// What a read of so many events may hold at most, by what is known before it is made.
-fn read_weight(events: u64, bytes_max: usize) -> usize {
+pub(crate) fn read_weight(events: u64, bytes_max: usize) -> usize {
     let bytes = if bytes_max == usize::MAX { READ_BYTES_ASSUMED } else { bytes_max };
     usize::try_from(events).unwrap_or(usize::MAX).saturating_mul(READ_EVENT_BYTES).saturating_add(bytes)
 }
@@ -94,12 +94,22 @@ impl EngineHandle {
     /// The same, for a caller that gives its append no more than this to wait for room.
     pub async fn append_within(
         &self,
+        request: AppendRequest,
+        wait: Duration,
+    ) -> Result<Appended, AppendError> {
+        self.append_or_withdraw(request, wait, None).await
+    }
+
+    /// The same, for a caller that may take it back.
+    pub(crate) async fn append_or_withdraw(
+        &self,
         mut request: AppendRequest,
         wait: Duration,
+        withdrawal: Option<Arc<Withdrawal>>,
     ) -> Result<Appended, AppendError> {
         check_content(&request)?;
         request.carry_id();
-        let bytes = self.check_size(&request)?;
+        let bytes = check_size(&request, self.record_bytes_max())?;
         let place = self.admit(bytes)?;
         let since = (self.0.clock)();
         let wait_ms = wait.min(self.0.context.options.room_wait).as_millis();
@@ -107,7 +117,8 @@ impl EngineHandle {
         if request.identity.is_some() {
             Box::pin(self.warm(&request)).await;
         }
-        let mut asking = Asking { request, place, since, until, is_verified: false };
+        let mut asking =
+            Asking { request, place, since, until, is_verified: false, withdrawal: withdrawal.clone() };
         loop {
             match self.push(asking).await {
                 Ok(appended) => return Ok(appended),
@@ -115,9 +126,17 @@ impl EngineHandle {
                 Err(Refusal::Found(found)) => return Box::pin(self.compare(*found)).await,
                 Err(Refusal::Unverified(unverified)) => {
                     let Unverified { request, place, scope } = *unverified;
+                    withdrawal.iter().for_each(|withdrawal| withdrawal.came_back());
                     self.verify(scope).await.map_err(AppendError::Unavailable)?;
                     // What is verified is not given back for that again.
-                    asking = Asking { request, place, since, until, is_verified: true };
+                    asking = Asking {
+                        request,
+                        place,
+                        since,
+                        until,
+                        is_verified: true,
+                        withdrawal: withdrawal.clone(),
+                    };
                 }
             }
         }
@@ -210,12 +229,12 @@ impl EngineHandle {
     /// Gives an append to its owner and waits for the answer.
     async fn push(&self, asking: Asking) -> Result<Appended, Refusal> {
         let context = &self.0.context;
-        let Asking { request, place, since, until, is_verified } = asking;
+        let Asking { request, place, since, until, is_verified, withdrawal } = asking;
         let guess = context.board.topic().guess(&request.key);
         let owner = owner_of(guess, &context.owners);
         let (to, answer) = oneshot::channel();
         let load = Load::of(&request);
-        let ticket = Ticket { to, place, guess, since, until };
+        let ticket = Ticket { to, place, guess, since, until, withdrawal };
         let append =
             Box::new(Append { request, load, is_verified, resent: 0, overtaken: 0, looked_at: None, ticket });
         if let Err(command) = context.owners[owner].send(Command::Append(append)) {
@@ -247,7 +266,6 @@ impl EngineHandle {
     }
 
     async fn read_from(&self, mut request: ReadRequest, from: ReadFrom) -> Result<Events, ReadError> {
-        let at_once = !self.0.context.store.reads_may_block();
         let key = request.key.clone();
         // Before the aggregate is located: whatever took the place of one of these is among its events then.
         let pending = if request.include_pending { self.pending(&request).await } else { Vec::new() };
@@ -268,17 +286,24 @@ impl EngineHandle {
         // To put a split aggregate in order all of it is looked at.
         let wanted = there.min(request.events_max as u64);
         let wanted = if in_order { located.events() } else { wanted };
-        let turn = (in_order && wanted > READ_INLINE_EVENTS).then(|| self.0.split_reads.acquire());
-        let _turn = match turn {
-            // It is never closed.
-            Some(turn) => turn.await.ok(),
-            None => None,
-        };
-        let at_once = at_once && wanted <= READ_INLINE_EVENTS;
+        let _turn = if in_order { self.split_turn(wanted).await } else { None };
         let weight = read_weight(wanted, request.bytes_max);
-        let events = self.look(at_once, weight, move |view| view.read(&request, located)).await?;
+        let events =
+            self.look(self.is_short(wanted), weight, move |view| view.read(&request, located)).await?;
         let pending = if events.more { Vec::new() } else { pending };
         Ok(Events { pending, ..events })
+    }
+
+    /// Whether a look at so many events is made on the spot.
+    pub(crate) fn is_short(&self, events: u64) -> bool {
+        events <= READ_INLINE_EVENTS && !self.0.context.store.reads_may_block()
+    }
+
+    /// Waits for the turn to put a split aggregate of so many events in order, if that takes one.
+    pub(crate) async fn split_turn(&self, events: u64) -> Option<SemaphorePermit<'_>> {
+        let turn = (events > READ_INLINE_EVENTS).then(|| self.0.split_reads.acquire());
+        // It is never closed.
+        turn?.await.ok()
     }
 
     /// Finds an aggregate. That there is none is said after a look at the log that began after this call, unless that was verified
@@ -412,38 +437,6 @@ impl EngineHandle {
         }
         read
     }
-
-    /// The bytes that keys, values and headers take in memory, if they may be.
-    fn check_size(&self, request: &AppendRequest) -> Result<u64, AppendError> {
-        let count = request.events.len();
-        let bytes_max = self.0.context.log.record_bytes_max();
-        let key = request.key.bytes().len() as u64;
-        // To the byte it is known when it is numbered.
-        let framed = request.events.iter().map(EventContent::framed_bytes).max().unwrap_or(0);
-        let largest = key + framed + MARKER_BYTES_MIN;
-        if largest > bytes_max {
-            return Err(AppendError::TooLarge { bytes: largest, bytes_max });
-        }
-        // By the rule keys and values break a batch, and headers weigh while it is open: what frames them is part of neither.
-        let whole: u64 = request.events.iter().map(|event| key + event.bytes() as u64).sum();
-        if count > 1 && whole > BATCH_BYTES_MAX as u64 {
-            return Err(AppendError::TooLarge { bytes: whole, bytes_max: BATCH_BYTES_MAX as u64 });
-        }
-        let headers: usize = request.events.iter().map(|event| event.headers.len()).sum();
-        Ok(whole + HEADER_MEMORY_BYTES * headers as u64)
-    }
-}
-
-/// What can be said of an append by itself.
-fn check_content(request: &AppendRequest) -> Result<(), AppendError> {
-    let (count, count_max) = (request.events.len(), BATCH_EVENTS_MAX as usize);
-    if count == 0 || count > count_max {
-        return Err(AppendError::BadCount { count, count_max });
-    }
-    if request.expected.order().is_none() && request.identity.is_none() {
-        return Err(AppendError::NeedsId);
-    }
-    request.events.iter().try_for_each(EventContent::check_headers)
 }
 
 /// An append on its way to its owner.
@@ -453,6 +446,7 @@ struct Asking {
     since: NowMs,
     until: NowMs,
     is_verified: bool,
+    withdrawal: Option<Arc<Withdrawal>>,
 }
 
 /// An answer that is waited for. Whoever goes away before it is there withdraws what was not sent.

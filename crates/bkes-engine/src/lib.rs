@@ -32,6 +32,7 @@
 
 mod api;
 mod engine;
+mod face;
 mod handle;
 mod options;
 
@@ -44,7 +45,9 @@ mod start;
 mod verifier;
 mod writer;
 
+mod content;
 mod freshness;
+mod frozen;
 mod list;
 mod owner_inbox;
 mod placing;
@@ -64,10 +67,12 @@ mod lock;
 mod no_order;
 mod overlay;
 mod waits;
+mod withdrawal;
 
 pub use api::{AggregateHead, Events, LastEvent, ReadError, ReadRequest, Status};
 pub use engine::Engine;
 pub use epoch::Epoch;
+pub use face::room_wait;
 pub use handle::EngineHandle;
 pub use no_order::NoOrder;
 pub use options::{EngineOptions, StartError};

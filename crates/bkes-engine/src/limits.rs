@@ -122,3 +122,37 @@ pub const LOCATE_TRIES: usize = 3;
 
 /// While there is more to commit, what dropped partitions left behind is swept this often: some 10 ms of work each.
 pub const SWEEP_INTERVAL_MS: u64 = 1_000;
+
+/// Of the time that a caller gives its append, one part in so many is left for storing it when it has waited for room: 125 ms of a second.
+pub const ROOM_RESERVE: u32 = 8;
+
+/// After what passes by itself in a moment (a full queue, an append that was not stored), a caller rests so long: some hundred appends
+/// are decided in that time.
+pub const RETRY_SOON: Duration = Duration::from_millis(100);
+
+/// After what takes longer (a log that is away, a store that is opened anew, records that are not read yet): as often as the engine
+/// looks at these itself.
+pub const RETRY_LATER: Duration = LOOK_INTERVAL;
+
+/// Bytes of values and headers in a page of a read, one larger event aside. It is made in some 2 ms, and a reader that takes its pages
+/// slowly holds no more.
+pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Events in a page. With what they take beside their content ([`READ_EVENT_BYTES`]) so many small ones are 0.8 MB.
+pub const PAGE_EVENTS_MAX: usize = 4_096;
+
+/// Outlines that are looked at together where an aggregate is searched for a moment: 0.4 MB, some 4 ms.
+pub const OUTLINES_MAX: usize = 4_096;
+
+/// Aggregates that one call may read: their keys are held while it lasts, 1 MB with keys of 1 KB.
+pub const READ_KEYS_MAX: usize = 1_000;
+
+/// Appends of one stream that are worked on at once: four times what it takes to keep a log busy that answers after a millisecond. It is a
+/// tenth of what the engine admits by default, so that one stream does not take all of that.
+pub const STREAM_APPENDS_MAX: usize = 1_024;
+
+/// Their bytes, one append more aside: the largest append there is, and an eighth of what the engine admits by default.
+pub const STREAM_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Keys of one stream whose last append was not stored, as far as they are kept apart: 8 bytes each, 1 MB with the table they are in.
+pub const STREAM_FAILED_KEYS_MAX: usize = 65_536;

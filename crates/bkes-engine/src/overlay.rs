@@ -18,7 +18,7 @@ use crate::epoch::Epoch;
 use crate::limits::{COMMIT_GATHER_BYTES, COMMIT_GATHER_EVENTS};
 use bkes_core::machine::{Accepted, Counted};
 use bkes_core::{
-    Checkpoint, Count, EventOutline, Head, Incarnation, IncarnationState, Key, Partition, StoredEvent,
+    Checkpoint, Count, EventOutline, Head, Incarnation, IncarnationState, Key, Order, Partition, StoredEvent,
 };
 use bkes_storage::{KeyPage, KeyRange, LowestKeys, OutlinePart};
 use std::hash::BuildHasher;
@@ -206,6 +206,21 @@ impl Overlay {
         parts
     }
 
+    /// A copy of those of the events asked for that are uncommitted, if there are any. The committed ones come before them, and count
+    /// towards `events_max` as well.
+    pub fn part(&self, part: OutlinePart<'_>) -> Option<OverlayPart> {
+        let (hash, mut events) = (self.hash(part.key), Vec::new());
+        for lane in &self.lanes {
+            let generations = lane.read();
+            for generation in generations.sealed.as_deref().into_iter().chain([&generations.open]) {
+                generation.pick(hash, part, &mut events, StoredEvent::clone);
+            }
+        }
+        let (first, last) = (events.first()?, events.last()?);
+        let head = Head { partition: part.partition, base: first.order, next: Order(last.order.0 + 1) };
+        Some(OverlayPart { head, events })
+    }
+
     /// The outlines of those of the events asked for that are uncommitted, in order. The committed ones come before them, and count
     /// towards `events_max` as well.
     pub fn outlines(&self, part: OutlinePart<'_>) -> Vec<EventOutline> {
@@ -214,7 +229,7 @@ impl Overlay {
             let generations = lane.read();
             // The sealed generation's events come before the open one's.
             for generation in generations.sealed.as_deref().into_iter().chain([&generations.open]) {
-                generation.outlines(hash, part, &mut outlines);
+                generation.pick(hash, part, &mut outlines, StoredEvent::outline);
             }
         }
         outlines

@@ -2,6 +2,7 @@
 
 use crate::board::PartitionBoard;
 use crate::epoch::Epoch;
+use crate::withdrawal::Withdrawal;
 use bkes_core::append::{AppendError, AppendRequest, Appended, EventContent, Unready};
 use bkes_core::machine::{Append, FoldId, Scope, Shown, WatermarksRead};
 use bkes_core::sequence::NowMs;
@@ -58,6 +59,15 @@ pub struct Ticket {
     pub since: NowMs,
     /// Until when it may wait for room.
     pub until: NowMs,
+    /// How its caller takes it back, if it may.
+    pub withdrawal: Option<Arc<Withdrawal>>,
+}
+
+impl Ticket {
+    /// Begins the append that this is of; false if its caller went away or took it back.
+    pub fn begin(&self) -> bool {
+        !self.to.is_closed() && self.withdrawal.as_ref().is_none_or(|withdrawal| withdrawal.begin())
+    }
 }
 
 /// An append that was sent and is not decided.

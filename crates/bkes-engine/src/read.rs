@@ -50,12 +50,12 @@ pub struct View<'a> {
 
 /// An aggregate located for a read: the overlay's part copied, the store's heads known.
 pub struct Located {
-    overlay: Vec<OverlayPart>,
-    stored: Vec<Head>,
+    pub(crate) overlay: Vec<OverlayPart>,
+    pub(crate) stored: Vec<Head>,
     pub(crate) heads: Vec<Head>,
     pub(crate) epoch: Epoch,
     /// Of the board, before anything was looked at.
-    version: Version,
+    pub(crate) version: Version,
 }
 
 impl Located {
@@ -203,7 +203,7 @@ impl View<'_> {
         Ok(Events { events, pending: Vec::new(), next: end, more, layout })
     }
 
-    /// Reads events of one part, as many as the budget has room for; it is at least one if there is one.
+    /// Reads events of one part below its head, as many as the budget has room for; it is at least one if there is one.
     pub(crate) fn read_part(
         &self,
         part: Part,
@@ -212,7 +212,8 @@ impl View<'_> {
     ) -> Result<(), ReadError> {
         let Part { key, located, head, mut from } = part;
         let stored = located.stored.iter().find(|stored| stored.partition == head.partition);
-        let stored_next = stored.map_or(head.base, |stored| stored.next);
+        // There may be more by now than the head knows.
+        let stored_next = stored.map_or(head.base, |stored| stored.next.min(head.next));
         if from < stored_next {
             let events_max = budget.events.min(usize::try_from(stored_next.0 - from.0).unwrap_or(usize::MAX));
             let before = events.len();
@@ -234,6 +235,9 @@ impl View<'_> {
         for event in overlay.map_or(&[][..], |part| &part.events) {
             if event.order < from {
                 continue;
+            }
+            if event.order >= head.next {
+                break;
             }
             if event.order != from {
                 return Err(short(key, from, located.epoch));
@@ -274,7 +278,8 @@ impl Budget {
     }
 }
 
-fn base_of(heads: &[Head]) -> Order {
+/// The order of the first event of an aggregate with these parts.
+pub(crate) fn base_of(heads: &[Head]) -> Order {
     heads.first().map_or(Order::FIRST, |head| head.base)
 }
 

@@ -460,6 +460,7 @@ mod tests {
     use crate::overlay::tests::{event, insert_event, key};
     use crate::start::{self, Checked};
     use crate::verifier_inbox::VerifierInbox;
+    use bkes_api::TopicId;
     use bkes_core::Incarnation;
     use bkes_log::wake_pair;
     use bkes_testkit::log::SimulatedLog as MemoryLog;
@@ -494,6 +495,7 @@ mod tests {
             awaited: Arc::default(),
             writer: WriterInbox::default(),
             options: EngineOptions::default(),
+            topic_id: TopicId::new(&topic.topic_id),
             topic,
             owners: Arc::default(),
             draw: Arc::new(|| Incarnation(1)),

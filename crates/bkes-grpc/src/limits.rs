@@ -59,9 +59,6 @@ impl Default for ServeOptions {
 /// is too large to be answered with the log's limit instead of a status that does not name it.
 pub const REQUEST_ROOM_BYTES: usize = 1024 * 1024;
 
-/// Of the time that a caller gives its append, one part in so many is left for storing it when it has waited for room: 125 ms of a second.
-pub const DEADLINE_RESERVE: u32 = 8;
-
 /// A connection takes no more requests to be worked on, and no more of their bytes, while it holds more than is free: what is worked
 /// on ends by itself. Alone it has half: 2,048 requests, more than it has streams, and 128 MiB.
 pub const WORKING_PART: usize = 1;

@@ -2,7 +2,6 @@
 
 use crate::api::{AddRequest, RetrieveRequest, StartRequest};
 use crate::errors::Failure;
-use crate::limits::DEADLINE_RESERVE;
 use bkes_core::{Key, Order};
 use bkes_engine::{AppendRequest, Expected};
 use bytes::Bytes;
@@ -42,11 +41,10 @@ pub fn add(request: AddRequest) -> Result<AppendRequest, Failure> {
     Ok(AppendRequest::of_values(self::key(key)?, expected, vec![value]))
 }
 
-/// How long an append may wait for room, by the deadline that its caller has set: most of the time, since what is sent then has to
-/// be stored and answered too.
+/// How long an append may wait for room, by the deadline that its caller has set.
 pub fn room_wait(metadata: &MetadataMap) -> Duration {
     let timeout = metadata.get("grpc-timeout").and_then(|text| timeout(text.as_bytes()));
-    timeout.map_or(Duration::MAX, |timeout| timeout - timeout / DEADLINE_RESERVE)
+    timeout.map_or(Duration::MAX, bkes_engine::room_wait)
 }
 
 /// A timeout as gRPC writes it: one to eight digits and a unit.

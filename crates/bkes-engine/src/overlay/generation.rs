@@ -7,9 +7,7 @@ use crate::epoch::Epoch;
 use crate::limits::EVENT_OVERHEAD_BYTES;
 use bkes_core::limits::HEADER_MEMORY_BYTES;
 use bkes_core::machine::{Accepted, Records};
-use bkes_core::{
-    Checkpoint, EventOutline, Head, Incarnation, IncarnationState, Key, Order, Partition, StoredEvent,
-};
+use bkes_core::{Checkpoint, Head, Incarnation, IncarnationState, Key, Order, Partition, StoredEvent};
 use bkes_storage::{LowestKeys, NewEvent, OutlinePart, StoreBatch};
 use hashbrown::HashTable;
 use std::collections::BTreeMap;
@@ -202,8 +200,14 @@ impl Generation {
         out[start..].reverse();
     }
 
-    /// Adds the outlines of those of the events asked for that are here to `out`, in order.
-    pub fn outlines(&self, hash: u64, part: OutlinePart<'_>, out: &mut Vec<EventOutline>) {
+    /// Adds what is wanted of those of the events asked for that are here to `out`, in order.
+    pub fn pick<T>(
+        &self,
+        hash: u64,
+        part: OutlinePart<'_>,
+        out: &mut Vec<T>,
+        wanted: impl Fn(&StoredEvent) -> T,
+    ) {
         let OutlinePart { key, partition, from, events_max } = part;
         let Some(&Chain { head, last, .. }) = self.chain(hash, key, partition) else { return };
         let from = from.max(head.base);
@@ -212,7 +216,7 @@ impl Generation {
         while at != NONE && order > from {
             order = Order(order.0 - 1);
             if order < end {
-                out.push(self.batch.events[at as usize].event.outline());
+                out.push(wanted(&self.batch.events[at as usize].event));
             }
             at = self.before[at as usize];
         }

@@ -97,7 +97,7 @@ impl Lookup<Ticket> for HostLookup<'_> {
     }
 
     fn is_gone(&self, ticket: &Ticket) -> bool {
-        ticket.to.is_closed()
+        !ticket.begin()
     }
 
     fn unsendable(&self) -> Option<Unready> {

@@ -2,6 +2,7 @@
 
 mod above_next;
 mod append_ids;
+mod append_streams;
 mod callers;
 mod content;
 mod crashes;
@@ -18,13 +19,16 @@ mod log_faults;
 mod lost_end;
 mod meetings;
 mod new_beginnings;
+mod paged_reads;
 mod parts;
 mod pending;
 mod placing;
+mod read_model;
 mod refusals;
 mod room;
 mod split;
 mod stopping;
 mod support;
+mod timed_appends;
 mod turns_of_a_key;
 mod weighed;

@@ -1,5 +1,6 @@
 //! An engine in its parts on any log and store, stepped by hand: no thread, no clock, no waiting.
 
+pub mod face;
 pub mod flawed;
 pub mod scene;
 

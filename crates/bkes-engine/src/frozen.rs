@@ -1,0 +1,178 @@
+//! An aggregate as it was when a read began, and what is looked up of it later.
+//!
+//! What was decided does not change, so numbers are enough to see the same again: where the aggregate stood in each partition, and
+//! which folds counted. Each look copies the overlay first and asks the store second, as every read does, and is of no worth if a fold
+//! of these partitions has begun anew since: then the events may be other ones.
+
+use crate::api::{ReadError, ReadRequest};
+use crate::board::Version;
+use crate::epoch::Epoch;
+use crate::read::{Located, View, base_of, end_of, parts, short, store_error};
+use bkes_api::Layout;
+use bkes_core::{EventOutline, Head, Heads, Key, Offset, Order, Partition, StoredEvent};
+use bkes_storage::OutlinePart;
+
+/// An aggregate as of a moment: numbers, and no events.
+#[derive(Clone, Debug)]
+pub struct Frozen {
+    pub key: Key,
+    pub layout: Layout,
+    heads: Vec<Head>,
+    epoch: Epoch,
+    version: Version,
+}
+
+/// Which events of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The first one.
+    pub from: Order,
+    /// How many at most.
+    pub events_max: usize,
+    /// The last one is the one that reaches this many bytes of values and headers.
+    pub bytes_max: usize,
+}
+
+impl Frozen {
+    /// What was located, and how its events are shown.
+    pub fn new(key: Key, located: &Located, layout: Layout) -> Frozen {
+        let Located { heads, epoch, version, .. } = located;
+        Frozen { key, layout, heads: heads.clone(), epoch: *epoch, version: *version }
+    }
+
+    /// The order of its first event.
+    pub fn base(&self) -> Order {
+        match self.layout {
+            Layout::ByOrderHeaders(_) => Order::FIRST,
+            Layout::OnePartition | Layout::PartByPart(_) => base_of(&self.heads),
+        }
+    }
+
+    /// The order that its next event takes.
+    pub fn end(&self) -> Order {
+        let events = end_of(&self.heads).0 - base_of(&self.heads).0;
+        Order(self.base().0 + events)
+    }
+
+    /// The partition of an aggregate that lies in one.
+    pub fn partition(&self) -> Option<Partition> {
+        match self.heads[..] {
+            [head] => Some(head.partition),
+            _ => None,
+        }
+    }
+}
+
+impl View<'_> {
+    /// Reads events of an aggregate as it was; at least one if there is one at this order.
+    pub fn read_frozen(&self, frozen: &Frozen, wanted: Wanted) -> Result<Vec<StoredEvent>, ReadError> {
+        self.check_served(frozen)?;
+        let Wanted { from, events_max, bytes_max } = wanted;
+        let key = frozen.key.clone();
+        let request = ReadRequest { from, events_max, bytes_max, ..ReadRequest::all(key) };
+        let mut events = self.read(&request, self.located_again(frozen, wanted)?)?.events;
+        if events.is_empty() && events_max > 0 && from < frozen.end() {
+            return Err(short(&frozen.key, from, frozen.epoch));
+        }
+        if matches!(frozen.layout, Layout::PartByPart(_)) {
+            // Those of several partitions are counted over all of them.
+            (from.0..).zip(&mut events).for_each(|(index, event)| event.order = Order(index));
+        }
+        Ok(events)
+    }
+
+    /// The outlines of events of an aggregate in one partition as it was, from an order on; all that are asked for, if there are so many.
+    pub fn outlines_frozen(
+        &self,
+        frozen: &Frozen,
+        from: Order,
+        events_max: usize,
+    ) -> Result<Vec<EventOutline>, ReadError> {
+        self.check_served(frozen)?;
+        let found = self.outlines_in(frozen, from, events_max);
+        self.check_unchanged(frozen)?;
+        found
+    }
+
+    fn outlines_in(
+        &self,
+        frozen: &Frozen,
+        from: Order,
+        events_max: usize,
+    ) -> Result<Vec<EventOutline>, ReadError> {
+        let Some(partition) = frozen.partition() else { return Ok(Vec::new()) };
+        let count = events_max.min(usize::try_from(frozen.end().0 - from.0).unwrap_or(usize::MAX));
+        let part = OutlinePart { key: &frozen.key, partition, from, events_max: count };
+        let applied = self.overlay.outlines(part);
+        let mut outlines = Vec::new();
+        self.store.outlines(part, &mut outlines).map_err(|error| store_error(error, frozen.epoch))?;
+        // What was committed between the two looks is in both.
+        let next = outlines.last().map_or(from, |last| Order(last.order.0 + 1));
+        outlines.extend(applied.into_iter().filter(|outline| outline.order >= next));
+        let is_whole = outlines.len() == count
+            && outlines.iter().zip(from.0..).all(|(outline, order)| outline.order.0 == order);
+        if is_whole { Ok(outlines) } else { Err(short(&frozen.key, from, frozen.epoch)) }
+    }
+
+    /// The order that the next event took at the moment that everything was decided with the record at an offset: whole appends only.
+    pub fn end_at_offset(&self, frozen: &Frozen, offset: Offset) -> Result<Order, ReadError> {
+        let (mut low, mut high) = (frozen.base(), frozen.end());
+        let mut above = None;
+        // Offsets rise with the order: all below `low` lie at the offset or below it, and all from `high` on above it.
+        while low < high {
+            let middle = Order(low.0 + (high.0 - low.0) / 2);
+            let outline = self.outlines_frozen(frozen, middle, 1)?.pop();
+            let outline = outline.ok_or_else(|| short(&frozen.key, middle, frozen.epoch))?;
+            if outline.offset <= offset {
+                low = Order(middle.0 + 1);
+            } else {
+                high = middle;
+                above = Some(outline);
+            }
+        }
+        Ok(above.map_or(high, |outline| append_of(&outline).max(frozen.base())))
+    }
+
+    fn located_again(&self, frozen: &Frozen, wanted: Wanted) -> Result<Located, ReadError> {
+        let Frozen { key, heads, epoch, version, .. } = frozen;
+        let overlay = match heads[..] {
+            [Head { partition, .. }] => {
+                let Wanted { from, events_max, .. } = wanted;
+                self.overlay.part(OutlinePart { key, partition, from, events_max }).into_iter().collect()
+            }
+            _ => self.overlay.copy(key),
+        };
+        let mut stored = Vec::with_capacity(1);
+        let found = self.store.heads(std::slice::from_ref(key), &mut stored);
+        found.map_err(|error| store_error(error, *epoch))?;
+        let stored = parts(stored.pop().unwrap_or(Heads::None));
+        Ok(Located { overlay, stored, heads: heads.clone(), epoch: *epoch, version: *version })
+    }
+
+    /// Nothing is shown of a partition that is not served any more.
+    fn check_served(&self, frozen: &Frozen) -> Result<(), ReadError> {
+        for Head { partition, .. } in &frozen.heads {
+            let Some(board) = self.board.partition(*partition) else {
+                return Err(ReadError::Unavailable(self.board.still_catching_up()));
+            };
+            if let Some(unready) = self.board.unserved(&board) {
+                return Err(ReadError::Unavailable(unready));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_unchanged(&self, frozen: &Frozen) -> Result<(), ReadError> {
+        let mut partitions = frozen.heads.iter().map(|head| head.partition);
+        if self.board.is_as_in(frozen.version, &mut partitions) {
+            return Ok(());
+        }
+        Err(ReadError::Unavailable(self.board.still_catching_up()))
+    }
+}
+
+/// The order of the first event of the append that an event is of.
+pub fn append_of(outline: &EventOutline) -> Order {
+    let before = outline.stamp.map_or(0, |stamp| u64::from(stamp.i() - 1));
+    Order(outline.order.0.saturating_sub(before))
+}
