@@ -22,13 +22,15 @@ fn refusal(directory: &Path) -> String {
 #[test]
 fn the_embedded_log_conforms() {
     let mut directories = Vec::new();
-    conformance::check(|partitions| {
+    let mut fresh = |partitions| {
         let directory = TempDir::new().expect("a directory");
         let log =
             EmbeddedLog::open(&EmbeddedOptions { partitions, ..options(directory.path()) }).expect("opens");
         directories.push(directory);
         log
-    });
+    };
+    conformance::check(&mut fresh);
+    conformance::check_no_groups(&mut fresh);
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl Cluster {
         Cluster { brokers: brokers.into() }
     }
 
-    fn config(&self) -> ClientConfig {
+    pub(crate) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers);
         config

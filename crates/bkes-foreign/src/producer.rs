@@ -1,5 +1,7 @@
 //! A producer that knows nothing of BKES.
 
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
@@ -68,6 +70,15 @@ impl Producer {
     /// Begins a transaction.
     pub fn begin(&self) -> Result<(), KafkaError> {
         self.0.begin_transaction()
+    }
+
+    /// Has a consumer group commit these offsets as a part of it.
+    pub(crate) fn send_offsets(
+        &self,
+        offsets: &TopicPartitionList,
+        group: &ConsumerGroupMetadata,
+    ) -> Result<(), KafkaError> {
+        self.0.send_offsets_to_transaction(offsets, group, PATIENCE)
     }
 
     /// Commits it.

@@ -1,7 +1,7 @@
-//! Rights to a topic: taken away and given back, by rules that the broker's authorizer obeys.
+//! Rights to a topic or a consumer group: taken away and given back, by rules that the broker's authorizer obeys.
 //!
 //! The `rdkafka` crate knows no rules of rights, so librdkafka is asked itself: the only unsafe code of this crate. Rules are
-//! made for one topic and for the one user that clients without a name are, and never for the cluster, whose nodes are that
+//! made for one of these and for the one user that clients without a name are, and never for the cluster, whose nodes are that
 //! user too.
 
 #![allow(unsafe_code)]
@@ -16,6 +16,7 @@ use std::ptr;
 
 use sys::rd_kafka_AclOperation_t as Operation;
 use sys::rd_kafka_AclPermissionType_t as Permission;
+use sys::rd_kafka_ResourceType_t as Kind;
 use sys::rd_kafka_admin_op_t as Question;
 
 /// Who clients are that do not say who they are.
@@ -56,7 +57,16 @@ impl Cluster {
     /// Takes a right to a topic away from everybody. Blocks until the controller has written it down; a moment later the
     /// brokers obey it.
     pub fn take_right(&self, topic: &str, right: Right) -> Result<(), RightsError> {
-        let topic = CString::new(topic).map_err(failed)?;
+        self.take(Kind::RD_KAFKA_RESOURCE_TOPIC, topic, right)
+    }
+
+    /// Takes every right to a consumer group away from everybody. Blocks like [`take_right`](Self::take_right).
+    pub fn take_group(&self, group: &str) -> Result<(), RightsError> {
+        self.take(Kind::RD_KAFKA_RESOURCE_GROUP, group, Right::All)
+    }
+
+    fn take(&self, kind: Kind, name: &str, right: Right) -> Result<(), RightsError> {
+        let name = CString::new(name).map_err(failed)?;
         let operation = match right {
             Right::All => Operation::RD_KAFKA_ACL_OPERATION_ALL,
             Right::Read => Operation::RD_KAFKA_ACL_OPERATION_READ,
@@ -77,8 +87,8 @@ impl Cluster {
                 // SAFETY: the strings live through the call, which copies them; the buffer is as long as is said.
                 unsafe {
                     sys::rd_kafka_AclBinding_new(
-                        sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC,
-                        topic.as_ptr(),
+                        kind,
+                        name.as_ptr(),
                         sys::rd_kafka_ResourcePatternType_t::RD_KAFKA_RESOURCE_PATTERN_LITERAL,
                         NOBODY.as_ptr(),
                         ANY_HOST.as_ptr(),
@@ -110,13 +120,22 @@ impl Cluster {
 
     /// Gives back every right to a topic that was taken away. Blocks like [`take_right`](Self::take_right).
     pub fn give_rights_back(&self, topic: &str) -> Result<(), RightsError> {
-        let topic = CString::new(topic).map_err(failed)?;
+        self.give_back(Kind::RD_KAFKA_RESOURCE_TOPIC, topic)
+    }
+
+    /// Gives back every right to a consumer group.
+    pub fn give_group_back(&self, group: &str) -> Result<(), RightsError> {
+        self.give_back(Kind::RD_KAFKA_RESOURCE_GROUP, group)
+    }
+
+    fn give_back(&self, kind: Kind, name: &str) -> Result<(), RightsError> {
+        let name = CString::new(name).map_err(failed)?;
         let mut words: [c_char; 512] = [0; 512];
         // SAFETY: as in `take_right`; null means any user, and any host.
         let mut filter = unsafe {
             sys::rd_kafka_AclBindingFilter_new(
-                sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC,
-                topic.as_ptr(),
+                kind,
+                name.as_ptr(),
                 sys::rd_kafka_ResourcePatternType_t::RD_KAFKA_RESOURCE_PATTERN_LITERAL,
                 ptr::null(),
                 ptr::null(),

@@ -13,6 +13,7 @@
 mod appender;
 mod client_error;
 mod clock;
+mod groups;
 mod lock;
 mod log;
 mod native;

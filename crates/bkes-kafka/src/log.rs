@@ -2,9 +2,10 @@
 
 use crate::appender::{KafkaAppender, Shared};
 use crate::client_error::ClientError;
+use crate::groups::GroupQuestions;
 use crate::native::{Answered, Client, Kind, Layout, Sink, with_batch_threads};
 use crate::options::{self, KafkaOptions};
-use crate::polling::PollingThread;
+use crate::polling::{Polled, PollingThread};
 use crate::properties::{self, PropertyError};
 use crate::reader::KafkaReader;
 use crate::shortage::Shortage;
@@ -13,13 +14,16 @@ use crate::topic_settings::TopicSettings;
 use bkes_core::{Cause, Partition, Position};
 use bkes_log::{Log, LogAppender, LogError, LogIdentity, LogReader, Waker, Watermarks};
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long one question may take.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long the question about a consumer group may take: its coordinator is found first, and where a broker is gone, elected.
+const GROUP_ANSWER: Duration = Duration::from_secs(9);
 
 /// How long a question follows leaders that move. Electing one takes less; one that is missing longer must not hold up the answers of
 /// others.
@@ -97,6 +101,7 @@ pub enum ConnectError {
 pub struct KafkaLog {
     options: KafkaOptions,
     client: Arc<Client>,
+    groups: GroupQuestions,
     polling: PollingThread,
     report: TopicReport,
     shortage: Arc<Shortage>,
@@ -119,10 +124,7 @@ impl KafkaLog {
         // Before the first question: a handle that waits for a token is answered nothing until it was polled.
         let polling = PollingThread::start().map_err(|error| made(format!("no thread: {error}")))?;
         let properties = options::questions(&options);
-        let sink = Arc::new(Sink::asking(polling.polled().waker()));
-        let client = Client::new(Kind::Questions, &options.topic, &properties, sink);
-        let client = Arc::new(client.map_err(made)?);
-        polling.polled().add(&client);
+        let client = asking(&options, &properties, polling.polled()).map_err(made)?;
         let unreachable = |(code, detail): (Code, String)| match code {
             Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION => bad_name(detail),
             Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => {
@@ -160,7 +162,10 @@ impl KafkaLog {
         try_handles(&options, report.message_bytes_max).map_err(made)?;
         let settings = TopicSettings::new(Arc::clone(&client), known.as_deref(), report.message_bytes_max);
         let (shortage, settings) = (Arc::default(), Arc::new(settings));
-        Ok(KafkaLog { options, client, polling, report, shortage, settings })
+        let (of, polled) = (options.clone(), polling.polled().clone());
+        let make = move || asking(&of, &options::questions(&of), &polled);
+        let groups = GroupQuestions::new(Arc::clone(&client), Box::new(make));
+        Ok(KafkaLog { options, client, groups, polling, report, shortage, settings })
     }
 
     /// What the topic's settings mean for an event store.
@@ -229,6 +234,18 @@ impl KafkaLog {
     }
 }
 
+/// A handle that questions are asked by.
+fn asking(
+    options: &KafkaOptions,
+    properties: &[(&str, String)],
+    polled: &Polled,
+) -> Result<Arc<Client>, String> {
+    let sink = Arc::new(Sink::asking(polled.waker()));
+    let client = Arc::new(Client::new(Kind::Questions, &options.topic, properties, sink)?);
+    polled.add(&client);
+    Ok(client)
+}
+
 /// Makes each handle that is to come, without brokers. What librdkafka takes one by one it may refuse together, and that of some handles
 /// only: it has to show before the store is built.
 fn try_handles(options: &KafkaOptions, message_bytes_max: u64) -> Result<(), String> {
@@ -270,7 +287,10 @@ fn cause(code: Code, words: String) -> Cause {
 /// A question that was refused, or that nobody answered.
 fn no_answer((code, detail): (Code, String)) -> LogError {
     match code {
-        Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => LogError::Denied { cause: cause(code, detail) },
+        Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+        | Code::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED => {
+            LogError::Denied { cause: cause(code, detail) }
+        }
         _ => LogError::Unavailable { cause: cause(code, detail) },
     }
 }
@@ -335,6 +355,24 @@ impl Log for KafkaLog {
         self.ask_all(partitions, |partitions, timeout| self.client.stable_ends(partitions, timeout))
     }
 
+    fn committed(&self, group: &str, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LogError> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked: BTreeSet<Partition> = partitions.iter().copied().collect();
+        let asked: Vec<Partition> = asked.into_iter().collect();
+        match self.groups.committed(group, &asked, GROUP_ANSWER) {
+            Ok(found) => {
+                let left_out = || Self::unavailable("it was left out of the answer");
+                let told = |partition: &Partition| found.get(partition).copied().ok_or_else(left_out);
+                partitions.iter().map(told).collect()
+            }
+            // Some brokers say so of a group that nobody has heard of.
+            Err((Code::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND, _)) => Ok(vec![None; partitions.len()]),
+            Err(failed) => Err(no_answer(failed)),
+        }
+    }
+
     fn record_bytes_max(&self) -> u64 {
         options::record_bytes_max(self.settings.batch_bytes_max())
     }
@@ -381,6 +419,36 @@ mod tests {
     fn connected(broker: &MockBroker) -> KafkaLog {
         let options = KafkaOptions::new(broker.address(), "topic".to_owned());
         KafkaLog::connect(options, None).expect("the broker answers")
+    }
+
+    /// A handle of librdkafka goes on asking the broker that was the coordinator: another handle has to.
+    #[test]
+    fn a_groups_coordinator_that_moved_is_looked_for_again() {
+        let broker = MockBroker::new("topic", 2);
+        let log = connected(&broker);
+        let all = [0, 1].map(Partition);
+        assert_eq!(log.committed("group", &all), Ok(vec![None; 2]));
+        broker.refuse_commits(1, Code::RD_KAFKA_RESP_ERR_NOT_COORDINATOR);
+        assert_eq!(log.committed("group", &all), Ok(vec![None; 2]), "another handle is told");
+        broker.refuse_commits(2, Code::RD_KAFKA_RESP_ERR_NOT_COORDINATOR);
+        let moving = log.committed("group", &all);
+        assert!(matches!(moving, Err(LogError::Unavailable { .. })), "not for ever: {moving:?}");
+        assert_eq!(log.committed("group", &all), Ok(vec![None; 2]));
+    }
+
+    #[test]
+    fn what_is_refused_of_a_group_is_told_apart_from_what_it_has_not_committed() {
+        let broker = MockBroker::new("topic", 2);
+        let log = connected(&broker);
+        let all = [0, 1].map(Partition);
+        broker.refuse_commits(1, Code::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED);
+        let refused = log.committed("group", &all);
+        assert!(matches!(refused, Err(LogError::Denied { .. })), "{refused:?}");
+        let unnamed = log.committed("a\0b", &all);
+        assert!(matches!(unnamed, Err(LogError::Unavailable { .. })), "{unnamed:?}");
+        let missing = log.committed("group", &[Partition(0), Partition(2)]);
+        assert!(matches!(missing, Err(LogError::Unavailable { .. })), "half an answer is none: {missing:?}");
+        assert_eq!(log.committed("group", &[]), Ok(Vec::new()));
     }
 
     /// The story: a broker that had stood still said of partitions that it did not know them, right after it had told how many there

@@ -16,6 +16,7 @@ mod draft;
 mod ends;
 mod features;
 mod fetched;
+mod groups;
 mod headers;
 mod kept;
 #[cfg(test)]

@@ -33,6 +33,39 @@ pub fn check<L: Log>(mut fresh: impl FnMut(NonZeroU32) -> L) {
     stable_ends_lie_above_what_was_reported_before(&fresh(three));
 }
 
+/// Runs what must hold of a log that has consumer groups. `commit` has a group commit a position in a partition, as a consumer would;
+/// it returns when the commit was acknowledged.
+pub fn check_groups<L: Log>(
+    mut fresh: impl FnMut(NonZeroU32) -> L,
+    mut commit: impl FnMut(&L, &str, Partition, Position),
+) {
+    let log = fresh(NonZeroU32::new(3).expect("three"));
+    let other_log = fresh(NonZeroU32::MIN);
+    let all = [2, 0, 1].map(Partition);
+    let topic = log.identity().expect("the log answers").topic;
+    let (group, other) = (format!("{topic}-one"), format!("{topic}-two"));
+    assert_eq!(log.committed(&group, &all), Ok(vec![None; 3]), "nobody has heard of it");
+    assert_eq!(log.committed(&group, &[]), Ok(Vec::new()));
+    let mut writing = Writing::new(&log);
+    let ends: Vec<Position> = (0..3).map(|n| writing.append(record(n, "key", "value")).next()).collect();
+    commit(&log, &group, Partition(2), ends[2]);
+    assert_eq!(log.committed(&group, &all), Ok(vec![Some(ends[2]), None, None]), "in the order asked for");
+    commit(&log, &group, Partition(0), ends[0]);
+    commit(&log, &other, Partition(1), ends[1]);
+    assert_eq!(log.committed(&group, &all), Ok(vec![Some(ends[2]), Some(ends[0]), None]));
+    assert_eq!(log.committed(&other, &all), Ok(vec![None, None, Some(ends[1])]));
+    commit(&log, &group, Partition(2), low(&log, 2));
+    let back = log.committed(&group, &[Partition(2)]);
+    assert_eq!(back, Ok(vec![Some(low(&log, 2))]), "a commit may go back");
+    assert_eq!(other_log.committed(&group, &[Partition(0)]), Ok(vec![None]), "of another topic");
+}
+
+/// Runs what must hold of a log that has none.
+pub fn check_no_groups<L: Log>(mut fresh: impl FnMut(NonZeroU32) -> L) {
+    let answer = fresh(NonZeroU32::MIN).committed("group", &[Partition(0)]);
+    assert!(matches!(answer, Err(LogError::Unsupported { .. })), "{answer:?}");
+}
+
 struct Writing {
     appender: Box<dyn LogAppender>,
     waiter: Waiter,

@@ -49,6 +49,12 @@ pub enum LogError {
         #[source]
         cause: Cause,
     },
+    /// The log has no such thing, and never will.
+    #[error("this log has no {what}")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// The log cannot be used any more; retrying will not help.
     #[error("the log failed: {cause}")]
     Failed {
@@ -60,7 +66,7 @@ pub enum LogError {
 
 /// A partitioned log: a topic.
 ///
-/// Its questions may block, for a bounded time (10 s), and are asked by the engine's monitor and verifier threads and at start,
+/// Its questions may block, for a bounded time (10 s), and are asked by the engine's monitor, verifier and group threads and at start,
 /// never by an owner thread. A failure is an error, never an empty answer.
 pub trait Log: Send + Sync + 'static {
     /// Which log this is, as of now: a topic that was created again answers with another `topic_id`.
@@ -84,6 +90,19 @@ pub trait Log: Send + Sync + 'static {
     /// the answer. A log that can be asked for many partitions at once does that here.
     fn stable_ends(&self, partitions: &[Partition]) -> Vec<Result<Position, LogError>> {
         partitions.iter().map(|partition| self.watermarks(*partition).map(|marks| marks.stable)).collect()
+    }
+
+    /// How far a consumer group has committed in these partitions, one answer for each, in their order: `None` where it committed
+    /// nothing. The group is not joined, and one that nobody has heard of has committed nothing.
+    ///
+    /// A commit names the next record that the group will read: it is a position. Commits of a transaction that is open do not count
+    /// yet. The question begins after the call. One partition that cannot be answered fails the whole: half an answer would look like
+    /// a group that committed nothing there.
+    ///
+    /// A log without consumer groups leaves this as it is.
+    fn committed(&self, group: &str, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LogError> {
+        let _ = (group, partitions);
+        Err(LogError::Unsupported { what: "consumer groups" })
     }
 
     /// The largest record that the log takes, as far as is known now, in bytes as [`NewRecord::bytes`] counts them.

@@ -1,5 +1,5 @@
 //! A log in memory: the contract at its plainest. A record is stored when it is sent, nothing fails, nothing is ever removed, and
-//! all of it is gone with the last handle. It has no leaders.
+//! all of it is gone with the last handle. It has no leaders and no consumer groups.
 
 use crate::{
     AppenderState, Delivery, Log, LogAppender, LogError, LogIdentity, LogReader, NewRecord, QueueBound,
@@ -202,5 +202,6 @@ mod tests {
     #[test]
     fn the_memory_log_conforms() {
         crate::conformance::check(|partitions| MemoryLog::new("topic", partitions));
+        crate::conformance::check_no_groups(|partitions| MemoryLog::new("topic", partitions));
     }
 }

@@ -168,6 +168,16 @@ impl SimulatedLog {
         state.wake_all();
     }
 
+    /// A consumer group commits a position.
+    pub fn commit(&self, group: &str, partition: Partition, position: Position) {
+        self.lock().commits.insert((group.to_owned(), partition), position);
+    }
+
+    /// A consumer group is deleted, with all it has committed.
+    pub fn delete_group(&self, group: &str) {
+        self.lock().commits.retain(|(of, _), _| of != group);
+    }
+
     /// Leaves `count` offsets unused, as control records do.
     pub fn skip_offsets(&self, partition: Partition, count: u64) {
         let mut state = self.lock();
@@ -313,6 +323,13 @@ impl Log for SimulatedLog {
         let log =
             state.partitions.get(partition.0 as usize).ok_or(LogError::NoSuchPartition { partition })?;
         Ok(Watermarks { low: Position(log.low), stable: Position(log.stable()), high: Position(log.high) })
+    }
+
+    fn committed(&self, group: &str, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LogError> {
+        let state = self.lock();
+        state.answering()?;
+        let committed = |partition: &Partition| state.commits.get(&(group.to_owned(), *partition)).copied();
+        Ok(partitions.iter().map(committed).collect())
     }
 
     fn record_bytes_max(&self) -> u64 {

@@ -8,6 +8,9 @@ use std::sync::Arc;
 /// Kafka's number of the question for the ends of partitions.
 const LIST_OFFSETS: i16 = 2;
 
+/// Kafka's number of the question for what a group has committed.
+const OFFSET_FETCH: i16 = 9;
+
 /// One broker that listens on loopback.
 pub struct MockBroker {
     handle: *mut sys::rd_kafka_t,
@@ -39,10 +42,19 @@ impl MockBroker {
 
     /// Answers the next questions for ends with an error.
     pub fn refuse_ends(&self, times: usize, code: Code) {
+        self.refuse(LIST_OFFSETS, times, code);
+    }
+
+    /// Answers the next questions for what a group has committed with an error.
+    pub fn refuse_commits(&self, times: usize, code: Code) {
+        self.refuse(OFFSET_FETCH, times, code);
+    }
+
+    fn refuse(&self, question: i16, times: usize, code: Code) {
         let codes = vec![code; times];
         // SAFETY: the cluster is live, and copies the codes.
         unsafe {
-            sys::rd_kafka_mock_push_request_errors_array(self.cluster, LIST_OFFSETS, times, codes.as_ptr());
+            sys::rd_kafka_mock_push_request_errors_array(self.cluster, question, times, codes.as_ptr());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a simulated log holds, and what is on its way to it.
 
 use super::faults::Faults;
-use bkes_core::{LeaderEpoch, Offset, Partition, Record, TimestampMs};
+use bkes_core::{LeaderEpoch, Offset, Partition, Position, Record, TimestampMs};
 use bkes_log::{Delivery, LogError, LogIdentity, NewRecord, QueueBound, Report, SendError, Token, Waker};
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
@@ -81,6 +81,8 @@ pub(super) struct State {
     pub(super) appenders: Vec<AppenderSlot>,
     pub(super) readers: Vec<Waker>,
     pub(super) transactions: u64,
+    /// What consumer groups have committed.
+    pub(super) commits: BTreeMap<(String, Partition), Position>,
 }
 
 impl State {
@@ -103,6 +105,7 @@ impl State {
             appenders: Vec::new(),
             readers: Vec::new(),
             transactions: 0,
+            commits: BTreeMap::new(),
         }
     }
 

@@ -80,6 +80,10 @@ fn one_seed_gives_one_history_and_every_send_one_report() {
 #[test]
 fn the_simulated_log_conforms() {
     conformance::check(|partitions| SimulatedLog::new("topic", partitions));
+    conformance::check_groups(
+        |partitions| SimulatedLog::new("topic", partitions),
+        |log, group, partition, position| log.commit(group, partition, position),
+    );
 }
 
 /// A consumer that had read what a failover lost is told, even when the log has grown past it again.
