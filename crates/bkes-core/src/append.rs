@@ -176,6 +176,10 @@ pub enum Unit {
     Records,
     /// Bytes.
     Bytes,
+    /// Positions.
+    Positions,
+    /// Consumer groups.
+    Groups,
 }
 
 impl fmt::Display for Unit {
@@ -185,6 +189,8 @@ impl fmt::Display for Unit {
             Unit::Calls => "calls",
             Unit::Records => "records",
             Unit::Bytes => "bytes",
+            Unit::Positions => "positions",
+            Unit::Groups => "consumer groups",
         })
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::epoch::Epoch;
 use crate::no_order::NoOrder;
-use bkes_api::{Failure, Freshness, Layout, PartitionStatus};
+use crate::positions_error::PositionsError;
+use bkes_api::{Freshness, Layout, PartitionStatus};
 use bkes_core::append::{EventContent, List, Unready};
 use bkes_core::{Cause, Key, Offset, Order, Partition, StoredEvent, TimestampMs};
 
@@ -87,6 +88,9 @@ pub enum ReadError {
         /// The key asked for.
         key: Key,
     },
+    /// [`Freshness::AtLeast`]: the positions cannot be waited for.
+    #[error(transparent)]
+    Positions(PositionsError),
     /// Not now.
     #[error("unavailable: {0}")]
     Unavailable(Unready),
@@ -102,9 +106,6 @@ pub enum ReadError {
         /// What is wrong with the headers.
         why: NoOrder,
     },
-    /// What the answer was to take in cannot be had.
-    #[error("{0}")]
-    NotFresh(Failure),
     /// Stored bytes are not what was written; the store is rebuilt from the log by itself.
     #[error("the store is damaged and is being rebuilt: {detail}")]
     Damaged {

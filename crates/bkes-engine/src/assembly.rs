@@ -1,11 +1,13 @@
-//! An engine in its parts, for whoever drives them: owners, writer, monitor and verifier as state machines, and the handle.
+//! An engine in its parts, for whoever drives them: owners, writer, monitor, verifier and askers as state machines, and the handle.
 //!
 //! [`assemble`] is the one place where they are wired together. [`Engine`](crate::Engine) gives each a thread; a simulator
 //! steps them one after the other, in any order, and decides what time it is and what names producer handles get. Nothing in
 //! a step waits, sleeps, or asks for the time or for randomness by itself.
 
 use crate::context::Context;
+use crate::group_asker::{AskerStep, GroupAsker};
 use crate::handle::EngineHandle;
+use crate::limits::GROUP_ASKERS;
 use crate::monitor::Monitor;
 use crate::options::{EngineOptions, StartError};
 use crate::overlay::Overlay;
@@ -20,7 +22,7 @@ use bkes_api::TopicId;
 use bkes_core::machine::FoldId;
 use bkes_core::sequence::NowMs;
 use bkes_core::{Incarnation, Partition};
-use bkes_log::{Log, Waiter, wake_pair};
+use bkes_log::{Log, Waiter, Waker, wake_pair};
 use bkes_storage::Store;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -47,6 +49,8 @@ pub struct Parts {
     pub monitor: MonitorPart,
     /// Asks the log before something is denied.
     pub verifier: VerifierPart,
+    /// Each asks consumer groups what they have committed.
+    pub askers: Vec<AskerPart>,
 }
 
 /// What a part wants after a step.
@@ -83,6 +87,13 @@ pub struct MonitorPart {
 pub struct VerifierPart {
     verifier: Verifier,
     waiter: Waiter,
+}
+
+/// An asker and the place where it waits.
+pub struct AskerPart {
+    asker: GroupAsker,
+    waiter: Waiter,
+    clock: Arc<dyn Fn() -> NowMs + Send + Sync>,
 }
 
 struct ToOwners(Arc<Vec<OwnerInbox>>);
@@ -122,6 +133,7 @@ pub fn assemble(
         .unzip();
     let (look, look_waiter) = wake_pair();
     let (verify, verify_waiter) = wake_pair();
+    let (askers, asker_waiters): (Vec<Waker>, Vec<Waiter>) = (0..GROUP_ASKERS).map(|_| wake_pair()).unzip();
     let Surroundings { clock, draw } = surroundings;
     let context = Context {
         log,
@@ -130,6 +142,8 @@ pub fn assemble(
         overlay: Arc::new(Overlay::new(count)),
         in_flight: Arc::default(),
         awaited: Arc::default(),
+        positions: Arc::default(),
+        askers: Arc::new(askers),
         writer: WriterInbox::default(),
         options,
         topic_id: TopicId::new(&topic.topic_id),
@@ -146,11 +160,14 @@ pub fn assemble(
         owners.push(OwnerPart { owner: Owner::new(context.clone(), index, &loaded)?, waiter });
     }
     let (monitor, verifier) = (Monitor::new(&context), Verifier::new(&context));
+    let asker = |waiter| AskerPart { asker: GroupAsker::new(&context), waiter, clock: Arc::clone(&clock) };
+    let askers = asker_waiters.into_iter().map(asker).collect();
     Ok(Parts {
         owners,
         writer: WriterPart { writer, inbox: context.writer.clone() },
         monitor: MonitorPart { monitor, waiter: look_waiter, clock: Arc::clone(&clock) },
         verifier: VerifierPart { verifier, waiter: verify_waiter },
+        askers,
         handle: EngineHandle::new(context, clock),
     })
 }
@@ -165,6 +182,8 @@ pub fn begin_stop(handle: &EngineHandle, deadline: NowMs) {
         let _ = owner.send(Command::Stop { deadline });
     }
     context.verifier.wake();
+    context.positions.close();
+    context.askers.iter().for_each(Waker::wake);
 }
 
 /// Lets the writer end once everything pushed is committed. The store is closed after that.
@@ -231,6 +250,24 @@ impl VerifierPart {
 
     /// Sleeps until woken, or at most `timeout`.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) {
+        self.waiter.wait(timeout);
+    }
+}
+
+impl AskerPart {
+    /// Asks a group, if one is due.
+    pub fn step(&mut self) -> Step {
+        match self.asker.step(&*self.clock) {
+            AskerStep::Busy => Step::Busy,
+            AskerStep::Idle(until) => Step::Idle(until),
+            AskerStep::Stopped => Step::Stopped,
+        }
+    }
+
+    /// Sleeps until woken, or at most until then.
+    pub(crate) fn wait(&mut self, until: Option<NowMs>) {
+        let rest_ms = |until: NowMs| until.saturating_sub((self.clock)()).max(1);
+        let timeout = until.map(|until| Duration::from_millis(rest_ms(until)));
         self.waiter.wait(timeout);
     }
 }

@@ -5,6 +5,7 @@ use crate::in_flight::InFlight;
 use crate::options::EngineOptions;
 use crate::overlay::Overlay;
 use crate::owner_inbox::OwnerInbox;
+use crate::position_waits::PositionWaits;
 use crate::verifier_inbox::VerifierInbox;
 use crate::waits::Awaited;
 use crate::writer_inbox::WriterInbox;
@@ -24,6 +25,8 @@ pub struct Context {
     pub in_flight: Arc<InFlight>,
     /// Those who wait for something to be applied.
     pub awaited: Arc<Awaited>,
+    /// Those who wait for positions.
+    pub positions: Arc<PositionWaits>,
     pub writer: WriterInbox,
     pub options: EngineOptions,
     pub topic: LogIdentity,
@@ -35,6 +38,8 @@ pub struct Context {
     pub draw: Arc<dyn Fn() -> Incarnation + Send + Sync>,
     /// Asks the monitor to look now.
     pub look: Waker,
+    /// Has groups asked what they have committed.
+    pub askers: Arc<Vec<Waker>>,
     /// Has refusals verified.
     pub verifier: VerifierInbox,
 }

@@ -4,7 +4,7 @@ use crate::assembly::{self, OwnerPart, Parts, Surroundings};
 use crate::handle::{Clock, EngineHandle};
 use crate::limits::UNASKED_MAX;
 use crate::options::{EngineOptions, StartError};
-use crate::threads::{Spawn, Starter, Thread, run_monitor, run_owner, run_verifier, run_writer};
+use crate::threads::{Spawn, Starter, Thread, run_asker, run_monitor, run_owner, run_verifier, run_writer};
 use bkes_core::Incarnation;
 use bkes_core::sequence::NowMs;
 use bkes_log::Log;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 pub struct Engine {
     handle: EngineHandle,
     owners: Vec<Thread>,
-    /// The verifier and the monitor: they wait for answers of the log.
+    /// The verifier, the monitor and the askers: they wait for answers of the log.
     asking: Vec<Thread>,
     writer: Option<Thread>,
 }
@@ -40,7 +40,7 @@ impl Engine {
 
     /// Gives each part a thread, which `spawn` starts. If one cannot be started, those before it end.
     fn run(parts: Parts, clock: Clock, spawn: impl Spawn) -> Result<Engine, StartError> {
-        let Parts { handle, owners, writer, monitor, verifier } = parts;
+        let Parts { handle, owners, writer, monitor, verifier, askers } = parts;
         let mut threads = Starter { board: Arc::clone(&handle.context().board), spawn };
         let mut engine = Engine { handle, owners: Vec::new(), asking: Vec::new(), writer: None };
         for (index, (owner, waiter)) in owners.into_iter().map(OwnerPart::split).enumerate() {
@@ -53,6 +53,9 @@ impl Engine {
         let run = move || run_verifier(verifier, &*verifier_clock);
         engine.asking.push(threads.start("bkes-verifier".into(), run)?);
         engine.asking.push(threads.start("bkes-monitor".into(), move || run_monitor(monitor))?);
+        for (index, asker) in askers.into_iter().enumerate() {
+            engine.asking.push(threads.start(format!("bkes-groups-{index}"), move || run_asker(asker))?);
+        }
         Ok(engine)
     }
 
@@ -113,7 +116,7 @@ mod tests {
         let clock: Clock = Arc::new(move || began.elapsed().as_millis() as NowMs + 1);
         let options = EngineOptions { threads: 2, ..EngineOptions::default() };
         let mut started_most = 0;
-        for failing in 0..=5 {
+        for failing in 0..=7 {
             let log: Arc<dyn Log> = Arc::new(MemoryLog::new("topic", NonZeroU32::new(2).expect("not zero")));
             let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
             let surroundings = Surroundings { clock: Arc::clone(&clock), draw: Arc::new(draw_incarnation) };
@@ -129,13 +132,13 @@ mod tests {
                 builder.spawn(run)
             };
             let engine = Engine::run(parts, Arc::clone(&clock), spawn);
-            assert_eq!(engine.is_err(), failing < 5, "there are five threads");
+            assert_eq!(engine.is_err(), failing < 7, "there are seven threads");
             if let Ok(engine) = engine {
                 engine.stop(Duration::ZERO).expect("it closes");
             }
             started_most = started_most.max(started);
             assert_eq!((Arc::strong_count(&log), Arc::strong_count(&store)), (1, 1), "thread {failing}");
         }
-        assert_eq!(started_most, 5);
+        assert_eq!(started_most, 7);
     }
 }

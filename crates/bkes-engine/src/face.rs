@@ -13,8 +13,9 @@ mod reads;
 mod stream;
 
 pub use appends::room_wait;
+pub(crate) use failures::of_unready;
 
-use self::failures::{of_read, of_unready};
+use self::failures::of_read;
 use crate::api;
 use crate::handle::EngineHandle;
 use async_trait::async_trait;
@@ -64,8 +65,8 @@ impl EventStore for EngineHandle {
         Err(Failure::new(Reason::Unsupported, "the engine does not follow its log for callers"))
     }
 
-    async fn wait_for(&self, _: WaitFor) -> Result<(), Failure> {
-        Err(Failure::new(Reason::Unsupported, "the engine does not wait for positions for callers"))
+    async fn wait_for(&self, wait: WaitFor) -> Result<(), Failure> {
+        EngineHandle::wait_for(self, wait).await
     }
 
     async fn status(&self) -> Result<Status, Failure> {

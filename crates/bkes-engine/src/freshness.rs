@@ -2,7 +2,7 @@
 
 use crate::api::ReadError;
 use crate::handle::EngineHandle;
-use bkes_api::{Failure, Freshness, Positions, Reason};
+use bkes_api::{Freshness, Positions};
 use bkes_core::machine::Scope;
 use bkes_core::{Key, Offset, Partition, Position};
 
@@ -11,10 +11,7 @@ impl EngineHandle {
     pub(crate) async fn fresh(&self, freshness: &Freshness, key: Option<&Key>) -> Result<(), ReadError> {
         match freshness {
             Freshness::Local => Ok(()),
-            Freshness::AtLeast(_) => {
-                let why = "an answer of at least given positions is not supported";
-                Err(ReadError::NotFresh(Failure::new(Reason::Unsupported, why)))
-            }
+            Freshness::AtLeast(positions) => self.at_least(positions).await,
             Freshness::Latest => {
                 let scope = match key {
                     Some(key) => self.scope_of(key).await?,

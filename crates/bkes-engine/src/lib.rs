@@ -31,14 +31,17 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod at_least;
 mod engine;
 mod face;
 mod handle;
 mod options;
+mod wait_for;
 
 pub mod assembly;
 mod threads;
 
+mod group_asker;
 mod monitor;
 mod owner;
 mod start;
@@ -66,6 +69,8 @@ mod limits;
 mod lock;
 mod no_order;
 mod overlay;
+mod position_waits;
+mod positions_error;
 mod waits;
 mod withdrawal;
 
@@ -76,11 +81,12 @@ pub use face::room_wait;
 pub use handle::EngineHandle;
 pub use no_order::NoOrder;
 pub use options::{EngineOptions, StartError};
+pub use positions_error::PositionsError;
 
 // Words of bkes-api and bkes-core that the face speaks.
 pub use bkes_api::{
     Freshness, KEYS_BYTES_MAX, KEYS_MAX, KeyList, KeysRequest, Layout, ListedKey, PartitionState,
-    PartitionStatus,
+    PartitionStatus, Positions, TopicId, WaitFor,
 };
 pub use bkes_core::append::{
     AppendError, AppendRequest, Appended, ErrorClass, EventContent, Expected, Unit, Unready,

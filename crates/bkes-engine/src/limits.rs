@@ -68,6 +68,34 @@ pub const ROOM_WAIT: Duration = Duration::from_secs(10);
 /// Callers that may wait for the next question: as many as appends may be admitted. One of them takes some 100 bytes.
 pub const VERIFY_WAITING_MAX: usize = 10_000;
 
+/// How long a read that is to be at least as fresh as given positions waits for them: as long as a latest one.
+pub const AT_LEAST_MS_MAX: u64 = VERIFY_MS_MAX;
+
+/// The longest that a caller may wait for positions, whatever it asks for: a minute is longer than any consumer that is alive takes to
+/// commit, and short enough for proxies that end calls on which nothing moves.
+pub const WAIT_FOR_MS_MAX: u64 = 60_000;
+
+/// Callers that may wait for positions. One of them takes some 500 bytes: 5 MB.
+pub const POSITION_WAITS_MAX: usize = 10_000;
+
+/// Positions that they may wait for together, 16 bytes each: 16 MB. A hundred for each of them; a topic has rarely more partitions.
+pub const WAITED_PLACES_MAX: usize = 1_000_000;
+
+/// Consumer groups that may be waited for at a time: asked twice a second each, they are 200 questions a second of a few milliseconds.
+pub const GROUPS_WAITED_MAX: usize = 100;
+
+/// Bytes of a group's name. Kafka takes 32,767, and nobody uses them.
+pub const GROUP_NAME_BYTES_MAX: usize = 1_024;
+
+/// Threads that ask groups: a coordinator that does not answer holds up one of them, and leaves the other.
+pub const GROUP_ASKERS: usize = 2;
+
+/// The shortest pause between two questions about a group: a consumer commits in a few milliseconds, or in seconds.
+pub const GROUP_PAUSE_MS_MIN: u64 = 50;
+
+/// The longest, to which pauses double: who waits learns of a commit half a second after it at the latest.
+pub const GROUP_PAUSE_MS_MAX: u64 = 500;
+
 /// How long after a failure a store is reopened, a producer handle made, or a partition read again.
 pub const RETRY_MS: u64 = 1_000;
 

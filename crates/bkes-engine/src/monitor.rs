@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::fault::Fault;
 use crate::owner_inbox::{Command, OwnerInbox, owner_of};
 use crate::placing;
+use crate::position_waits::PositionWaits;
 use crate::topic_growth::take_in;
 use crate::writer_inbox::WriterInbox;
 use bkes_core::machine::WatermarksRead;
@@ -26,6 +27,7 @@ pub struct Monitor {
     board: Arc<Board>,
     owners: Arc<Vec<OwnerInbox>>,
     writer: WriterInbox,
+    positions: Arc<PositionWaits>,
     identity: LogIdentity,
     /// Partitions that did not answer when they were asked last.
     silent: BTreeSet<Partition>,
@@ -38,6 +40,7 @@ impl Monitor {
             board: Arc::clone(&context.board),
             owners: Arc::clone(&context.owners),
             writer: context.writer.clone(),
+            positions: Arc::clone(&context.positions),
             identity: context.topic.clone(),
             silent: BTreeSet::new(),
         }
@@ -88,6 +91,8 @@ impl Monitor {
         }
         placing::place_over_new_partitions(&self.board, &self.writer, &self.identity, clock());
         placing::choose(&self.board, &self.writer, &self.identity);
+        // Owners do this too, but a fault of the whole engine may leave none that does.
+        self.positions.settle(&self.board, clock());
     }
 
     /// Somebody answered: appends are taken again at once, however long the rest of the look takes.

@@ -171,7 +171,7 @@ impl Owner {
         self.keep_appender(now);
         self.tick(now);
         self.hand_over();
-        self.end_step();
+        self.end_step(now);
         let step = self.after_step(now, busy);
         // Many answers come last: whom they wake would get into the way of the rest.
         self.answer();
@@ -213,7 +213,7 @@ impl Owner {
     }
 
     /// Ends the step: what was applied is the writer's to take, with the checkpoints that cover it, and the others see it.
-    fn end_step(&mut self) {
+    fn end_step(&mut self, now: NowMs) {
         let (mut checkpoints, mut incarnations) = (Vec::new(), Vec::new());
         for (partition, hosted) in self.partitions.iter_mut().filter(|(_, hosted)| hosted.is_news) {
             hosted.is_news = false;
@@ -234,6 +234,7 @@ impl Owner {
             self.context.writer.applied(commit_now || self.is_overlay_full() || !self.held.is_empty());
         }
         self.context.awaited.settle();
+        self.context.positions.settle(&self.context.board, now);
     }
 
     fn after_step(&mut self, now: NowMs, busy: bool) -> OwnerStep {
@@ -254,11 +255,14 @@ impl Owner {
     fn deadline(&self, now: NowMs) -> Option<NowMs> {
         let doubts = self.partitions.values().filter_map(|hosted| hosted.machine.deadline());
         let retry = self.appender.is_none().then_some(self.appender_retry_at);
+        // One owner is enough to tell those who wait that their time is over.
+        let waits = if self.index == 0 { self.context.positions.deadline() } else { None };
         let read = (self.read_retry_at > now).then_some(self.read_retry_at);
         doubts
             .chain(self.stopping)
             .chain(retry)
             .chain(read)
+            .chain(waits)
             .chain(self.groups_deadline())
             .chain(self.held.next_end())
             .chain(self.order.deadline())

@@ -1,6 +1,6 @@
 //! The threads of an engine: what each does between the steps of its part, a panic that is seen, and an end that is waited for.
 
-use crate::assembly::{MonitorPart, Step, VerifierPart, WriterPart};
+use crate::assembly::{AskerPart, MonitorPart, Step, VerifierPart, WriterPart};
 use crate::board::Board;
 use crate::fault::Fault;
 use crate::limits::{COMMIT_GATHER, LOOK_INTERVAL, LOOK_REST_FACTOR, LOOK_REST_MAX, PAUSE, SYNC_INTERVAL_MS};
@@ -116,6 +116,16 @@ pub fn run_verifier(mut verifier: VerifierPart, clock: &dyn Fn() -> NowMs) {
                 let timeout = until.map(|until| Duration::from_millis(until.saturating_sub(clock()).max(1)));
                 verifier.wait(timeout);
             }
+            Step::Stopped => return,
+        }
+    }
+}
+
+pub fn run_asker(mut asker: AskerPart) {
+    loop {
+        match asker.step() {
+            Step::Busy => {}
+            Step::Idle(until) => asker.wait(until),
             Step::Stopped => return,
         }
     }

@@ -8,6 +8,8 @@
 //! they did. What was asked for is then awaited without looking again and again: owners answer those who wait when they have applied
 //! far enough. Whoever gets no answer in time is told that it could not be verified, which is neither yes nor no.
 //!
+//! It asks for high watermarks too, in the same way, for those who wait for positions: one that lies above is not waited for.
+//!
 //! An end below what was applied before the question proves the opposite: the log lost its end, what this instance has applied is of
 //! another one, and others may have been told of events that it will read only when its fold has begun anew.
 
@@ -15,16 +17,17 @@ use crate::board::{Board, PartitionBoard};
 use crate::context::Context;
 use crate::owner_inbox::OwnerInbox;
 use crate::topic_growth::take_in;
-use crate::verifier_inbox::VerifierInbox;
+use crate::verifier_inbox::{Asking, Marks, VerifierInbox};
 use crate::waits::{Awaited, Caller, Wait, answer};
 use bkes_core::append::Unready;
 use bkes_core::machine::{BeforeQuestion, Scope};
 use bkes_core::sequence::NowMs;
-use bkes_core::{Partition, Position};
-use bkes_log::{Log, LogError, Waker};
-use std::collections::BTreeMap;
+use bkes_core::{Cause, Partition, Position};
+use bkes_log::{Log, LogError, Waker, Watermarks};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::sync::oneshot;
 
 /// The verifier's state; a thread, or a simulator, steps it.
 pub struct Verifier {
@@ -66,10 +69,13 @@ impl Verifier {
             self.end();
             return VerifierStep::Stopped;
         }
-        let callers = self.inbox.take();
-        let asks = !callers.is_empty();
-        if asks {
+        let Asking { callers, marks, partitions, .. } = self.inbox.take();
+        let asks = !callers.is_empty() || !marks.is_empty();
+        if !callers.is_empty() {
             self.ask(callers);
+        }
+        if !marks.is_empty() {
+            self.ask_marks(marks, &partitions);
         }
         self.awaited.expire(now);
         if asks { VerifierStep::Busy } else { VerifierStep::Idle(self.awaited.deadline()) }
@@ -112,6 +118,26 @@ impl Verifier {
                 Ok(ends) => self.await_applied(Wait { ends, callers }),
                 Err(unready) => answer(callers, &Err(unready)),
             }
+        }
+    }
+
+    /// One question for all that want to know where partitions end.
+    fn ask_marks(&self, askers: Vec<oneshot::Sender<Arc<Marks>>>, wanted: &BTreeSet<Partition>) {
+        let known = || self.board.partitions().len();
+        let is_known = |partition: &&Partition| (partition.0 as usize) < known();
+        let growth = if wanted.iter().all(|partition| is_known(&partition)) {
+            Ok(())
+        } else {
+            self.take_in_new().map_err(Cause::of)
+        };
+        let partitions: Vec<Partition> = wanted.iter().filter(is_known).copied().collect();
+        let answers = self.log.watermarks_of(&partitions);
+        let high = |marks: Result<Watermarks, LogError>| marks.map(|marks| marks.high).map_err(Cause::of);
+        let highs = partitions.into_iter().zip(answers.into_iter().map(high)).collect();
+        let marks = Arc::new(Marks { growth, highs });
+        for to in askers {
+            // Whoever went away is not told.
+            let _ = to.send(Arc::clone(&marks));
         }
     }
 

@@ -493,6 +493,8 @@ mod tests {
             overlay: Arc::clone(&overlay),
             in_flight: Arc::default(),
             awaited: Arc::default(),
+            positions: Arc::default(),
+            askers: Arc::default(),
             writer: WriterInbox::default(),
             options: EngineOptions::default(),
             topic_id: TopicId::new(&topic.topic_id),

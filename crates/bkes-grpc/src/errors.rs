@@ -110,9 +110,9 @@ fn read_words(error: &ReadError) -> Words {
             Reason::Split,
             "a server without --split-by-order-headers shows it partition by partition",
         ),
+        // The first contract has no positions, and so none of these.
+        ReadError::Positions(_) => user(Reason::InvalidRequest, "read without positions"),
         ReadError::Unavailable(unready) => not_now(unready),
-        // The first contract names no positions.
-        ReadError::NotFresh(_) => unavailable(Reason::CatchingUp, "try again"),
         ReadError::Damaged { .. } => unavailable(Reason::StoreUnavailable, "the store is rebuilt: try again"),
         ReadError::Store { .. } => unavailable(Reason::StoreUnavailable, "try again"),
     }

@@ -400,6 +400,7 @@ fn read_name(answer: &Result<Events, ReadError>) -> &'static str {
     match answer {
         Ok(_) => "read: events",
         Err(ReadError::NoSuchAggregate { .. }) => "read: no such aggregate",
+        Err(ReadError::Positions(_)) => "read: positions refused",
         Err(ReadError::Unavailable(_)) => "read: unavailable",
         Err(ReadError::Split { .. }) => "read: split",
         Err(ReadError::NotFresh(_)) => "read: not fresh",

@@ -118,7 +118,7 @@ impl Stage {
 
     /// The parts come in.
     pub fn enter(&self, parts: Parts) {
-        let Parts { handle, owners, writer, monitor, verifier } = parts;
+        let Parts { handle, owners, writer, monitor, verifier, .. } = parts;
         let owners = owners.into_iter().map(Mutex::new).collect();
         let (writer, monitor, verifier) = (Mutex::new(writer), Mutex::new(monitor), Mutex::new(verifier));
         let cast = Cast { handle, owners, writer, monitor, verifier };

@@ -91,7 +91,7 @@ pub fn of_read(error: ReadError) -> Failure {
             "an engine that goes by no headers shows it partition by partition",
         ),
         ReadError::Unavailable(unready) => of_unready(&unready),
-        ReadError::NotFresh(failure) => failure,
+        ReadError::Positions(error) => error.into(),
         ReadError::Damaged { .. } => {
             later(failure(Reason::StoreUnavailable, &error, "try again when it is rebuilt"))
         }

@@ -3,6 +3,7 @@
 mod above_next;
 mod append_ids;
 mod append_streams;
+mod at_least;
 mod callers;
 mod content;
 mod crashes;
@@ -31,4 +32,5 @@ mod stopping;
 mod support;
 mod timed_appends;
 mod turns_of_a_key;
+mod wait_for;
 mod weighed;

@@ -17,6 +17,8 @@ pub struct Flaws {
     pub leaderless: BTreeSet<Partition>,
     /// Partitions that answer, and whose records do not come.
     pub unread: BTreeSet<Partition>,
+    /// Records at this offset of a partition, and above it, do not come.
+    pub unread_from: Option<(Partition, Offset)>,
     /// The broker says that we may not.
     pub denied: bool,
     /// The topic is gone.
@@ -39,6 +41,14 @@ pub struct Flaws {
     pub oversized: u32,
     /// Which stable ends were asked for, question by question.
     pub asked: Vec<Vec<Partition>>,
+    /// Which marks were asked for, question by question.
+    pub asked_marks: Vec<Vec<Partition>>,
+    /// Which groups were asked for, question by question.
+    pub asked_groups: Vec<String>,
+    /// Groups whose coordinator does not answer.
+    pub silent_groups: BTreeSet<String>,
+    /// Groups that we may not describe.
+    pub denied_groups: BTreeSet<String>,
     /// Happens in the middle of the next question for stable ends, after its answer.
     pub in_question: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -103,6 +113,22 @@ impl Log for FlawedLog {
         Ok(Watermarks { high: self.log.watermarks(partition)?.high, ..marks })
     }
 
+    fn watermarks_of(&self, partitions: &[Partition]) -> Vec<Result<Watermarks, LogError>> {
+        self.flaws().asked_marks.push(partitions.to_vec());
+        partitions.iter().map(|partition| self.watermarks(*partition)).collect()
+    }
+
+    fn committed(&self, group: &str, partitions: &[Partition]) -> Result<Vec<Option<Position>>, LogError> {
+        self.flaws().asked_groups.push(group.to_owned());
+        if self.flaws().silent_groups.contains(group) {
+            return Err(LogError::Unavailable { cause: "no coordinator".into() });
+        }
+        if self.flaws().denied_groups.contains(group) {
+            return Err(LogError::Denied { cause: "group authorization failed".into() });
+        }
+        self.log.committed(group, partitions)
+    }
+
     fn stable_ends(&self, partitions: &[Partition]) -> Vec<Result<Position, LogError>> {
         self.flaws().asked.push(partitions.to_vec());
         let ends = partitions.iter().map(|partition| self.watermarks(*partition).map(|marks| marks.stable));
@@ -164,7 +190,14 @@ impl LogReader for FlawedReader {
             let partition = partition_of(&event);
             let is_held =
                 |partition| flaws.leaderless.contains(&partition) || flaws.unread.contains(&partition);
-            if silent || partition.is_some_and(is_held) {
+            let is_beyond = match (&event, flaws.unread_from) {
+                (ReadEvent::Record { record, .. }, Some(from)) => (record.partition, record.offset) >= from,
+                (ReadEvent::End { partition, position }, Some((of, from))) => {
+                    *partition == of && *position > Position(from.0)
+                }
+                _ => false,
+            };
+            if silent || is_beyond || partition.is_some_and(is_held) {
                 self.held.push(event);
                 continue;
             }

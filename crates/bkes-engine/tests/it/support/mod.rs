@@ -7,7 +7,7 @@ pub mod scene;
 use bkes_core::sequence::NowMs;
 use bkes_core::{Incarnation, Key, Order};
 use bkes_engine::assembly::{
-    MonitorPart, OwnerPart, Parts, Step, Surroundings, VerifierPart, WriterPart, assemble,
+    AskerPart, MonitorPart, OwnerPart, Parts, Step, Surroundings, VerifierPart, WriterPart, assemble,
 };
 use bkes_engine::{
     AppendError, AppendRequest, Appended, EngineHandle, EngineOptions, Events, Expected, ReadError,
@@ -32,6 +32,7 @@ pub struct Bench {
     pub writer: WriterPart,
     pub monitor: MonitorPart,
     pub verifier: Mutex<VerifierPart>,
+    pub askers: Vec<AskerPart>,
     now: Arc<AtomicU64>,
 }
 
@@ -68,9 +69,9 @@ impl Bench {
         let clock = Arc::new(move || time.load(Ordering::Relaxed));
         let surroundings = Surroundings { clock, draw: Arc::new(draw) };
         let parts = assemble(Arc::new(log), store, options, surroundings).expect("the engine is assembled");
-        let Parts { handle, owners, writer, monitor, verifier } = parts;
+        let Parts { handle, owners, writer, monitor, verifier, askers } = parts;
         let owners = owners.into_iter().map(|owner| Arc::new(Mutex::new(owner))).collect();
-        Bench { handle, owners, writer, monitor, verifier: Mutex::new(verifier), now }
+        Bench { handle, owners, writer, monitor, verifier: Mutex::new(verifier), askers, now }
     }
 
     /// One that has caught up.
@@ -108,6 +109,10 @@ impl Bench {
         while self.verifier.lock().expect("no panic").step(self.now()) == Step::Busy {}
     }
 
+    pub fn step_askers(&mut self) {
+        while self.askers.iter_mut().any(|asker| asker.step() == Step::Busy) {}
+    }
+
     pub fn step_monitor(&mut self) {
         self.monitor.step();
     }
@@ -119,6 +124,7 @@ impl Bench {
             self.step_owners();
             self.step_writer();
             self.step_verifier();
+            self.step_askers();
             if self.now().is_multiple_of(100) || self.monitor.take_wake() {
                 self.step_monitor();
             }
