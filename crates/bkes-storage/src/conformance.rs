@@ -4,7 +4,8 @@
 
 use crate::contract::{
     Checkpoint, Counters, Durability, EventOutline, Fingerprint, Head, Heads, KeyPage, KeyRange, Loaded,
-    NewEvent, OutlinePart, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoredEvent, Unread,
+    NewEvent, OffsetPart, OutlinePart, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoredEvent,
+    Unread,
 };
 use bkes_core::{
     BatchPlace, Header, Incarnation, IncarnationState, Key, LeaderEpoch, Offset, OpenBatch, Order, Partition,
@@ -65,6 +66,7 @@ pub fn check<B: Bench>(bench: &mut B) {
     limits_of_a_page_of_keys_hold(bench);
     outlines::an_outline_names_the_append_that_its_event_begins(bench);
     outlines::limits_of_outlines_hold(bench);
+    outlines::outlines_from_an_offset_are_those_at_it_and_above(bench);
     undecided_batches_come_back_and_are_forgotten(bench);
     a_dropped_partition_is_gone_and_the_others_are_whole(bench);
     a_partition_is_dropped_again_before_it_was_swept(bench);

@@ -1,6 +1,7 @@
 //! The store's contract, in the words of bkes-core.
 
-use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition, Partitioner};
+use crate::by_offset;
+use bkes_core::{Incarnation, IncarnationState, Key, Offset, Order, Partition, Partitioner};
 use std::io;
 use std::num::NonZeroU32;
 
@@ -55,6 +56,21 @@ pub struct OutlinePart<'a> {
     pub partition: Partition,
     /// The first order wanted.
     pub from: Order,
+    /// Most outlines to return.
+    pub events_max: usize,
+}
+
+/// Which outlines to read: of events of one key in one partition, from a place in the log on.
+#[derive(Clone, Copy, Debug)]
+pub struct OffsetPart<'a> {
+    /// The aggregate.
+    pub key: &'a Key,
+    /// The partition.
+    pub partition: Partition,
+    /// The first offset wanted; no event need lie there.
+    pub from: Offset,
+    /// The order of the first event at that offset or above it, if that can be guessed. A wrong guess costs time only.
+    pub guess: Option<Order>,
     /// Most outlines to return.
     pub events_max: usize,
 }
@@ -181,6 +197,17 @@ pub trait Store: Send + Sync + 'static {
     /// Appends the outlines of the events asked for to `out`, in order; fewer only at the end. Verifies what [`read`](Store::read)
     /// verifies, but for the values that a store keeps apart from their events: those it does not look at.
     fn outlines(&self, part: OutlinePart<'_>, out: &mut Vec<EventOutline>) -> Result<(), StoreError>;
+
+    /// For each part one list at the end of `out`: the outlines of the events asked for, in order, as [`outlines`](Store::outlines)
+    /// would give them. All of it as of the commits that had returned when the call began, or later ones, and in one go, since whoever
+    /// reads the log asks for thousands.
+    fn outlines_from(
+        &self,
+        parts: &[OffsetPart<'_>],
+        out: &mut Vec<Vec<EventOutline>>,
+    ) -> Result<(), StoreError> {
+        by_offset::outlines_from(self, parts, out)
+    }
 
     /// The keys asked for that have events; fewer only at the end or at a limit. As of the commits that had returned when the call
     /// began, or later ones: a key that exists throughout the call is there, once.

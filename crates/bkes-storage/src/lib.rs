@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod by_offset;
 pub mod conformance;
 mod contract;
 pub mod disk;
@@ -15,8 +16,8 @@ mod redb_store;
 
 pub use contract::{
     Checkpoint, Counters, Durability, EventOutline, Fingerprint, Head, Heads, KeyPage, KeyRange, Loaded,
-    NewEvent, OutlinePart, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
-    Unread,
+    NewEvent, OffsetPart, OutlinePart, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,
+    StoredEvent, Unread,
 };
 pub use lowest_keys::LowestKeys;
 pub use memory::MemoryStore;

@@ -1,8 +1,8 @@
 //! A store in memory: the contract at its plainest. Everything is as durable as the process, and nothing fails.
 
 use crate::contract::{
-    Checkpoint, Durability, EventOutline, Head, Heads, KeyPage, KeyRange, Loaded, NewEvent, OutlinePart,
-    ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
+    Checkpoint, Durability, EventOutline, Head, Heads, KeyPage, KeyRange, Loaded, NewEvent, OffsetPart,
+    OutlinePart, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
 };
 use crate::lowest_keys::LowestKeys;
 use bkes_core::{Incarnation, IncarnationState, Key, Order, Partition};
@@ -153,6 +153,21 @@ impl Store for MemoryStore {
         let state = self.open()?;
         let events = state.content.events(part.key, part.partition, part.from);
         out.extend(events.take(part.events_max).map(StoredEvent::outline));
+        Ok(())
+    }
+
+    fn outlines_from(
+        &self,
+        parts: &[OffsetPart<'_>],
+        out: &mut Vec<Vec<EventOutline>>,
+    ) -> Result<(), StoreError> {
+        let state = self.open()?;
+        for OffsetPart { key, partition, from, events_max, .. } in parts {
+            let events = state.content.events.get(*key).and_then(|parts| parts.get(partition));
+            let events = events.map_or(&[][..], Vec::as_slice);
+            let first = events.partition_point(|event| event.offset < *from);
+            out.push(events[first..].iter().take(*events_max).map(StoredEvent::outline).collect());
+        }
         Ok(())
     }
 

@@ -33,8 +33,8 @@ mod write;
 mod open;
 
 use crate::contract::{
-    Durability, EventOutline, Heads, KeyPage, KeyRange, Loaded, OutlinePart, ReadPart, Store, StoreBatch,
-    StoreError, StoreIdentity, StoreStats, StoredEvent,
+    Durability, EventOutline, Heads, KeyPage, KeyRange, Loaded, OffsetPart, OutlinePart, ReadPart, Store,
+    StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
 };
 use crate::disk::{Claim, Directory, Disk};
 use backend::FileUse;
@@ -244,23 +244,26 @@ impl RedbStore {
         content: Content,
         out: &mut Vec<StoredEvent>,
     ) -> Result<(), StoreError> {
+        self.reading_twice(out, |out| read::read(&self.unsettled, || self.tables(), (part, content), out))
+    }
+
+    /// Reads events, once more if a commit came in between: the room of a value may have been given back that nobody names any more but
+    /// the snapshot that the read had. A read that fails adds nothing.
+    fn reading_twice<T>(
+        &self,
+        out: &mut Vec<T>,
+        mut read: impl FnMut(&mut Vec<T>) -> Result<(), Failure>,
+    ) -> Result<(), StoreError> {
         let before = out.len();
         let version = self.version.load(Ordering::Acquire);
-        let mut try_read = || {
-            let read = guarded(|| read::read(&self.unsettled, || self.tables(), (part, content), out));
-            if read.is_err() {
-                out.truncate(before);
-            }
-            read
-        };
-        let mut read = try_read();
-        if matches!(read, Err(Failure::Garbled(_))) && self.version.load(Ordering::Acquire) != version {
-            // The room of a value may have been given back that nobody names any more but the snapshot that this read had.
-            read = try_read();
+        let mut try_read = || guarded(|| read(out)).inspect_err(|_| out.truncate(before));
+        let mut found = try_read();
+        if matches!(found, Err(Failure::Garbled(_))) && self.version.load(Ordering::Acquire) != version {
+            found = try_read();
         }
-        let read = self.reading(|| read);
+        let found = self.reading(|| found);
         self.file_use_locked().note_read();
-        read
+        found
     }
 
     /// Makes a change in a transaction of its own; `unsettled` is what is.
@@ -367,11 +370,8 @@ impl Store for RedbStore {
             return Ok(());
         }
         let before = out.len();
-        let found = self.reading(|| read::heads(&self.unsettled, || self.tables(), keys, out));
-        if found.is_err() {
-            out.truncate(before);
-        }
-        found
+        self.reading(|| read::heads(&self.unsettled, || self.tables(), keys, out))
+            .inspect_err(|_| out.truncate(before))
     }
 
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
@@ -385,6 +385,14 @@ impl Store for RedbStore {
         self.read_part(part, Content::Outline, &mut events)?;
         out.extend(events.iter().map(StoredEvent::outline));
         Ok(())
+    }
+
+    fn outlines_from(
+        &self,
+        parts: &[OffsetPart<'_>],
+        out: &mut Vec<Vec<EventOutline>>,
+    ) -> Result<(), StoreError> {
+        self.reading_twice(out, |out| read::outlines_from(&self.unsettled, || self.tables(), parts, out))
     }
 
     fn keys(&self, range: KeyRange<'_>) -> Result<KeyPage, StoreError> {

@@ -90,3 +90,61 @@ pub fn limits_of_outlines_hold<B: Bench>(bench: &mut B) {
     store.outlines(OutlinePart { from: Order(9), ..part }, &mut out).expect("the outlines are read");
     assert_eq!(out.iter().map(|outline| outline.order.0).collect::<Vec<_>>(), [7, 9], "they are appended");
 }
+
+/// What is asked for of a key that has these orders in a partition, and the orders that must come of it.
+fn wanted(
+    (key, partition, orders): (&Key, u32, std::ops::Range<u64>),
+    from: u64,
+    guess: Option<Order>,
+    events_max: usize,
+) -> (OffsetPart<'_>, Vec<u64>) {
+    let part = OffsetPart { key, partition: Partition(partition), from: Offset(from), guess, events_max };
+    (part, orders.filter(|order| order * 3 >= from).take(events_max).collect())
+}
+
+pub fn outlines_from_an_offset_are_those_at_it_and_above<B: Bench>(bench: &mut B) {
+    let store = bench.fresh();
+    let (long, short, nobody) = (key(b"long"), key(b"short"), key(b"nobody's"));
+    // Offsets are three times the order. The long one is in two partitions, and partly committed last.
+    let list = |partition, orders: std::ops::Range<u64>| {
+        orders.map(|order| event(partition, order, Bytes::from(vec![1; 10]))).collect::<Vec<_>>()
+    };
+    for (key, list) in [
+        (&long, list(3, 5..6)),
+        (&short, list(3, 0..7)),
+        (&long, list(3, 6..95)),
+        (&long, list(2, 0..3)),
+        (&long, list(3, 95..5 + LONG)),
+    ] {
+        commit(&store, &events(key, list));
+    }
+    let mut parts = Vec::new();
+    for from in (0..40).chain(270..300).chain((LONG * 3 - 5)..(LONG * 3 + 30)).chain([u64::MAX]) {
+        for guess in [None, Some(0), Some(5), Some(from / 3), Some(from / 3 + 1), Some(90), Some(u64::MAX)] {
+            let guess = guess.map(Order);
+            parts.push(wanted((&long, 3, 5..5 + LONG), from, guess, 3));
+            parts.push(wanted((&short, 3, 0..7), from, guess, 2));
+            parts.push(wanted((&long, 2, 0..3), from, guess, usize::MAX));
+            parts.push(wanted((&nobody, 3, 0..0), from, guess, 9));
+            parts.push(wanted((&short, 2, 0..0), from, guess, 9));
+        }
+    }
+    parts.push(wanted((&long, 3, 5..5 + LONG), 300, Some(Order(100)), usize::MAX));
+    let (asked, expected): (Vec<OffsetPart<'_>>, Vec<Vec<u64>>) = parts.into_iter().unzip();
+    let mut out = vec![Vec::new()];
+    store.outlines_from(&asked, &mut out).expect("the outlines are read");
+    assert_eq!(out.len(), 1 + asked.len(), "one list for each, behind what was there");
+    for ((asked, expected), found) in asked.iter().zip(expected).zip(&out[1..]) {
+        let OffsetPart { key, partition, .. } = *asked;
+        let found_orders: Vec<u64> = found.iter().map(|outline| outline.order.0).collect();
+        assert_eq!(found_orders, expected, "{asked:?}");
+        if let Some(first) = found.first() {
+            let part = OutlinePart { key, partition, from: first.order, events_max: found.len() };
+            assert_eq!(*found, read(&store, part), "they are what outlines by order are");
+        }
+    }
+    store.close().expect("closes");
+    let mut out = Vec::new();
+    assert!(matches!(store.outlines_from(&asked, &mut out), Err(StoreError::Closed)));
+    assert!(out.is_empty(), "nothing comes of a question that failed");
+}

@@ -14,10 +14,15 @@ use super::tables::{self, LOG, MARKS, NAMES, STREAMS};
 use super::values::Values;
 use super::varint::Garbled;
 use super::write_back::{WriteBack, locked};
-use crate::contract::{Head, Heads, ReadPart, StoredEvent};
-use bkes_core::{Incarnation, Key, Order};
+use crate::by_offset::first_at;
+use crate::contract::{EventOutline, Head, Heads, OffsetPart, ReadPart, StoredEvent};
+use bkes_core::{Incarnation, Key, Offset, Order, Partition};
 use redb::{AccessGuard, ReadTransaction};
+use std::ops::Range;
 use std::sync::{Arc, RwLock};
+
+/// A part of so many events is looked through as a whole: they lie between two marks.
+const FEW_EVENTS: u64 = 32;
 
 /// The tables that reading needs, as of one commit.
 pub struct Tables {
@@ -128,34 +133,123 @@ pub fn read(
         Some(found) => found?,
         None => tables.parts(key, &mut Vec::new(), &mut parts)?,
     }
-    // The snapshot may have been made when the partition had been dropped, and the row found before that.
-    let is_alive = |part: &&Part| part.partition == partition && !tables.dropped.is_dead(part);
-    let Some(part) = parts.iter().find(is_alive) else { return Ok(()) };
+    let Some(part) = alive(tables, &parts, partition) else { return Ok(()) };
     let from = from.max(part.base);
     let end = Order(part.next.0.min(from.0.saturating_add(events_max as u64)));
-    if from >= end {
-        return Ok(());
-    }
-    let mut walk = Walk { tables, key, part, content, block: None, named: None };
-    let (mut order, mut bytes) = (from, 0usize);
-    while order < end {
-        let (top, place) = match first_mark(unsettled, tables, part, order)? {
-            Some(mark) => mark,
-            None => (Order(part.next.0 - 1), part.last),
-        };
-        let start = out.len();
-        walk.back(order..end, top, place, out)?;
-        out[start..].reverse();
-        for (index, event) in out[start..].iter().enumerate() {
-            bytes += event.content_bytes();
-            if bytes >= bytes_max {
-                out.truncate(start + index + 1);
-                return Ok(());
-            }
+    Stream { unsettled, tables, key, part, content }.read(from..end, bytes_max, out)
+}
+
+/// The part in a partition. The snapshot may have been made when the partition had been dropped, and the row found before that.
+fn alive<'p>(tables: &Tables, parts: &'p [Part], partition: Partition) -> Option<&'p Part> {
+    parts.iter().find(|part| part.partition == partition && !tables.dropped.is_dead(part))
+}
+
+/// For each part the events from an offset on, without their content, each checked. `tables` opens the snapshot.
+pub fn outlines_from(
+    unsettled: &RwLock<WriteBack>,
+    tables: impl FnOnce() -> Result<Arc<Tables>, Failure>,
+    wanted: &[OffsetPart<'_>],
+    out: &mut Vec<Vec<EventOutline>>,
+) -> Result<(), Failure> {
+    let mut changed: Vec<Option<Vec<Part>>> = Vec::with_capacity(wanted.len());
+    {
+        let unsettled = locked(unsettled);
+        let found = unsettled.find_all(wanted.iter().map(|part| part.key.as_ref()));
+        for (OffsetPart { key, .. }, found) in wanted.iter().zip(found) {
+            let parts = |found| {
+                let mut parts = Vec::new();
+                unsettled_parts(key, unsettled.row_at(found), &mut parts).map(|()| parts)
+            };
+            changed.push(found.map(parts).transpose()?);
         }
-        order = Order(top.0 + 1);
+    }
+    let (tables, mut row_key, mut events) = (&*tables()?, Vec::new(), Vec::new());
+    for (OffsetPart { key, partition, from, guess, events_max }, changed) in wanted.iter().zip(changed) {
+        let parts = match changed {
+            Some(parts) => parts,
+            None => {
+                let mut parts = Vec::new();
+                tables.parts(key, &mut row_key, &mut parts)?;
+                parts
+            }
+        };
+        events.clear();
+        if let Some(part) = alive(tables, &parts, *partition) {
+            let stream = Stream { unsettled, tables, key, part, content: Content::Outline };
+            stream.read_from(*from, *guess, *events_max, &mut events)?;
+        }
+        out.push(events.iter().map(StoredEvent::outline).collect());
     }
     Ok(())
+}
+
+/// The events of one key in one partition.
+#[derive(Clone, Copy)]
+struct Stream<'a> {
+    unsettled: &'a RwLock<WriteBack>,
+    tables: &'a Tables,
+    key: &'a Key,
+    part: &'a Part,
+    content: Content,
+}
+
+impl Stream<'_> {
+    /// Reads these orders, up to the event that reaches the bytes.
+    fn read(
+        &self,
+        Range { start: from, end }: Range<Order>,
+        bytes_max: usize,
+        out: &mut Vec<StoredEvent>,
+    ) -> Result<(), Failure> {
+        let Stream { unsettled, tables, key, part, content } = *self;
+        let mut walk = Walk { tables, key, part, content, block: None, named: None };
+        let (mut order, mut bytes) = (from, 0usize);
+        while order < end {
+            let (top, place) = match first_mark(unsettled, tables, part, order)? {
+                Some(mark) => mark,
+                None => (Order(part.next.0 - 1), part.last),
+            };
+            let start = out.len();
+            walk.back(order..end, top, place, out)?;
+            out[start..].reverse();
+            for (index, event) in out[start..].iter().enumerate() {
+                bytes += event.content_bytes();
+                if bytes >= bytes_max {
+                    out.truncate(start + index + 1);
+                    return Ok(());
+                }
+            }
+            order = Order(top.0 + 1);
+        }
+        Ok(())
+    }
+
+    /// Reads events from an offset on. Of a few events all are read, which costs no more than a look at one of them.
+    fn read_from(
+        &self,
+        from: Offset,
+        guess: Option<Order>,
+        events_max: usize,
+        out: &mut Vec<StoredEvent>,
+    ) -> Result<(), Failure> {
+        let Part { base, next, .. } = *self.part;
+        let all = base..next;
+        let first = if next.0 - base.0 <= FEW_EVENTS {
+            self.read(all, usize::MAX, out)?;
+            out.retain(|event| event.offset >= from);
+            out.truncate(events_max);
+            return Ok(());
+        } else {
+            first_at(all, guess, from, |order| {
+                let start = out.len();
+                self.read(order..Order(order.0 + 1), usize::MAX, out)?;
+                let found = out.drain(start..).next().map(|event| event.offset);
+                found.ok_or_else(|| Failure::Garbled(format!("event {order} of key {} is missing", self.key)))
+            })?
+        };
+        let end = Order(next.0.min(first.0.saturating_add(events_max as u64)));
+        self.read(first..end, usize::MAX, out)
+    }
 }
 
 /// The first mark of a stream at or after an order.
