@@ -144,6 +144,7 @@ pub fn assemble(
         awaited: Arc::default(),
         positions: Arc::default(),
         askers: Arc::new(askers),
+        feed: Arc::default(),
         writer: WriterInbox::default(),
         options,
         topic_id: TopicId::new(&topic.topic_id),
@@ -184,6 +185,7 @@ pub fn begin_stop(handle: &EngineHandle, deadline: NowMs) {
     context.verifier.wake();
     context.positions.close();
     context.askers.iter().for_each(Waker::wake);
+    context.feed.wake();
 }
 
 /// Lets the writer end once everything pushed is committed. The store is closed after that.

@@ -5,8 +5,12 @@
 //!
 //! A fold that has begun anew and is not announced yet, or whose owner has not taken over, is not caught up: nothing is read from it.
 
+mod store_view;
+
+use self::store_view::StoreView;
 use crate::epoch::Epoch;
 use crate::fault::Fault;
+use crate::feed::Ring;
 use crate::limits::LOCATE_TRIES;
 use crate::lock::lock;
 use bkes_api::{PartitionState as State, PartitionStatus};
@@ -113,6 +117,8 @@ impl PartitionState {
 #[derive(Debug)]
 pub struct PartitionBoard {
     pub partition: Partition,
+    /// What was decided last, for those who follow.
+    pub ring: Ring,
     state: RwLock<PartitionState>,
 }
 
@@ -139,7 +145,7 @@ impl PartitionBoard {
             stored: Position::START,
             is_read_anew: false,
         };
-        PartitionBoard { partition, state: RwLock::new(state) }
+        PartitionBoard { partition, ring: Ring::default(), state: RwLock::new(state) }
     }
 
     /// It, as it is now. Whoever changes it waits meanwhile.
@@ -179,6 +185,7 @@ pub struct Board {
     version: AtomicU64,
     pub stopping: AtomicBool,
     pub ended: Ended,
+    pub store_view: StoreView,
     log_down: FaultFlag<Cause>,
     store_down: FaultFlag<Cause>,
     fault: FaultFlag<Fault>,
@@ -194,6 +201,7 @@ impl Board {
             version: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             ended: Ended::default(),
+            store_view: StoreView::default(),
             log_down: FaultFlag::default(),
             store_down: FaultFlag::default(),
             fault: FaultFlag::default(),

@@ -1,6 +1,7 @@
 //! What the parts of an engine share.
 
 use crate::board::Board;
+use crate::feed::Feed;
 use crate::in_flight::InFlight;
 use crate::options::EngineOptions;
 use crate::overlay::Overlay;
@@ -27,6 +28,8 @@ pub struct Context {
     pub awaited: Arc<Awaited>,
     /// Those who wait for positions.
     pub positions: Arc<PositionWaits>,
+    /// Those who follow the log.
+    pub feed: Arc<Feed>,
     pub writer: WriterInbox,
     pub options: EngineOptions,
     pub topic: LogIdentity,

@@ -21,8 +21,8 @@ use crate::handle::EngineHandle;
 use async_trait::async_trait;
 use bkes_api::{
     Append, AppendFailure, Appended, BoxStream, Build, EventStore, Failure, Follow, FollowItem, Freshness,
-    Head, Key, KeyList, KeyedPage, KeysRequest, Page, Read, ReadMany, Reason, Status, TaggedAnswer,
-    TaggedAppend, WaitFor,
+    Head, Key, KeyList, KeyedPage, KeysRequest, Page, Read, ReadMany, Status, TaggedAnswer, TaggedAppend,
+    WaitFor,
 };
 
 #[async_trait]
@@ -61,8 +61,8 @@ impl EventStore for EngineHandle {
         EngineHandle::keys(self, request).await.map_err(of_read)
     }
 
-    async fn follow(&self, _: Follow) -> Result<BoxStream<Result<FollowItem, Failure>>, Failure> {
-        Err(Failure::new(Reason::Unsupported, "the engine does not follow its log for callers"))
+    async fn follow(&self, follow: Follow) -> Result<BoxStream<Result<FollowItem, Failure>>, Failure> {
+        EngineHandle::follow(self, follow).await
     }
 
     async fn wait_for(&self, wait: WaitFor) -> Result<(), Failure> {

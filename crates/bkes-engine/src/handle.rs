@@ -74,6 +74,10 @@ impl EngineHandle {
         &self.0.context
     }
 
+    pub(crate) fn clock(&self) -> Clock {
+        Arc::clone(&self.0.clock)
+    }
+
     pub(crate) fn now(&self) -> NowMs {
         (self.0.clock)()
     }

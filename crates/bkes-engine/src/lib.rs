@@ -49,6 +49,7 @@ mod verifier;
 mod writer;
 
 mod content;
+mod follow;
 mod freshness;
 mod frozen;
 mod list;
@@ -64,6 +65,7 @@ mod board;
 mod context;
 mod epoch;
 mod fault;
+mod feed;
 mod in_flight;
 mod limits;
 mod lock;

@@ -184,3 +184,31 @@ pub const STREAM_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Keys of one stream whose last append was not stored, as far as they are kept apart: 8 bytes each, 1 MB with the table they are in.
 pub const STREAM_FAILED_KEYS_MAX: usize = 65_536;
+
+/// Those who may follow the log at once. Each may have a reader of the log, with threads and buffers of its own, while it reads the past.
+pub const FOLLOWERS_MAX: usize = 64;
+
+/// Bytes of what was decided last that are kept for those who follow, over all partitions: at 50,000 events a second of 200 bytes, which
+/// count for 400 each, 1.6 s in which one who follows may do something else.
+pub const FEED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Of one partition at least, however many there are: 160 such events.
+pub const RING_BYTES_MIN: usize = 64 * 1024;
+
+/// Events in one message to one who follows; more only for an append that has more.
+pub const FOLLOW_GROUP_EVENTS: usize = 256;
+
+/// Bytes of keys, values and headers in one message to one who follows, but for its last append.
+pub const FOLLOW_GROUP_BYTES: usize = 256 * 1024;
+
+/// Records of the past that are judged together: as many as make the look-ups of one snapshot worth it.
+pub const FOLLOW_BLOCK_RECORDS: usize = 2_048;
+
+/// Bytes of keys, values and headers that end such a block, but for one poll. With it one who follows holds 2 MiB, and one append of 16 MiB at most.
+pub const FOLLOW_BLOCK_BYTES: usize = 1024 * 1024;
+
+/// Records that are taken from the reader at once, so that the bytes are counted in between.
+pub const FOLLOW_POLL_RECORDS: usize = 64;
+
+/// How often one who follows is told its positions while they change.
+pub const FOLLOW_POSITIONS_MS: u64 = 1_000;

@@ -18,7 +18,8 @@ use crate::epoch::Epoch;
 use crate::limits::{COMMIT_GATHER_BYTES, COMMIT_GATHER_EVENTS};
 use bkes_core::machine::{Accepted, Counted};
 use bkes_core::{
-    Checkpoint, Count, EventOutline, Head, Incarnation, IncarnationState, Key, Order, Partition, StoredEvent,
+    Checkpoint, Count, EventOutline, Head, Incarnation, IncarnationState, Key, Offset, Order, Partition,
+    StoredEvent,
 };
 use bkes_storage::{KeyPage, KeyRange, LowestKeys, OutlinePart};
 use std::hash::BuildHasher;
@@ -230,6 +231,19 @@ impl Overlay {
             // The sealed generation's events come before the open one's.
             for generation in generations.sealed.as_deref().into_iter().chain([&generations.open]) {
                 generation.pick(hash, part, &mut outlines, StoredEvent::outline);
+            }
+        }
+        outlines
+    }
+
+    /// The outlines of the uncommitted events of a key in a partition that lie at this offset or above it, in order.
+    pub fn outlines_from(&self, (key, partition): (&Key, Partition), from: Offset) -> Vec<EventOutline> {
+        let (hash, mut outlines) = (self.hash(key), Vec::new());
+        for lane in &self.lanes {
+            let generations = lane.read();
+            // The sealed generation's events come before the open one's.
+            for generation in generations.sealed.as_deref().into_iter().chain([&generations.open]) {
+                generation.outlines_from(hash, (key, partition), from, &mut outlines);
             }
         }
         outlines

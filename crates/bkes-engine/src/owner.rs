@@ -9,6 +9,7 @@
 
 mod bound;
 mod commands;
+mod feeding;
 mod grouping;
 mod lookup;
 mod notices;
@@ -22,6 +23,7 @@ use self::room::Held;
 use crate::board::PartitionBoard;
 use crate::context::Context;
 use crate::epoch::Epoch;
+use crate::feed::Period;
 use crate::limits::PAUSE_ANSWERS;
 use crate::owner_inbox::{Command, OwnerInbox, Refusal, ReplySender, Ticket, owner_of};
 use bkes_core::append::Appended;
@@ -74,6 +76,9 @@ pub struct Owner {
     groups: BTreeMap<Partition, Group>,
     /// What those take.
     grouped: Load,
+
+    /// The period in which the rings of its partitions were begun.
+    fed_in: Period,
 
     // Of the step that is being made.
     /// Whether something was added to the overlay.
@@ -131,6 +136,7 @@ impl Owner {
             held: Held::default(),
             groups: BTreeMap::new(),
             grouped: Load::default(),
+            fed_in: Period::NONE,
             in_step: false,
             answers: Vec::new(),
             pauses: false,
@@ -214,6 +220,7 @@ impl Owner {
 
     /// Ends the step: what was applied is the writer's to take, with the checkpoints that cover it, and the others see it.
     fn end_step(&mut self, now: NowMs) {
+        let is_fed = self.publish_rings();
         let (mut checkpoints, mut incarnations) = (Vec::new(), Vec::new());
         for (partition, hosted) in self.partitions.iter_mut().filter(|(_, hosted)| hosted.is_news) {
             hosted.is_news = false;
@@ -235,6 +242,9 @@ impl Owner {
         }
         self.context.awaited.settle();
         self.context.positions.settle(&self.context.board, now);
+        if is_fed {
+            self.context.feed.wake();
+        }
     }
 
     fn after_step(&mut self, now: NowMs, busy: bool) -> OwnerStep {

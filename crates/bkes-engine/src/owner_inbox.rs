@@ -6,7 +6,7 @@ use crate::withdrawal::Withdrawal;
 use bkes_core::append::{AppendError, AppendRequest, Appended, EventContent, Unready};
 use bkes_core::machine::{Append, FoldId, Scope, Shown, WatermarksRead};
 use bkes_core::sequence::NowMs;
-use bkes_core::{EventOutline, Key, Order, Partition};
+use bkes_core::{EventOutline, Key, Order, Partition, Position};
 use bkes_log::Waker;
 use bkes_storage::Loaded;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -78,6 +78,14 @@ pub struct Pending {
     pub events: Vec<EventContent>,
 }
 
+/// How far a partition is decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided {
+    pub partition: Partition,
+    pub fold: FoldId,
+    pub end: Position,
+}
+
 /// What an owner is told.
 pub enum Command {
     Append(Waiting),
@@ -101,6 +109,10 @@ pub enum Command {
     Pending {
         key: Key,
         reply: oneshot::Sender<Vec<Pending>>,
+    },
+    /// How far its partitions are decided.
+    Decided {
+        reply: oneshot::Sender<Vec<Decided>>,
     },
     /// Stop; what is in flight is awaited until then.
     Stop {

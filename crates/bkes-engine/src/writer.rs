@@ -355,6 +355,8 @@ impl Writer {
         if self.reset_due {
             return self.begin_anew(now, Beginning::Empty);
         }
+        let board = Arc::clone(&self.board);
+        let _reopening = board.store_view.reopening();
         let loaded = match self.store.reopen() {
             Ok(loaded) => loaded,
             Err(StoreError::Damaged { detail }) => {
@@ -495,6 +497,7 @@ mod tests {
             awaited: Arc::default(),
             positions: Arc::default(),
             askers: Arc::default(),
+            feed: Arc::default(),
             writer: WriterInbox::default(),
             options: EngineOptions::default(),
             topic_id: TopicId::new(&topic.topic_id),

@@ -7,7 +7,9 @@ use crate::epoch::Epoch;
 use crate::limits::EVENT_OVERHEAD_BYTES;
 use bkes_core::limits::HEADER_MEMORY_BYTES;
 use bkes_core::machine::{Accepted, Records};
-use bkes_core::{Checkpoint, Head, Incarnation, IncarnationState, Key, Order, Partition, StoredEvent};
+use bkes_core::{
+    Checkpoint, EventOutline, Head, Incarnation, IncarnationState, Key, Offset, Order, Partition, StoredEvent,
+};
 use bkes_storage::{LowestKeys, NewEvent, OutlinePart, StoreBatch};
 use hashbrown::HashTable;
 use std::collections::BTreeMap;
@@ -218,6 +220,23 @@ impl Generation {
             if order < end {
                 out.push(wanted(&self.batch.events[at as usize].event));
             }
+            at = self.before[at as usize];
+        }
+        out[start..].reverse();
+    }
+
+    /// Adds the outlines of the events of a key in a partition that lie at this offset or above it to `out`, in order.
+    pub fn outlines_from(
+        &self,
+        hash: u64,
+        (key, partition): (&Key, Partition),
+        from: Offset,
+        out: &mut Vec<EventOutline>,
+    ) {
+        let start = out.len();
+        let mut at = self.chain(hash, key, partition).map_or(NONE, |chain| chain.last);
+        while at != NONE && self.batch.events[at as usize].event.offset >= from {
+            out.push(self.batch.events[at as usize].event.outline());
             at = self.before[at as usize];
         }
         out[start..].reverse();

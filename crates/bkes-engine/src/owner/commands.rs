@@ -2,7 +2,7 @@
 
 use super::{Hosted, Owner};
 use crate::board::{Counting, PartitionBoard};
-use crate::owner_inbox::{Command, Pending, Restart};
+use crate::owner_inbox::{Command, Decided, Pending, Restart};
 use bkes_core::append_id::ID_WINDOW;
 use bkes_core::machine::{Beginning, FoldId, Input, Origin, PartitionMachine, Settings, Shown};
 use bkes_core::sequence::NowMs;
@@ -23,6 +23,7 @@ impl Owner {
                 Command::Restart(restart) => self.restart(&restart, now),
                 Command::Dropped { partition, fold } => self.dropped(partition, fold, now),
                 Command::Pending { key, reply } => drop(reply.send(self.pending(&key))),
+                Command::Decided { reply } => drop(reply.send(self.decided())),
                 Command::Stop { deadline } => {
                     self.stopping = Some(deadline);
                     self.refuse_held();
@@ -115,6 +116,14 @@ impl Owner {
         // The writer goes on once it sees that the owner has taken over.
         let Hosted { board, machine, .. } = &self.partitions[&partition];
         self.context.board.change(board, |state| machine.update(&mut state.seen));
+    }
+
+    fn decided(&self) -> Vec<Decided> {
+        let of = |(partition, hosted): (&Partition, &Hosted)| {
+            let (fold, end) = (hosted.machine.fold(), hosted.machine.position());
+            Decided { partition: *partition, fold, end }
+        };
+        self.partitions.iter().map(of).collect()
     }
 
     fn pending(&self, key: &Key) -> Vec<Pending> {

@@ -51,6 +51,7 @@ impl Owner {
         let Some(mut work) = hosted.machine.take_work(&mut self.work) else { return };
         let fold = hosted.machine.fold();
         if !work.events.is_empty() {
+            self.feed(partition, &work.events);
             self.context.overlay.insert(self.index, &mut work.events);
             self.in_step = true;
         }
