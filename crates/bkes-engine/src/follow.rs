@@ -100,13 +100,20 @@ async fn key_from(context: &Context, key: Key, from: FollowFrom) -> Result<Follo
             let context = context.clone();
             start::off(move || FollowedKey::from_now(&context, key)).await?
         }
-        FollowFrom::Beginning => Ok(FollowedKey::from(key, &Positions::default())),
-        FollowFrom::Positions(positions) => {
-            let boards: Vec<Arc<PartitionBoard>> = context.board.partitions().clone();
-            start::check_positions(context, &boards, &positions).await?;
-            Ok(FollowedKey::from(key, &positions))
-        }
+        FollowFrom::Beginning => key_from_positions(context, key, Positions::default()).await,
+        FollowFrom::Positions(positions) => key_from_positions(context, key, positions).await,
     }
+}
+
+async fn key_from_positions(
+    context: &Context,
+    key: Key,
+    positions: Positions,
+) -> Result<FollowedKey, Failure> {
+    let boards: Vec<Arc<PartitionBoard>> = context.board.partitions().clone();
+    start::check_positions(context, &boards, &positions).await?;
+    let context = context.clone();
+    start::off(move || FollowedKey::from(&context, key, &positions)).await?
 }
 
 /// The partitions asked for, each once.

@@ -32,10 +32,13 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// From these positions on.
-    pub fn from(key: Key, positions: &Positions) -> Followed {
+    /// From these positions on; in partitions that are not named, from the first event there is.
+    pub fn from(context: &Context, key: Key, positions: &Positions) -> Result<Followed, Failure> {
         let (shares, shown) = (BTreeMap::new(), positions.of.iter().copied().collect());
-        Followed { key, shares, shown, seen: None }
+        let followed = Followed { key, shares, shown, seen: None };
+        // Where nothing can be said of the aggregate that is said at once.
+        followed.locate(context)?;
+        Ok(followed)
     }
 
     /// From now on.
@@ -72,7 +75,7 @@ impl Followed {
         let mut budget = Budget { events: FOLLOW_GROUP_EVENTS, bytes: FOLLOW_GROUP_BYTES };
         let (mut read, mut is_all) = (Vec::new(), true);
         for head in &located.heads {
-            let share = self.share(context, version, *head)?;
+            let share = self.share(context, *head)?;
             let events = page(context, (&self.key, &located, *head, share), &mut budget)?;
             let next = events.last().map_or(share, |last| Order(last.order.0 + 1));
             is_all &= next >= head.next;
@@ -128,7 +131,7 @@ impl Followed {
 
     /// The order that is shown next of a share; of one that is met for the first time, that of the first append whose last event lies at
     /// the position or above it.
-    fn share(&self, context: &Context, _version: Version, head: Head) -> Result<Order, Failure> {
+    fn share(&self, context: &Context, head: Head) -> Result<Order, Failure> {
         if let Some(share) = self.shares.get(&head.partition) {
             return Ok(share.next);
         }

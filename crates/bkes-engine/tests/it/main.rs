@@ -10,6 +10,8 @@ mod crashes;
 mod dropping;
 mod embedded;
 mod engine;
+mod follow;
+mod follow_random;
 mod freshness;
 mod full_disk;
 mod gathering;

@@ -2,6 +2,7 @@
 
 pub mod face;
 pub mod flawed;
+pub mod follows;
 pub mod scene;
 
 use bkes_core::sequence::NowMs;

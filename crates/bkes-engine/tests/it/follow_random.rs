@@ -1,0 +1,298 @@
+//! Random logs and random ways of following them, by seed: whoever follows, is killed and goes on at the positions that were told has
+//! exactly what the accept rule makes of the log (P25).
+
+use crate::support::Bench;
+use crate::support::follows::{Follows, Shown, all, at, marked, model, of};
+use bkes_api::{FollowFrom, Followed};
+use bkes_core::{Header, Key, Order, Partition, Partitioner};
+use bkes_engine::{EngineOptions, Expected};
+use bkes_storage::{RedbStore, Store};
+use bkes_testkit::disk::SimulatedDisk;
+use bkes_testkit::log::SimulatedLog as MemoryLog;
+use bkes_testkit::store::SimulatedStore;
+use bytes::Bytes;
+use fastrand::Rng;
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+/// A batch that is being written.
+struct Open {
+    partition: u32,
+    key: String,
+    writer: u64,
+    number: u64,
+    first: u64,
+    done: u32,
+    count: u32,
+}
+
+/// Writers of all kinds.
+struct Writers {
+    log: MemoryLog,
+    random: Rng,
+    numbers: BTreeMap<(u32, u64), u64>,
+    open: Vec<Open>,
+    written: u64,
+}
+
+impl Writers {
+    fn put(&mut self, partition: u32, key: &str, headers: impl FnOnce(&str) -> Vec<Header>) {
+        self.written += 1;
+        let value = format!("v{}", self.written);
+        let headers = headers(&value);
+        let bytes = |text: &str| Some(Bytes::copy_from_slice(text.as_bytes()));
+        self.log.append_foreign(Partition(partition), bytes(key), bytes(&value), headers);
+    }
+
+    /// The next order of a key in a partition, by the log alone.
+    fn next_order(&self, partition: u32, key: &str) -> u64 {
+        let events = model(partition, self.log.records(Partition(partition)));
+        events.iter().flat_map(|(_, append)| append).filter(|shown| shown.2 == key).count() as u64
+    }
+
+    fn number(&mut self, partition: u32, writer: u64) -> u64 {
+        let number = self.numbers.entry((partition, writer)).or_default();
+        *number += 1;
+        *number
+    }
+
+    fn step(&mut self) {
+        let partition = self.random.u32(..self.log.partitions());
+        // A key has events in one partition, as it should.
+        let key = format!("k{}-{partition}", self.random.u32(..5));
+        let next = self.next_order(partition, &key);
+        // Never above the next one: that is another story.
+        let order = if self.random.u8(..4) == 0 { self.random.u64(..=next) } else { next };
+        let writer = 1 + self.random.u64(..4);
+        match self.random.u8(..12) {
+            0..3 => self.put(partition, &key, |_| Vec::new()),
+            3..6 => {
+                let number = self.number(partition, writer);
+                let of = key.clone();
+                self.put(partition, &key, |value| marked(&of, value, (writer, number), (order, None)));
+            }
+            // One batch of each writer at a time; a next number breaks it.
+            6 => {
+                let count = self.random.u32(2..6);
+                let number = self.number(partition, writer);
+                self.open.push(Open { partition, key, writer, number, first: order, done: 0, count });
+            }
+            7..10 => self.next_member(),
+            10 => {
+                let records = self.log.records(Partition(partition));
+                let Some(copied) = self.random.choice(records) else { return };
+                // As it is, or its headers on another one's.
+                let key = if self.random.bool() { copied.key } else { Some(key.into()) };
+                self.log.append_foreign(Partition(partition), key, copied.value, copied.headers);
+            }
+            _ => match self.random.u8(..4) {
+                0 => self.log.skip_offsets(Partition(partition), 1 + self.random.u64(..3)),
+                1 => drop(self.log.append_foreign(Partition(partition), None, Some("x".into()), Vec::new())),
+                aborted => {
+                    let transaction = self.log.begin();
+                    for _ in 0..2 {
+                        let (key, value) = (Bytes::from(key.clone()), Bytes::from("in a transaction"));
+                        self.log.append_in(transaction, Partition(partition), key, value);
+                    }
+                    self.log.end(transaction, aborted == 2);
+                }
+            },
+        }
+    }
+
+    fn next_member(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        let at = self.random.usize(..self.open.len());
+        let open = &mut self.open[at];
+        open.done += 1;
+        let (place, of) = (Some((open.done, open.count)), (open.writer, open.number));
+        let (partition, key, order) =
+            (open.partition, open.key.clone(), open.first + u64::from(open.done) - 1);
+        if open.done == open.count {
+            self.open.remove(at);
+        }
+        let name = key.clone();
+        self.put(partition, &key, |value| marked(&name, value, of, (order, place)));
+    }
+}
+
+/// One who follows, is killed, and goes on.
+struct Client {
+    followed: Followed,
+    follows: Follows,
+    /// Where each session began, and what it showed.
+    sessions: Vec<(Vec<(u32, u64)>, Vec<Shown>)>,
+    began: Vec<(u32, u64)>,
+}
+
+impl Client {
+    fn new(bench: &mut Bench, followed: Followed, began: Vec<(u32, u64)>) -> Client {
+        let follows = Follows::on(bench, of(followed.clone(), at(&began)));
+        Client { followed, follows, sessions: Vec::new(), began }
+    }
+
+    fn go_on(&mut self, bench: &mut Bench) {
+        let told = self.follows.positions.of.iter().map(|(partition, position)| (partition.0, position.0));
+        let told: Vec<(u32, u64)> = told.collect();
+        let next = if told.is_empty() { self.began.clone() } else { told };
+        let shown = std::mem::take(&mut self.follows.shown);
+        self.sessions.push((std::mem::replace(&mut self.began, next), shown));
+        self.follows = Follows::on(bench, of(self.followed.clone(), at(&self.began)));
+    }
+
+    /// What it has of a partition: of each session what lies below where the next one began.
+    fn has(mut self, partition: u32, lasts: &BTreeMap<(u32, u64), u64>) -> Vec<Shown> {
+        self.sessions.push((self.began, self.follows.shown));
+        let begins: Vec<u64> = self.sessions.iter().map(|(began, _)| position_in(began, partition)).collect();
+        let mut has = Vec::new();
+        for (index, (_, shown)) in self.sessions.iter().enumerate() {
+            let end = begins.get(index + 1).copied().unwrap_or(u64::MAX);
+            for shown in shown.iter().filter(|shown| shown.0 == partition) {
+                let last =
+                    lasts.get(&(partition, shown.1)).unwrap_or_else(|| panic!("{shown:?} is no event"));
+                assert!(*last >= begins[index], "{shown:?} lies below where it began");
+                if *last < end {
+                    has.push(shown.clone());
+                }
+            }
+        }
+        has
+    }
+}
+
+fn position_in(positions: &[(u32, u64)], partition: u32) -> u64 {
+    positions.iter().find(|(of, _)| *of == partition).map_or(0, |(_, position)| *position)
+}
+
+fn store(random: &mut Rng) -> Arc<dyn Store> {
+    if random.bool() {
+        return Arc::new(SimulatedStore::new());
+    }
+    let disk = Arc::new(SimulatedDisk::new());
+    Arc::new(RedbStore::open_on(disk, 1024 * 1024).expect("the store opens").store)
+}
+
+fn run(seed: u64) {
+    let mut random = Rng::with_seed(seed);
+    let partitions = random.u32(1..4);
+    let log = MemoryLog::new("topic", NonZeroU32::new(partitions).expect("not zero"));
+    let writer_random = Rng::with_seed(random.u64(..));
+    let (numbers, open) = (BTreeMap::new(), Vec::new());
+    let mut writers = Writers { log: log.clone(), random: writer_random, numbers, open, written: 0 };
+    (0..random.u32(..120)).for_each(|_| writers.step());
+    let options = EngineOptions {
+        threads: random.usize(1..3),
+        partitioner: Some(Partitioner::Murmur2),
+        ..EngineOptions::default()
+    };
+    let mut bench = Bench::with(log.clone(), store(&mut random), options);
+    bench.run_until("it is ready", |bench| bench.handle.is_ready());
+
+    let mut clients: Vec<Client> = Vec::new();
+    for step in 0..150 {
+        match random.u8(..14) {
+            0..5 => writers.step(),
+            5 => {
+                // BKES appends on its own.
+                let (key, values) = (format!("own-{}", random.u32(..3)), ["1", "2", "3"]);
+                let order = bench.values(&key).len() as u64;
+                let expected = if order == 0 { Expected::New } else { Expected::At(Order(order)) };
+                let answer = bench.append(&key, expected, &values[..random.usize(1..=3)]);
+                bench.answer(answer).expect("it is the next order");
+            }
+            6 if clients.len() < 6 => {
+                let began: Vec<(u32, u64)> = (0..partitions)
+                    .map(|partition| {
+                        let end = bench.handle.status().partitions[partition as usize].applied.0;
+                        (partition, random.u64(..=end))
+                    })
+                    .collect();
+                let followed = match random.u8(..4) {
+                    0 => Followed::Prefix("k1".into()),
+                    1 => {
+                        let partition = random.u32(..partitions);
+                        Followed::Key(
+                            Key::new(format!("k{}-{partition}", random.u32(..5))).expect("not empty"),
+                        )
+                    }
+                    2 => Followed::Partitions(vec![Partition(random.u32(..partitions))]),
+                    _ => Followed::All,
+                };
+                clients.push(Client::new(&mut bench, followed, began));
+            }
+            7 | 8 => bench.run(random.u64(..40)),
+            9 => bench.run(if step % 10 == 0 { 1_100 } else { 1 }),
+            10 | 11 => {
+                if let Some(client) = random.choice(&mut clients) {
+                    client.follows.drain();
+                }
+            }
+            12 => {
+                if let Some(client) = random.choice(&mut clients) {
+                    for _ in 0..random.u8(..3) {
+                        client.follows.next();
+                    }
+                }
+            }
+            _ => {
+                if let Some(client) = random.choice(&mut clients) {
+                    client.go_on(&mut bench);
+                }
+            }
+        }
+    }
+    bench.run(50);
+    for client in &mut clients {
+        client.follows.catch_up(&mut bench);
+        assert_eq!(client.follows.failure, None, "seed {seed}");
+    }
+    let mut from_beginning = Client::new(&mut bench, Followed::All, Vec::new());
+    from_beginning.follows.catch_up(&mut bench);
+    clients.push(from_beginning);
+    for partition in 0..partitions {
+        let appends = model(partition, log.records(Partition(partition)));
+        let lasts: BTreeMap<(u32, u64), u64> = appends
+            .iter()
+            .flat_map(|(last, append)| append.iter().map(|shown| ((partition, shown.1), *last)))
+            .collect();
+        for client in &mut clients {
+            let first = client.sessions.first().map_or(&client.began, |(began, _)| began);
+            let from = position_in(first, partition);
+            let is_followed = |shown: &Shown| match &client.followed {
+                Followed::All => true,
+                Followed::Prefix(prefix) => shown.2.as_bytes().starts_with(prefix),
+                Followed::Partitions(partitions) => partitions.contains(&Partition(shown.0)),
+                Followed::Key(key) => shown.2.as_bytes() == key.as_ref(),
+            };
+            let expected: Vec<Shown> = appends
+                .iter()
+                .filter(|(last, _)| *last >= from)
+                .flat_map(|(_, append)| append)
+                .filter(|shown| is_followed(shown))
+                .cloned()
+                .collect();
+            let copy = Client {
+                followed: client.followed.clone(),
+                follows: Follows::on(&mut bench, all(FollowFrom::Now)),
+                sessions: client
+                    .sessions
+                    .iter()
+                    .cloned()
+                    .chain([(client.began.clone(), client.follows.shown.clone())])
+                    .collect(),
+                began: (0..partitions).map(|partition| (partition, u64::MAX)).collect(),
+            };
+            assert_eq!(copy.has(partition, &lasts), expected, "seed {seed}, {:?}", client.followed);
+        }
+    }
+}
+
+#[test]
+fn whoever_follows_and_goes_on_has_what_the_rule_makes_of_the_log() {
+    for seed in 0..60 {
+        run(seed);
+    }
+}
