@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Most events that a conflict brings along.
 pub const MISSING_MAX: usize = 1_000;
 
-/// Bytes of values and headers that end what a conflict brings along.
+/// Most bytes of values and headers that a conflict brings along, one larger event aside.
 pub const MISSING_BYTES_MAX: usize = 1024 * 1024;
 
 /// One append: 1 to 1,000 events of one aggregate, all or nothing.

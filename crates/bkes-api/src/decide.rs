@@ -13,7 +13,7 @@ use crate::read::Read;
 use crate::retry::{RetryBudget, RetryPolicy, append_with_retries};
 use crate::store::EventStore;
 use bkes_core::append::EventContent;
-use bkes_core::append_id::{AppendId, ID_WINDOW};
+use bkes_core::append_id::{AppendId, ID_WINDOW, Identity};
 use bkes_core::{Key, Offset, Order, Partition, TimestampMs};
 use tokio_stream::StreamExt;
 
@@ -221,8 +221,12 @@ pub async fn decide<S: State, E>(
         if events.is_empty() {
             return Ok(Decided { known, outcome: Outcome::Nothing });
         }
-        let id = options.command.clone().unwrap_or_else(draw_append_id);
-        let append = Append::at(key.clone(), known.next).events(events).id(id).with_missing();
+        let append = Append::at(key.clone(), known.next).events(events).with_missing();
+        let append = match &options.command {
+            // It may have been carried out before: it is looked for in each try.
+            Some(command) => Append { identity: Some(Identity::of(command.clone())), ..append },
+            None => append.id(draw_append_id()),
+        };
         let appended =
             append_with_retries(append, &options.retry, &budget, jitter, |append| store.append(append)).await;
         let conflict = match appended {

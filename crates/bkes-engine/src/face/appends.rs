@@ -35,6 +35,11 @@ impl EngineHandle {
     /// more.
     pub(super) async fn append_timed(&self, append: Append) -> Result<Appended, AppendFailure> {
         let Append { key, expected, events, identity, missing_max: _, timeout } = append;
+        if timeout == Some(Duration::ZERO) {
+            return Err(AppendFailure::NotStored(not_sent(
+                &"its time was over when it came, and it was not sent",
+            )));
+        }
         // No aggregate that exists has this for its next order.
         let expected = if expected == Expected::At(Order::FIRST) { Expected::New } else { expected };
         let wait = timeout.map_or(Duration::MAX, room_wait);

@@ -5,6 +5,7 @@ mod append_ids;
 mod append_streams;
 mod at_least;
 mod callers;
+mod conformance;
 mod content;
 mod crashes;
 mod dropping;
