@@ -2,11 +2,15 @@
 //!
 //! It lies here because the consumers are those of bkes-foreign, which the log's own crate does not know.
 
-use bkes_core::{Partition, Position};
+use bkes_core::{Key, Partition, Position};
+use bkes_engine::{AppendRequest, Engine, EngineOptions, Expected, Failure, Positions, Reason, WaitFor};
 use bkes_foreign::{Cluster, ForeignRecord};
 use bkes_kafka::{KafkaLog, KafkaOptions};
 use bkes_log::{Log, LogError, conformance};
+use bkes_storage::MemoryStore;
+use bytes::Bytes;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -96,4 +100,40 @@ fn a_group_that_we_may_not_describe_is_denied_and_told_again_with_the_right() {
     assert!(denied.to_string().contains("Group authorization failed"), "{denied}");
     cluster.give_group_back(&group).expect("it is given back");
     wait_for(&log, &group, |answer| *answer == Ok(vec![Some(Position(1))]));
+}
+
+/// The whole way: an append, its position, a consumer of another library, and its commit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_of_a_consumer_is_waited_for() {
+    let start = || {
+        let log = fresh(NonZeroU32::MIN);
+        let name = topic(&log);
+        let store = Arc::new(MemoryStore::new());
+        (Engine::start(Arc::new(log), store, EngineOptions::default()).expect("it starts"), name)
+    };
+    let (engine, name) = tokio::task::spawn_blocking(start).await.expect("no panic");
+    let handle = engine.handle();
+    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("it becomes ready");
+    let key = Key::new("key").expect("not empty");
+    let append = AppendRequest::of_values(key, Expected::New, [Bytes::from_static(b"zero")]);
+    let end = handle.append(append).await.expect("it is new").offset.next();
+    let group = format!("{name}-group");
+    let wait = |seconds: u64| {
+        let positions = Positions { topic: None, of: vec![(Partition(0), end)] };
+        let (group, timeout) = (Some(group.clone()), Duration::from_secs(seconds));
+        handle.wait_for(WaitFor { positions, group, timeout })
+    };
+    let reason = |answer: Result<(), Failure>| answer.map_err(|failure| failure.reason);
+    assert_eq!(reason(wait(30).await), Err(Reason::NoSuchGroup));
+    let commit = |offset: u64| {
+        let (name, group) = (name.clone(), group.clone());
+        tokio::task::spawn_blocking(move || Cluster::new(brokers()).commit(&group, &name, 0, offset))
+    };
+    commit(0).await.expect("no panic").expect("it is committed");
+    assert_eq!(reason(wait(1).await), Err(Reason::DeadlineExceeded));
+    let (waited, committed) = tokio::join!(wait(30), commit(end.0));
+    committed.expect("no panic").expect("it is committed");
+    assert_eq!(reason(waited), Ok(()));
+    let stopping = tokio::task::spawn_blocking(move || engine.stop(Duration::from_secs(10)));
+    stopping.await.expect("no panic").expect("the store closes");
 }

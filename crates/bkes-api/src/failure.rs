@@ -86,7 +86,7 @@ reasons! {
     OutOfRange "OUT_OF_RANGE" Rejected,
     /// Positions are of another topic than this one.
     ForeignPositions "FOREIGN_POSITIONS" Rejected,
-    /// The consumer group has committed nothing for a partition that is waited for.
+    /// The consumer group has committed nothing in this topic.
     NoSuchGroup "NO_SUCH_GROUP" Rejected,
     /// The key was found in several partitions.
     Split "SPLIT" Rejected,

@@ -105,6 +105,7 @@ fn counts(history: &History) -> BTreeMap<&'static str, u64> {
             Operation::Read(read) => match read.outcome {
                 ReadOutcome::Events { .. } => "read",
                 ReadOutcome::NoSuchAggregate => "read: no such aggregate",
+                ReadOutcome::OutOfRange => "read out of range",
                 ReadOutcome::Unavailable => "read unavailable",
                 ReadOutcome::Unanswered => "read unanswered",
             },

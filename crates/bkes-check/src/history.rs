@@ -3,7 +3,7 @@
 //! Times are numbers of one clock of the run, in any unit: only their order counts. A call that ended at the very time
 //! another began counts as overlapping it.
 
-use bkes_core::{Key, Offset, Order, Partition};
+use bkes_core::{Key, Offset, Order, Partition, Position};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -211,8 +211,23 @@ pub struct ReadCall {
     pub from: Order,
     /// Most events wanted; `None` for no limit.
     pub limit: Option<u64>,
+    /// What the answer is to take in.
+    pub fresh: Fresh,
     /// What was answered.
     pub outcome: ReadOutcome,
+}
+
+/// What the answer to a read is to take in.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Fresh {
+    /// What its instance has applied.
+    #[default]
+    Local,
+    /// Everything below these positions too. Each was told by a call to any instance, before this one began: it is where an event lies,
+    /// and one more.
+    AtLeast(Vec<(Partition, Position)>),
+    /// Everything that any call had been told before it began.
+    Latest,
 }
 
 /// What a read's caller was told.
@@ -227,6 +242,8 @@ pub enum ReadOutcome {
     },
     /// The aggregate has no events.
     NoSuchAggregate,
+    /// The positions lie above what the log holds.
+    OutOfRange,
     /// Not now.
     Unavailable,
     /// The answer did not come.

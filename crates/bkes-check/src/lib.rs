@@ -24,7 +24,7 @@ mod reads;
 mod refusals;
 
 pub use history::{
-    AppendCall, AppendOutcome, Call, CallId, ClientId, Content, ContentOf, Event, Excuses, Expecting,
+    AppendCall, AppendOutcome, Call, CallId, ClientId, Content, ContentOf, Event, Excuses, Expecting, Fresh,
     History, InstanceId, LogRecord, Operation, Premise, ReadCall, ReadOutcome, Truncation, TryOf,
 };
 pub use violation::{Promise, Violation};

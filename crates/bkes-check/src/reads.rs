@@ -1,9 +1,13 @@
-//! Promises 7 and 8: what reads were shown, against the final history, earlier reads and earlier acknowledgements.
+//! Promises 7 and 8: what reads were shown, against the final history, the positions they named, earlier reads and earlier
+//! acknowledgements.
 
-use crate::history::{AppendOutcome, Call, CallId, Event, InstanceId, Operation, ReadCall, ReadOutcome};
+use crate::history::{
+    AppendOutcome, Call, CallId, Event, Fresh, InstanceId, Operation, ReadCall, ReadOutcome,
+};
 use crate::index::Index;
 use crate::violation::Violation;
-use bkes_core::{Key, Order, Partition};
+use bkes_core::{Key, Order, Partition, Position};
+use bytes::Bytes;
 use std::collections::HashMap;
 
 /// Walks over every read, then over what each instance showed of each key, by time.
@@ -14,6 +18,7 @@ pub fn check(index: &Index<'_>, found: &mut Vec<Violation>) {
             let shown = Shown { id, call, read, index };
             shown.check_page(found);
             shown.check_events(found);
+            shown.check_positions(found);
         }
         if !index.is_key_cut(&call.key) && !index.is_before_truncation(&call.key, call.begin) {
             groups.note(id, call, index);
@@ -106,6 +111,63 @@ impl Shown<'_, '_> {
     }
 }
 
+impl<'h> Shown<'_, 'h> {
+    /// Everything below the positions is shown that the key has there.
+    fn check_positions(&self, found: &mut Vec<Violation>) {
+        let Shown { id, call, read, index } = *self;
+        let Fresh::AtLeast(positions) = &read.fresh else { return };
+        let shown = match &read.outcome {
+            ReadOutcome::Events { events, more: false } => events.as_slice(),
+            ReadOutcome::NoSuchAggregate => &[],
+            ReadOutcome::OutOfRange => return self.check_denial(positions, found),
+            _ => return,
+        };
+        let is_void = index.is_key_cut(&call.key) || index.is_before_truncation(&call.key, call.begin);
+        if is_void || read.from != Order::FIRST {
+            return;
+        }
+        for (partition, position) in positions {
+            let Some(line) = index.line(&call.key, *partition) else { continue };
+            let is_shown = |event: &Event| {
+                shown.iter().any(|other| other.partition == event.partition && other.order == event.order)
+            };
+            let missing = line.events.iter().find(|event| {
+                self.is_below(event, *position)
+                    && !is_shown(event)
+                    && !index.is_excused(*partition, event.offset, call.begin)
+            });
+            if let Some(event) = missing {
+                let (key, position, event) = (call.key.clone(), (*partition, *position), (*event).clone());
+                found.push(Violation::PositionNotShown { call: id, key, position, event });
+            }
+        }
+    }
+
+    /// Whether an event lies below a position, with all of its append.
+    fn is_below(&self, event: &'h Event, position: Position) -> bool {
+        let is_there = |value: &Bytes| {
+            let mut places = self.index.places(value).iter();
+            places.all(|place| {
+                place.event.partition != event.partition || place.event.offset < position.offset()
+            })
+        };
+        let append = self.index.writer(&event.value);
+        event.offset < position.offset() && append.is_none_or(|append| append.values().iter().all(is_there))
+    }
+
+    /// A log ends below what somebody was told only if it lost its end.
+    fn check_denial(&self, positions: &[(Partition, Position)], found: &mut Vec<Violation>) {
+        let Shown { id, index, .. } = *self;
+        let is_lost = |(partition, position): &(Partition, Position)| {
+            let mut lost = index.history.excuses.truncations.iter();
+            lost.any(|lost| lost.partition == *partition && lost.from < position.offset())
+        };
+        if !positions.iter().any(is_lost) {
+            found.push(Violation::PositionDenied { call: id, positions: positions.to_vec() });
+        }
+    }
+}
+
 /// What an instance showed of a key; of a split key also of each partition by itself.
 #[derive(PartialEq, Eq, Hash)]
 struct Group<'h> {
@@ -158,7 +220,7 @@ impl<'h> Groups<'h> {
         let (shown, from, whole) = match &read.outcome {
             ReadOutcome::Events { events, more } => (events.as_slice(), read.from.0, !more),
             ReadOutcome::NoSuchAggregate => (&[][..], 0, true),
-            ReadOutcome::Unavailable | ReadOutcome::Unanswered => return,
+            ReadOutcome::OutOfRange | ReadOutcome::Unavailable | ReadOutcome::Unanswered => return,
         };
         let events = from.saturating_add(shown.len() as u64);
         if !shown.is_empty() {

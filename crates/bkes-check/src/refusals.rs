@@ -1,10 +1,10 @@
 //! Promise 10: a refusal is true on every instance.
 //!
 //! "No such aggregate", and a conflict in which the order asked for is above the next one, deny events. What any instance had
-//! acknowledged or shown before such a call began must not be among them. (That an aggregate exists, or is further than asked
+//! acknowledged or shown before such a call began must not be among them. A *latest* read denies all that it does not show. (That an aggregate exists, or is further than asked
 //! for, is held against the log by the other promises: there is nothing in them that could be out of date.)
 
-use crate::history::{AppendOutcome, Call, CallId, Operation, ReadOutcome};
+use crate::history::{AppendOutcome, Call, CallId, Fresh, Operation, ReadOutcome};
 use crate::index::Index;
 use crate::violation::Violation;
 use bkes_core::{Key, Order};
@@ -87,7 +87,14 @@ fn denied_from(call: &Call) -> Option<Order> {
             }
             _ => None,
         },
-        Operation::Read(read) => matches!(read.outcome, ReadOutcome::NoSuchAggregate).then_some(Order::FIRST),
+        Operation::Read(read) => match &read.outcome {
+            ReadOutcome::NoSuchAggregate => Some(Order::FIRST),
+            // A latest read that ends with the last event denies all after it.
+            ReadOutcome::Events { events, more: false } if read.fresh == Fresh::Latest => {
+                Some(Order(read.from.0.saturating_add(events.len() as u64)))
+            }
+            _ => None,
+        },
     }
 }
 

@@ -1,7 +1,7 @@
 //! A history as text, a line for each call, record and event: for people who look for the cause of a finding.
 
 use crate::history::{AppendCall, AppendOutcome, Call, CallId, Content, Expecting, History, LogRecord};
-use crate::history::{Operation, ReadCall, ReadOutcome, TryOf};
+use crate::history::{Fresh, Operation, ReadCall, ReadOutcome, TryOf};
 use std::fmt;
 
 impl fmt::Display for History {
@@ -75,6 +75,16 @@ impl fmt::Display for ReadCall {
         if let Some(limit) = self.limit {
             write!(f, " at most {limit}")?;
         }
+        match &self.fresh {
+            Fresh::Local => {}
+            Fresh::AtLeast(positions) => {
+                f.write_str(" at least")?;
+                for (partition, position) in positions {
+                    write!(f, " {partition}/{position}")?;
+                }
+            }
+            Fresh::Latest => f.write_str(" latest")?,
+        }
         match &self.outcome {
             ReadOutcome::Events { events, more } => {
                 write!(f, ": {} events", events.len())?;
@@ -84,6 +94,7 @@ impl fmt::Display for ReadCall {
                 f.write_str(if *more { ", more" } else { "" })
             }
             ReadOutcome::NoSuchAggregate => f.write_str(": no such aggregate"),
+            ReadOutcome::OutOfRange => f.write_str(": positions out of range"),
             ReadOutcome::Unavailable => f.write_str(": unavailable"),
             ReadOutcome::Unanswered => f.write_str(": no answer"),
         }

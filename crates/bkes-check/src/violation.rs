@@ -1,7 +1,7 @@
 //! What can be wrong with a history, with the evidence, for people to read.
 
 use crate::history::{CallId, ContentOf, Event};
-use bkes_core::{Key, Offset, Order, Partition};
+use bkes_core::{Key, Offset, Order, Partition, Position};
 use bytes::Bytes;
 use std::fmt;
 
@@ -24,11 +24,11 @@ pub enum Promise {
     PremiseHeld = 6,
     /// Every read is a part of the one history, and reads of an instance never go back.
     ReadsOneHistory = 7,
-    /// A read sees what was acknowledged on its instance before it began.
+    /// A read sees what was acknowledged on its instance before it began, and what lies below the positions that it names.
     ReadsAcknowledged = 8,
     /// All instances, a resumed one, a rebuilt one and the log agree.
     AllAgree = 9,
-    /// Nothing is denied that any instance had acknowledged or shown before, and an id is called taken only where it is.
+    /// Nothing is denied, and nothing left out by a latest read, that any instance had acknowledged or shown before, and an id is called taken only where it is.
     RefusalsTrue = 10,
 }
 
@@ -82,6 +82,10 @@ pub enum Violation {
     ReadWentBack { call: CallId, key: Key, shown: u64, earlier: CallId, earlier_shown: u64 },
     /// A read did not show an event that had been acknowledged on its instance before.
     AcknowledgedNotShown { call: CallId, key: Key, shown: u64, append: CallId, order: Order },
+    /// A read that was to take in everything below a position did not show an event that lies there.
+    PositionNotShown { call: CallId, key: Key, position: (Partition, Position), event: Event },
+    /// A position that a call had been told was said to lie above the end of the log.
+    PositionDenied { call: CallId, positions: Vec<(Partition, Position)> },
     /// Two contents differ.
     ContentsDiffer { key: Key, one: (ContentOf, Option<Event>), other: (ContentOf, Option<Event>) },
     /// The final history has an event that the log does not have there, or not so.
@@ -118,11 +122,15 @@ impl Violation {
             Violation::ReadDiffers { .. }
             | Violation::ReadBadPage { .. }
             | Violation::ReadWentBack { .. } => Promise::ReadsOneHistory,
-            Violation::AcknowledgedNotShown { .. } => Promise::ReadsAcknowledged,
+            Violation::AcknowledgedNotShown { .. } | Violation::PositionNotShown { .. } => {
+                Promise::ReadsAcknowledged
+            }
             Violation::ContentsDiffer { .. }
             | Violation::EventNotInLog { .. }
             | Violation::ForeignMissing { .. } => Promise::AllAgree,
-            Violation::KnownDenied { .. } | Violation::IdNotTaken { .. } => Promise::RefusalsTrue,
+            Violation::KnownDenied { .. }
+            | Violation::PositionDenied { .. }
+            | Violation::IdNotTaken { .. } => Promise::RefusalsTrue,
         }
     }
 }
@@ -206,6 +214,14 @@ impl fmt::Display for Violation {
                 "{key}: {call} was shown {shown} events, after {append} had been acknowledged order {order} by the same \
                  instance"
             ),
+            Violation::PositionNotShown { call, key, position: (partition, position), event } => {
+                write!(f, "{key}: {call} was to take in {partition}/{position} and did not show {event}")
+            }
+            Violation::PositionDenied { call, positions } => {
+                let positions =
+                    positions.iter().map(|(partition, position)| format!(" {partition}/{position}"));
+                write!(f, "{call} was told that the log ends below one of{}", positions.collect::<String>())
+            }
             Violation::ContentsDiffer { key, one, other } => {
                 let ((one, left), (other, right)) = (one, other);
                 write!(f, "{key}: {one} has {}; {other} has {}", Maybe(left), Maybe(right))

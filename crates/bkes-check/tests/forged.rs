@@ -4,10 +4,10 @@ mod forge;
 mod ids;
 
 use bkes_check::{
-    AppendCall, AppendOutcome, Call, ContentOf, Event, Expecting, History, InstanceId, LogRecord, Operation,
-    Premise, Promise, ReadCall, ReadOutcome, Truncation, Violation, check,
+    AppendCall, AppendOutcome, Call, ContentOf, Event, Expecting, Fresh, History, InstanceId, LogRecord,
+    Operation, Premise, Promise, ReadCall, ReadOutcome, Truncation, Violation, check,
 };
-use bkes_core::{Offset, Order, Partition};
+use bkes_core::{Offset, Order, Partition, Position};
 use forge::{Forge, bytes, key};
 use std::collections::BTreeSet;
 
@@ -351,6 +351,7 @@ fn a_read_that_misses_an_acknowledged_event_is_caught() {
         *read(history, 20) = ReadCall {
             from: Order(6),
             limit: Some(9),
+            fresh: Fresh::Local,
             outcome: ReadOutcome::Events { events: Vec::new(), more: false },
         };
     });
@@ -362,6 +363,80 @@ fn a_read_that_misses_an_acknowledged_event_is_caught() {
         shown(history, 20).pop();
         history.calls[19].end = Some(history.calls[20].begin);
     });
+}
+
+/// A read of all of a by another instance, at the end: it shows the first `events` and is to take in what lies below a position.
+fn at_least(events: usize, (partition, position): (u32, u64)) -> impl FnOnce(&mut History) {
+    move |history: &mut History| {
+        let mut call = history.calls[20].clone();
+        (call.instance, call.begin, call.end) = (InstanceId(9), 90, Some(91));
+        let Operation::Read(read) = &mut call.operation else { panic!() };
+        read.fresh = Fresh::AtLeast(vec![(Partition(partition), Position(position))]);
+        let ReadOutcome::Events { events: all, .. } = &mut read.outcome else { panic!() };
+        all.truncate(events);
+        history.calls.push(call);
+    }
+}
+
+#[test]
+fn a_read_that_misses_what_lies_below_its_positions_is_caught() {
+    use Promise::ReadsAcknowledged;
+    let history = right();
+    let all = &history.contents[0].keys[&key("a")];
+    // The third and the fourth event are a batch.
+    let at = |order: usize| all[order].offset.0;
+    assert_eq!((all.len(), &all[3].value, &all[4].value), (7, &bytes("4"), &bytes("5")));
+    finds("it shows all", &[], at_least(7, (0, at(6) + 1)));
+    finds("the last one", &[ReadsAcknowledged], at_least(6, (0, at(6) + 1)));
+    finds("the position of the last one is before it", &[], at_least(6, (0, at(6))));
+    finds("a batch", &[ReadsAcknowledged], at_least(3, (0, at(4) + 1)));
+    finds("the position is in the middle of a batch", &[], at_least(3, (0, at(4))));
+    finds("another partition says nothing of it", &[], at_least(1, (1, at(6) + 1)));
+    finds("it ends at its limit", &[], |history| {
+        at_least(6, (0, at(6) + 1))(history);
+        let read = read(history, 21);
+        read.limit = Some(6);
+        let ReadOutcome::Events { more, .. } = &mut read.outcome else { panic!() };
+        *more = true;
+    });
+    finds("a lost end excuses it", &[], |history| {
+        at_least(6, (0, at(6) + 1))(history);
+        let lost = Truncation { partition: Partition(0), from: Offset(at(6)), at: 1, until: 100 };
+        history.excuses.truncations.push(lost);
+    });
+}
+
+#[test]
+fn a_position_that_somebody_was_told_and_that_is_denied_is_caught() {
+    let denied = |history: &mut History| {
+        at_least(0, (0, 5))(history);
+        read(history, 21).outcome = ReadOutcome::OutOfRange;
+    };
+    finds("out of range", &[Promise::RefusalsTrue], denied);
+    let lost = |from: u64| {
+        move |history: &mut History| {
+            denied(history);
+            let lost = Truncation { partition: Partition(0), from: Offset(from), at: 1, until: 2 };
+            history.excuses.truncations.push(lost);
+        }
+    };
+    finds("a lost end below it", &[], lost(4));
+    finds("a lost end above it", &[Promise::RefusalsTrue], lost(5));
+}
+
+#[test]
+fn a_latest_read_that_misses_what_anybody_was_told_is_caught() {
+    let latest = |events: usize, begin: u64| {
+        move |history: &mut History| {
+            at_least(events, (0, 0))(history);
+            read(history, 21).fresh = Fresh::Latest;
+            history.calls[21].begin = begin;
+        }
+    };
+    finds("it shows all", &[], latest(7, 90));
+    finds("the last one", &[Promise::RefusalsTrue], latest(6, 90));
+    let begin = right().calls[20].begin;
+    finds("what was told meanwhile may be missing", &[], latest(6, begin - 1));
 }
 
 #[test]

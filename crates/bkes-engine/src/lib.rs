@@ -87,8 +87,8 @@ pub use positions_error::PositionsError;
 
 // Words of bkes-api and bkes-core that the face speaks.
 pub use bkes_api::{
-    Freshness, KEYS_BYTES_MAX, KEYS_MAX, KeyList, KeysRequest, Layout, ListedKey, PartitionState,
-    PartitionStatus, Positions, TopicId, WaitFor,
+    Failure, Freshness, KEYS_BYTES_MAX, KEYS_MAX, KeyList, KeysRequest, Layout, ListedKey, PartitionState,
+    PartitionStatus, Positions, Reason, TopicId, WaitFor,
 };
 pub use bkes_core::append::{
     AppendError, AppendRequest, Appended, ErrorClass, EventContent, Expected, Unit, Unready,

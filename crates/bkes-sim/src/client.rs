@@ -10,11 +10,12 @@ use crate::instance::World;
 use crate::named::{Kept, Named};
 use crate::plan::RECORD_BYTES_MAX;
 use crate::recorder::{TRIES, headers_of, page};
-use bkes_check::{AppendCall, AppendOutcome, ClientId, Expecting, InstanceId, Premise, ReadOutcome};
+use bkes_check::{AppendCall, AppendOutcome, ClientId, Expecting, Fresh, InstanceId, Premise, ReadOutcome};
 use bkes_core::append_id::Identity;
 use bkes_core::{Key, Order};
 use bkes_engine::{
-    AppendError, AppendRequest, Appended, EngineHandle, EventContent, Events, Expected, ReadError,
+    AppendError, AppendRequest, Appended, EngineHandle, EventContent, Events, Expected, Freshness, Positions,
+    ReadError, ReadRequest,
 };
 use bytes::Bytes;
 use fastrand::Rng;
@@ -216,11 +217,37 @@ impl Client {
     /// Reads a key from the beginning.
     pub fn read(&mut self, world: &World, server: Server<'_>, key: &Key) {
         let instance = server.instance;
-        let call = world.recorder.begin_read(self.id, instance, key, Order::FIRST);
+        let fresh = self.fresh(world);
+        let call = world.recorder.begin_read(self.id, instance, key, fresh.clone());
         let handle = server.handle.clone();
-        let request = page(key, Order::FIRST);
+        let freshness = match fresh {
+            Fresh::Local => Freshness::Local,
+            Fresh::AtLeast(of) => Freshness::AtLeast(Positions { topic: None, of }),
+            Fresh::Latest => Freshness::Latest,
+        };
+        let request = ReadRequest { freshness, ..page(key, Order::FIRST) };
         let future = Asked::Read(Box::pin(async move { handle.read(request).await }));
         self.wait(world, call, (instance, key), future);
+    }
+
+    /// What a read is to take in: in a quarter of the reads what somebody was told a moment ago, on whichever instance.
+    fn fresh(&mut self, world: &World) -> Fresh {
+        if self.is_careful {
+            return Fresh::Local;
+        }
+        match self.random.u32(..8) {
+            0 => Fresh::Latest,
+            1 | 2 => {
+                let mut places: BTreeMap<_, _> = BTreeMap::new();
+                let told = world.recorder.places();
+                for _ in 0..self.random.usize(1..3).min(told.len()) {
+                    let (partition, position) = told[self.random.usize(..told.len())];
+                    places.insert(partition, position);
+                }
+                Fresh::AtLeast(places.into_iter().collect())
+            }
+            _ => Fresh::Local,
+        }
     }
 
     fn wait(&mut self, world: &World, call: usize, (instance, key): (InstanceId, &Key), future: Asked) {

@@ -3,16 +3,17 @@
 use crate::faults::{Coverage, Fault};
 use crate::lock::locked;
 use bkes_check::{
-    AppendCall, AppendOutcome, Call, ClientId, Event, InstanceId, Operation, ReadCall, ReadOutcome, TryOf,
+    AppendCall, AppendOutcome, Call, ClientId, Event, Fresh, InstanceId, Operation, ReadCall, ReadOutcome,
+    TryOf,
 };
 use bkes_core::marker::ID_HEADER;
-use bkes_core::{Header, Key, Order, Partition};
+use bkes_core::{Header, Key, Offset, Order, Partition, Position};
 use bkes_engine::{
     AppendError, Appended, EngineHandle, Events, ReadError, ReadRequest, StoredEvent, Unready,
 };
 use bkes_testkit::log::{Fate, Faults as Fates};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,6 +21,9 @@ use std::task::{Context, Poll, Waker};
 
 /// Most events of a read: the engine answers up to this many on the spot.
 pub const PAGE: u64 = 100;
+
+/// How many positions that were told are remembered.
+const PLACES: usize = 8;
 
 /// Who reads in between.
 pub const PASSER_BY: ClientId = ClientId(900);
@@ -36,6 +40,8 @@ struct Inner {
     calls: Mutex<Vec<Call>>,
     /// The name of each answer to an append.
     told: Mutex<BTreeMap<usize, &'static str>>,
+    /// Where events lie that callers were told of last.
+    places: Mutex<VecDeque<(Partition, Position)>>,
     coverage: Mutex<Coverage>,
     /// `None` when nobody will read it.
     tape: Option<Mutex<Vec<String>>>,
@@ -49,6 +55,7 @@ impl Recorder {
             tick: AtomicU64::new(0),
             calls: Mutex::default(),
             told: Mutex::default(),
+            places: Mutex::default(),
             coverage: Mutex::default(),
             tape: taped.then(Mutex::default),
         }))
@@ -109,6 +116,9 @@ impl Recorder {
         of.end = Some(end);
         let Operation::Append(append) = &mut of.operation else { return };
         append.outcome = outcome(answer);
+        if let Ok(at) = answer {
+            self.told_place(at.partition, at.offset);
+        }
         let (client, instance, key) = (of.client.0, of.instance.0, of.key.clone());
         drop(calls);
         self.say(|| match answer {
@@ -130,8 +140,14 @@ impl Recorder {
                 ReadOutcome::Events { events: events.iter().map(event).collect(), more }
             }
             Err(ReadError::NoSuchAggregate { .. }) => ReadOutcome::NoSuchAggregate,
+            Err(ReadError::Positions(_)) => ReadOutcome::OutOfRange,
             Err(_) => ReadOutcome::Unavailable,
         };
+        if let ReadOutcome::Events { events, .. } = &outcome
+            && let Some(last) = events.last()
+        {
+            self.told_place(last.partition, last.offset);
+        }
         let mut calls = locked(&self.0.calls);
         let of = &mut calls[call];
         of.end = Some(end);
@@ -153,7 +169,7 @@ impl Recorder {
 
     /// A read of somebody who passes by, which has its answer at once or none.
     pub fn read_at_once(&self, instance: InstanceId, handle: &EngineHandle, key: &Key) {
-        let call = self.begin_read(PASSER_BY, instance, key, Order::FIRST);
+        let call = self.begin_read(PASSER_BY, instance, key, Fresh::Local);
         let read = pin!(handle.read(page(key, Order::FIRST)));
         if let Poll::Ready(answer) = read.poll(&mut Context::from_waker(Waker::noop())) {
             self.read(call, answer);
@@ -161,9 +177,26 @@ impl Recorder {
     }
 
     /// A read begins.
-    pub fn begin_read(&self, client: ClientId, instance: InstanceId, key: &Key, from: Order) -> usize {
-        let read = ReadCall { from, limit: Some(PAGE), outcome: ReadOutcome::Unanswered };
-        self.begin(client, instance, key, Operation::Read(read))
+    pub fn begin_read(&self, client: ClientId, instance: InstanceId, key: &Key, fresh: Fresh) -> usize {
+        let said = (fresh != Fresh::Local).then(|| format!("{fresh:?}"));
+        let read =
+            ReadCall { from: Order::FIRST, limit: Some(PAGE), fresh, outcome: ReadOutcome::Unanswered };
+        let call = self.begin(client, instance, key, Operation::Read(read));
+        if let Some(said) = said {
+            self.say(|| format!("   {call} c{} i{} {key}: read {said}", client.0, instance.0));
+        }
+        call
+    }
+
+    fn told_place(&self, partition: Partition, offset: Offset) {
+        let mut places = locked(&self.0.places);
+        places.truncate(PLACES - 1);
+        places.push_front((partition, offset.next()));
+    }
+
+    /// Positions that somebody was told, on whichever instance: those told last first.
+    pub fn places(&self) -> Vec<(Partition, Position)> {
+        locked(&self.0.places).iter().copied().collect()
     }
 
     /// An append begins.
@@ -353,6 +386,7 @@ pub const ANSWERS: &[&str] = &[
     "unknown",
     "read: events",
     "read: no such aggregate",
+    "read: positions refused",
     "read: unavailable",
     "read: damaged",
     "read: store failed",
@@ -403,7 +437,6 @@ fn read_name(answer: &Result<Events, ReadError>) -> &'static str {
         Err(ReadError::Positions(_)) => "read: positions refused",
         Err(ReadError::Unavailable(_)) => "read: unavailable",
         Err(ReadError::Split { .. }) => "read: split",
-        Err(ReadError::NotFresh(_)) => "read: not fresh",
         Err(ReadError::Damaged { .. }) => "read: damaged",
         Err(ReadError::Store { .. }) => "read: store failed",
     }

@@ -1,7 +1,7 @@
 //! A store that is right by construction: one vector per partition. It writes histories for the tests to break.
 
 use bkes_check::{
-    AppendCall, AppendOutcome, Call, CallId, ClientId, Content, ContentOf, Event, Expecting, History,
+    AppendCall, AppendOutcome, Call, CallId, ClientId, Content, ContentOf, Event, Expecting, Fresh, History,
     InstanceId, LogRecord, Operation, Premise, ReadCall, ReadOutcome, TryOf,
 };
 use bkes_core::{Key, Offset, Order, Partition};
@@ -175,13 +175,18 @@ impl Forge {
             true => ReadOutcome::Events { events: rest[..wanted].to_vec(), more },
             false => ReadOutcome::NoSuchAggregate,
         };
-        self.call(instance, name, Operation::Read(ReadCall { from: Order(from), limit, outcome }), true)
+        self.call(
+            instance,
+            name,
+            Operation::Read(ReadCall { from: Order(from), limit, fresh: Fresh::Local, outcome }),
+            true,
+        )
     }
 
     /// A read without events.
     pub fn unread(&mut self, name: &str, outcome: ReadOutcome) -> CallId {
         let answered = outcome != ReadOutcome::Unanswered;
-        let read = ReadCall { from: Order::FIRST, limit: None, outcome };
+        let read = ReadCall { from: Order::FIRST, limit: None, fresh: Fresh::Local, outcome };
         self.call(0, name, Operation::Read(read), answered)
     }
 

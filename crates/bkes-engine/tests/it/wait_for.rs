@@ -2,10 +2,10 @@
 
 use crate::support::flawed::FlawedLog;
 use crate::support::{Bench, poll};
-use bkes_api::{Failure, Reason};
 use bkes_core::{Partition, Position};
 use bkes_engine::assembly::begin_stop;
 use bkes_engine::{Engine, EngineOptions, Positions, TopicId, WaitFor};
+use bkes_engine::{Failure, Reason};
 use bkes_log::Log;
 use bkes_storage::MemoryStore;
 use bkes_testkit::store::SimulatedStore;
