@@ -1,6 +1,6 @@
 //! The engine as an [`EventStore`]: the words of bkes-api, and what they ask for said in the engine's own.
 //!
-//! Nothing is decided here. Appends go through [`EngineHandle::append_within`], one by one or as a [stream](appends_of_a_stream) of them;
+//! Nothing is decided here. Appends go through [`EngineHandle::append_within`], one by one or as a stream of them;
 //! reads are made page by page of what is frozen when they begin.
 
 mod appends;

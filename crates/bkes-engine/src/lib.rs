@@ -23,6 +23,8 @@
 //!   batch with it: [`AppendRequest::events`] takes several, all or nothing.
 //! * Until [`EngineHandle::is_ready`] nothing can be said about keys that were not met yet, and calls answer
 //!   [`Unready::CatchingUp`].
+//! * [`EngineHandle`] is a [`bkes_api::EventStore`] too: what is written against that trait runs on an engine in its own process
+//!   or on a server.
 //! * [`Engine::stop`] refuses what is new, awaits what was sent, and leaves the store as a clean point to resume from.
 //!
 //! The engine never names Kafka or redb. Time, random names and threads are at the rim (`engine`): owner, writer and monitor
