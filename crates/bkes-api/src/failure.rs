@@ -1,5 +1,6 @@
 //! Why a call has no answer: for programs by class and reason, for people in words.
 
+use bkes_core::Order;
 use bkes_core::append::ErrorClass;
 use std::fmt;
 use std::time::Duration;
@@ -14,12 +15,43 @@ pub struct Failure {
     pub message: String,
     /// How long to rest before another try, if the store said so.
     pub retry_after: Option<Duration>,
+    /// What the message is about, for programs, if the reason has such a thing.
+    pub detail: Option<Detail>,
+}
+
+/// What a failure is about, for programs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Detail {
+    /// With [`Reason::InvalidRequest`]: the field that makes no sense, `events[3].headers` say.
+    Field(String),
+    /// With [`Reason::TooLarge`]: how large it is, and how large it may be.
+    Size {
+        /// What it has.
+        bytes: u64,
+        /// What it may have.
+        bytes_max: u64,
+    },
+    /// With [`Reason::AppendIdWindow`]: the id was looked for from this order on.
+    LookedFrom(Order),
 }
 
 impl Failure {
-    /// A failure without advice on when to try again.
+    /// A failure without detail, and without advice on when to try again.
     pub fn new(reason: Reason, message: impl Into<String>) -> Failure {
-        Failure { reason, message: message.into(), retry_after: None }
+        Failure { reason, message: message.into(), retry_after: None, detail: None }
+    }
+
+    /// With advice on when to try again.
+    #[must_use]
+    pub fn after(self, rest: Duration) -> Failure {
+        Failure { retry_after: Some(rest), ..self }
+    }
+
+    /// With what it is about.
+    #[must_use]
+    pub fn about(self, detail: Detail) -> Failure {
+        Failure { detail: Some(detail), ..self }
     }
 
     /// What the caller may conclude.

@@ -41,7 +41,7 @@ pub use append::{
 };
 pub use decide::{BoxError, DecideError, DecideOptions, Decided, Known, Outcome, State, catch_up, decide};
 pub use event::{Event, Origin};
-pub use failure::{Failure, Reason};
+pub use failure::{Detail, Failure, Reason};
 pub use follow::{Follow, FollowFrom, FollowItem, Followed, FollowedEvent};
 pub use keys::{KEYS_BYTES_MAX, KEYS_MAX, KeyList, KeysRequest, ListedKey};
 pub use positions::{Freshness, Positions, TopicId};
