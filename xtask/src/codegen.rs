@@ -1,28 +1,35 @@
 //! `cargo xtask codegen`: Rust from `proto/`, in pure Rust, so that nobody needs protoc.
 //!
-//! What it writes is committed (crates/bkes-grpc/src/generated): the code, and the descriptor set that server reflection
-//! serves, comments included. The test below fails when the two do not follow from `proto/` any more.
+//! What it writes is committed (crates/bkes-wire/src/generated): the code, and the descriptor sets that
+//! server reflection serves, comments included. The test below fails when the two do not follow from `proto/` any more.
 
 use anyhow::{Context, Result, ensure};
 use prost::Message;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The files of the contract, seen from `proto/`.
-const PROTO_FILES: [&str; 1] = ["api.proto"];
+/// A contract: its file in `proto/`, its package, and the codec of its generated clients and servers if that is one of ours.
+struct Contract {
+    file: &'static str,
+    package: &'static str,
+    codec: Option<&'static str>,
+}
 
-/// The one file of the generated code, named for the package.
-const CODE: &str = "tech.gklijs.bkes.api.rs";
-
-/// The descriptor set.
-const DESCRIPTOR: &str = "descriptor.bin";
+const CONTRACTS: [Contract; 2] = [
+    Contract { file: "api.proto", package: "tech.gklijs.bkes.api", codec: None },
+    Contract {
+        file: "bkes/v2/event_store.proto",
+        package: "bkes.v2",
+        codec: Some("crate::codec::BoundedCodec"),
+    },
+];
 
 /// Writes the generated files, and says which changed.
 pub fn run() -> Result<()> {
     let target = generated();
     fs::create_dir_all(&target).with_context(|| format!("cannot create {}", target.display()))?;
     for (name, content) in generate()? {
-        let path = target.join(name);
+        let path = target.join(&name);
         let current = fs::read(&path).is_ok_and(|there| there == content);
         if !current {
             fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
@@ -33,32 +40,39 @@ pub fn run() -> Result<()> {
 }
 
 /// The generated files as they should be: name and content.
-fn generate() -> Result<Vec<(&'static str, Vec<u8>)>> {
+fn generate() -> Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for contract in &CONTRACTS {
+        files.extend(of_contract(contract)?);
+    }
+    Ok(files)
+}
+
+/// The code and the descriptor set of a contract, named for its package.
+fn of_contract(contract: &Contract) -> Result<[(String, Vec<u8>); 2]> {
     let set = protox::Compiler::new([root().join("proto")])?
         .include_source_info(true)
         .include_imports(true)
-        .open_files(PROTO_FILES)?
+        .open_files([contract.file])?
         .file_descriptor_set();
     let descriptor = set.encode_to_vec();
 
+    let code = format!("{}.rs", contract.package);
     let out = tempdir()?;
-    let written = tonic_prost_build::configure()
-        .bytes(".")
-        .emit_rerun_if_changed(false)
-        .out_dir(&out)
-        .compile_fds(set)
-        .context("the contract does not compile to Rust")
-        .and_then(|()| {
-            let names: Vec<_> =
-                fs::read_dir(&out)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
-            ensure!(
-                names == [CODE],
-                "{CODE} was to be generated, not {names:?}: a new package needs a line here"
-            );
-            Ok(fs::read(out.join(CODE))?)
-        });
+    let mut builder = tonic_prost_build::configure().bytes(".").emit_rerun_if_changed(false).out_dir(&out);
+    if let Some(codec) = contract.codec {
+        builder = builder.codec_path(codec);
+    }
+    let written = builder.compile_fds(set).context("the contract does not compile to Rust").and_then(|()| {
+        let names: Vec<_> = fs::read_dir(&out)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+        ensure!(
+            names == [code.as_str()],
+            "{code} was to be generated, not {names:?}: a new package needs a line in CONTRACTS"
+        );
+        Ok(fs::read(out.join(&code))?)
+    });
     fs::remove_dir_all(&out)?;
-    Ok(vec![(CODE, written?), (DESCRIPTOR, descriptor)])
+    Ok([(code, written?), (format!("{}.bin", contract.package), descriptor)])
 }
 
 /// A new empty directory for the generator's output.
@@ -69,7 +83,7 @@ fn tempdir() -> Result<PathBuf> {
 }
 
 fn generated() -> PathBuf {
-    root().join("crates/bkes-grpc/src/generated")
+    root().join("crates/bkes-wire/src/generated")
 }
 
 fn root() -> PathBuf {
@@ -84,7 +98,7 @@ mod tests {
     #[test]
     fn generated_code_follows_from_the_contract() {
         for (name, content) in generate().expect("the contract compiles") {
-            let committed = fs::read(generated().join(name)).unwrap_or_default();
+            let committed = fs::read(generated().join(&name)).unwrap_or_default();
             assert!(
                 committed == content,
                 "{name} is stale: run `cargo xtask codegen` and commit what it writes"

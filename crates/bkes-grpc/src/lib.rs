@@ -14,15 +14,6 @@
 
 #![forbid(unsafe_code)]
 
-/// The generated messages, client and server of the contract. `proto/api.proto` is their documentation.
-#[allow(missing_docs, clippy::all, clippy::too_many_lines)]
-pub mod api {
-    include!("generated/tech.gklijs.bkes.api.rs");
-
-    /// The contract as a descriptor set, which server reflection shows.
-    pub const DESCRIPTOR: &[u8] = include_bytes!("generated/descriptor.bin");
-}
-
 mod limits;
 
 mod answers;
@@ -46,6 +37,8 @@ mod shares;
 
 pub mod conformance;
 
+/// The first contract: its messages, client and server.
+pub use bkes_wire::v1 as api;
 pub use connections::{Drained, run};
 pub use gate::Gate;
 pub use health::{HealthError, check_health};

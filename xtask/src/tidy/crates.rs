@@ -25,9 +25,10 @@ const ARROWS: &[Arrows] = &[
         knows: &["bkes-api", "bkes-core", "bkes-storage", "bkes-log"],
         in_tests: &["bkes-embedded", "bkes-kafka", "bkes-testkit"],
     },
+    Arrows { name: "bkes-wire", knows: &["bkes-api", "bkes-core"], in_tests: &["bkes-testkit"] },
     Arrows {
         name: "bkes-grpc",
-        knows: &["bkes-core", "bkes-engine"],
+        knows: &["bkes-api", "bkes-core", "bkes-engine", "bkes-wire"],
         in_tests: &["bkes-storage", "bkes-log", "bkes-embedded", "bkes-kafka", "bkes-testkit"],
     },
     Arrows {
@@ -91,8 +92,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rdkafka", &["bkes-kafka"]),
     ("libc", &["bkes-kafka"]),
     ("redb", &["bkes-storage"]),
-    ("tonic", &["bkes-grpc", "xtask"]),
-    ("prost", &["bkes-grpc", "xtask"]),
+    ("tonic", &["bkes-wire", "bkes-grpc", "xtask"]),
+    ("prost", &["bkes-wire", "bkes-grpc", "xtask"]),
     ("clap", &["bkes-server", "xtask"]),
 ];
 
@@ -300,7 +301,11 @@ mod tests {
             ("bkes-kafka", "rdkafka-sys", None),
             ("bkes-engine", "rdkafka", Some("bkes-engine: rdkafka belongs to bkes-kafka")),
             ("bkes-embedded", "redb", Some("bkes-embedded: redb belongs to bkes-storage")),
-            ("bkes-server", "tonic-health", Some("bkes-server: tonic-health belongs to bkes-grpc and xtask")),
+            (
+                "bkes-server",
+                "tonic-health",
+                Some("bkes-server: tonic-health belongs to bkes-wire and bkes-grpc and xtask"),
+            ),
             ("bkes-core", "prosthetic", None),
             ("bkes-engine", "clap", Some("bkes-engine: clap belongs to bkes-server and xtask")),
         ];
