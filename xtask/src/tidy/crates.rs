@@ -29,8 +29,9 @@ const ARROWS: &[Arrows] = &[
     Arrows {
         name: "bkes-grpc",
         knows: &["bkes-api", "bkes-core", "bkes-engine", "bkes-wire"],
-        in_tests: &["bkes-storage", "bkes-log", "bkes-embedded", "bkes-kafka", "bkes-testkit"],
+        in_tests: &["bkes-client", "bkes-storage", "bkes-log", "bkes-embedded", "bkes-kafka", "bkes-testkit"],
     },
+    Arrows { name: "bkes-client", knows: &["bkes-api", "bkes-core", "bkes-wire"], in_tests: &[] },
     Arrows {
         name: "bkes-server",
         knows: &[
@@ -92,8 +93,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rdkafka", &["bkes-kafka"]),
     ("libc", &["bkes-kafka"]),
     ("redb", &["bkes-storage"]),
-    ("tonic", &["bkes-wire", "bkes-grpc", "xtask"]),
-    ("prost", &["bkes-wire", "bkes-grpc", "xtask"]),
+    ("tonic", &["bkes-wire", "bkes-grpc", "bkes-client", "xtask"]),
+    ("prost", &["bkes-wire", "bkes-grpc", "bkes-client", "xtask"]),
     ("clap", &["bkes-server", "xtask"]),
 ];
 
@@ -304,7 +305,9 @@ mod tests {
             (
                 "bkes-server",
                 "tonic-health",
-                Some("bkes-server: tonic-health belongs to bkes-wire and bkes-grpc and xtask"),
+                Some(
+                    "bkes-server: tonic-health belongs to bkes-wire and bkes-grpc and bkes-client and xtask",
+                ),
             ),
             ("bkes-core", "prosthetic", None),
             ("bkes-engine", "clap", Some("bkes-engine: clap belongs to bkes-server and xtask")),

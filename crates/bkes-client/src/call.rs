@@ -1,0 +1,43 @@
+//! What every call has: metadata and a deadline.
+
+use crate::client::Client;
+use crate::limits::ANSWER_GRACE;
+use bkes_api::{Failure, Reason};
+use bkes_wire::status;
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+
+impl Client {
+    /// A message as the request of a call, whose time the server is told if it has an end.
+    pub(crate) fn request<M>(&self, message: M, timeout: Option<Duration>) -> Request<M> {
+        let mut request = Request::new(message);
+        for (name, value) in self.metadata.iter() {
+            request.metadata_mut().insert(name.clone(), value.clone());
+        }
+        if let Some(timeout) = timeout {
+            request.set_timeout(timeout);
+        }
+        request
+    }
+
+    /// The answer to a call that is given the usual time.
+    pub(crate) async fn in_time<M>(
+        &self,
+        call: impl Future<Output = Result<Response<M>, Status>>,
+    ) -> Result<M, Failure> {
+        self.within(self.options.read_timeout, call).await
+    }
+
+    /// The answer to a call that is given so much time.
+    pub(crate) async fn within<M>(
+        &self,
+        timeout: Duration,
+        call: impl Future<Output = Result<Response<M>, Status>>,
+    ) -> Result<M, Failure> {
+        match tokio::time::timeout(timeout.saturating_add(ANSWER_GRACE), call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(told)) => Err(status::failure(&told)),
+            Err(_) => Err(Failure::new(Reason::Unreachable, format!("no answer came within {timeout:?}"))),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The client: one connection, and the trait's calls over it.
+
+use crate::limits::{CONNECTION_WINDOW_BYTES, HEADERS_BYTES_MAX, STREAM_WINDOW_BYTES};
+use crate::options::{ClientOptions, ConnectError};
+use crate::span::{EMPTY, traced};
+use crate::streams::{FollowTurn, Messages, ReadManyTurn, ReadTurn};
+use async_trait::async_trait;
+use bkes_api::{
+    Append, AppendFailure, Appended, BoxStream, EventStore, Failure, Follow, FollowItem, Freshness, Head,
+    Key, KeyList, KeyedPage, KeysRequest, Page, Read, ReadMany, Status, TaggedAnswer, TaggedAppend, WaitFor,
+};
+use bkes_wire::v2::event_store_client::EventStoreClient;
+use bkes_wire::{BadField, from_wire, to_wire, v2};
+use std::sync::Arc;
+use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tracing::debug_span;
+
+/// A client of a server. Cheap to clone; all clones share a connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) wire: EventStoreClient<Channel>,
+    pub(crate) options: Arc<ClientOptions>,
+    pub(crate) metadata: Arc<[(MetadataKey<Ascii>, MetadataValue<Ascii>)]>,
+}
+
+impl Client {
+    /// A client of the server at an address, `http://host:port`, with the usual options. It connects with the first call.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
+    pub fn connect(address: &str) -> Result<Client, ConnectError> {
+        Client::connect_with(address, ClientOptions::default())
+    }
+
+    /// The same with options.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
+    pub fn connect_with(address: &str, options: ClientOptions) -> Result<Client, ConnectError> {
+        let wrong = |source| ConnectError::Address { address: address.to_owned(), source };
+        let endpoint = Endpoint::from_shared(address.to_owned())
+            .map_err(wrong)?
+            .connect_timeout(options.connect_timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(options.keepalive_interval)
+            .keep_alive_timeout(options.keepalive_timeout)
+            .keep_alive_while_idle(false)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_max_header_list_size(HEADERS_BYTES_MAX);
+        let metadata = options.metadata.iter().map(|(name, value)| {
+            let bad = || ConnectError::Metadata { name: name.clone() };
+            let key = MetadataKey::from_bytes(name.as_bytes()).map_err(|_| bad())?;
+            Ok((key, value.parse().map_err(|_| bad())?))
+        });
+        let metadata = metadata.collect::<Result<_, ConnectError>>()?;
+        let wire = EventStoreClient::new(endpoint.connect_lazy())
+            .max_decoding_message_size(options.message_bytes_max);
+        Ok(Client { wire, options: Arc::new(options), metadata })
+    }
+}
+
+fn refused(bad: BadField) -> Failure {
+    bad.in_request()
+}
+
+fn misread(bad: BadField) -> Failure {
+    bad.in_answer()
+}
+
+/// The page, no longer than asked for: the wire has one bound on the bytes of keys for all.
+fn cut(mut list: KeyList, bytes_max: usize) -> KeyList {
+    let mut bytes = 0;
+    let whole = list.keys.iter().position(|listed| {
+        bytes += listed.key.bytes().len();
+        bytes >= bytes_max
+    });
+    if let Some(last) = whole.filter(|last| last + 1 < list.keys.len()) {
+        list.keys.truncate(last + 1);
+        list.more = true;
+    }
+    list
+}
+
+#[async_trait]
+impl EventStore for Client {
+    async fn append(&self, append: Append) -> Result<Appended, AppendFailure> {
+        self.append_until_answered(append).await
+    }
+
+    async fn append_stream(
+        &self,
+        appends: BoxStream<TaggedAppend>,
+    ) -> Result<BoxStream<TaggedAnswer>, Failure> {
+        traced(debug_span!("append_stream", outcome = EMPTY), self.begin_append_stream(appends)).await
+    }
+
+    async fn read(&self, read: Read) -> Result<BoxStream<Result<Page, Failure>>, Failure> {
+        let span = debug_span!("read", key_bytes = read.key.bytes().len(), outcome = EMPTY);
+        traced(span, async {
+            let request = self.request(to_wire::read(read).map_err(refused)?, None);
+            let mut wire = self.wire.clone();
+            let pages = self.in_time(wire.read(request)).await?;
+            let turn = ReadTurn::default();
+            Ok(Box::pin(Messages::new(pages, turn, Some(self.options.read_timeout))) as BoxStream<_>)
+        })
+        .await
+    }
+
+    async fn read_many(&self, read: ReadMany) -> Result<BoxStream<Result<KeyedPage, Failure>>, Failure> {
+        traced(debug_span!("read_many", keys = read.keys.len(), outcome = EMPTY), async {
+            let request = self.request(to_wire::read_many(&read).map_err(refused)?, None);
+            let mut wire = self.wire.clone();
+            let pages = self.in_time(wire.read_many(request)).await?;
+            let turn = ReadManyTurn::new(read.keys);
+            Ok(Box::pin(Messages::new(pages, turn, Some(self.options.read_timeout))) as BoxStream<_>)
+        })
+        .await
+    }
+
+    async fn head(&self, key: Key, freshness: Freshness) -> Result<Option<Head>, Failure> {
+        let span = debug_span!("head", key_bytes = key.bytes().len(), outcome = EMPTY);
+        traced(span, async {
+            let request = to_wire::head_request(&key, &freshness).map_err(refused)?;
+            let mut wire = self.wire.clone();
+            let reply =
+                self.in_time(wire.head(self.request(request, Some(self.options.read_timeout)))).await?;
+            from_wire::head(reply).map_err(misread)
+        })
+        .await
+    }
+
+    async fn keys(&self, request: KeysRequest) -> Result<KeyList, Failure> {
+        traced(debug_span!("list_keys", outcome = EMPTY), async {
+            let message = to_wire::keys_request(&request).map_err(refused)?;
+            let mut wire = self.wire.clone();
+            let reply =
+                self.in_time(wire.list_keys(self.request(message, Some(self.options.read_timeout)))).await?;
+            Ok(cut(from_wire::key_list(reply).map_err(misread)?, request.bytes_max))
+        })
+        .await
+    }
+
+    async fn follow(&self, follow: Follow) -> Result<BoxStream<Result<FollowItem, Failure>>, Failure> {
+        traced(debug_span!("follow", outcome = EMPTY), async {
+            let request = self.request(to_wire::follow(&follow).map_err(refused)?, None);
+            let mut wire = self.wire.clone();
+            let items = self.in_time(wire.follow(request)).await?;
+            // Silence is nothing new to show: whether the server is there is known by keepalive.
+            Ok(Box::pin(Messages::new(items, FollowTurn, None)) as BoxStream<_>)
+        })
+        .await
+    }
+
+    async fn wait_for(&self, wait: WaitFor) -> Result<(), Failure> {
+        traced(debug_span!("wait_for", outcome = EMPTY), async {
+            let message = to_wire::wait_for(&wait).map_err(refused)?;
+            let mut wire = self.wire.clone();
+            let waited = wire.wait_for(self.request(message, Some(wait.timeout)));
+            let v2::WaitForReply {} = self.within(wait.timeout, waited).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn status(&self) -> Result<Status, Failure> {
+        traced(debug_span!("status", outcome = EMPTY), async {
+            let request = self.request(v2::StatusRequest {}, Some(self.options.read_timeout));
+            let mut wire = self.wire.clone();
+            from_wire::status(self.in_time(wire.status(request)).await?).map_err(misread)
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bkes_api::{ListedKey, Order};
+
+    fn list(lengths: &[usize]) -> KeyList {
+        let listed = |length: &usize| {
+            let key = Key::new(vec![b'k'; *length]).expect("it has bytes");
+            ListedKey { key, next: Order(1), partitions: Vec::new() }
+        };
+        KeyList { keys: lengths.iter().map(listed).collect(), more: false }
+    }
+
+    #[test]
+    fn a_list_ends_with_the_key_that_reaches_the_bytes_asked_for() {
+        for (bytes_max, count, more) in
+            [(0, 1, true), (3, 1, true), (4, 2, true), (6, 2, true), (7, 3, false), (99, 3, false)]
+        {
+            let cut = cut(list(&[3, 3, 3]), bytes_max);
+            assert_eq!((cut.keys.len(), cut.more), (count, more), "{bytes_max}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_address_and_no_metadata_is_refused_before_any_call() {
+        assert!(matches!(Client::connect("not an address"), Err(ConnectError::Address { .. })));
+        for (name, value) in [("Upper Case", "x"), ("name", "line\nbreak"), ("bytes-bin", "x")] {
+            let metadata = vec![(name.to_owned(), value.to_owned())];
+            let options = ClientOptions { metadata, ..ClientOptions::default() };
+            let refused = Client::connect_with("http://localhost:1", options);
+            assert!(matches!(refused, Err(ConnectError::Metadata { .. })), "{name}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! How a client speaks.
+
+use std::time::Duration;
+
+/// Settings of a client. `Default` gives what most want.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long an append waits for its answer, if it does not say so itself. A server answers "outcome unknown" after 15 s.
+    pub append_timeout: Duration,
+    /// How long heads, lists and the status may take, and each page of a read. Answers that must be fresh may take a server 10 s.
+    pub read_timeout: Duration,
+    /// How often the server is asked whether it is still there, while there are calls.
+    pub keepalive_interval: Duration,
+    /// How long it may take to say so. Then the connection is given up, and made again for the next call.
+    pub keepalive_timeout: Duration,
+    /// The largest message that is taken. A page has 1 MiB, or one event however large.
+    pub message_bytes_max: usize,
+    /// Metadata of every call: names in lower case, and text.
+    pub metadata: Vec<(String, String)>,
+}
+
+impl Default for ClientOptions {
+    fn default() -> ClientOptions {
+        ClientOptions {
+            connect_timeout: Duration::from_secs(5),
+            append_timeout: Duration::from_secs(30),
+            read_timeout: Duration::from_secs(30),
+            keepalive_interval: Duration::from_secs(10),
+            keepalive_timeout: Duration::from_secs(10),
+            message_bytes_max: 64 * 1024 * 1024,
+            metadata: Vec::new(),
+        }
+    }
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The address is none.
+    #[error("{address:?} is no address of a server, as http://host:port is")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        source: tonic::transport::Error,
+    },
+    /// Metadata that cannot be sent.
+    #[error(
+        "metadata {name:?} cannot be sent: its name has other than lower-case letters, or its value other than printable text"
+    )]
+    Metadata {
+        /// Its name.
+        name: String,
+    },
+}
