@@ -3,6 +3,7 @@
 use crate::inbound::{Inbound, Messages};
 use crate::peers::Peer;
 use crate::reply_budget::bound_to_body;
+use crate::v2;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -12,8 +13,8 @@ use tonic::codegen::http::{Request, Response};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-/// Calls to services of these names send any number of messages; all others send one.
-const STREAMED: &str = "/grpc.reflection.";
+/// Calls whose paths begin so send any number of messages; all others send one.
+const STREAMED: [&str; 2] = ["/grpc.reflection.", "/bkes.v2.EventStore/AppendStream"];
 
 /// Puts [`Admission`] around the services of a server.
 #[derive(Clone)]
@@ -45,11 +46,14 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let is_streamed = request.uri().path().starts_with(STREAMED);
+        let path = request.uri().path();
+        let is_streamed = STREAMED.iter().any(|streamed| path.starts_with(streamed));
+        let put_right =
+            if path.starts_with(v2::PATH) { v2::with_its_status } else { with_the_contracts_status };
         let messages = if is_streamed { Messages::Many } else { Messages::One };
         let peer = request.extensions().get::<Peer>().cloned().expect("every request carries its connection");
         let answer = self.0.call(request.map(|body| Body::new(Inbound::new(body, peer, messages))));
-        Box::pin(async move { without_panic(answer).await.map(with_the_contracts_status).map(bound_to_body) })
+        Box::pin(async move { without_panic(answer).await.map(put_right).map(bound_to_body) })
     }
 }
 

@@ -15,6 +15,7 @@ use crate::limits::{
 use crate::peers::Peers;
 use crate::phase::{Phase, reaches};
 use crate::service::Service;
+use crate::v2;
 use std::pin::pin;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -86,6 +87,7 @@ fn router(
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTOR)
+            .register_encoded_file_descriptor_set(bkes_wire::v2::DESCRIPTOR)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let whole = "the committed descriptor is whole: a test reads it";
@@ -93,6 +95,7 @@ fn router(
     let (v1, v1alpha) = (reflection().build_v1().expect(whole), reflection().build_v1alpha().expect(whole));
     let health =
         tonic_health::pb::health_server::HealthServer::new(HealthService::from_health_reporter(reporter));
+    let event_store = v2::Limited::new(v2::Service::new(gate.clone(), options.clone()));
     let bkes = DynamicLimits::new(Service::new(gate, options.clone()), options.reply_bytes_max);
     Server::builder()
         .initial_stream_window_size(windows.stream_bytes)
@@ -107,4 +110,5 @@ fn router(
         .add_service(v1)
         .add_service(v1alpha)
         .add_service(bkes)
+        .add_service(event_store)
 }

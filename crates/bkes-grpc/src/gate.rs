@@ -1,11 +1,18 @@
-//! The gate between the interface and the engine: closed until there is an engine, so that the port can be open before.
+//! The gate between the interface and what is behind it: closed until there is something, so that the port can be open before.
 
+use bkes_api::EventStore;
 use bkes_engine::EngineHandle;
 use std::sync::{Arc, OnceLock};
 
-/// Cheap to clone; opened once.
+/// Cheap to clone; opened once. The first contract is served from an engine, the second from any event store.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<OnceLock<EngineHandle>>);
+pub struct Gate(Arc<Behind>);
+
+#[derive(Default)]
+struct Behind {
+    engine: OnceLock<EngineHandle>,
+    store: OnceLock<Arc<dyn EventStore>>,
+}
 
 impl Gate {
     /// A closed gate.
@@ -15,16 +22,31 @@ impl Gate {
 
     /// Opens it to an engine. Only the first call counts.
     pub fn open(&self, engine: EngineHandle) {
-        let _ = self.0.set(engine);
+        let _ = self.0.engine.set(engine);
+    }
+
+    /// Opens it to an event store, for the second contract. Only the first call counts.
+    pub fn open_store(&self, store: Arc<dyn EventStore>) {
+        let _ = self.0.store.set(store);
     }
 
     /// The engine, once there is one.
     pub fn engine(&self) -> Option<&EngineHandle> {
-        self.0.get()
+        self.0.engine.get()
     }
 
-    /// Whether an engine is there and ready.
+    /// The event store, once there is one.
+    pub fn store(&self) -> Option<&Arc<dyn EventStore>> {
+        self.0.store.get()
+    }
+
+    /// Whether the first contract can be served: an engine is there and ready.
     pub fn is_ready(&self) -> bool {
         self.engine().is_some_and(EngineHandle::is_ready)
+    }
+
+    /// Whether the second contract can be served: a store is there, and its engine, if we know one, is ready.
+    pub fn is_store_ready(&self) -> bool {
+        self.store().is_some() && self.engine().is_none_or(EngineHandle::is_ready)
     }
 }

@@ -3,6 +3,7 @@
 use crate::api::bkes_server::SERVICE_NAME;
 use crate::gate::Gate;
 use crate::limits::HEALTH_INTERVAL;
+use bkes_wire::v2::event_store_server::SERVICE_NAME as STORE_NAME;
 use std::convert::Infallible;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
@@ -23,7 +24,7 @@ pub struct Watched {
 /// A reporter that tells the truth from its first moment. (A new one of the library says that all is well.)
 pub async fn reporter(watched: &Watched) -> HealthReporter {
     let reporter = HealthReporter::new();
-    say(&reporter, watched, watched.gate.is_ready()).await;
+    say(&reporter, watched, Ready::of(watched)).await;
     reporter
 }
 
@@ -31,7 +32,7 @@ pub async fn reporter(watched: &Watched) -> HealthReporter {
 pub async fn follow(watched: &Watched, reporter: &HealthReporter) -> Infallible {
     let mut said = None;
     loop {
-        let ready = watched.gate.is_ready();
+        let ready = Ready::of(watched);
         if said != Some(ready) {
             said = Some(ready);
             say(reporter, watched, ready).await;
@@ -42,17 +43,31 @@ pub async fn follow(watched: &Watched, reporter: &HealthReporter) -> Infallible 
 
 /// The server stops: whoever watches is told, and the watching ends, so that its connection can close.
 pub async fn stop(watched: &Watched, mut reporter: HealthReporter) {
-    say(&reporter, watched, false).await;
-    for service in ["", SERVICE_NAME] {
+    say(&reporter, watched, Ready::default()).await;
+    for service in ["", SERVICE_NAME, STORE_NAME] {
         reporter.clear_service_status(service).await;
     }
 }
 
-/// For the server as a whole, and for the service by name.
-async fn say(reporter: &HealthReporter, watched: &Watched, ready: bool) {
+/// What can be served.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Ready {
+    engine: bool,
+    store: bool,
+}
+
+impl Ready {
+    fn of(watched: &Watched) -> Ready {
+        Ready { engine: watched.gate.is_ready(), store: watched.gate.is_store_ready() }
+    }
+}
+
+/// For the server as a whole, and for each service by name.
+async fn say(reporter: &HealthReporter, watched: &Watched, ready: Ready) {
     let status = |serving| if serving { Status::Serving } else { Status::NotServing };
-    reporter.set_service_status("", status(ready)).await;
-    reporter.set_service_status(SERVICE_NAME, status(ready && !watched.standby)).await;
+    reporter.set_service_status("", status(ready.engine || ready.store)).await;
+    reporter.set_service_status(SERVICE_NAME, status(ready.engine && !watched.standby)).await;
+    reporter.set_service_status(STORE_NAME, status(ready.store && !watched.standby)).await;
 }
 
 /// Why a server did not say that it is ready.
@@ -110,7 +125,7 @@ mod tests {
     async fn the_first_thing_said_is_true() {
         let watched = Watched { gate: Gate::new(), standby: false };
         let service = HealthService::from_health_reporter(reporter(&watched).await);
-        for name in ["", SERVICE_NAME] {
+        for name in ["", SERVICE_NAME, STORE_NAME] {
             let request = HealthCheckRequest { service: name.into() };
             let answer = service.check(tonic::Request::new(request)).await.expect("it is known");
             assert_eq!(answer.into_inner().status(), ServingStatus::NotServing, "{name:?}");
@@ -122,9 +137,11 @@ mod tests {
         for (standby, of_service) in [(false, ServingStatus::Serving), (true, ServingStatus::NotServing)] {
             let watched = Watched { gate: Gate::new(), standby };
             let reporter = reporter(&watched).await;
-            say(&reporter, &watched, true).await;
+            say(&reporter, &watched, Ready { engine: true, store: true }).await;
             let service = HealthService::from_health_reporter(reporter);
-            for (name, status) in [("", ServingStatus::Serving), (SERVICE_NAME, of_service)] {
+            let statuses =
+                [("", ServingStatus::Serving), (SERVICE_NAME, of_service), (STORE_NAME, of_service)];
+            for (name, status) in statuses {
                 let request = HealthCheckRequest { service: name.into() };
                 let answer = service.check(tonic::Request::new(request)).await.expect("it is known");
                 assert_eq!(answer.into_inner().status(), status, "standby {standby}, {name:?}");

@@ -104,6 +104,8 @@ impl<C: HasUnread> Inbound<C> {
                 }
                 At::Message { left: 0, .. } => {
                     (self.at, self.came) = (BEGINNING, 0);
+                    // Between two messages whoever reads them may rest: the time of the next one begins when it is waited for.
+                    self.watch = None;
                     self.release();
                 }
                 At::Message { left, .. } => {

@@ -1,8 +1,9 @@
-//! The gRPC interface of BKES: the first version of the wire contract (`proto/api.proto`) in front of an engine.
+//! The gRPC interface of BKES: both wire contracts, on one port. The first (`proto/api.proto`) stands in front of an engine, the second
+//! (`proto/bkes/v2/event_store.proto`) in front of any event store.
 //!
-//! A request becomes the engine's words in `requests`, the engine's answer becomes the wire's words in `answers`, and
-//! everything that can go wrong becomes an [`api::Error`] in one match in `errors`. No rule of the event store lives here.
-//! Sizes, counts and times are bounded; the bounds stand in `limits`.
+//! Of the first, a request becomes the engine's words in `requests`, the engine's answer becomes the wire's words in `answers`, and
+//! everything that can go wrong becomes an [`api::Error`] in one match in `errors`. Of the second, bkes-wire does all that, and `v2`
+//! is the calls. No rule of the event store lives here. Sizes, counts and times are bounded; the bounds stand in `limits`.
 //!
 //! [`run`] serves on a listener until it is told to stop. A [`Gate`] stands between it and the engine, so that the port can
 //! be open, and say "not ready", before there is an engine. Standard health checks and server reflection are served beside
@@ -23,6 +24,7 @@ mod requests;
 mod dynamic_limits;
 mod gate;
 mod service;
+mod v2;
 
 mod accept;
 mod admission;

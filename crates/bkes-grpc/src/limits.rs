@@ -34,6 +34,9 @@ pub struct ServeOptions {
     pub replies_bytes_max: usize,
     /// How long requests may take to end, and connections to close, when the server stops.
     pub drain: Duration,
+    /// How long a client of the second contract may take nothing of a stream of answers before the stream is ended. What it may hold
+    /// meanwhile is bounded by the replies that are not taken.
+    pub reader_patience: Duration,
     /// A standby: calls are answered "standby", and the health of the server as a whole says whether its store is current.
     pub standby: bool,
 }
@@ -50,6 +53,7 @@ impl Default for ServeOptions {
             connection_replies_bytes_max: 128 * 1024 * 1024,
             replies_bytes_max: 1024 * 1024 * 1024,
             drain: Duration::from_secs(10),
+            reader_patience: Duration::from_secs(30),
             standby: false,
         }
     }
@@ -172,3 +176,36 @@ pub const CUT_WAIT: Duration = Duration::from_secs(1);
 
 /// How often the health service looks whether the engine is ready.
 pub const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Most appends of one stream that are worked on or answered and not taken, as the second contract says.
+pub const STREAM_APPENDS_MAX: usize = 1_024;
+
+/// A stream of appends takes no further message while those it has hold so much: with the largest message, 33 MiB, it has twice that at
+/// most. A connection alone may hold 128 MiB (`working_bytes_max`).
+pub const STREAM_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes of answers after which a message of a stream of appends is full. One conflict may bring 1 MiB of events along.
+pub const ANSWERS_BYTES_MAX: usize = 256 * 1024;
+
+/// Most keys of a stream whose last append was no append at all, and so was not handed on: their next ones must fail too. A client that has
+/// so many does not know what it does, and its stream ends.
+pub const BROKEN_KEYS_MAX: usize = 1_024;
+
+/// Bytes of those keys.
+pub const BROKEN_KEYS_BYTES_MAX: usize = 1024 * 1024;
+
+/// A page is sent in parts above so many bytes, encoded: one of 1 MiB of content has room for 30 bytes of framing an event at 35,000
+/// events, and a client that was told nothing takes 4 MiB.
+pub const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// How long a read that is being answered goes on when the server stops.
+pub const READ_STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Longest that a call waits for positions, as the second contract says.
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// When to come again where too much is worked on: what is worked on ends within milliseconds as a rule.
+pub const OVERLOADED_REST: Duration = Duration::from_millis(100);
+
+/// When to come again where there is no engine yet, or the server stops.
+pub const STARTING_REST: Duration = Duration::from_secs(1);

@@ -22,6 +22,7 @@ const UNIT_BYTES: usize = 1024;
 #[derive(Clone)]
 pub struct ReplyBudget {
     all: Arc<Semaphore>,
+    all_units: usize,
     connection_bytes_max: usize,
 }
 
@@ -29,15 +30,20 @@ impl ReplyBudget {
     /// There is always room for one reply, however large replies may be.
     pub fn new(options: &ServeOptions) -> ReplyBudget {
         let least = options.reply_bytes_max.saturating_add(UNIT_BYTES);
+        let all = semaphore(options.replies_bytes_max.max(least));
         ReplyBudget {
-            all: semaphore(options.replies_bytes_max.max(least)),
+            all_units: all.available_permits(),
+            all,
             connection_bytes_max: options.connection_replies_bytes_max.max(least),
         }
     }
 
     /// The room of a new connection.
     pub fn connection(&self) -> Room {
-        Room { all: Arc::clone(&self.all), own: semaphore(self.connection_bytes_max) }
+        let own = semaphore(self.connection_bytes_max);
+        let units = own.available_permits().min(self.all_units);
+        let connection_units = u32::try_from(units).unwrap_or(u32::MAX);
+        Room { all: Arc::clone(&self.all), own, connection_units }
     }
 }
 
@@ -50,6 +56,8 @@ fn semaphore(bytes: usize) -> Arc<Semaphore> {
 pub struct Room {
     all: Arc<Semaphore>,
     own: Arc<Semaphore>,
+    /// What a connection may have of both, in units.
+    connection_units: u32,
 }
 
 impl Room {
@@ -62,6 +70,20 @@ impl Room {
         let take = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_many_owned(units).ok();
         Some(Taken(Some(Arc::new([take(&self.own)?, take(&self.all)?]))))
     }
+
+    /// Waits for room for a part of a stream. One that is larger than all there is waits for half of it.
+    pub async fn wait(&self, bytes: usize) -> Taken {
+        if bytes <= REPLY_SMALL_BYTES {
+            return Taken(None);
+        }
+        let most = self.connection_units / 2;
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).min(most).max(1);
+        let take = async |of: &Arc<Semaphore>| {
+            Arc::clone(of).acquire_many_owned(units).await.expect("nobody closes it")
+        };
+        // Its own first: who waits for that holds up nobody else.
+        Taken(Some(Arc::new([take(&self.own).await, take(&self.all).await])))
+    }
 }
 
 /// Room that is given back when this is dropped. It travels with the response, which demands that it can be cloned.
@@ -69,6 +91,11 @@ impl Room {
 pub struct Taken(Option<Arc<[OwnedSemaphorePermit; 2]>>);
 
 impl Taken {
+    /// What a small reply takes.
+    pub fn of_a_small_one() -> Taken {
+        Taken(None)
+    }
+
     /// Lets the room stay taken as long as the body of `response` lives.
     pub fn travel_with<T>(self, response: &mut tonic::Response<T>) {
         if self.0.is_some() {

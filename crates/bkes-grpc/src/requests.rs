@@ -43,8 +43,12 @@ pub fn add(request: AddRequest) -> Result<AppendRequest, Failure> {
 
 /// How long an append may wait for room, by the deadline that its caller has set.
 pub fn room_wait(metadata: &MetadataMap) -> Duration {
-    let timeout = metadata.get("grpc-timeout").and_then(|text| timeout(text.as_bytes()));
-    timeout.map_or(Duration::MAX, bkes_engine::room_wait)
+    caller_timeout(metadata).map_or(Duration::MAX, bkes_engine::room_wait)
+}
+
+/// How long the caller waits for its answer, if it has said so.
+pub fn caller_timeout(metadata: &MetadataMap) -> Option<Duration> {
+    metadata.get("grpc-timeout").and_then(|text| timeout(text.as_bytes()))
 }
 
 /// A timeout as gRPC writes it: one to eight digits and a unit.

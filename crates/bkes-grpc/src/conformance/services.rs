@@ -11,6 +11,8 @@ use tonic_health::pb::health_client::HealthClient;
 
 const SERVICE: &str = "tech.gklijs.bkes.api.Bkes";
 
+const STORE: &str = "bkes.v2.EventStore";
+
 pub async fn check(suite: &Suite) {
     a_ready_engine_is_healthy(suite).await;
     v1::the_contract_can_be_asked_for(suite).await;
@@ -38,7 +40,7 @@ async fn a_ready_engine_is_healthy(suite: &Suite) {
 macro_rules! reflection {
     ($version:ident) => {
         mod $version {
-            use super::{SERVICE, Suite};
+            use super::{SERVICE, STORE, Suite};
             use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
             use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
             use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
@@ -60,15 +62,20 @@ macro_rules! reflection {
                     Some(MessageResponse::ListServicesResponse(list)) => list.service,
                     other => panic!("services are listed: {other:?}"),
                 };
-                for name in [SERVICE, "grpc.health.v1.Health"] {
+                for name in [SERVICE, STORE, "grpc.health.v1.Health"] {
                     let service = ServiceResponse { name: name.into() };
                     assert!(services.contains(&service), "{name} is listed: {services:?}");
                 }
-                match ask(MessageRequest::FileContainingSymbol(SERVICE.into())).await {
-                    Some(MessageResponse::FileDescriptorResponse(files)) => {
-                        assert!(!files.file_descriptor_proto.is_empty(), "the contract comes with its file");
+                for contract in [SERVICE, STORE] {
+                    match ask(MessageRequest::FileContainingSymbol(contract.into())).await {
+                        Some(MessageResponse::FileDescriptorResponse(files)) => {
+                            assert!(
+                                !files.file_descriptor_proto.is_empty(),
+                                "{contract} comes with its file"
+                            );
+                        }
+                        other => panic!("{contract} is described: {other:?}"),
                     }
-                    other => panic!("the contract is described: {other:?}"),
                 }
             }
         }

@@ -8,3 +8,4 @@ mod defects_of_the_original;
 mod requests;
 mod split;
 mod support;
+mod v2;

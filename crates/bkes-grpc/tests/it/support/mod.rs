@@ -1,6 +1,8 @@
 //! An engine and an interface of a test's own, with its hands on the log and on the end.
 
 pub mod raw;
+pub mod scripted;
+pub mod shelf;
 
 use bkes_engine::{Engine, EngineHandle, EngineOptions};
 use bkes_grpc::api::bkes_client::BkesClient;
