@@ -271,6 +271,11 @@ impl AcceptRule {
             .collect()
     }
 
+    /// The batch of an incarnation whose last member was not seen yet.
+    pub fn open_batch(&self, incarnation: Incarnation) -> Option<&OpenBatch> {
+        self.incarnations.get(&incarnation)?.open.as_ref()
+    }
+
     fn apply_marked(&mut self, marker: Marker, record: Record, next: Option<Order>) -> Applied {
         let Marker { stamp, order, base } = marker;
         let expectation =
