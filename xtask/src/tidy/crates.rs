@@ -17,6 +17,11 @@ const ARROWS: &[Arrows] = &[
     Arrows { name: "bkes-core", knows: &[], in_tests: &[] },
     Arrows { name: "bkes-api", knows: &["bkes-core"], in_tests: &[] },
     Arrows { name: "bkes-consumer", knows: &["bkes-core", "bkes-log"], in_tests: &["bkes-testkit"] },
+    Arrows {
+        name: "bkes-audit",
+        knows: &["bkes-api", "bkes-consumer", "bkes-core", "bkes-log"],
+        in_tests: &["bkes-testkit"],
+    },
     Arrows { name: "bkes-storage", knows: &["bkes-core"], in_tests: &["bkes-testkit"] },
     Arrows { name: "bkes-log", knows: &["bkes-core"], in_tests: &[] },
     Arrows { name: "bkes-kafka", knows: &["bkes-core", "bkes-log"], in_tests: &[] },
