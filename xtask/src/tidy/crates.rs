@@ -20,7 +20,7 @@ const ARROWS: &[Arrows] = &[
     Arrows {
         name: "bkes-audit",
         knows: &["bkes-api", "bkes-consumer", "bkes-core", "bkes-log"],
-        in_tests: &["bkes-testkit"],
+        in_tests: &["bkes-embedded", "bkes-testkit"],
     },
     Arrows { name: "bkes-storage", knows: &["bkes-core"], in_tests: &["bkes-testkit"] },
     Arrows { name: "bkes-log", knows: &["bkes-core"], in_tests: &[] },

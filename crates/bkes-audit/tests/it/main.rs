@@ -11,3 +11,4 @@ mod bounds;
 mod counts;
 mod growing;
 mod lies;
+mod logs;
