@@ -6,6 +6,7 @@ mod bench;
 mod chaos;
 mod ci;
 mod codegen;
+mod docs;
 mod files;
 mod integration;
 mod kafka;
@@ -29,6 +30,8 @@ enum Task {
     Ci(ci::CiArgs),
     /// Generate Rust from proto/
     Codegen,
+    /// Write docs/cli.md from what the command line says of itself
+    Docs,
     /// Run every test that needs a broker, on a real one
     Integration(integration::IntegrationArgs),
     /// A Kafka broker for tests and for trying things out
@@ -48,6 +51,7 @@ fn main() -> anyhow::Result<()> {
         Task::Chaos(args) => chaos::run(args),
         Task::Ci(args) => ci::run(args),
         Task::Codegen => codegen::run(),
+        Task::Docs => docs::run(),
         Task::Integration(args) => integration::run(args),
         Task::Kafka(task) => kafka::run(task),
         Task::Pictures => pictures::run(),

@@ -51,6 +51,7 @@ const ARROWS: &[Arrows] = &[
         ],
         in_tests: &["bkes-foreign"],
     },
+    Arrows { name: "bkes", knows: &["bkes-api", "bkes-core"], in_tests: &[] },
     Arrows { name: "bkes-testkit", knows: &["bkes-core", "bkes-storage", "bkes-log"], in_tests: &[] },
     Arrows { name: "bkes-foreign", knows: &[], in_tests: &[] },
     Arrows { name: "bkes-check", knows: &["bkes-core"], in_tests: &[] },
@@ -102,6 +103,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tonic", &["bkes-wire", "bkes-grpc", "bkes-client", "xtask"]),
     ("prost", &["bkes-wire", "bkes-grpc", "bkes-client", "xtask"]),
     ("clap", &["bkes-server", "xtask"]),
+    ("tonic", &["bkes-grpc", "xtask"]),
+    ("prost", &["bkes-grpc", "xtask"]),
+    ("clap", &["bkes", "bkes-server", "xtask"]),
 ];
 
 /// Libraries that crates of the product name in their tests only: the product draws nothing that a seed could repeat.
@@ -316,7 +320,7 @@ mod tests {
                 ),
             ),
             ("bkes-core", "prosthetic", None),
-            ("bkes-engine", "clap", Some("bkes-engine: clap belongs to bkes-server and xtask")),
+            ("bkes-engine", "clap", Some("bkes-engine: clap belongs to bkes and bkes-server and xtask")),
         ];
         for (name, library, expected) in table {
             for in_tests in [false, true] {

@@ -1,0 +1,40 @@
+//! The limits of the command line, each with the arithmetic behind it. What the store takes is limited by the store.
+
+use bkes_core::limits::BATCH_EVENTS_MAX;
+use std::time::Duration;
+
+/// The largest value that is read from a file or from standard input, in bytes. Kafka takes records of 1 MiB unless its topic says
+/// otherwise, and few topics go above 16 MiB; so who gives a larger file made a mistake, which is told before it fills the memory.
+pub const VALUE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// The longest line of JSON, in bytes. A byte of a value takes 6 in JSON at most (`\u0000`): a value of [`VALUE_BYTES_MAX`] takes
+/// 192 MiB, and 64 MiB are left for its key and its headers.
+pub const LINE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Most events that an import puts into one append: as many as one may have.
+pub const IMPORT_APPEND_EVENTS_MAX: usize = BATCH_EVENTS_MAX as usize;
+
+/// Bytes of values and headers that end an append of an import, one larger event aside. A thousand events of 500 bytes reach it together
+/// with [`IMPORT_APPEND_EVENTS_MAX`], and it is far below the 16 MiB of a batch.
+pub const IMPORT_APPEND_BYTES_MAX: usize = 512 * 1024;
+
+/// Appends of an import in flight, each of another aggregate. At 0.5 to 5 ms each, 16 are 3,000 to 30,000 appends a second; in memory
+/// they are 8 MiB, twice that while they are compared with what is stored.
+pub const IMPORT_IN_FLIGHT_MAX: usize = 16;
+
+/// How often an import tries an append that is unavailable, or whose outcome is unknown: the pauses between the tries are 16 s together,
+/// which is how long a server may take to start again.
+pub const IMPORT_TRIES_MAX: u32 = 8;
+
+/// The pause before an import's second try; it doubles with each try, up to [`IMPORT_PAUSE_MAX`].
+pub const IMPORT_PAUSE: Duration = Duration::from_millis(200);
+
+/// The longest pause between two tries: 0.2, 0.4, 0.8, 1.6, 3.2, 5 and 5 s.
+pub const IMPORT_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Aggregates that an export asks for in one call; a call may name 1,000. With 10 events each of 200 bytes it is half a second of a slow
+/// network, after which the keys that are left are asked for anew.
+pub const EXPORT_KEYS_MAX: usize = 500;
+
+/// Characters that the headers of an event may take in a table on a terminal, so that there is room for its value.
+pub const TABLE_HEADERS_MAX: usize = 40;

@@ -1,0 +1,130 @@
+//! The command line: arguments in, a verb run on the store of a server, and an exit code.
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod arguments;
+mod byte_argument;
+mod connect;
+mod console;
+mod contexts;
+mod duration;
+mod escape;
+mod exit;
+mod format;
+mod freshness;
+mod interrupt;
+mod json_event;
+mod json_lines;
+mod json_writer;
+mod limits;
+mod manual;
+mod moment;
+mod positions;
+mod progress;
+mod reference;
+mod show;
+mod verbs;
+
+#[cfg(test)]
+mod tests;
+
+use crate::address::Environment;
+use crate::arguments::{Arguments, StoreVerb, Verb};
+use crate::console::{Console, Looks};
+use crate::exit::{Code, Ended};
+use crate::interrupt::Interrupt;
+use bkes_api::EventStore;
+use clap::{CommandFactory, Parser};
+use std::io::{self, BufWriter, IsTerminal};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// What a shell says of a process that Ctrl-C has ended.
+const INTERRUPTED: i32 = 130;
+
+fn main() -> ExitCode {
+    // Ends the process itself where the usage is wrong, with code 2, and where help was asked for.
+    let arguments = Arguments::parse();
+    let environment = Environment::of(|name| std::env::var_os(name));
+    let mut input = io::stdin().lock();
+    let mut output = BufWriter::with_capacity(64 * 1024, io::stdout());
+    let mut talk = io::stderr();
+    let mut console = Console::new(&mut input, &mut output, &mut talk, looks(&arguments));
+    let ended = run(&arguments, &environment, &mut console);
+    let flushed = console.flush();
+    match ended.and(flushed) {
+        Ok(()) | Err(Ended::OutputClosed) => ExitCode::SUCCESS,
+        Err(ended @ Ended::With { code, .. }) => {
+            console.say_end(&ended);
+            ExitCode::from(code as u8)
+        }
+    }
+}
+
+fn looks(arguments: &Arguments) -> Looks {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let (output_is_terminal, talk_is_terminal) = (io::stdout().is_terminal(), io::stderr().is_terminal());
+    let width = output_is_terminal.then(console_width).flatten();
+    Looks {
+        output_is_terminal,
+        talk_is_terminal,
+        width,
+        has_colors: arguments.color.is_on(output_is_terminal, no_color),
+        talk_has_colors: arguments.color.is_on(talk_is_terminal, no_color),
+    }
+}
+
+fn console_width() -> Option<usize> {
+    terminal_size::terminal_size().map(|(terminal_size::Width(width), _)| usize::from(width))
+}
+
+fn run(arguments: &Arguments, environment: &Environment, console: &mut Console<'_>) -> Result<(), Ended> {
+    match &arguments.verb {
+        Verb::OnStore(verb) => {
+            run_on_store(verb, &address::resolve(&arguments.server, environment)?, console)
+        }
+        Verb::Context(verb) => verbs::context::run(verb, environment, console),
+        Verb::Completions(args) => verbs::completions::run(args, Arguments::command(), console),
+        Verb::Man(args) => verbs::man::run(args, Arguments::command()),
+        Verb::Reference => console.write(reference::page(Arguments::command()).as_bytes()),
+    }
+}
+
+fn run_on_store(verb: &StoreVerb, address: &str, console: &mut Console<'_>) -> Result<(), Ended> {
+    // This thread may be held by a slow reader of its output; the connection must be served meanwhile.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Ended::new(Code::InputOutput, format_args!("no threads: {error}")))?;
+    let ended = runtime.block_on(async {
+        tokio::spawn(interrupts(console.interrupt.clone()));
+        let store = connect::connect(address).await?;
+        call(verb, &store, console).await
+    });
+    // What a connection leaves behind must not hold the process.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn call(verb: &StoreVerb, store: &Arc<dyn EventStore>, console: &mut Console<'_>) -> Result<(), Ended> {
+    match verb {
+        StoreVerb::Append(args) => verbs::append::run(args, &**store, console).await,
+        StoreVerb::Read(args) => verbs::read::run(args, &**store, console).await,
+        StoreVerb::Head(args) => verbs::head::run(args, &**store, console).await,
+        StoreVerb::Keys(args) => verbs::keys::run(args, &**store, console).await,
+        StoreVerb::Follow(args) => verbs::follow::run(args, &**store, console).await,
+        StoreVerb::Wait(args) => verbs::wait::run(args, &**store).await,
+        StoreVerb::Status(args) => verbs::status::run(args, &**store, console).await,
+        StoreVerb::Export(args) => verbs::export::run(args, &**store, console).await,
+        StoreVerb::Import(args) => verbs::import::run(args, store, console).await,
+    }
+}
+
+/// Tells the verb of Ctrl-C, and ends the process if it does not listen, or was told before.
+async fn interrupts(interrupt: Interrupt) {
+    while tokio::signal::ctrl_c().await.is_ok() {
+        if !interrupt.tell() {
+            std::process::exit(INTERRUPTED);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! `bkes import`: JSON lines into a store, each event at its own order.
+//!
+//! Lines are read into chunks: events of one aggregate that follow each other, for one append. A chunk is appended at the order of its first
+//! event, whatever the store has; only if the store refuses that is it compared with what is there. So a store that is empty is filled
+//! without a read, one that has a part of it is filled up, and no event is ever stored at another order than its own. Chunks of different
+//! aggregates are in flight at once, those of one aggregate one after the other.
+
+mod chunk;
+mod settle;
+
+use self::chunk::{Chunk, Chunks};
+use self::settle::{Settled, settle};
+use crate::console::Console;
+use crate::exit::Ended;
+use crate::json_lines::JsonLines;
+use crate::limits::IMPORT_IN_FLIGHT_MAX;
+use crate::progress::Progress;
+use bkes_api::{EventStore, Key};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+const EXAMPLES: &str = "Examples:
+  bkes import store.jsonl
+  bkes export --all | bkes --server other:50030 import -
+
+The lines are those of `bkes export` and `bkes read -o json`. Each event is stored at its own order or not at all, so an \
+import that ended may be run again: what is there and equal is skipped, and a difference ends it with code 3, naming aggregate \
+and order.
+
+Appends of several events stay what they were; single events that follow each other are stored together. Ids of appends \
+are kept. Headers that are reserved (order, and names that begin with bkes), as other programs may have written, are left \
+out and counted.";
+
+/// Append JSON lines of export or read, each event at its own order; may be run again
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ImportArgs {
+    /// The file; - is standard input
+    pub file: String,
+}
+
+/// What became of the events so far.
+#[derive(Default)]
+struct Tally {
+    appended: u64,
+    skipped: u64,
+    dropped_headers: u64,
+}
+
+/// Imports, and sums up.
+pub async fn run(
+    args: &ImportArgs,
+    store: &Arc<dyn EventStore>,
+    console: &mut Console<'_>,
+) -> Result<(), Ended> {
+    let looks = console.looks;
+    let mut tally = Tally::default();
+    let ended = if args.file == "-" {
+        let progress = Progress::new(looks, None);
+        import(JsonLines::new(console.take_input()?, "standard input"), store, &mut tally, &progress).await
+    } else {
+        let failed = |error| Ended::file(Path::new(&args.file), error);
+        let file = File::open(&args.file).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        let progress = Progress::new(looks, Some(bytes));
+        let mut file = BufReader::with_capacity(64 * 1024, file);
+        import(JsonLines::new(&mut file, &*args.file), store, &mut tally, &progress).await
+    };
+    let Tally { appended, skipped, dropped_headers } = tally;
+    console.say(format_args!("bkes: {appended} events imported, {skipped} were there already"));
+    if dropped_headers > 0 {
+        console.say(format_args!("bkes: {dropped_headers} reserved headers left out"));
+    }
+    ended.map_err(|ended| ended.advise("The import may be run again: it goes on where it ended."))
+}
+
+async fn import(
+    lines: JsonLines<'_>,
+    store: &Arc<dyn EventStore>,
+    tally: &mut Tally,
+    progress: &Progress,
+) -> Result<(), Ended> {
+    let mut chunks = Chunks::new(lines);
+    let mut in_flight = InFlight { tasks: JoinSet::new(), keys: HashSet::new() };
+    let read = read(&mut chunks, store, &mut in_flight, tally, progress).await;
+    // What is in flight is not given up, and what it comes to is told, whatever came before.
+    let mut ended = read;
+    while let Some(one) = in_flight.next(tally).await {
+        ended = ended.and(one);
+    }
+    tally.dropped_headers = chunks.dropped_headers();
+    progress.end();
+    ended
+}
+
+async fn read(
+    chunks: &mut Chunks<'_>,
+    store: &Arc<dyn EventStore>,
+    in_flight: &mut InFlight,
+    tally: &mut Tally,
+    progress: &Progress,
+) -> Result<(), Ended> {
+    while let Some(chunk) = chunks.next_chunk()? {
+        while in_flight.tasks.len() >= IMPORT_IN_FLIGHT_MAX || in_flight.keys.contains(&chunk.key) {
+            in_flight.next(tally).await.unwrap_or(Ok(()))?;
+        }
+        in_flight.begin(store, chunk);
+        let all = tally.appended + tally.skipped;
+        progress.at(chunks.bytes(), format_args!("{all} events"));
+    }
+    Ok(())
+}
+
+/// Chunks that are being settled, each of another aggregate.
+struct InFlight {
+    tasks: JoinSet<(Key, Result<Settled, Ended>)>,
+    keys: HashSet<Key>,
+}
+
+impl InFlight {
+    fn begin(&mut self, store: &Arc<dyn EventStore>, chunk: Chunk) {
+        self.keys.insert(chunk.key.clone());
+        let store = Arc::clone(store);
+        self.tasks.spawn(async move { (chunk.key.clone(), settle(&*store, chunk).await) });
+    }
+
+    /// What the next one that ends comes to; `None` if there is none.
+    async fn next(&mut self, tally: &mut Tally) -> Option<Result<(), Ended>> {
+        let joined = self.tasks.join_next().await?;
+        let (key, settled) = match joined {
+            Ok(ended) => ended,
+            // It was not aborted, so it panicked.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        self.keys.remove(&key);
+        Some(settled.map(|Settled { appended, skipped }| {
+            tally.appended += appended;
+            tally.skipped += skipped;
+        }))
+    }
+}

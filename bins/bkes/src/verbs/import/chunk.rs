@@ -1,0 +1,215 @@
+//! Lines as chunks: events of one aggregate for one append.
+//!
+//! An append of several events, or one with an id, is a chunk of its own, as far as its lines follow each other. Single events that follow
+//! each other share one.
+
+use crate::byte_argument::spelled;
+use crate::exit::Ended;
+use crate::json_event::LineEvent;
+use crate::json_lines::JsonLines;
+use crate::limits::{IMPORT_APPEND_BYTES_MAX, IMPORT_APPEND_EVENTS_MAX};
+use bkes_api::{AppendId, BatchPlace, EventContent, Key, Order};
+use bkes_core::marker::is_reserved_name;
+
+/// Events of one aggregate that follow each other, for one append.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Chunk {
+    /// The aggregate.
+    pub key: Key,
+    /// The order of the first.
+    pub first: Order,
+    /// The events; at least one.
+    pub events: Vec<EventContent>,
+    /// The id of the append that they were.
+    pub id: Option<AppendId>,
+    /// The place of the last in the append that they were, if that had several.
+    last_place: Option<BatchPlace>,
+    bytes: usize,
+}
+
+/// A line of an import: its key and order are there.
+struct Line {
+    key: Key,
+    order: Order,
+    content: EventContent,
+    id: Option<AppendId>,
+    place: Option<BatchPlace>,
+}
+
+impl Chunk {
+    fn of(line: Line) -> Chunk {
+        let Line { key, order, content, id, place } = line;
+        let bytes = content.bytes();
+        Chunk { key, first: order, events: vec![content], id, last_place: place, bytes }
+    }
+
+    /// The order after its last event, if there is one.
+    fn next(&self) -> Option<Order> {
+        self.first.plus(self.events.len() as u64)
+    }
+
+    /// Takes a line in, if it belongs here; else gives it back.
+    fn take(&mut self, line: Line) -> Option<Line> {
+        let belongs = match (self.last_place, line.place) {
+            (Some(last), Some(place)) => place.i == last.i + 1 && place.count == last.count,
+            (None, None) => {
+                self.id.is_none()
+                    && self.events.len() < IMPORT_APPEND_EVENTS_MAX
+                    && self.bytes + line.content.bytes() <= IMPORT_APPEND_BYTES_MAX
+            }
+            _ => false,
+        };
+        let goes_on = line.key == self.key && self.next() == Some(line.order);
+        if !belongs || !goes_on || line.id.is_some() {
+            return Some(line);
+        }
+        self.bytes += line.content.bytes();
+        self.events.push(line.content);
+        self.last_place = line.place;
+        None
+    }
+}
+
+/// Reads chunks.
+pub struct Chunks<'a> {
+    lines: JsonLines<'a>,
+    /// What is read of the next one.
+    begun: Option<Chunk>,
+    dropped_headers: u64,
+}
+
+impl<'a> Chunks<'a> {
+    /// Those of these lines.
+    pub fn new(lines: JsonLines<'a>) -> Chunks<'a> {
+        Chunks { lines, begun: None, dropped_headers: 0 }
+    }
+
+    /// The next one; `None` after the last.
+    pub fn next_chunk(&mut self) -> Result<Option<Chunk>, Ended> {
+        while let Some(line) = self.next_line()? {
+            let Some(chunk) = &mut self.begun else {
+                self.begun = Some(Chunk::of(line));
+                continue;
+            };
+            if let Some(line) = chunk.take(line) {
+                self.check_order(&line)?;
+                return Ok(self.begun.replace(Chunk::of(line)));
+            }
+        }
+        Ok(self.begun.take())
+    }
+
+    /// Headers that were left out, since their names are reserved.
+    pub fn dropped_headers(&self) -> u64 {
+        self.dropped_headers
+    }
+
+    /// Bytes that were read.
+    pub fn bytes(&self) -> u64 {
+        self.lines.bytes()
+    }
+
+    fn next_line(&mut self) -> Result<Option<Line>, Ended> {
+        let Some(LineEvent { key, order, mut content, append_id, batch }) = self.lines.next_event()? else {
+            return Ok(None);
+        };
+        let key = key.ok_or_else(|| self.lines.wrong("key is missing"))?;
+        let order = order.ok_or_else(|| self.lines.wrong("order is missing: an import keeps the orders"))?;
+        let count = content.headers.len();
+        content.headers.retain(|header| !is_reserved_name(&header.name));
+        self.dropped_headers += (count - content.headers.len()) as u64;
+        Ok(Some(Line { key, order, content, id: append_id, place: batch }))
+    }
+
+    /// Orders of an aggregate rise one by one. Where another aggregate came in between, the store says whether they do.
+    fn check_order(&self, line: &Line) -> Result<(), Ended> {
+        let before = self.begun.as_ref().filter(|chunk| chunk.key == line.key).and_then(Chunk::next);
+        match before.filter(|before| *before != line.order) {
+            None => Ok(()),
+            Some(expected) => Err(self.lines.wrong(format_args!(
+                "aggregate {} goes on at order {}, where {expected} was to follow",
+                spelled(line.key.bytes()),
+                line.order
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Key, first order, number of events and id of each chunk.
+    fn chunks(text: &str) -> Result<Vec<(String, u64, usize, bool)>, Ended> {
+        let mut input = text.as_bytes();
+        let mut chunks = Chunks::new(JsonLines::new(&mut input, "x"));
+        let mut found = Vec::new();
+        while let Some(chunk) = chunks.next_chunk()? {
+            found.push((chunk.key.to_string(), chunk.first.0, chunk.events.len(), chunk.id.is_some()));
+        }
+        Ok(found)
+    }
+
+    fn line(key: &str, order: usize, more: &str) -> String {
+        format!("{{\"key\":\"{key}\",\"order\":{order},\"value\":\"v\"{more}}}\n")
+    }
+
+    #[test]
+    fn appends_stay_whole_and_single_events_share_one() {
+        let place = |index, count| format!(",\"batch\":{{\"index\":{index},\"count\":{count}}}");
+        let text = [
+            line("a", 0, ""),
+            line("a", 1, ""),
+            line("a", 2, &(place(1, 2) + ",\"append_id\":\"i\"")),
+            line("a", 3, &place(2, 2)),
+            line("a", 4, &place(1, 2)),
+            line("a", 5, &place(2, 2)),
+            line("a", 6, ""),
+            line("a", 7, ",\"append_id\":\"j\""),
+            line("a", 8, ""),
+            line("b", 0, ""),
+            line("a", 9, ""),
+        ];
+        let expected = [
+            ("a", 0, 2, false),
+            ("a", 2, 2, true),
+            ("a", 4, 2, false),
+            ("a", 6, 1, false),
+            ("a", 7, 1, true),
+            ("a", 8, 1, false),
+            ("b", 0, 1, false),
+            ("a", 9, 1, false),
+        ];
+        let found = chunks(&text.concat()).expect("they are right");
+        let found: Vec<_> =
+            found.iter().map(|(key, first, count, id)| (key.as_str(), *first, *count, *id)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_chunk_is_bounded_in_events_and_in_bytes() {
+        let many: String = (0..2_500).map(|order| line("a", order, "")).collect();
+        let counts: Vec<_> = chunks(&many).expect("they are right").iter().map(|chunk| chunk.2).collect();
+        assert_eq!(counts, [1_000, 1_000, 500]);
+        let large = |order| {
+            let value = "x".repeat(300 * 1024);
+            format!("{{\"key\":\"a\",\"order\":{order},\"value\":\"{value}\"}}\n")
+        };
+        let larger = large(0) + &large(1) + &line("a", 2, "");
+        let counts: Vec<_> = chunks(&larger).expect("they are right").iter().map(|chunk| chunk.2).collect();
+        assert_eq!(counts, [1, 2]);
+    }
+
+    #[test]
+    fn orders_that_do_not_follow_each_other_are_told_with_the_line() {
+        for (first, second) in [(0, 2), (1, 0), (3, 3)] {
+            let error =
+                chunks(&(line("a", first, "") + &line("a", second, ""))).expect_err("they do not rise");
+            let Ended::With { message, .. } = error else { panic!("{error:?}") };
+            assert!(message.starts_with("x, line 2: aggregate a goes on at order"), "{message}");
+        }
+        for missing in ["{\"key\":\"a\",\"value\":\"v\"}", "{\"order\":0,\"value\":\"v\"}"] {
+            assert!(chunks(missing).is_err(), "{missing}");
+        }
+    }
+}
