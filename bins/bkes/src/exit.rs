@@ -5,6 +5,7 @@ use bkes_core::append::ErrorClass;
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 /// What `--help` says of the exit codes.
 pub const EXIT_CODES: &str = "Exit codes:
@@ -85,7 +86,14 @@ impl Ended {
             ErrorClass::Unavailable => Code::Unavailable,
             ErrorClass::Unknown => Code::Unknown,
         };
-        Ended::new(code, described(failure))
+        Ended::new(code, described(failure)).advise_rest(failure.retry_after)
+    }
+
+    fn advise_rest(self, rest: Option<Duration>) -> Ended {
+        match rest {
+            Some(rest) => self.advise(format_args!("It may go better in {} ms.", rest.as_millis())),
+            None => self,
+        }
     }
 }
 
@@ -96,7 +104,7 @@ impl From<Failure> for Ended {
             ErrorClass::Rejected => rejected(failure.reason),
             ErrorClass::Unavailable | ErrorClass::Unknown => Code::Unavailable,
         };
-        Ended::new(code, described(&failure))
+        Ended::new(code, described(&failure)).advise_rest(failure.retry_after)
     }
 }
 

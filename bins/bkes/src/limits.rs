@@ -36,5 +36,8 @@ pub const IMPORT_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// network, after which the keys that are left are asked for anew.
 pub const EXPORT_KEYS_MAX: usize = 500;
 
+/// Characters that a key may take in a table on a terminal.
+pub const TABLE_KEY_MAX: usize = 24;
+
 /// Characters that the headers of an event may take in a table on a terminal, so that there is room for its value.
 pub const TABLE_HEADERS_MAX: usize = 40;

@@ -9,10 +9,14 @@ use std::time::Duration;
 pub struct Progress(Option<ProgressBar>);
 
 impl Progress {
+    /// One for what writes data too: where that goes to the same terminal, a bar would be drawn over it.
+    pub fn beside_data(looks: Looks) -> Progress {
+        if looks.output_is_terminal { Progress(None) } else { Progress::new(looks, None) }
+    }
+
     /// One that ends at so many bytes, if that is known.
     pub fn new(looks: Looks, bytes_total: Option<u64>) -> Progress {
-        // Where data goes to the same terminal, a bar would be drawn over it.
-        if !looks.talk_is_terminal || looks.output_is_terminal {
+        if !looks.talk_is_terminal {
             return Progress(None);
         }
         let template = match bytes_total {
@@ -38,6 +42,31 @@ impl Progress {
     pub fn end(&self) {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_for_terminals_and_not_over_data() {
+        let looks = |talk_is_terminal, output_is_terminal| Looks {
+            talk_is_terminal,
+            output_is_terminal,
+            ..Looks::default()
+        };
+        assert!(Progress::new(looks(false, false), Some(5)).0.is_none());
+        assert!(Progress::beside_data(looks(true, true)).0.is_none());
+        for bar in [
+            Progress::new(looks(true, true), Some(5)),
+            Progress::new(looks(true, false), None),
+            Progress::beside_data(looks(true, false)),
+        ] {
+            assert!(bar.0.is_some());
+            bar.at(3, "3 events");
+            bar.end();
         }
     }
 }

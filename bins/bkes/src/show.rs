@@ -5,7 +5,7 @@ use crate::escape::{self, Escape};
 use crate::exit::Ended;
 use crate::format::{self, Format};
 use crate::json_event;
-use crate::limits::TABLE_HEADERS_MAX;
+use crate::limits::{TABLE_HEADERS_MAX, TABLE_KEY_MAX};
 use crate::moment;
 use bkes_api::{Event, Key};
 use std::fmt::Write;
@@ -132,7 +132,7 @@ impl Table {
         let mut out = String::new();
         if !self.has_begun {
             self.has_begun = true;
-            let key = if self.with_key { format!("{:<24} ", "KEY") } else { String::new() };
+            let key = if self.with_key { format!("{:<TABLE_KEY_MAX$} ", "KEY") } else { String::new() };
             let headers = if self.with_headers { "[HEADERS] " } else { "" };
             let head =
                 format!("{key}{:>8} {:>4} {:>10}  {:<24}  {headers}VALUE", "ORDER", "PART", "OFFSET", "TIME");
@@ -142,7 +142,8 @@ impl Table {
         let mut row = String::new();
         if self.with_key {
             let key = escape::bytes(key.bytes(), Escape::All);
-            push(&mut row, format_args!("{key:<24} "));
+            let key = cut(&key, self.width.map(|_| TABLE_KEY_MAX));
+            push(&mut row, format_args!("{key:<TABLE_KEY_MAX$} "));
         }
         let time = event.timestamp.map_or(String::new(), moment::shown);
         let (order, partition, offset) = (event.order, event.partition, event.offset);

@@ -206,7 +206,7 @@ fn show(args: &AppendArgs, key: &Key, appended: &Appended, console: &mut Console
     match shown.and_then(|()| console.flush()) {
         // The append is done, whoever reads of it.
         Err(Ended::OutputClosed) | Ok(()) => Ok(()),
-        Err(error) => Err(error.advise(format_args!("The append is stored: {}.", words(appended)))),
+        Err(error) => Err(error.advise(format_args!("It is done all the same: {}.", words(appended)))),
     }
 }
 

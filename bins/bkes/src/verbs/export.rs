@@ -65,7 +65,7 @@ struct Export<'a, 'c> {
 pub async fn run(args: &ExportArgs, store: &dyn EventStore, console: &mut Console<'_>) -> Result<(), Ended> {
     let key = args.key.as_ref().map(|key| console.key(key)).transpose()?;
     let prefix = args.prefix.as_ref().map(|prefix| console.bytes(prefix)).transpose()?;
-    let progress = Progress::new(console.looks, None);
+    let progress = Progress::beside_data(console.looks);
     let freshness = args.freshness.freshness();
     let mut export = Export {
         store,

@@ -1,6 +1,7 @@
 //! `bkes follow`: events as they are decided.
 //!
-//! However it ends, but by a closed output, it says before by which command to go on: nothing is shown twice then, and nothing left out.
+//! However it ends, but by a closed output, it says by which command to go on: nothing is left out then, and nothing shown twice but an
+//! append in the middle of which it ended.
 
 use crate::byte_argument::{ByteArgument, quoted, spelled};
 use crate::console::Console;
@@ -8,8 +9,8 @@ use crate::exit::{Code, Ended};
 use crate::positions;
 use crate::show::{EventPrinter, EventShapeArgs};
 use bkes_api::{
-    EventStore, Follow, FollowFrom, FollowItem, Followed, FollowedEvent, Partition, Position, Positions,
-    TopicId,
+    BatchPlace, EventStore, Follow, FollowFrom, FollowItem, Followed, FollowedEvent, Origin, Partition,
+    Position, Positions, TopicId,
 };
 use std::collections::BTreeMap;
 use tokio_stream::StreamExt;
@@ -85,9 +86,12 @@ impl Shown {
         }
     }
 
-    /// An event was shown. A batch lies at its last event, which is shown after the others.
+    /// An event was shown. An append of several lies where the last of them does: below that the others are not shown yet.
     fn event(&mut self, FollowedEvent { event, .. }: &FollowedEvent) {
-        self.advance(event.partition, event.offset.next());
+        match event.origin {
+            Origin::Bkes { batch: Some(BatchPlace { i, count }), .. } if i < count => {}
+            _ => self.advance(event.partition, event.offset.next()),
+        }
     }
 
     fn positions(&mut self, positions: &Positions) {

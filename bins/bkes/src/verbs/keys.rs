@@ -52,7 +52,7 @@ pub async fn run(args: &KeysArgs, store: &dyn EventStore, console: &mut Console<
     let shape = args.output.unwrap_or(usual);
     let mut left = args.limit.unwrap_or(u64::MAX);
     if shape == EventShape::Table {
-        console.line(format_args!("{:>10}  {:<12} KEY", "EVENTS", "PARTITIONS"))?;
+        console.line(format_args!("{:>10}  {:<12} KEY", "NEXT ORDER", "PARTITIONS"))?;
     }
     while left > 0 {
         pages.request.keys_max = usize::try_from(left).unwrap_or(KEYS_MAX).min(KEYS_MAX);

@@ -1,7 +1,7 @@
 //! Lines as chunks: events of one aggregate for one append.
 //!
-//! An append of several events, or one with an id, is a chunk of its own, as far as its lines follow each other. Single events that follow
-//! each other share one.
+//! An append of several events, or one with an id, is a chunk of its own. Single events that follow each other share one. An append of which
+//! lines are missing is an error: what was all or nothing stays so.
 
 use crate::byte_argument::spelled;
 use crate::exit::Ended;
@@ -93,10 +93,27 @@ impl<'a> Chunks<'a> {
             };
             if let Some(line) = chunk.take(line) {
                 self.check_order(&line)?;
-                return Ok(self.begun.replace(Chunk::of(line)));
+                let whole = self.begun.replace(Chunk::of(line));
+                return self.whole(whole);
             }
         }
-        Ok(self.begun.take())
+        let last = self.begun.take();
+        self.whole(last)
+    }
+
+    /// The chunk, if it is a whole append: a part of one, of lines that were cut, is not stored.
+    fn whole(&self, chunk: Option<Chunk>) -> Result<Option<Chunk>, Ended> {
+        let Some(Chunk { key, first, events, last_place: Some(place), .. }) = &chunk else {
+            return Ok(chunk);
+        };
+        let (count, there) = (place.count as usize, events.len());
+        if count == there {
+            return Ok(chunk);
+        }
+        Err(self.lines.wrong(format_args!(
+            "the append of aggregate {} with order {first} has {count} events, and only {there} lines of it are there",
+            spelled(key.bytes())
+        )))
     }
 
     /// Headers that were left out, since their names are reserved.
@@ -184,6 +201,24 @@ mod tests {
         let found: Vec<_> =
             found.iter().map(|(key, first, count, id)| (key.as_str(), *first, *count, *id)).collect();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_part_of_an_append_is_refused_wherever_it_was_cut() {
+        let place = |order, index| line("a", order, &format!(",\"batch\":{{\"index\":{index},\"count\":3}}"));
+        let whole = [place(0, 1), place(1, 2), place(2, 3), line("a", 3, "")];
+        assert_eq!(chunks(&whole.concat()).map(|chunks| chunks.len()), Ok(2));
+        for part in [
+            &whole[..1],
+            &whole[..2],
+            &whole[1..],
+            &[place(0, 1), place(1, 3)],
+            &[place(0, 1), line("b", 0, "")],
+        ] {
+            let error = chunks(&part.concat()).expect_err("lines are missing");
+            let Ended::With { message, .. } = error else { panic!("{error:?}") };
+            assert!(message.contains("has 3 events, and only"), "{message}");
+        }
     }
 
     #[test]

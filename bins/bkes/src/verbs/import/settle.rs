@@ -33,8 +33,8 @@ pub async fn settle(store: &dyn EventStore, chunk: Chunk) -> Result<Settled, End
     loop {
         tries += 1;
         match settling.once().await {
-            Ok(Progress::Done) => return Ok(settling.settled),
-            Ok(Progress::Some) => {}
+            Ok(Step::Whole) => return Ok(settling.settled),
+            Ok(Step::Part) => {}
             Err(Stop::ForNow { ended, .. }) if tries >= IMPORT_TRIES_MAX => return Err(ended),
             Err(Stop::ForNow { rest, .. }) => tokio::time::sleep(pause(tries, rest)).await,
             Err(Stop::ForGood(ended)) => return Err(ended),
@@ -59,11 +59,11 @@ struct Settling<'a> {
     is_unknown: bool,
 }
 
-enum Progress {
+enum Step {
     /// All events are there.
-    Done,
+    Whole,
     /// Some of them are there that were not known to be.
-    Some,
+    Part,
 }
 
 enum Stop {
@@ -80,7 +80,7 @@ impl Settling<'_> {
         Order(self.chunk.first.0.saturating_add(self.there as u64))
     }
 
-    async fn once(&mut self) -> Result<Progress, Stop> {
+    async fn once(&mut self) -> Result<Step, Stop> {
         let rest = &self.chunk.events[self.there..];
         let count = rest.len() as u64;
         let mut append = Append::at(self.chunk.key.clone(), self.at()).events(rest.iter().cloned());
@@ -90,7 +90,7 @@ impl Settling<'_> {
         let failure = match self.store.append(append).await {
             Ok(appended) => {
                 self.count(count, appended.by_earlier_try);
-                return Ok(Progress::Done);
+                return Ok(Step::Whole);
             }
             Err(failure) => failure,
         };
@@ -111,7 +111,7 @@ impl Settling<'_> {
     }
 
     /// Compares the rest with what is stored, after the store has refused it.
-    async fn compare(&mut self, failure: &AppendFailure) -> Result<Progress, Stop> {
+    async fn compare(&mut self, failure: &AppendFailure) -> Result<Step, Stop> {
         let found = self.look().await?;
         if found == 0 {
             // Nothing is stored there. So the order was not the next one a moment ago and is now, or the id is in the way.
@@ -125,7 +125,7 @@ impl Settling<'_> {
         self.there += found;
         self.count(found as u64, true);
         let is_all = self.there == self.chunk.events.len();
-        Ok(if is_all { Progress::Done } else { Progress::Some })
+        Ok(if is_all { Step::Whole } else { Step::Part })
     }
 
     /// How many events of the rest are stored; each of them is equal.

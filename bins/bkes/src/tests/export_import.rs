@@ -1,0 +1,327 @@
+//! `bkes export` and `bkes import`: what goes out comes in, whatever happens in between.
+
+use super::memory::{Fault, Habits, MemoryStore, header, key};
+use super::{Closing, Ran, Run};
+use crate::exit::{Code, Ended};
+use crate::limits::{IMPORT_IN_FLIGHT_MAX, IMPORT_TRIES_MAX};
+use bkes_api::{EventContent, Freshness, Header, Key, Order, Origin, Reason};
+use bytes::Bytes;
+use std::sync::Arc;
+
+fn empty() -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::default())
+}
+
+/// Every kind of event there is.
+fn full() -> Arc<MemoryStore> {
+    let store = empty();
+    let headers = vec![header("h", Some(b"1")), header("h", None), header(&b"\xff"[..], Some(b"\xfe"))];
+    let with_headers =
+        |value: &'static [u8]| EventContent { value: Some(value.into()), headers: headers.clone() };
+    let binary = key(&b"\x00\xff"[..]);
+    store.add(&binary, vec![with_headers(b"\xff\x00"), EventContent::default(), "c".into()], Some("first"));
+    store.add(&binary, vec!["d".into()], None);
+    store.add(&binary, vec!["e".into()], Some("second"));
+    store.add(&key("plain"), vec!["a".into(), "b".into()], None);
+    for _ in 0..5 {
+        store.add(&key("plain"), vec![with_headers(b"")], None);
+    }
+    for index in 0..40 {
+        store.add(&key(format!("many-{index:02}")), vec![EventContent::from(format!("v{index}"))], None);
+    }
+    store
+}
+
+/// Events of [`full`], and its aggregates.
+const FULL: (usize, usize) = (52, 42);
+
+async fn export(store: &Arc<MemoryStore>, words: &[&str]) -> Ran {
+    Run::of(&[&["export"], words].concat()).on(store).await
+}
+
+async fn import(store: &Arc<MemoryStore>, lines: &[u8]) -> Ran {
+    let ran = Run::of(&["import", "-"]).with_input(lines).on(store).await;
+    assert_eq!(ran.output, b"", "an import has no data to show");
+    ran
+}
+
+/// Key, order, value, headers and append id of every event.
+type Content = (Key, Order, Option<Bytes>, Vec<Header>, Option<Bytes>);
+
+fn contents(store: &MemoryStore) -> Vec<Content> {
+    let id = |origin| match origin {
+        Origin::Bkes { append_id: Some(id), .. } => Some(id.bytes().clone()),
+        _ => None,
+    };
+    let all = store.contents().into_iter();
+    all.map(|(key, event)| (key, event.order, event.value, event.headers, id(event.origin))).collect()
+}
+
+#[tokio::test]
+async fn what_is_exported_is_imported_as_it_was() {
+    let from = full();
+    let lines = export(&from, &["--all"]).await.done();
+    let (events, aggregates) = FULL;
+    assert_eq!(lines.talk, format!("bkes: {events} events of {aggregates} aggregates exported\n"));
+    let to = empty();
+    let ran = import(&to, &lines.output).await.done();
+    assert_eq!(ran.talk, format!("bkes: {events} events imported, 0 were there already\n"));
+    assert_eq!(contents(&to), contents(&from));
+    let again = export(&to, &["--all"]).await.done();
+    let third = empty();
+    import(&third, &again.output).await.done();
+    assert_eq!(contents(&third), contents(&from));
+}
+
+#[tokio::test]
+async fn appends_stay_what_they_were_and_single_events_share_one() {
+    let (from, to) = (full(), empty());
+    let lines = export(&from, &["hex:00ff"]).await.done();
+    import(&to, &lines.output).await.done();
+    let appends = to.asked().appends;
+    let appends: Vec<_> = appends
+        .iter()
+        .map(|append| (append.expected.order(), append.events.len(), append.append_id().is_some()))
+        .collect();
+    assert_eq!(appends, [(Some(Order(0)), 3, true), (Some(Order(3)), 1, false), (Some(Order(4)), 1, true)]);
+    let to = empty();
+    let lines = export(&from, &["plain"]).await.done();
+    import(&to, &lines.output).await.done();
+    let counts: Vec<_> = to.asked().appends.iter().map(|append| append.events.len()).collect();
+    assert_eq!(counts, [2, 5]);
+}
+
+#[tokio::test]
+async fn whose_events_are_exported_is_said_by_key_or_prefix() {
+    let from = full();
+    let lines = export(&from, &["--prefix", "many-1", "--latest"]).await.done();
+    assert_eq!(lines.text().lines().count(), 10);
+    assert!(from.asked().lists.iter().all(|list| list.freshness == Freshness::Latest));
+    let ran = export(&from, &["none"]).await;
+    assert_eq!((ran.code, ran.output.len()), (Some(Code::NotFound), 0));
+    export(&from, &["--prefix", "none"]).await.done();
+    let read = Run::of(&["read", "plain", "-o", "json"]).on(&from).await.done();
+    assert_eq!(read.output, export(&from, &["plain"]).await.done().output, "read writes the same lines");
+}
+
+#[tokio::test]
+async fn an_export_that_breaks_off_or_is_not_wanted_ends() {
+    let store = MemoryStore::with(Habits { breaks_off: true, ..Habits::default() });
+    store.add(&key("a"), vec!["v".into(), "v".into(), "v".into()], None);
+    for words in [&["--all"][..], &["a"]] {
+        let ran = export(&store, words).await;
+        assert_eq!(ran.code, Some(Code::Unavailable), "{words:?}");
+        assert!(!ran.talk.contains("exported"), "{}", ran.talk);
+    }
+    let store = full();
+    let (ended, talk) = Run::of(&["export", "--all"]).to(&store, &mut Closing(100), |_| {}).await;
+    assert_eq!((ended, talk.as_str()), (Err(Ended::OutputClosed), ""));
+    assert!(store.pages_taken() < 5, "{}", store.pages_taken());
+}
+
+#[tokio::test]
+async fn a_split_aggregate_is_left_out_by_name_and_the_others_are_not() {
+    let store = full();
+    store.split(&key("many-07"));
+    store.split(&key("plain"));
+    let ran = export(&store, &["--all"]).await;
+    assert_eq!(ran.code, Some(Code::Rejected));
+    assert!(ran.talk.contains("44 events of 40 aggregates") && ran.talk.contains("many-07"), "{}", ran.talk);
+    assert_eq!(ran.json().len(), 44);
+}
+
+#[tokio::test]
+async fn an_import_goes_on_wherever_an_earlier_one_ended() {
+    let from = full();
+    let lines = export(&from, &["--all"]).await.done().output;
+    let all: Vec<&[u8]> = lines.split_inclusive(|byte| *byte == b'\n').collect();
+    let mut cuts = 0;
+    for end in 0..=all.len() {
+        let to = empty();
+        let ran = import(&to, &all[..end].concat()).await;
+        let there = to.contents().len();
+        // What is cut in the middle of an append is left out with it.
+        let is_cut = ran.code == Some(Code::InputOutput) && ran.talk.contains("lines of it are there");
+        assert_eq!((ran.code.is_some(), there < end), (is_cut, is_cut), "{end}: {}", ran.talk);
+        cuts += usize::from(is_cut);
+        let ran = import(&to, &lines).await.done();
+        let expected = format!("bkes: {} events imported, {there} were there already\n", all.len() - there);
+        assert_eq!((ran.talk, contents(&to)), (expected, contents(&from)), "{end}");
+    }
+    assert_eq!(cuts, 3, "an append of three events and one of two can be cut in three places");
+}
+
+#[tokio::test]
+async fn a_line_that_was_cut_ends_an_import_after_what_came_before() {
+    let from = full();
+    let mut lines = export(&from, &["plain"]).await.done().output;
+    lines.truncate(lines.len() - 5);
+    let to = empty();
+    let ran = import(&to, &lines).await;
+    assert_eq!(ran.code, Some(Code::InputOutput));
+    assert!(ran.talk.contains("standard input, line 7: not JSON"), "{}", ran.talk);
+    assert!(ran.talk.contains("may be run again"), "{}", ran.talk);
+    let whole = export(&from, &["plain"]).await.done().output;
+    import(&to, &whole).await.done();
+    assert_eq!(to.events(&key("plain")).len(), 7);
+}
+
+#[tokio::test]
+async fn a_store_that_differs_ends_an_import_with_aggregate_and_order() {
+    let from = empty();
+    for value in ["a", "b", "c"] {
+        from.add(&key("k"), vec![value.into()], None);
+    }
+    let lines = export(&from, &["k"]).await.done().output;
+    let other_header = EventContent { value: Some("b".into()), headers: vec![header("h", None)] };
+    for (there, what) in
+        [("x".into(), "value"), (EventContent::default(), "value"), (other_header, "headers")]
+    {
+        let to = empty();
+        to.add(&key("k"), vec!["a".into(), there], None);
+        let ran = import(&to, &lines).await;
+        assert_eq!(ran.code, Some(Code::Conflict));
+        let expected = "aggregate k differs at order 1: the store has another";
+        assert!(ran.talk.contains(expected) && ran.talk.contains(what), "{}", ran.talk);
+        assert_eq!(to.events(&key("k")).len(), 2, "nothing was added");
+    }
+    // More than the lines have is no difference; less than they begin with is.
+    let to = empty();
+    to.add(&key("k"), vec!["a".into(), "b".into(), "c".into(), "d".into()], None);
+    import(&to, &lines).await.done();
+    let rest: Vec<&[u8]> = lines.split_inclusive(|byte| *byte == b'\n').skip(1).collect();
+    let ran = import(&empty(), &rest.concat()).await;
+    assert_eq!(ran.code, Some(Code::Conflict));
+    assert!(ran.talk.contains("k goes on at order 1, and the store has only 0 events"), "{}", ran.talk);
+}
+
+#[tokio::test]
+async fn reserved_headers_are_left_out_and_counted() {
+    let from = empty();
+    let headers = ["order", "bkes", "bkes-x", "orders", "h"].map(|name| header(name, Some(b"1"))).to_vec();
+    from.add_foreign(&key("k"), EventContent { value: Some("v".into()), headers });
+    let lines = export(&from, &["k"]).await.done();
+    assert_eq!(lines.json()[0]["foreign"], true);
+    let to = empty();
+    let ran = import(&to, &lines.output).await.done();
+    assert!(ran.talk.contains("3 reserved headers left out"), "{}", ran.talk);
+    let kept: Vec<_> = to.events(&key("k"))[0].headers.iter().map(|header| header.name.clone()).collect();
+    assert_eq!(kept, ["orders", "h"]);
+    // The store that they came from has them, and is equal all the same.
+    for store in [&to, &from] {
+        let ran = import(store, &lines.output).await.done();
+        assert!(ran.talk.contains("0 events imported, 1 were there already"), "{}", ran.talk);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_on_the_way_store_nothing_twice_and_leave_nothing_out() {
+    let from = full();
+    let lines = export(&from, &["--all"]).await.done().output;
+    let to = empty();
+    let fault = |index: usize| match index % 5 {
+        0 => Fault::StoredUnknown,
+        1 => Fault::LostUnknown,
+        2 => Fault::Fails(Reason::Overloaded),
+        _ => Fault::Nothing,
+    };
+    to.plan((0..300).map(fault));
+    let ran = import(&to, &lines).await.done();
+    assert_eq!(ran.talk, "bkes: 52 events imported, 0 were there already\n");
+    assert_eq!(contents(&to), contents(&from));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_pass_ends_an_import() {
+    let from = empty();
+    from.add(&key("k"), vec!["a".into()], None);
+    let lines = export(&from, &["k"]).await.done().output;
+    let tries = IMPORT_TRIES_MAX as usize;
+    for (fault, code, expected) in [
+        (Fault::Fails(Reason::LogDown), Code::Unavailable, tries),
+        (Fault::LostUnknown, Code::Unknown, tries),
+        (Fault::Fails(Reason::TooLarge), Code::Rejected, 1),
+        (Fault::Fails(Reason::Split), Code::Rejected, 1),
+    ] {
+        let to = empty();
+        to.plan(vec![fault.clone(); 100]);
+        let ran = import(&to, &lines).await;
+        assert_eq!((ran.code, to.asked().appends.len()), (Some(code), expected), "{fault:?}");
+        assert!(ran.talk.contains("aggregate k, order 0:"), "{}", ran.talk);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_writer_in_between_is_a_difference_unless_it_wrote_the_same() {
+    let from = empty();
+    from.add(&key("k"), vec!["a".into(), "b".into()], Some("id"));
+    let lines = export(&from, &["k"]).await.done().output;
+    let to = empty();
+    to.plan([Fault::Overtaken("x".into())]);
+    let ran = import(&to, &lines).await;
+    assert!(ran.code == Some(Code::Conflict) && ran.talk.contains("k differs at order 0"), "{}", ran.talk);
+    let to = empty();
+    to.plan([Fault::Overtaken("a".into())]);
+    let ran = import(&to, &lines).await.done();
+    assert!(ran.talk.contains("1 events imported, 1 were there already"), "{}", ran.talk);
+    let last = to.asked().appends.pop().expect("it was asked for");
+    assert_eq!((last.expected.order(), last.identity), (Some(Order(1)), None), "the rest is another append");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_another_append_has_ends_an_import_at_once() {
+    let from = empty();
+    from.add(&key("k"), vec!["a".into()], Some("id"));
+    let lines = export(&from, &["k"]).await.done().output;
+    let to = empty();
+    to.plan([Fault::IdUsed]);
+    let ran = import(&to, &lines).await;
+    assert_eq!((ran.code, to.asked().appends.len()), (Some(Code::Conflict), 1));
+    assert!(ran.talk.contains("append id \"id\" was used before"), "{}", ran.talk);
+}
+
+#[tokio::test]
+async fn many_aggregates_are_in_flight_and_each_goes_on_in_its_order() {
+    let from = empty();
+    for round in ["0", "1", "2"] {
+        for index in 0..100 {
+            from.add(&key(format!("k{index:02}")), vec![round.into()], None);
+        }
+    }
+    // As one who follows writes them: event after event of all aggregates.
+    let lines = export(&from, &["--all"]).await.done();
+    let mut sorted: Vec<_> = lines.text().split_inclusive('\n').collect();
+    sorted.sort_by_key(|line| line.split(",\"order\":").nth(1).map(|rest| rest[..1].to_owned()));
+    let to = empty();
+    import(&to, sorted.concat().as_bytes()).await.done();
+    assert_eq!(contents(&to), contents(&from));
+    assert_eq!(to.in_flight_most(), IMPORT_IN_FLIGHT_MAX, "as many as may be, and no more");
+}
+
+#[tokio::test]
+async fn lines_without_key_or_order_or_with_gaps_are_refused() {
+    let line = |order: u8| format!("{{\"value\":\"v\",\"key\":\"k\",\"order\":{order}}}\n");
+    for (lines, expected) in [
+        ("{\"value\":\"v\",\"order\":0}\n", "line 1: key is missing"),
+        ("{\"value\":\"v\",\"key\":\"k\"}\n", "line 1: order is missing"),
+        (&(line(0) + &line(2)), "line 2: aggregate k goes on at order 2, where 1 was to follow"),
+        (&(line(1) + &line(0)), "line 2: aggregate k goes on at order 0, where 2 was to follow"),
+    ] {
+        let ran = import(&empty(), lines.as_bytes()).await;
+        assert_eq!(ran.code, Some(Code::InputOutput));
+        assert!(ran.talk.contains(expected), "{}", ran.talk);
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_imported_by_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("lines.jsonl");
+    std::fs::write(&path, export(&full(), &["--all"]).await.done().output).expect("it is ours");
+    let to = empty();
+    Run::of(&["import", path.to_str().expect("it is text")]).on(&to).await.done();
+    assert_eq!(contents(&to), contents(&full()));
+    let missing = folder.path().join("none");
+    let ran = Run::of(&["import", missing.to_str().expect("it is text")]).on(&to).await;
+    assert!(ran.code == Some(Code::InputOutput) && ran.talk.contains("none"), "{}", ran.talk);
+}
