@@ -106,6 +106,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tonic", &["bkes-grpc", "xtask"]),
     ("prost", &["bkes-grpc", "xtask"]),
     ("clap", &["bkes", "bkes-server", "xtask"]),
+    ("clap_complete", &["bkes"]),
+    ("clap_mangen", &["bkes"]),
+    ("indicatif", &["bkes"]),
 ];
 
 /// Libraries that crates of the product name in their tests only: the product draws nothing that a seed could repeat.
