@@ -289,18 +289,34 @@ async fn an_id_that_another_append_has_ends_an_import_at_once() {
 async fn many_aggregates_are_in_flight_and_each_goes_on_in_its_order() {
     let from = empty();
     for round in ["0", "1", "2"] {
-        for index in 0..100 {
-            from.add(&key(format!("k{index:02}")), vec![round.into()], None);
+        for index in 0..200 {
+            from.add(&key(format!("k{index:03}")), vec![round.into()], Some(round));
         }
     }
     // As one who follows writes them: event after event of all aggregates.
     let lines = export(&from, &["--all"]).await.done();
     let mut sorted: Vec<_> = lines.text().split_inclusive('\n').collect();
     sorted.sort_by_key(|line| line.split(",\"order\":").nth(1).map(|rest| rest[..1].to_owned()));
+    for lines in [lines.output.clone(), sorted.concat().into_bytes()] {
+        let to = empty();
+        import(&to, &lines).await.done();
+        assert_eq!(contents(&to), contents(&from));
+        assert_eq!(to.in_flight_most(), IMPORT_IN_FLIGHT_MAX, "as many as may be, and no more");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_appended_behind_what_was_not() {
+    let from = empty();
+    for id in ["0", "1", "2", "3"] {
+        from.add(&key("k"), vec![id.into()], Some(id));
+    }
+    let lines = export(&from, &["k"]).await.done().output;
     let to = empty();
-    import(&to, sorted.concat().as_bytes()).await.done();
-    assert_eq!(contents(&to), contents(&from));
-    assert_eq!(to.in_flight_most(), IMPORT_IN_FLIGHT_MAX, "as many as may be, and no more");
+    to.plan([Fault::Nothing, Fault::Fails(Reason::TooLarge)]);
+    let ran = import(&to, &lines).await;
+    assert_eq!((ran.code, to.asked().appends.len()), (Some(Code::Rejected), 2), "{}", ran.talk);
+    assert!(ran.talk.starts_with("bkes: 1 events imported"), "{}", ran.talk);
 }
 
 #[tokio::test]

@@ -118,6 +118,15 @@ async fn an_append_in_the_middle_of_which_it_ends_is_shown_again() {
 async fn where_to_go_on_is_said_only_where_it_is_known() {
     let (ran, _) = follow(&[], vec![events(&[("a", 0, 4)])]).await;
     assert!(!ran.talk.contains("--from"), "partition 1 would be shown from its beginning: {}", ran.talk);
+    let fails = Some(Failure::new(Reason::CatchingUp, "catching up"));
+    let store = MemoryStore::with(Habits { fails, ..Habits::default() });
+    let ran = Run::of(&["follow", "--from-beginning"]).on(&store).await;
+    assert_eq!(
+        (ran.code, ran.talk.lines().count()),
+        (Some(Code::Unavailable), 1),
+        "nothing began: {}",
+        ran.talk
+    );
     let (ran, _) = follow(&["--from-beginning"], vec![events(&[("a", 0, 4)])]).await;
     assert!(ran.talk.contains("bkes follow --from 0:5"), "{}", ran.talk);
     let (ran, _) = follow(&["--from-beginning"], vec![]).await;

@@ -9,8 +9,8 @@ use crate::exit::{Code, Ended};
 use crate::positions;
 use crate::show::{EventPrinter, EventShapeArgs};
 use bkes_api::{
-    BatchPlace, EventStore, Follow, FollowFrom, FollowItem, Followed, FollowedEvent, Origin, Partition,
-    Position, Positions, TopicId,
+    BatchPlace, BoxStream, EventStore, Failure, Follow, FollowFrom, FollowItem, Followed, FollowedEvent,
+    Origin, Partition, Position, Positions, TopicId,
 };
 use std::collections::BTreeMap;
 use tokio_stream::StreamExt;
@@ -125,7 +125,10 @@ pub async fn run(args: &FollowArgs, store: &dyn EventStore, console: &mut Consol
     let follow = follow(args, console)?;
     let flags = flags(&follow.followed, args.no_headers);
     let mut shown = Shown::from(&follow.from);
-    let ended = show(args, follow, store, &mut shown, console).await;
+    let with_key = !matches!(follow.followed, Followed::Key(_));
+    let printer = EventPrinter::new(&args.shape, console, with_key, !args.no_headers);
+    let items = store.follow(follow).await?;
+    let ended = show(args, items, printer, &mut shown, console).await;
     if ended != Err(Ended::OutputClosed) {
         // What was shown is out before it is said that it was.
         console.flush()?;
@@ -139,16 +142,13 @@ pub async fn run(args: &FollowArgs, store: &dyn EventStore, console: &mut Consol
 
 async fn show(
     args: &FollowArgs,
-    follow: Follow,
-    store: &dyn EventStore,
+    mut items: BoxStream<Result<FollowItem, Failure>>,
+    mut printer: EventPrinter,
     shown: &mut Shown,
     console: &mut Console<'_>,
 ) -> Result<(), Ended> {
-    let with_key = !matches!(follow.followed, Followed::Key(_));
-    let mut printer = EventPrinter::new(&args.shape, console, with_key, !args.no_headers);
     let mut interrupt = console.interrupt.listen();
     let mut left = args.limit.unwrap_or(u64::MAX);
-    let mut items = store.follow(follow).await?;
     loop {
         let item = tokio::select! {
             biased;

@@ -3,7 +3,7 @@
 //! Lines are read into chunks: events of one aggregate that follow each other, for one append. A chunk is appended at the order of its first
 //! event, whatever the store has; only if the store refuses that is it compared with what is there. So a store that is empty is filled
 //! without a read, one that has a part of it is filled up, and no event is ever stored at another order than its own. Chunks of different
-//! aggregates are in flight at once, those of one aggregate one after the other.
+//! aggregates are in flight at once, those of one aggregate one after the other; it is read ahead for that.
 
 mod chunk;
 mod settle;
@@ -13,10 +13,10 @@ use self::settle::{Settled, settle};
 use crate::console::Console;
 use crate::exit::Ended;
 use crate::json_lines::JsonLines;
-use crate::limits::IMPORT_IN_FLIGHT_MAX;
+use crate::limits::{IMPORT_IN_FLIGHT_MAX, IMPORT_WAITING_BYTES_MAX};
 use crate::progress::Progress;
 use bkes_api::{EventStore, Key};
-use std::collections::HashSet;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -85,11 +85,15 @@ async fn import(
     progress: &Progress,
 ) -> Result<(), Ended> {
     let mut chunks = Chunks::new(lines);
-    let mut in_flight = InFlight { tasks: JoinSet::new(), keys: HashSet::new() };
+    let mut in_flight = InFlight::default();
     let read = read(&mut chunks, store, &mut in_flight, tally, progress).await;
-    // What is in flight is not given up, and what it comes to is told, whatever came before.
+    // What is in flight is not given up, and what it comes to is told, whatever came before; what waits is.
     let mut ended = read;
-    while let Some(one) = in_flight.next(tally).await {
+    loop {
+        if ended.is_err() {
+            in_flight.drop_waiting();
+        }
+        let Some(one) = in_flight.next(store, tally).await else { break };
         ended = ended.and(one);
     }
     tally.dropped_headers = chunks.dropped_headers();
@@ -105,41 +109,84 @@ async fn read(
     progress: &Progress,
 ) -> Result<(), Ended> {
     while let Some(chunk) = chunks.next_chunk()? {
-        while in_flight.tasks.len() >= IMPORT_IN_FLIGHT_MAX || in_flight.keys.contains(&chunk.key) {
-            in_flight.next(tally).await.unwrap_or(Ok(()))?;
+        while !in_flight.has_room(&chunk) {
+            in_flight.next(store, tally).await.unwrap_or(Ok(()))?;
         }
-        in_flight.begin(store, chunk);
+        in_flight.add(store, chunk);
         let all = tally.appended + tally.skipped;
         progress.at(chunks.bytes(), format_args!("{all} events"));
     }
     Ok(())
 }
 
-/// Chunks that are being settled, each of another aggregate.
+/// Chunks that are being settled, each of another aggregate, and those that wait for them.
+#[derive(Default)]
 struct InFlight {
     tasks: JoinSet<(Key, Result<Settled, Ended>)>,
-    keys: HashSet<Key>,
+    /// The aggregates of those that are being settled, and what waits of each.
+    waiting: HashMap<Key, VecDeque<Chunk>>,
+    waiting_bytes: usize,
 }
 
 impl InFlight {
+    /// Whether another chunk may come. If not, some are being settled.
+    fn has_room(&self, chunk: &Chunk) -> bool {
+        if self.waiting.contains_key(&chunk.key) {
+            self.waiting_bytes == 0 || self.waiting_bytes + chunk.memory_bytes() <= IMPORT_WAITING_BYTES_MAX
+        } else {
+            self.tasks.len() < IMPORT_IN_FLIGHT_MAX
+        }
+    }
+
+    fn add(&mut self, store: &Arc<dyn EventStore>, chunk: Chunk) {
+        match self.waiting.get_mut(&chunk.key) {
+            Some(waiting) => {
+                self.waiting_bytes += chunk.memory_bytes();
+                waiting.push_back(chunk);
+            }
+            None => {
+                self.waiting.insert(chunk.key.clone(), VecDeque::new());
+                self.begin(store, chunk);
+            }
+        }
+    }
+
     fn begin(&mut self, store: &Arc<dyn EventStore>, chunk: Chunk) {
-        self.keys.insert(chunk.key.clone());
         let store = Arc::clone(store);
         self.tasks.spawn(async move { (chunk.key.clone(), settle(&*store, chunk).await) });
     }
 
-    /// What the next one that ends comes to; `None` if there is none.
-    async fn next(&mut self, tally: &mut Tally) -> Option<Result<(), Ended>> {
+    /// What the next one that ends comes to; `None` if there is none. If it ended well, the one that waited for it is begun.
+    async fn next(&mut self, store: &Arc<dyn EventStore>, tally: &mut Tally) -> Option<Result<(), Ended>> {
         let joined = self.tasks.join_next().await?;
         let (key, settled) = match joined {
             Ok(ended) => ended,
             // It was not aborted, so it panicked.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
-        self.keys.remove(&key);
-        Some(settled.map(|Settled { appended, skipped }| {
-            tally.appended += appended;
-            tally.skipped += skipped;
-        }))
+        let Settled { appended, skipped } = match settled {
+            Ok(settled) => settled,
+            Err(ended) => {
+                // What waits for it would go on after a gap.
+                self.drop_waiting();
+                return Some(Err(ended));
+            }
+        };
+        tally.appended += appended;
+        tally.skipped += skipped;
+        match self.waiting.get_mut(&key).and_then(VecDeque::pop_front) {
+            Some(chunk) => {
+                self.waiting_bytes -= chunk.memory_bytes();
+                self.begin(store, chunk);
+            }
+            None => drop(self.waiting.remove(&key)),
+        }
+        Some(Ok(()))
+    }
+
+    /// Begins nothing more.
+    fn drop_waiting(&mut self) {
+        self.waiting.values_mut().for_each(VecDeque::clear);
+        self.waiting_bytes = 0;
     }
 }

@@ -7,7 +7,7 @@ use crate::byte_argument::spelled;
 use crate::exit::Ended;
 use crate::json_event::LineEvent;
 use crate::json_lines::JsonLines;
-use crate::limits::{IMPORT_APPEND_BYTES_MAX, IMPORT_APPEND_EVENTS_MAX};
+use crate::limits::{IMPORT_APPEND_BYTES_MAX, IMPORT_APPEND_EVENTS_MAX, IMPORT_EVENT_BYTES};
 use bkes_api::{AppendId, BatchPlace, EventContent, Key, Order};
 use bkes_core::marker::is_reserved_name;
 
@@ -41,6 +41,11 @@ impl Chunk {
         let Line { key, order, content, id, place } = line;
         let bytes = content.bytes();
         Chunk { key, first: order, events: vec![content], id, last_place: place, bytes }
+    }
+
+    /// What it takes in memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes + self.events.len() * IMPORT_EVENT_BYTES
     }
 
     /// The order after its last event, if there is one.
