@@ -16,7 +16,7 @@ bkes/contexts.json in XDG_CONFIG_HOME or ~/.config. Tables and errors are colour
 /// Flags that say which server.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ServerArgs {
-    /// The server, HOST:PORT
+    /// The server, HOST:PORT; several instances of one topic with commas between them
     #[arg(short, long, global = true, value_name = "ADDRESS", help_heading = "Options of every verb")]
     pub server: Option<String>,
 
@@ -86,8 +86,14 @@ pub fn resolve(args: &ServerArgs, environment: &Environment) -> Result<String, E
     with_port("127.0.0.1")
 }
 
-/// An address with its port.
-pub fn with_port(address: &str) -> Result<String, Ended> {
+/// Addresses with their ports, between commas.
+pub fn with_port(addresses: &str) -> Result<String, Ended> {
+    let each: Result<Vec<String>, Ended> =
+        addresses.split(',').map(|each| one_with_port(each.trim())).collect();
+    Ok(each?.join(","))
+}
+
+fn one_with_port(address: &str) -> Result<String, Ended> {
     let is_written = |c: char| !c.is_whitespace() && !c.is_control();
     if address.is_empty() || !address.chars().all(is_written) {
         return Err(Ended::usage(format_args!("{address:?} is no address of a server: write HOST:PORT")));

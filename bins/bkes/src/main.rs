@@ -98,7 +98,7 @@ fn run_on_store(verb: &StoreVerb, address: &str, console: &mut Console<'_>) -> R
         runtime.map_err(|error| Ended::new(Code::InputOutput, format_args!("no threads: {error}")))?;
     let ended = runtime.block_on(async {
         tokio::spawn(interrupts(console.interrupt.clone()));
-        let store = connect::connect(address).await?;
+        let store = connect::connect(address)?;
         call(verb, &store, console).await
     });
     // What a connection leaves behind must not hold the process.

@@ -10,7 +10,7 @@ use crate::event::{Event, Origin};
 use crate::failure::Failure;
 use crate::positions::Freshness;
 use crate::read::Read;
-use crate::retry::{RetryBudget, RetryPolicy, append_with_retries};
+use crate::retry::{RetryBudget, RetryPolicy, append_with_retries, jitter};
 use crate::store::EventStore;
 use bkes_core::append::EventContent;
 use bkes_core::append_id::{AppendId, ID_WINDOW, Identity};
@@ -281,9 +281,4 @@ async fn take_in<S: State, E>(
     }
     // An aggregate that ends before what is known is not the one that was read.
     catch_up(store, key, known, Freshness::Local).await
-}
-
-/// Some number, for the pauses between tries.
-fn jitter() -> u64 {
-    getrandom::u64().unwrap_or_default()
 }

@@ -45,7 +45,7 @@ impl RetryPolicy {
     }
 
     /// The pause after so many tries; `random` is any number.
-    fn pause(&self, tries: u32, random: u64, asked_for: Option<Duration>) -> Duration {
+    pub fn pause(&self, tries: u32, random: u64, asked_for: Option<Duration>) -> Duration {
         let doubled = self.pause_first.saturating_mul(1 << tries.saturating_sub(1).min(20));
         let longest = doubled.min(self.pause_max);
         let part = longest / 2 + (longest / 2).mul_f64((random % 1_024) as f64 / 1_024.0);
@@ -70,16 +70,23 @@ impl Default for RetryBudget {
 }
 
 impl RetryBudget {
-    fn take(&self) -> bool {
+    /// Takes the token of a retry; says whether there was one.
+    pub fn take(&self) -> bool {
         let less = |tenths: u32| tenths.checked_sub(10);
         self.tenths.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
-    fn give_back(&self) {
+    /// Something succeeded.
+    pub fn give_back(&self) {
         let more = |tenths: u32| (tenths < BUDGET_TOKENS * 10).then_some(tenths + 1);
         // A full one stays as it is.
         let _ = self.tenths.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
+}
+
+/// Some number, for the pauses between tries.
+pub fn jitter() -> u64 {
+    getrandom::u64().unwrap_or_default()
 }
 
 /// The tries of one append.

@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::limits::ANSWER_GRACE;
 use crate::span::{EMPTY, traced};
-use bkes_api::{Append, AppendFailure, AppendId, Appended, Failure, Reason};
+use bkes_api::{Append, AppendFailure, AppendId, Appended, Failure, Reason, append_with_retries, jitter};
 use bkes_wire::v2::append_reply::Outcome;
 use bkes_wire::{BadField, from_wire, status, to_wire, v2};
 use tracing::debug_span;
@@ -17,26 +17,39 @@ impl Client {
         traced(span, self.send(append)).await
     }
 
-    /// The append of the trait: one try.
+    /// The append of the trait: tries until it is settled, or its time is over.
     pub(crate) async fn append_until_answered(&self, append: Append) -> Result<Appended, AppendFailure> {
-        self.try_append(append).await
+        let timeout = append.timeout.unwrap_or(self.options.append_timeout);
+        let append = append.within(timeout);
+        append_with_retries(append, &self.options.retry, &self.budget, jitter, |append| {
+            self.try_append(append)
+        })
+        .await
     }
 
     async fn send(&self, append: Append) -> Result<Appended, AppendFailure> {
         let timeout = append.timeout.unwrap_or(self.options.append_timeout);
         let id = append.append_id().cloned();
         let request = self.request(to_wire::append(append), Some(timeout));
-        let mut wire = self.wire.clone();
+        if timeout.is_zero() {
+            let over = Failure::new(Reason::NotSent, "its time was over before it was sent");
+            return Err(AppendFailure::NotStored(over));
+        }
+        let (at, mut wire) = self.instances.current();
         // The library watches over the deadline as well; it begins with the call, not with the connection.
         let called = tokio::time::timeout(timeout.saturating_add(ANSWER_GRACE), wire.append(request)).await;
-        match called {
+        let answer = match called {
             Ok(Ok(reply)) => answer(reply.into_inner(), id),
             Ok(Err(told)) => Err(status::append_failure(&told, id)),
             Err(_) => {
                 let failure = Failure::new(Reason::AnswerLost, format!("no answer came within {timeout:?}"));
                 Err(AppendFailure::Unknown { id, failure })
             }
+        };
+        if let Err(failure) = &answer {
+            self.instances.leave(at, failure.reason());
         }
+        answer
     }
 }
 

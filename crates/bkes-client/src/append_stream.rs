@@ -27,8 +27,9 @@ impl Client {
         let request = self.request(Outgoing(shared.clone()), None);
         // Made first: should the call fail, or its caller give it up, dropping this ends the body.
         let mut incoming = Incoming { shared, messages: None, came: VecDeque::new(), broken: None };
-        let mut wire = self.wire.clone();
-        incoming.messages = Some(self.in_time(wire.append_stream(request)).await?);
+        let (at, mut wire) = self.instances.current();
+        let begun = self.in_time(wire.append_stream(request)).await;
+        incoming.messages = Some(begun.inspect_err(|failure| self.instances.leave(at, failure.reason))?);
         incoming.shared.open();
         Ok(Box::pin(incoming))
     }

@@ -1,10 +1,12 @@
 //! What every call has: metadata and a deadline.
 
 use crate::client::Client;
+use crate::instances::Wire;
 use crate::limits::ANSWER_GRACE;
-use bkes_api::{Failure, Reason};
+use bkes_api::{ErrorClass, Failure, Reason, jitter};
 use bkes_wire::status;
 use std::time::Duration;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 impl Client {
@@ -26,6 +28,37 @@ impl Client {
         call: impl Future<Output = Result<Response<M>, Status>>,
     ) -> Result<M, Failure> {
         self.within(self.options.read_timeout, call).await
+    }
+
+    /// The answer to a call that changes nothing: it is made again, at the next instance where there are several, while there is time.
+    pub(crate) async fn safely<M, F>(
+        &self,
+        timeout: Duration,
+        call: impl Fn(Wire, Duration) -> F,
+    ) -> Result<M, Failure>
+    where
+        F: Future<Output = Result<Response<M>, Status>>,
+    {
+        let until = Instant::now() + timeout;
+        for made in 1.. {
+            let left = until.saturating_duration_since(Instant::now());
+            let (at, wire) = self.instances.current();
+            let failure = match self.within(left, call(wire, left)).await {
+                Ok(answer) => {
+                    self.budget.give_back();
+                    return Ok(answer);
+                }
+                Err(failure) => failure,
+            };
+            self.instances.leave(at, failure.reason);
+            let pause = self.options.retry.pause(made, jitter(), failure.retry_after);
+            let is_last = made >= self.options.retry.tries_max || Instant::now() + pause >= until;
+            if failure.class() != ErrorClass::Unavailable || is_last || !self.budget.take() {
+                return Err(failure);
+            }
+            tokio::time::sleep(pause).await;
+        }
+        unreachable!("the last try ends it")
     }
 
     /// The answer to a call that is given so much time.

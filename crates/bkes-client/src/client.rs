@@ -1,5 +1,6 @@
-//! The client: one connection, and the trait's calls over it.
+//! The client: a connection to each instance, one of them in use, and the trait's calls over it.
 
+use crate::instances::{Instances, Wire};
 use crate::limits::{CONNECTION_WINDOW_BYTES, HEADERS_BYTES_MAX, STREAM_WINDOW_BYTES};
 use crate::options::{ClientOptions, ConnectError};
 use crate::span::{EMPTY, traced};
@@ -7,21 +8,23 @@ use crate::streams::{FollowTurn, Messages, ReadManyTurn, ReadTurn};
 use async_trait::async_trait;
 use bkes_api::{
     Append, AppendFailure, Appended, BoxStream, EventStore, Failure, Follow, FollowItem, Freshness, Head,
-    Key, KeyList, KeyedPage, KeysRequest, Page, Read, ReadMany, Status, TaggedAnswer, TaggedAppend, WaitFor,
+    Key, KeyList, KeyedPage, KeysRequest, Page, Read, ReadMany, RetryBudget, Status, TaggedAnswer,
+    TaggedAppend, WaitFor,
 };
 use bkes_wire::v2::event_store_client::EventStoreClient;
 use bkes_wire::{BadField, from_wire, to_wire, v2};
 use std::sync::Arc;
 use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tracing::debug_span;
 
-/// A client of a server. Cheap to clone; all clones share a connection.
+/// A client of a server, or of several instances of one topic. Cheap to clone; all clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pub(crate) wire: EventStoreClient<Channel>,
+    pub(crate) instances: Arc<Instances>,
     pub(crate) options: Arc<ClientOptions>,
     pub(crate) metadata: Arc<[(MetadataKey<Ascii>, MetadataValue<Ascii>)]>,
+    pub(crate) budget: Arc<RetryBudget>,
 }
 
 impl Client {
@@ -40,27 +43,46 @@ impl Client {
     ///
     /// Outside of a Tokio runtime.
     pub fn connect_with(address: &str, options: ClientOptions) -> Result<Client, ConnectError> {
-        let wrong = |source| ConnectError::Address { address: address.to_owned(), source };
-        let endpoint = Endpoint::from_shared(address.to_owned())
-            .map_err(wrong)?
-            .connect_timeout(options.connect_timeout)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(options.keepalive_interval)
-            .keep_alive_timeout(options.keepalive_timeout)
-            .keep_alive_while_idle(false)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .http2_max_header_list_size(HEADERS_BYTES_MAX);
+        Client::connect_to(&[address], options)
+    }
+
+    /// A client of several instances of one topic. One of them is called, until it does not answer or says that it does not serve: then
+    /// the next one is.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
+    pub fn connect_to(addresses: &[&str], options: ClientOptions) -> Result<Client, ConnectError> {
+        if addresses.is_empty() {
+            return Err(ConnectError::NoAddress);
+        }
+        let wires = addresses.iter().map(|address| wire(address, &options));
+        let instances = Instances::new(wires.collect::<Result<_, ConnectError>>()?);
         let metadata = options.metadata.iter().map(|(name, value)| {
             let bad = || ConnectError::Metadata { name: name.clone() };
             let key = MetadataKey::from_bytes(name.as_bytes()).map_err(|_| bad())?;
             Ok((key, value.parse().map_err(|_| bad())?))
         });
         let metadata = metadata.collect::<Result<_, ConnectError>>()?;
-        let wire = EventStoreClient::new(endpoint.connect_lazy())
-            .max_decoding_message_size(options.message_bytes_max);
-        Ok(Client { wire, options: Arc::new(options), metadata })
+        let (instances, budget) = (Arc::new(instances), Arc::default());
+        Ok(Client { instances, options: Arc::new(options), metadata, budget })
     }
+}
+
+/// The calls to a server that is connected to when it is first called.
+fn wire(address: &str, options: &ClientOptions) -> Result<Wire, ConnectError> {
+    let wrong = |source| ConnectError::Address { address: address.to_owned(), source };
+    let endpoint = Endpoint::from_shared(address.to_owned())
+        .map_err(wrong)?
+        .connect_timeout(options.connect_timeout)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(options.keepalive_interval)
+        .keep_alive_timeout(options.keepalive_timeout)
+        .keep_alive_while_idle(false)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_max_header_list_size(HEADERS_BYTES_MAX);
+    Ok(EventStoreClient::new(endpoint.connect_lazy()).max_decoding_message_size(options.message_bytes_max))
 }
 
 fn refused(bad: BadField) -> Failure {
@@ -101,9 +123,12 @@ impl EventStore for Client {
     async fn read(&self, read: Read) -> Result<BoxStream<Result<Page, Failure>>, Failure> {
         let span = debug_span!("read", key_bytes = read.key.bytes().len(), outcome = EMPTY);
         traced(span, async {
-            let request = self.request(to_wire::read(read).map_err(refused)?, None);
-            let mut wire = self.wire.clone();
-            let pages = self.in_time(wire.read(request)).await?;
+            let message = to_wire::read(read).map_err(refused)?;
+            let begin = |mut wire: Wire, _| {
+                let request = self.request(message.clone(), None);
+                async move { wire.read(request).await }
+            };
+            let pages = self.safely(self.options.read_timeout, begin).await?;
             let turn = ReadTurn::default();
             Ok(Box::pin(Messages::new(pages, turn, Some(self.options.read_timeout))) as BoxStream<_>)
         })
@@ -112,9 +137,12 @@ impl EventStore for Client {
 
     async fn read_many(&self, read: ReadMany) -> Result<BoxStream<Result<KeyedPage, Failure>>, Failure> {
         traced(debug_span!("read_many", keys = read.keys.len(), outcome = EMPTY), async {
-            let request = self.request(to_wire::read_many(&read).map_err(refused)?, None);
-            let mut wire = self.wire.clone();
-            let pages = self.in_time(wire.read_many(request)).await?;
+            let message = to_wire::read_many(&read).map_err(refused)?;
+            let begin = |mut wire: Wire, _| {
+                let request = self.request(message.clone(), None);
+                async move { wire.read_many(request).await }
+            };
+            let pages = self.safely(self.options.read_timeout, begin).await?;
             let turn = ReadManyTurn::new(read.keys);
             Ok(Box::pin(Messages::new(pages, turn, Some(self.options.read_timeout))) as BoxStream<_>)
         })
@@ -124,10 +152,12 @@ impl EventStore for Client {
     async fn head(&self, key: Key, freshness: Freshness) -> Result<Option<Head>, Failure> {
         let span = debug_span!("head", key_bytes = key.bytes().len(), outcome = EMPTY);
         traced(span, async {
-            let request = to_wire::head_request(&key, &freshness).map_err(refused)?;
-            let mut wire = self.wire.clone();
-            let reply =
-                self.in_time(wire.head(self.request(request, Some(self.options.read_timeout)))).await?;
+            let message = to_wire::head_request(&key, &freshness).map_err(refused)?;
+            let call = |mut wire: Wire, left| {
+                let request = self.request(message.clone(), Some(left));
+                async move { wire.head(request).await }
+            };
+            let reply = self.safely(self.options.read_timeout, call).await?;
             from_wire::head(reply).map_err(misread)
         })
         .await
@@ -136,9 +166,11 @@ impl EventStore for Client {
     async fn keys(&self, request: KeysRequest) -> Result<KeyList, Failure> {
         traced(debug_span!("list_keys", outcome = EMPTY), async {
             let message = to_wire::keys_request(&request).map_err(refused)?;
-            let mut wire = self.wire.clone();
-            let reply =
-                self.in_time(wire.list_keys(self.request(message, Some(self.options.read_timeout)))).await?;
+            let call = |mut wire: Wire, left| {
+                let request = self.request(message.clone(), Some(left));
+                async move { wire.list_keys(request).await }
+            };
+            let reply = self.safely(self.options.read_timeout, call).await?;
             Ok(cut(from_wire::key_list(reply).map_err(misread)?, request.bytes_max))
         })
         .await
@@ -146,9 +178,12 @@ impl EventStore for Client {
 
     async fn follow(&self, follow: Follow) -> Result<BoxStream<Result<FollowItem, Failure>>, Failure> {
         traced(debug_span!("follow", outcome = EMPTY), async {
-            let request = self.request(to_wire::follow(&follow).map_err(refused)?, None);
-            let mut wire = self.wire.clone();
-            let items = self.in_time(wire.follow(request)).await?;
+            let message = to_wire::follow(&follow).map_err(refused)?;
+            let begin = |mut wire: Wire, _| {
+                let request = self.request(message.clone(), None);
+                async move { wire.follow(request).await }
+            };
+            let items = self.safely(self.options.read_timeout, begin).await?;
             // Silence is nothing new to show: whether the server is there is known by keepalive.
             Ok(Box::pin(Messages::new(items, FollowTurn, None)) as BoxStream<_>)
         })
@@ -158,9 +193,11 @@ impl EventStore for Client {
     async fn wait_for(&self, wait: WaitFor) -> Result<(), Failure> {
         traced(debug_span!("wait_for", outcome = EMPTY), async {
             let message = to_wire::wait_for(&wait).map_err(refused)?;
-            let mut wire = self.wire.clone();
-            let waited = wire.wait_for(self.request(message, Some(wait.timeout)));
-            let v2::WaitForReply {} = self.within(wait.timeout, waited).await?;
+            let call = |mut wire: Wire, left| {
+                let request = self.request(message.clone(), Some(left));
+                async move { wire.wait_for(request).await }
+            };
+            let v2::WaitForReply {} = self.safely(wait.timeout, call).await?;
             Ok(())
         })
         .await
@@ -168,9 +205,11 @@ impl EventStore for Client {
 
     async fn status(&self) -> Result<Status, Failure> {
         traced(debug_span!("status", outcome = EMPTY), async {
-            let request = self.request(v2::StatusRequest {}, Some(self.options.read_timeout));
-            let mut wire = self.wire.clone();
-            from_wire::status(self.in_time(wire.status(request)).await?).map_err(misread)
+            let call = |mut wire: Wire, left| {
+                let request = self.request(v2::StatusRequest {}, Some(left));
+                async move { wire.status(request).await }
+            };
+            from_wire::status(self.safely(self.options.read_timeout, call).await?).map_err(misread)
         })
         .await
     }

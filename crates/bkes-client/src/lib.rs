@@ -105,6 +105,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod instances;
 mod limits;
 mod options;
 

@@ -1,5 +1,6 @@
 //! How a client speaks.
 
+use bkes_api::RetryPolicy;
 use std::time::Duration;
 
 /// Settings of a client. `Default` gives what most want.
@@ -7,10 +8,12 @@ use std::time::Duration;
 pub struct ClientOptions {
     /// How long connecting may take.
     pub connect_timeout: Duration,
-    /// How long an append waits for its answer, if it does not say so itself. A server answers "outcome unknown" after 15 s.
+    /// How long an append may take with all its tries, if it does not say so itself. A server answers "outcome unknown" after 15 s.
     pub append_timeout: Duration,
     /// How long heads, lists and the status may take, and each page of a read. Answers that must be fresh may take a server 10 s.
     pub read_timeout: Duration,
+    /// How appends are tried again, and calls that change nothing: as far as that is safe, and within the times above.
+    pub retry: RetryPolicy,
     /// How often the server is asked whether it is still there, while there are calls.
     pub keepalive_interval: Duration,
     /// How long it may take to say so. Then the connection is given up, and made again for the next call.
@@ -27,6 +30,7 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(5),
             append_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(30),
+            retry: RetryPolicy::default(),
             keepalive_interval: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(10),
             message_bytes_max: 64 * 1024 * 1024,
@@ -39,6 +43,9 @@ impl Default for ClientOptions {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
+    /// No address.
+    #[error("a client needs the address of a server")]
+    NoAddress,
     /// The address is none.
     #[error("{address:?} is no address of a server, as http://host:port is")]
     Address {

@@ -2,7 +2,7 @@
 
 use bkes_api::{
     Append, AppendFailure, AppendId, ErrorClass, EventStore, Follow, FollowItem, Freshness, Key, Order, Read,
-    ReadMany, Reason, TaggedAppend,
+    ReadMany, Reason, RetryPolicy, TaggedAppend,
 };
 use bkes_client::{Client, ClientOptions};
 use bkes_wire::v2;
@@ -173,18 +173,28 @@ async fn metadata_and_a_deadline_go_with_every_call() {
     let options = ClientOptions {
         metadata: vec![("authorization".into(), "Bearer 7".into())],
         append_timeout: Duration::from_secs(3),
+        retry: RetryPolicy::never(),
         ..ClientOptions::default()
     };
     let client = Client::connect_with(&serve(script.clone()).await, options).expect("an address");
-    let _ = client.append(append()).await;
-    let heard = |timeout: &str| {
-        vec![("authorization".into(), "Bearer 7".into()), ("grpc-timeout".into(), timeout.into())]
+    // What is left of the time when the call is made, in microseconds as gRPC writes them.
+    let heard = |timeout: Duration| {
+        let heard = script.heard.lock().expect("no panic").clone();
+        let [(name, value), (of_time, left)] = &heard[..] else { panic!("{heard:?}") };
+        assert_eq!(
+            (name.as_str(), value.as_str(), of_time.as_str()),
+            ("authorization", "Bearer 7", "grpc-timeout")
+        );
+        let left = left.strip_suffix('u').and_then(|left| left.parse().ok()).map(Duration::from_micros);
+        let left = left.unwrap_or_else(|| panic!("{heard:?}"));
+        assert!(left <= timeout && left > timeout / 2, "{left:?} of {timeout:?}");
     };
-    assert_eq!(*script.heard.lock().expect("no panic"), heard("3000000u"));
+    let _ = client.append(append()).await;
+    heard(Duration::from_secs(3));
     let _ = client.append(append().within(Duration::from_millis(700))).await;
-    assert_eq!(*script.heard.lock().expect("no panic"), heard("700000u"));
+    heard(Duration::from_millis(700));
     let _ = client.head(key(), Freshness::Local).await;
-    assert_eq!(*script.heard.lock().expect("no panic"), heard("30000000u"));
+    heard(Duration::from_secs(30));
 }
 
 #[tokio::test]
@@ -368,4 +378,49 @@ async fn a_stream_that_the_server_does_not_take_takes_no_appends_and_is_given_up
         soon(to.closed()).await;
         soon(ended(&script)).await;
     }
+}
+
+fn stored() -> Option<Result<v2::AppendReply, Status>> {
+    let stored = v2::Stored { by_earlier_try: true, ..v2::Stored::default() };
+    Some(Ok(v2::AppendReply { outcome: Some(v2::append_reply::Outcome::Stored(stored)) }))
+}
+
+/// An address at which nobody listens.
+async fn nowhere() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    format!("http://{}", listener.local_addr().expect("an address"))
+}
+
+#[tokio::test]
+async fn an_append_whose_answer_was_lost_is_settled_at_another_instance() {
+    // The first breaks off without a word of ours, the second is not there, the third knows the append.
+    let lost = serve(Script { append: Some(Err(Status::unavailable("a proxy"))), ..Script::default() }).await;
+    let nowhere = nowhere().await;
+    let knows = serve(Script { append: stored(), ..Script::default() }).await;
+    let client = Client::connect_to(&[&lost, &nowhere, &knows], ClientOptions::default()).expect("addresses");
+    let appended = soon(client.append(append())).await.expect("it is settled");
+    assert!(appended.by_earlier_try);
+}
+
+#[tokio::test]
+async fn an_unknown_append_without_an_id_is_not_tried_again() {
+    let lost = serve(Script { append: Some(Err(Status::unavailable("a proxy"))), ..Script::default() }).await;
+    let knows = Script { append: stored(), ..Script::default() };
+    let heard = Arc::clone(&knows.heard);
+    let client =
+        Client::connect_to(&[&lost, &serve(knows).await], ClientOptions::default()).expect("addresses");
+    let without = Append { identity: None, ..append() };
+    let failure = soon(client.append(without)).await.expect_err("it may be stored");
+    assert!(matches!(failure, AppendFailure::Unknown { id: None, .. }), "{failure:?}");
+    assert!(heard.lock().expect("no panic").is_empty(), "the second was not called");
+}
+
+#[tokio::test]
+async fn what_changes_nothing_is_asked_again_at_another_instance() {
+    let nowhere = nowhere().await;
+    let pages = vec![Ok(v2::ReadReply { end: Some(v2::ReadEnd::default()), ..v2::ReadReply::default() })];
+    let serves = serve(Script { pages, ..Script::default() }).await;
+    let client = Client::connect_to(&[&nowhere, &serves], ClientOptions::default()).expect("addresses");
+    let mut pages = soon(client.read(Read::all(key()))).await.expect("it begins");
+    assert!(soon(pages.next()).await.expect("a page").expect("it is read").end.is_some());
 }
