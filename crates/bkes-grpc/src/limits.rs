@@ -67,6 +67,10 @@ pub const REQUEST_ROOM_BYTES: usize = 1024 * 1024;
 /// on ends by itself. Alone it has half: 2,048 requests, more than it has streams, and 128 MiB.
 pub const WORKING_PART: usize = 1;
 
+/// A connection opens no more streams while it has more than a quarter of those that are free, of as many as there may be requests: a
+/// stream may stay open without a word. Alone it has 819; a dozen that open all they may leave 280. They take no places of other calls.
+pub const STREAMS_PART: usize = 4;
+
 /// A connection takes no more room for messages that are waited for while it holds more than a quarter of what is free: a message
 /// that does not come gives nothing back. Alone it has 102 MiB and a message: a thousand callers with 100 KB each. A dozen that take
 /// all they may leave 35 MiB.

@@ -1,7 +1,7 @@
 //! What a connection has of everything that is bounded for all of them together.
 
 use crate::inbound::HasUnread;
-use crate::limits::{ServeOptions, UNREAD_PART, WORKING_PART};
+use crate::limits::{STREAMS_PART, ServeOptions, UNREAD_PART, WORKING_PART};
 use crate::phase::Phase;
 use crate::reply_budget::{ReplyBudget, Room};
 use crate::shares::{Pool, Share};
@@ -14,6 +14,7 @@ pub struct Peers {
     replies: ReplyBudget,
     unread: Pool,
     working: Pool,
+    streams: Pool,
     working_bytes: Pool,
     phase: watch::Receiver<Phase>,
 }
@@ -24,6 +25,7 @@ impl Peers {
             replies: ReplyBudget::new(options),
             unread: Pool::new(options.unread_bytes_max, UNREAD_PART),
             working: Pool::new(options.requests_max, WORKING_PART),
+            streams: Pool::new(options.requests_max, STREAMS_PART),
             working_bytes: Pool::new(options.working_bytes_max, WORKING_PART),
             phase,
         }
@@ -35,6 +37,7 @@ impl Peers {
             room: self.replies.connection(),
             unread: self.unread.share(),
             working: self.working.share(),
+            streams: self.streams.share(),
             working_bytes: self.working_bytes.share(),
             phase: self.phase.clone(),
         }))
@@ -49,6 +52,7 @@ struct Parts {
     room: Room,
     unread: Share,
     working: Share,
+    streams: Share,
     working_bytes: Share,
     phase: watch::Receiver<Phase>,
 }
@@ -62,6 +66,11 @@ impl Peer {
     /// Requests that are worked on.
     pub fn working(&self) -> &Share {
         &self.0.working
+    }
+
+    /// Streams that are open.
+    pub fn streams(&self) -> &Share {
+        &self.0.streams
     }
 
     /// Bytes of requests that are worked on.

@@ -11,19 +11,25 @@
 //! read, or sends faster than the log takes, waits.
 
 mod answers;
+mod attention;
 mod broken_keys;
 mod intake;
+mod watchdog;
 
 pub use answers::{Answers, leave_out_missing};
 use intake::Intake;
 
 use super::held::Bytes;
+use bkes_api::{BoxStream, TaggedAnswer};
 use bkes_wire::v2;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use tonic::Status;
+
+/// The store's answers, until they have ended or the stream was given up.
+type StoreAnswers = Option<BoxStream<TaggedAnswer>>;
 
 /// What the two ends of a stream share.
 #[derive(Clone, Default)]

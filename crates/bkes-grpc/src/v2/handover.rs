@@ -16,7 +16,7 @@ use tonic::Status;
 pub fn handover<T>(broken: fn() -> Status) -> (Writer<T>, Messages<T>) {
     let state = State { queued: VecDeque::new(), end: None, has_reader: true, waker: None };
     let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() });
-    (Writer { shared: Arc::clone(&shared), broken }, Messages { shared, holding: None })
+    (Writer { shared: Arc::clone(&shared), broken }, Messages { shared, holding: OnTheirWay::default() })
 }
 
 struct Shared<T> {
@@ -87,23 +87,21 @@ impl<T> Writer<T> {
     }
 
     /// Ends the stream after what is there.
-    pub fn end(self, end: Result<(), Status>) {
+    pub fn end(&self, end: Result<(), Status>) {
         self.shared.change(|state| state.end = Some(end));
     }
 
-    /// Takes back what was not taken, and ends the stream with this instead. Where all was taken meanwhile that is left as it is, and
-    /// the writer comes back.
-    pub fn take_back(self, last: Option<(T, Taken)>, status: Status) -> Option<Writer<T>> {
-        let mut is_taken = false;
+    /// Takes back what was not taken, and ends the stream with this instead. `false` where all was taken meanwhile: that is left as it is.
+    pub fn take_back(&self, last: Option<(T, Taken)>, status: Status) -> bool {
+        let mut left = VecDeque::new();
         self.shared.change(|state| {
-            is_taken = state.queued.is_empty();
-            if !is_taken {
-                state.queued.clear();
+            if !state.queued.is_empty() {
+                left = std::mem::take(&mut state.queued);
                 state.queued.extend(last);
                 state.end = Some(Err(status));
             }
         });
-        is_taken.then_some(self)
+        !left.is_empty()
     }
 }
 
@@ -116,23 +114,35 @@ impl<T> Drop for Writer<T> {
     }
 }
 
+/// The rooms of the two messages that were taken last. The library asks for a message when the one before it waits for the client's window:
+/// then that one is here whole, and the one before that is gone.
+#[derive(Default)]
+pub struct OnTheirWay([Option<Taken>; 2]);
+
+impl OnTheirWay {
+    /// Another one is on its way.
+    pub fn push(&mut self, room: Taken) {
+        let [before, last] = &mut self.0;
+        *before = last.replace(room);
+    }
+}
+
 /// The side of the connection: the messages of a call.
 pub struct Messages<T> {
     shared: Arc<Shared<T>>,
-    /// The room of the message that was taken last: it is on its way until the next one is asked for.
-    holding: Option<Taken>,
+    /// The rooms of the messages on their way.
+    holding: OnTheirWay,
 }
 
 impl<T> Stream for Messages<T> {
     type Item = Result<T, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
-        self.holding = None;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         if let Some((message, room)) = state.queued.pop_front() {
             drop(state);
-            self.holding = Some(room);
+            self.holding.push(room);
             shared.changed.notify_waiters();
             return Poll::Ready(Some(Ok(message)));
         }
@@ -159,5 +169,74 @@ impl<T> Drop for Messages<T> {
         };
         drop(left);
         self.shared.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio_stream::StreamExt;
+
+    fn small() -> Taken {
+        Taken::of_a_small_one()
+    }
+
+    fn pair() -> (Writer<u32>, Messages<u32>) {
+        handover(|| Status::internal("broken"))
+    }
+
+    async fn rest(messages: Messages<u32>) -> (Vec<u32>, Option<tonic::Code>) {
+        let all: Vec<_> = messages.collect().await;
+        let end = all.iter().find_map(|message| message.as_ref().err().map(Status::code));
+        (all.into_iter().flatten().collect(), end)
+    }
+
+    #[tokio::test]
+    async fn what_is_put_comes_and_then_the_end_once() {
+        let (writer, messages) = pair();
+        writer.put(1, small());
+        writer.put(2, small());
+        writer.end(Err(Status::aborted("end")));
+        drop(writer);
+        assert_eq!(rest(messages).await, (vec![1, 2], Some(tonic::Code::Aborted)));
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_goes_without_a_word_broke() {
+        let (writer, messages) = pair();
+        writer.put(1, small());
+        drop(writer);
+        assert_eq!(rest(messages).await, (vec![1], Some(tonic::Code::Internal)));
+    }
+
+    #[tokio::test]
+    async fn what_was_not_taken_is_taken_back_and_what_was_taken_stays() {
+        let (writer, mut messages) = pair();
+        writer.put(1, small());
+        assert_eq!(messages.next().await.map(Result::ok), Some(Some(1)));
+        assert!(!writer.take_back(Some((9, small())), Status::aborted("slow")), "all was taken");
+        writer.put(2, small());
+        writer.end(Ok(()));
+        assert!(writer.take_back(Some((9, small())), Status::aborted("slow")));
+        drop(writer);
+        assert_eq!(rest(messages).await, (vec![9], Some(tonic::Code::Aborted)));
+    }
+
+    #[tokio::test]
+    async fn a_writer_hears_that_all_was_taken_and_that_nobody_listens_both_at_once() {
+        let (writer, mut messages) = pair();
+        writer.put(1, small());
+        let writer = Arc::new(writer);
+        let (taken, abandoned) = (Arc::clone(&writer), Arc::clone(&writer));
+        let taken = tokio::spawn(async move { taken.all_taken().await });
+        let abandoned = tokio::spawn(async move { abandoned.abandoned().await });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!taken.is_finished() && !abandoned.is_finished());
+        messages.next().await.expect("a message").expect("no end");
+        taken.await.expect("no panic");
+        assert!(!abandoned.is_finished());
+        drop(messages);
+        abandoned.await.expect("no panic");
     }
 }

@@ -1,20 +1,33 @@
 //! What a call holds of its connection's share for as long as it lives, where it lives longer than its handler.
 
 use crate::peers::Peer;
+use crate::shares::Share;
 
-/// A place among the requests that are worked on.
-pub struct Place(Peer);
+/// A place among the requests that are worked on, or among the streams that are open.
+pub struct Place {
+    peer: Peer,
+    share: fn(&Peer) -> &Share,
+}
 
 impl Place {
-    /// Takes one, if there is one.
-    pub fn take(peer: &Peer) -> Option<Place> {
-        peer.working().take(1).map(|_| Place(peer.clone()))
+    /// One among the requests, if there is one.
+    pub fn of_request(peer: &Peer) -> Option<Place> {
+        Place::take(peer, Peer::working)
+    }
+
+    /// One among the streams, if there is one.
+    pub fn of_stream(peer: &Peer) -> Option<Place> {
+        Place::take(peer, Peer::streams)
+    }
+
+    fn take(peer: &Peer, share: fn(&Peer) -> &Share) -> Option<Place> {
+        share(peer).take(1).map(|_| Place { peer: peer.clone(), share })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.working().give(1);
+        (self.share)(&self.peer).give(1);
     }
 }
 

@@ -6,10 +6,12 @@ use super::held::Place;
 use crate::inbound::HasUnread;
 use crate::peers::Peer;
 use crate::phase::{Phase, reaches};
+use crate::reply_budget::Taken;
 use bkes_api::{BoxStream, Failure, Reason};
 use bkes_wire::status;
 use prost::Message;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamExt;
@@ -82,103 +84,114 @@ enum Early {
     Abandoned,
     /// The client takes nothing.
     Slow,
+    /// Others on its connection, or on all of them, hold the room.
+    NoRoom,
     /// The server stops.
     Stopped,
 }
 
+impl Early {
+    fn status(&self) -> Status {
+        let (reason, why) = match self {
+            Early::Abandoned => (Reason::Unreachable, "nobody listens"),
+            Early::Slow => (Reason::ReaderTooSlow, "what was sent was not taken for too long"),
+            Early::NoRoom => (Reason::Overloaded, "too many other replies are not taken yet"),
+            Early::Stopped => {
+                (Reason::ShuttingDown, "the server stops: go on at another instance, or here later")
+            }
+        };
+        status::of(&Failure::new(reason, why))
+    }
+}
+
 impl<F: Feed> Pump<F> {
-    async fn run(mut self, mut items: BoxStream<Result<F::Item, Failure>>, writer: Writer<F::Message>) {
+    async fn run(mut self, items: BoxStream<Result<F::Item, Failure>>, writer: Writer<F::Message>) {
+        match self.feed_all(items, &writer).await {
+            Ok(end) => {
+                writer.end(end.map_err(|failure| status::of(&failure)));
+                // The last message has the time of any other.
+                if tokio::time::timeout(self.patience.reader, writer.all_taken()).await.is_err() {
+                    writer.take_back(self.last_words(self.before_queued.as_ref()), Early::Slow.status());
+                }
+            }
+            Err(early) => self.end_early(&writer, &early),
+        }
+    }
+
+    /// Hands over all that comes, to the store's end.
+    async fn feed_all(
+        &mut self,
+        mut items: BoxStream<Result<F::Item, Failure>>,
+        writer: &Writer<F::Message>,
+    ) -> Result<Result<(), Failure>, Early> {
         let (phase, patience) = (self.peer.phase().clone(), self.patience.stop);
         let mut stop = pin!(async move {
             reaches(phase, Phase::Stopping).await;
             tokio::time::sleep(patience).await;
         });
-        let mut writer = writer;
         loop {
             let item = tokio::select! {
                 biased;
-                () = writer.abandoned() => return self.end_early(writer, &Early::Abandoned),
-                () = stop.as_mut() => return self.end_early(writer, &Early::Stopped),
+                () = writer.abandoned() => return Err(Early::Abandoned),
+                () = stop.as_mut() => return Err(Early::Stopped),
                 item = items.next() => item,
             };
-            let messages = match item {
-                None => return writer.end(self.feed.end().map_err(|failure| status::of(&failure))),
-                Some(item) => item.and_then(|item| self.feed.messages(item)),
-            };
-            let messages = match messages {
-                Ok(messages) => messages,
-                Err(failure) => return writer.end(Err(status::of(&failure))),
-            };
-            for (message, mark) in messages {
-                match self.hand_over(writer, message, mark, stop.as_mut()).await {
-                    Some(open) => writer = open,
-                    None => return,
+            let Some(item) = item else { return Ok(self.feed.end()) };
+            match item.and_then(|item| self.feed.messages(item)) {
+                Ok(messages) => {
+                    for (message, mark) in messages {
+                        self.hand_over(writer, message, mark, stop.as_mut()).await?;
+                    }
                 }
+                Err(failure) => return Ok(Err(failure)),
             }
         }
     }
 
-    /// Hands a message over once the one before it was taken and there is room. `None` when the stream was ended meanwhile.
+    /// Hands a message over once the one before it was taken and there is room.
     async fn hand_over(
         &mut self,
-        writer: Writer<F::Message>,
+        writer: &Writer<F::Message>,
         message: F::Message,
         mark: F::Mark,
-        mut stop: Pin<&mut impl Future<Output = ()>>,
-    ) -> Option<Writer<F::Message>> {
+        stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(), Early> {
         let bytes = message.encoded_len();
         let until = Instant::now() + self.patience.reader;
-        let room = {
-            let mut room = pin!(async {
-                writer.all_taken().await;
-                self.peer.room().wait(bytes).await
-            });
-            tokio::select! {
-                biased;
-                () = stop.as_mut() => Err(Early::Stopped),
-                room = room.as_mut() => Ok(room),
-                () = writer.abandoned() => Err(Early::Abandoned),
-                () = sleep_until(until) => Err(Early::Slow),
+        let waits_for_room = AtomicBool::new(false);
+        let room = async {
+            writer.all_taken().await;
+            waits_for_room.store(true, Ordering::Relaxed);
+            self.peer.room().wait(bytes).await
+        };
+        let room = tokio::select! {
+            biased;
+            () = stop => return Err(Early::Stopped),
+            room = room => room,
+            () = writer.abandoned() => return Err(Early::Abandoned),
+            () = sleep_until(until) => {
+                return Err(if waits_for_room.load(Ordering::Relaxed) { Early::NoRoom } else { Early::Slow });
             }
         };
-        match room {
-            Ok(room) => {
-                self.before_queued = self.with_queued.take();
-                self.with_queued = Some(mark);
-                writer.put(message, room);
-                Some(writer)
-            }
-            Err(early) => {
-                self.end_early(writer, &early);
-                None
-            }
-        }
+        self.before_queued = self.with_queued.take();
+        self.with_queued = Some(mark);
+        writer.put(message, room);
+        Ok(())
     }
 
-    fn end_early(&self, writer: Writer<F::Message>, early: &Early) {
-        let small = crate::reply_budget::Taken::of_a_small_one;
-        let (reason, why) = match early {
-            Early::Abandoned => return writer.end(Ok(())),
-            Early::Stopped => {
-                (Reason::ShuttingDown, "the server stops: go on at another instance, or here later")
-            }
-            Early::Slow => (Reason::ReaderTooSlow, "what was sent was not taken for too long"),
-        };
-        let end = status::of(&Failure::new(reason, why));
-        let writer = match early {
-            Early::Slow => {
-                let last = self.feed.last_words(self.before_queued.as_ref()).map(|last| (last, small()));
-                // What was taken in the last moment stays, and other streams of this connection hold its room.
-                match writer.take_back(last, end.clone()) {
-                    Some(writer) => writer,
-                    None => return,
-                }
-            }
-            _ => writer,
-        };
-        if let Some(last) = self.feed.last_words(self.with_queued.as_ref()) {
-            writer.put(last, small());
+    fn end_early(&self, writer: &Writer<F::Message>, early: &Early) {
+        let before_queued = || self.last_words(self.before_queued.as_ref());
+        if matches!(early, Early::Slow) && writer.take_back(before_queued(), early.status()) {
+            return;
         }
-        writer.end(Err(end));
+        // All was taken, in the last moment perhaps, or will be.
+        if let Some((last, room)) = self.last_words(self.with_queued.as_ref()) {
+            writer.put(last, room);
+        }
+        writer.end(Err(early.status()));
+    }
+
+    fn last_words(&self, mark: Option<&F::Mark>) -> Option<(F::Message, Taken)> {
+        self.feed.last_words(mark).map(|last| (last, Taken::of_a_small_one()))
     }
 }

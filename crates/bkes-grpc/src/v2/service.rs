@@ -50,15 +50,23 @@ impl Service {
 
     /// A place among the requests, and the store.
     fn enter(&self, peer: &Peer) -> Result<(Place, &Arc<dyn Store>), Failure> {
+        self.enter_as(Place::of_request(peer))
+    }
+
+    /// A place among the streams, and the store.
+    fn open(&self, peer: &Peer) -> Result<(Place, &Arc<dyn Store>), Failure> {
+        self.enter_as(Place::of_stream(peer))
+    }
+
+    fn enter_as(&self, place: Option<Place>) -> Result<(Place, &Arc<dyn Store>), Failure> {
         if self.options.standby {
             return Err(standby());
         }
         let overloaded = || {
-            let why = format!("{} requests are being worked on already", self.options.requests_max);
+            let why = format!("{} calls of this kind are open already", self.options.requests_max);
             Failure::new(Reason::Overloaded, why).after(OVERLOADED_REST)
         };
-        let place = Place::take(peer).ok_or_else(overloaded)?;
-        Ok((place, self.store()?))
+        Ok((place.ok_or_else(overloaded)?, self.store()?))
     }
 
     async fn stored(
@@ -158,16 +166,17 @@ impl EventStore for Service {
     ) -> Result<Response<Answers>, Status> {
         let (metadata, extensions, messages) = request.into_parts();
         let peer = peer(&extensions);
-        let (place, store) = self.enter(&peer).map_err(failed)?;
+        let (place, store) = self.open(&peer).map_err(failed)?;
         let (intake, unanswered) = Answers::begin(messages, &peer, caller_timeout(&metadata));
         let answers = store.append_stream(Box::pin(intake)).await.map_err(failed)?;
-        Ok(Response::new(Answers::new(unanswered, answers, peer, place)))
+        let patience = self.options.reader_patience;
+        Ok(Response::new(Answers::new(unanswered, answers, peer, place, patience)))
     }
 
     async fn read(&self, request: Request<v2::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let (_, extensions, message) = request.into_parts();
         let peer = peer(&extensions);
-        let (place, store) = self.enter(&peer).map_err(failed)?;
+        let (place, store) = self.open(&peer).map_err(failed)?;
         let read = from_wire::read(message).map_err(refused)?;
         let pages = store.read(read).await.map_err(failed)?;
         let patience = self.patience(READ_STOP_PATIENCE);
@@ -180,7 +189,7 @@ impl EventStore for Service {
     ) -> Result<Response<Self::ReadManyStream>, Status> {
         let (_, extensions, message) = request.into_parts();
         let peer = peer(&extensions);
-        let (place, store) = self.enter(&peer).map_err(failed)?;
+        let (place, store) = self.open(&peer).map_err(failed)?;
         let read = from_wire::read_many(message).map_err(refused)?;
         let feed = ReadManyFeed::new(read.keys.clone());
         let pages = store.read_many(read).await.map_err(failed)?;
@@ -214,7 +223,7 @@ impl EventStore for Service {
     ) -> Result<Response<Self::FollowStream>, Status> {
         let (_, extensions, message) = request.into_parts();
         let peer = peer(&extensions);
-        let (place, store) = self.enter(&peer).map_err(failed)?;
+        let (place, store) = self.open(&peer).map_err(failed)?;
         let follow = from_wire::follow(message).map_err(refused)?;
         let feed = FollowFeed::new(&follow.from);
         let items = store.follow(follow).await.map_err(failed)?;

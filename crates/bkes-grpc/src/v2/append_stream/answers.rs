@@ -1,27 +1,33 @@
 //! The way out: answers that ended together share a message.
 
-use super::{InFlight, Intake, Shared, wake};
+use super::attention::Attention;
+use super::watchdog::watch;
+use super::{InFlight, Intake, Shared, StoreAnswers, wake};
 use crate::limits::{ANSWERS_BYTES_MAX, STREAM_APPENDS_MAX};
 use crate::peers::Peer;
 use crate::reply_budget::Taken;
+use crate::v2::handover::OnTheirWay;
 use crate::v2::held::Place;
 use bkes_api::{AppendFailure, BoxStream, Failure, Reason, TaggedAnswer};
 use bkes_wire::{to_wire, v2};
 use prost::Message;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::task::AbortHandle;
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
 /// The answers of a stream, as messages.
 pub struct Answers {
     shared: Shared,
-    /// The store's, until they have ended.
-    answers: Option<BoxStream<TaggedAnswer>>,
+    answers: Arc<Mutex<StoreAnswers>>,
+    attention: Arc<Attention>,
+    watchdog: AbortHandle,
     peer: Peer,
-    /// The room of the message that was taken last: it is on its way until the next one is asked for.
-    holding: Option<Taken>,
+    /// The rooms of the messages on their way.
+    holding: OnTheirWay,
     has_ended: bool,
     _place: Place,
 }
@@ -40,14 +46,21 @@ impl Answers {
         (Intake::new(messages, shared.clone(), peer.clone(), timeout), Unanswered(shared))
     }
 
+    /// The answers of a client that may take nothing of them for so long.
     pub fn new(
         unanswered: Unanswered,
         answers: BoxStream<TaggedAnswer>,
         peer: Peer,
         place: Place,
+        patience: Duration,
     ) -> Answers {
-        let (shared, answers) = (unanswered.0, Some(answers));
-        Answers { shared, answers, peer, holding: None, has_ended: false, _place: place }
+        let (shared, answers) = (unanswered.0, Arc::new(Mutex::new(Some(answers))));
+        let attention = Attention::new();
+        let (of_shared, of_answers) = (Arc::downgrade(&shared.0), Arc::downgrade(&answers));
+        let watching = watch(Arc::clone(&attention), of_shared, of_answers, patience);
+        let watchdog = tokio::spawn(watching).abort_handle();
+        let holding = OnTheirWay::default();
+        Answers { shared, answers, attention, watchdog, peer, holding, has_ended: false, _place: place }
     }
 
     /// An answer that is there now.
@@ -61,24 +74,28 @@ impl Answers {
                     wake(waker);
                     return Poll::Ready(Some(made));
                 }
-                if self.answers.is_none() {
-                    return Poll::Ready(None);
-                }
                 state.answers = Some(cx.waker().clone());
             }
-            // Without the lock: a store may take appends in while it is asked for answers.
-            let answers = self.answers.as_mut().expect("they have not ended");
-            match answers.as_mut().poll_next(cx) {
-                Poll::Ready(Some(answer)) => return Poll::Ready(Some(self.to_wire(answer))),
-                Poll::Ready(None) => {
-                    self.answers = None;
-                    self.settle();
-                }
+            match self.poll_store(cx) {
+                Poll::Ready(Some(Some(answer))) => return Poll::Ready(Some(self.to_wire(answer))),
+                Poll::Ready(Some(None)) => self.settle(),
+                Poll::Ready(None) => return Poll::Ready(None),
                 // What was made while the store was asked wakes us: its waker is there.
                 Poll::Pending if self.shared.lock().made.is_empty() => return Poll::Pending,
                 Poll::Pending => {}
             }
         }
+    }
+
+    /// The store's next answer, or its end; `None` after that. The state is not locked: a store may take appends in meanwhile.
+    fn poll_store(&self, cx: &mut Context<'_>) -> Poll<Option<Option<TaggedAnswer>>> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(stream) = answers.as_mut() else { return Poll::Ready(None) };
+        let answer = ready!(stream.as_mut().poll_next(cx));
+        if answer.is_none() {
+            *answers = None;
+        }
+        Poll::Ready(Some(answer))
     }
 
     fn to_wire(&self, answer: TaggedAnswer) -> v2::TaggedAnswer {
@@ -116,6 +133,38 @@ impl Answers {
         }
     }
 
+    /// What ended until now, as one message.
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<v2::AppendStreamReply, Status>>> {
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        let (mut answers, mut bytes, mut is_end) = (Vec::new(), 0, false);
+        while answers.len() < STREAM_APPENDS_MAX && bytes < ANSWERS_BYTES_MAX {
+            match self.poll_answer(cx) {
+                Poll::Ready(Some(answer)) => {
+                    bytes += answer.encoded_len();
+                    answers.push(answer);
+                }
+                Poll::Ready(None) => {
+                    is_end = true;
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        if !answers.is_empty() {
+            let room = self.room(&mut answers);
+            self.holding.push(room);
+            return Poll::Ready(Some(Ok(v2::AppendStreamReply { answers })));
+        }
+        if !is_end {
+            return Poll::Pending;
+        }
+        self.has_ended = true;
+        let end = self.shared.lock().end.take();
+        Poll::Ready(end.map(Err))
+    }
+
     /// Room for a message until it was taken. Where there is none, what conflicts bring along is left out: it can be read.
     fn room(&self, answers: &mut [v2::TaggedAnswer]) -> Taken {
         let bytes = answers.iter().map(Message::encoded_len).sum();
@@ -141,35 +190,19 @@ impl Stream for Answers {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        this.holding = None;
-        if this.has_ended {
-            return Poll::Ready(None);
+        let waker = this.attention.asks(cx.waker());
+        let message = this.poll_message(&mut Context::from_waker(&waker));
+        if matches!(message, Poll::Ready(Some(Ok(_)))) {
+            this.attention.is_given();
         }
-        let (mut answers, mut bytes, mut is_end) = (Vec::new(), 0, false);
-        while answers.len() < STREAM_APPENDS_MAX && bytes < ANSWERS_BYTES_MAX {
-            match this.poll_answer(cx) {
-                Poll::Ready(Some(answer)) => {
-                    bytes += answer.encoded_len();
-                    answers.push(answer);
-                }
-                Poll::Ready(None) => {
-                    is_end = true;
-                    break;
-                }
-                Poll::Pending => break,
-            }
-        }
-        if !answers.is_empty() {
-            this.holding = Some(this.room(&mut answers));
-            return Poll::Ready(Some(Ok(v2::AppendStreamReply { answers })));
-        }
-        if !is_end {
-            return Poll::Pending;
-        }
-        this.has_ended = true;
-        let end = this.shared.lock().end.take();
-        Poll::Ready(end.map(Err))
+        message
     }
 }
 
 impl Unpin for Answers {}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.watchdog.abort();
+    }
+}

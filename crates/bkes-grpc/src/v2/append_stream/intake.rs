@@ -180,6 +180,7 @@ impl Stream for Intake {
         let this = &mut *self;
         loop {
             if this.shared.lock().is_closed {
+                this.waiting = None;
                 return Poll::Ready(None);
             }
             if this.stopping.as_mut().poll(cx).is_ready() {

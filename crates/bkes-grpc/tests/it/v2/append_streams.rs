@@ -134,6 +134,46 @@ async fn a_client_that_reads_no_answers_is_taken_no_more_from_than_the_bound() {
     assert_eq!(read, 40_000);
 }
 
+/// The story: appends hold room until their answers are taken, so that a few clients that took none left nothing for others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_no_answers_is_ended_and_its_room_is_free_again() {
+    let patience = Duration::from_millis(600);
+    let options =
+        ServeOptions { working_bytes_max: 2_000_000, reader_patience: patience, ..ServeOptions::default() };
+    let shelf = Shelf::held();
+    let (server, client) = serve_with(shelf.clone(), options).await;
+    // It has no window, so that not even the first answer is taken.
+    let endpoint = bkes_grpc::Channel::from_shared(format!("http://{}", server.address)).expect("an address");
+    let channel = endpoint.initial_stream_window_size(0).connect().await.expect("it connects");
+    let mut wire = v2::event_store_client::EventStoreClient::new(channel);
+    let appends =
+        (0..4).map(|tag| tagged(tag, Append::start(key(format!("k{tag}"))).event(vec![7; 400_000])));
+    let appends = appends.map(to_wire::tagged_append).collect();
+    let (to, messages) = mpsc::channel(1);
+    to.send(v2::AppendStreamRequest { appends }).await.expect("it is open");
+    let answers = wire.append_stream(ReceiverStream::new(messages)).await.expect("it opens").into_inner();
+    soon("they are taken", async {
+        while shelf.taken() < 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let large = || Append::start(key("other")).event(vec![7; 1_000_000]);
+    let refused = client.append(large()).await.expect_err("there is no room");
+    assert_eq!(refused.reason(), Reason::Overloaded);
+    // The first answer waits for a window; the others wait behind it.
+    shelf.open(1);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    shelf.open(1_000);
+    soon("there is room again", async {
+        while client.append(large()).await.is_err_and(|failure| failure.reason() == Reason::Overloaded) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    drop((answers, to));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_than_1_024_appends_are_in_flight() {
     let shelf = Shelf::held();

@@ -9,6 +9,7 @@ use bkes_grpc::ServeOptions;
 use bkes_wire::{status, to_wire, v2};
 use fastrand::Rng;
 use prost::Message;
+use std::time::Duration;
 use tokio_stream::StreamExt;
 use tonic::Code;
 
@@ -62,20 +63,58 @@ async fn requests_that_hold_too_much_together_are_overloaded_with_advice_when_to
         let client = client.clone();
         tokio::spawn(async move { client.append(Append::start(key("a")).event("x")).await })
     };
-    let refused = soon("one is refused", async {
-        loop {
-            match client.head(key("a"), bkes_api::Freshness::Local).await {
-                Ok(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
-                Err(refused) => return refused,
-            }
+    soon("the place is taken", async {
+        while shelf.asked() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
+    let refused = client.head(key("a"), bkes_api::Freshness::Local).await.expect_err("there is one place");
     assert_eq!(refused.reason, Reason::Overloaded);
     assert!(refused.retry_after.is_some());
     shelf.open(2);
     soon("it is stored", first).await.expect("no panic").expect("it is stored");
     client.append(Append::start(key("b")).event("x")).await.expect("there is room again");
+}
+
+/// The story: a stream that stays open without a word took a place from every other call.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dozen_clients_that_open_all_streams_they_may_leave_others_their_calls() {
+    let shelf = Shelf::held();
+    let options = ServeOptions { requests_max: 200, ..ServeOptions::default() };
+    let (server, client) = serve_with(shelf.clone(), options).await;
+    let mut open = Vec::new();
+    for _ in 0..12 {
+        let mut wire = wire(&server).await;
+        loop {
+            match wire.append_stream(tokio_stream::pending()).await {
+                Ok(stream) => open.push(stream),
+                Err(told) => {
+                    assert_eq!(status::failure(&told).reason, Reason::Overloaded);
+                    break;
+                }
+            }
+        }
+    }
+    assert!((150..200).contains(&open.len()), "{} are open", open.len());
+    let calls: Vec<_> = (0..50)
+        .map(|n| {
+            let client = client.clone();
+            tokio::spawn(async move { client.append(Append::start(key(format!("k{n}"))).event("x")).await })
+        })
+        .collect();
+    soon("all have a place at once", async {
+        while shelf.asked() < 50 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    shelf.open(50);
+    for call in calls {
+        soon("it is stored", call).await.expect("no panic").expect("it is stored");
+    }
+    let pages: Vec<_> = client.read(Read::all(key("k7"))).await.expect("a stream is left").collect().await;
+    assert!(pages[0].is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,8 +135,9 @@ async fn any_bytes_as_any_request_are_answered_and_the_server_goes_on() {
         bkes_testkit::input::spoil(&mut random, &mut message);
         let mut call = raw.begin(&format!("/bkes.v2.EventStore/{call}")).await.expect("it begins");
         let message = [prefix(message.len() as u32), message].concat();
-        call.body.send_data(message.into(), true).expect("it is open");
-        let code = tokio::time::timeout(std::time::Duration::from_millis(500), call.code()).await;
+        // A call that there is not may be answered already.
+        drop(call.body.send_data(message.into(), true));
+        let code = tokio::time::timeout(Duration::from_millis(500), call.code()).await;
         // A follower has no end of its own.
         if let Ok(code) = code {
             codes.insert(code.map(i32::from));

@@ -60,6 +60,27 @@ async fn a_reader_that_takes_nothing_is_ended_and_others_are_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_last_page_is_taken_back_like_any_other() {
+    let shelf = Shelf::new();
+    // One is on its way and another one at hand: the third is the last.
+    fill(&shelf, "k", 3, 900_000).await;
+    let (server, _) = serve_with(shelf, impatient()).await;
+    let endpoint = bkes_grpc::Channel::from_shared(format!("http://{}", server.address)).expect("an address");
+    let channel = endpoint.initial_stream_window_size(1_000).connect().await.expect("it connects");
+    let mut slow = v2::event_store_client::EventStoreClient::new(channel);
+    let request = v2::ReadRequest { key: "k".into(), ..Default::default() };
+    let mut pages = slow.read(request).await.expect("it opens").into_inner();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for _ in 0..2 {
+        let page = soon("what was on its way comes", pages.next()).await.expect("a page").expect("no status");
+        assert!(page.end.is_none() && page.events.len() == 1);
+    }
+    let told = soon("it is ended", pages.next()).await.expect("a status");
+    let reason = told.map(|page| page.events.len()).map_err(|told| status::failure(&told).reason);
+    assert_eq!(reason, Err(Reason::ReaderTooSlow));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_that_reads_is_not_ended() {
     let shelf = Shelf::new();
     fill(&shelf, "k", 20, 600_000).await;
