@@ -49,7 +49,8 @@ impl Default for Follow {
     }
 }
 
-/// What comes of following. Events of one partition come in the order of their offsets, those of a batch together or not at all.
+/// What comes of following. Events of one partition come in the order they were decided, which is that of the last offsets of their appends;
+/// those of a batch together or not at all.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FollowItem {
     /// Events.

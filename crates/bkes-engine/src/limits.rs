@@ -188,12 +188,9 @@ pub const STREAM_FAILED_KEYS_MAX: usize = 65_536;
 /// Those who may follow the log at once. Each may have a reader of the log, with threads and buffers of its own, while it reads the past.
 pub const FOLLOWERS_MAX: usize = 64;
 
-/// Bytes of what was decided last that are kept for those who follow, over all partitions: at 50,000 events a second of 200 bytes, which
+/// Bytes of what was decided last that are kept for those who follow, unless it is set, over all partitions: at 50,000 events a second of 200 bytes, which
 /// count for 400 each, 1.6 s in which one who follows may do something else.
 pub const FEED_BYTES_MAX: usize = 32 * 1024 * 1024;
-
-/// Of one partition at least, however many there are: 160 such events.
-pub const RING_BYTES_MIN: usize = 64 * 1024;
 
 /// Events in one message to one who follows; more only for an append that has more.
 pub const FOLLOW_GROUP_EVENTS: usize = 256;

@@ -1,6 +1,6 @@
 //! What an engine is set to, and why one does not start.
 
-use crate::limits::{PLACING_REST, ROOM_WAIT};
+use crate::limits::{FEED_BYTES_MAX, PLACING_REST, ROOM_WAIT};
 use bkes_core::{Partition, Partitioner, Position};
 use bkes_log::LogError;
 use bkes_storage::StoreError;
@@ -26,6 +26,9 @@ pub struct EngineOptions {
     pub room_wait: Duration,
     /// Most bytes of applied events that the store has not committed yet; above it tailing pauses, and appends wait for room.
     pub overlay_bytes_max: usize,
+    /// Most bytes of what was decided last that are kept for those who follow the log, in equal shares over all partitions. Whoever takes
+    /// events so much later than they come reads them from the log.
+    pub feed_bytes_max: usize,
     /// Appends to cut partitions are allowed.
     pub allow_cut: bool,
     /// Aggregates that are split over partitions are read in the order that the `order` headers of their records give, where that is
@@ -50,6 +53,7 @@ impl Default for EngineOptions {
             append_bytes_max: 128 * 1024 * 1024,
             room_wait: ROOM_WAIT,
             overlay_bytes_max: 32 * 1024 * 1024,
+            feed_bytes_max: FEED_BYTES_MAX,
             allow_cut: false,
             split_by_order_headers: false,
             catch_up_records: 40_000,

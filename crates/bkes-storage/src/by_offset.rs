@@ -1,8 +1,7 @@
 //! Events by their place in the log: offsets rise with orders, so the first event at an offset or above it is searched for among the
 //! orders.
 
-use crate::contract::{EventOutline, Heads, OffsetPart, OutlinePart, Store, StoreError};
-use bkes_core::{Head, Key, Offset, Order};
+use bkes_core::{Offset, Order};
 use std::cmp::Ordering;
 use std::ops::Range;
 
@@ -49,45 +48,6 @@ pub fn first_at<E>(
         }
     }
     Ok(Order(low))
-}
-
-/// [`Store::outlines_from`] by what else a store can be asked.
-pub fn outlines_from<S: Store + ?Sized>(
-    store: &S,
-    parts: &[OffsetPart<'_>],
-    out: &mut Vec<Vec<EventOutline>>,
-) -> Result<(), StoreError> {
-    let keys: Vec<Key> = parts.iter().map(|part| part.key.clone()).collect();
-    let mut heads = Vec::with_capacity(keys.len());
-    store.heads(&keys, &mut heads)?;
-    let mut found = Vec::with_capacity(parts.len());
-    for (part, heads) in parts.iter().zip(heads) {
-        let OffsetPart { key, partition, from, guess, events_max } = *part;
-        let mut outlines = Vec::new();
-        if let Some(Head { base, next, .. }) = head_in(&heads, *part) {
-            let one = |order| -> Result<Offset, StoreError> {
-                let mut outlines = Vec::with_capacity(1);
-                let part = OutlinePart { key, partition, from: order, events_max: 1 };
-                store.outlines(part, &mut outlines)?;
-                // It may have been dropped since the heads were read: then nothing follows either.
-                Ok(outlines.first().map_or(Offset(u64::MAX), |outline| outline.offset))
-            };
-            let from = first_at(base..next, guess, from, one)?;
-            store.outlines(OutlinePart { key, partition, from, events_max }, &mut outlines)?;
-        }
-        found.push(outlines);
-    }
-    out.append(&mut found);
-    Ok(())
-}
-
-fn head_in(heads: &Heads, part: OffsetPart<'_>) -> Option<Head> {
-    let of = |head: &&Head| head.partition == part.partition;
-    match heads {
-        Heads::None => None,
-        Heads::One(head) => Some(head).filter(of).copied(),
-        Heads::Split(heads) => heads.iter().find(of).copied(),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The store's contract, in the words of bkes-core.
 
-use crate::by_offset;
+use crate::by_offset::first_at;
 use bkes_core::{Incarnation, IncarnationState, Key, Offset, Order, Partition, Partitioner};
 use std::io;
 use std::num::NonZeroU32;
@@ -206,7 +206,7 @@ pub trait Store: Send + Sync + 'static {
         parts: &[OffsetPart<'_>],
         out: &mut Vec<Vec<EventOutline>>,
     ) -> Result<(), StoreError> {
-        by_offset::outlines_from(self, parts, out)
+        outlines_from(self, parts, out)
     }
 
     /// The keys asked for that have events; fewer only at the end or at a limit. As of the commits that had returned when the call
@@ -242,4 +242,43 @@ pub trait Store: Send + Sync + 'static {
 
     /// Sizes; cheap.
     fn stats(&self) -> StoreStats;
+}
+
+/// [`Store::outlines_from`] by what else a store can be asked.
+fn outlines_from<S: Store + ?Sized>(
+    store: &S,
+    parts: &[OffsetPart<'_>],
+    out: &mut Vec<Vec<EventOutline>>,
+) -> Result<(), StoreError> {
+    let keys: Vec<Key> = parts.iter().map(|part| part.key.clone()).collect();
+    let mut heads = Vec::with_capacity(keys.len());
+    store.heads(&keys, &mut heads)?;
+    let mut found = Vec::with_capacity(parts.len());
+    for (part, heads) in parts.iter().zip(heads) {
+        let OffsetPart { key, partition, from, guess, events_max } = *part;
+        let mut outlines = Vec::new();
+        if let Some(Head { base, next, .. }) = head_in(&heads, *part) {
+            let one = |order| -> Result<Offset, StoreError> {
+                let mut outlines = Vec::with_capacity(1);
+                let part = OutlinePart { key, partition, from: order, events_max: 1 };
+                store.outlines(part, &mut outlines)?;
+                // It may have been dropped since the heads were read: then nothing follows either.
+                Ok(outlines.first().map_or(Offset(u64::MAX), |outline| outline.offset))
+            };
+            let from = first_at(base..next, guess, from, one)?;
+            store.outlines(OutlinePart { key, partition, from, events_max }, &mut outlines)?;
+        }
+        found.push(outlines);
+    }
+    out.append(&mut found);
+    Ok(())
+}
+
+fn head_in(heads: &Heads, part: OffsetPart<'_>) -> Option<Head> {
+    let of = |head: &&Head| head.partition == part.partition;
+    match heads {
+        Heads::None => None,
+        Heads::One(head) => Some(head).filter(of).copied(),
+        Heads::Split(heads) => heads.iter().find(of).copied(),
+    }
 }

@@ -1,3 +1,5 @@
+//! Rings by hand, and who follows.
+
 use super::*;
 use bkes_core::{Head, Key, Order, Partition, Record};
 use bkes_log::wake_pair;

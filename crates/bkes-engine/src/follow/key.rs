@@ -13,18 +13,13 @@ use bkes_core::{Cause, Head, Key, Order, Partition, Position, StoredEvent};
 use bkes_storage::OffsetPart;
 use std::collections::BTreeMap;
 
-/// What the aggregate has in a partition.
-struct Share {
-    /// The order of the event that is shown next.
-    next: Order,
-    /// Of the board, when it was met: the fold must be the same.
-    version: Version,
-}
-
 /// An aggregate that is followed.
 pub struct Followed {
     key: Key,
-    shares: BTreeMap<Partition, Share>,
+    /// The order that is shown next, in each partition that has events of it.
+    shares: BTreeMap<Partition, Order>,
+    /// Of the board, when it began: no fold may have begun anew since.
+    version: Version,
     /// Everything of the aggregate that was decided below is shown.
     shown: BTreeMap<Partition, Position>,
     /// Up to where the partitions were decided when nothing more was to be shown.
@@ -34,8 +29,9 @@ pub struct Followed {
 impl Followed {
     /// From these positions on; in partitions that are not named, from the first event there is.
     pub fn from(context: &Context, key: Key, positions: &Positions) -> Result<Followed, Failure> {
+        let version = context.board.version();
         let (shares, shown) = (BTreeMap::new(), positions.of.iter().copied().collect());
-        let followed = Followed { key, shares, shown, seen: None };
+        let followed = Followed { key, shares, version, shown, seen: None };
         // Where nothing can be said of the aggregate that is said at once.
         followed.locate(context)?;
         Ok(followed)
@@ -43,12 +39,12 @@ impl Followed {
 
     /// From now on.
     pub fn from_now(context: &Context, key: Key) -> Result<Followed, Failure> {
-        let mut followed = Followed { key, shares: BTreeMap::new(), shown: BTreeMap::new(), seen: None };
         let version = context.board.version();
-        followed.shown = decided(&context.board).into_iter().collect();
+        let shown = decided(&context.board).into_iter().collect();
+        let mut followed = Followed { key, shares: BTreeMap::new(), version, shown, seen: None };
         if let Some(located) = followed.locate(context)? {
             for Head { partition, next, .. } in located.heads {
-                followed.shares.insert(partition, Share { next, version });
+                followed.shares.insert(partition, next);
             }
         }
         Ok(followed)
@@ -61,14 +57,18 @@ impl Followed {
 
     /// Shows what there is next.
     pub fn step(&mut self, context: &Context, outbox: &mut Outbox) -> Result<Progress, Failure> {
-        let version = context.board.version();
         let Some(view) = context.board.store_view.before_look() else { return Ok(Progress::Later) };
         // Before the aggregate is looked at: what is decided below is there then.
         let decided = decided(&context.board);
+        self.check(context)?;
         if self.seen.as_ref() == Some(&decided) {
             return Ok(Progress::None);
         }
         let Some(located) = self.locate(context)? else {
+            self.check(context)?;
+            if context.board.store_view.before_look() != Some(view) {
+                return Ok(Progress::Later);
+            }
             self.is_shown_to(decided, outbox);
             return Ok(Progress::None);
         };
@@ -81,20 +81,13 @@ impl Followed {
             is_all &= next >= head.next;
             read.push((head.partition, events, next));
         }
-        let shares = &self.shares;
-        let is_as_met = |partition: &Partition| {
-            let since = shares.get(partition).map_or(version, |share| share.version);
-            context.board.is_as_in(since, std::iter::once(*partition))
-        };
-        if let Some(head) = located.heads.iter().find(|head| !is_as_met(&head.partition)) {
-            return Err(failure::begun_anew(head.partition));
-        }
+        self.check(context)?;
         if context.board.store_view.before_look() != Some(view) {
             return Ok(Progress::Later);
         }
         let mut progress = if is_all { Progress::None } else { Progress::Some };
         for (partition, events, next) in read {
-            self.shares.entry(partition).or_insert(Share { next, version }).next = next;
+            self.shares.insert(partition, next);
             for append in appends(events) {
                 let last = append.last().map_or(Position::START, |last| last.offset.next());
                 // What lies below where it was to begin is not shown, though it was decided after that.
@@ -109,6 +102,19 @@ impl Followed {
             self.is_shown_to(decided, outbox);
         }
         Ok(progress)
+    }
+
+    /// An error if a fold has begun anew: what was decided below the positions may be another history, in partitions too that have nothing of
+    /// the aggregate.
+    fn check(&self, context: &Context) -> Result<(), Failure> {
+        let partitions: Vec<Partition> =
+            context.board.partitions().iter().map(|board| board.partition).collect();
+        let is_other =
+            |partition: &Partition| !context.board.is_as_in(self.version, std::iter::once(*partition));
+        match partitions.into_iter().find(is_other) {
+            Some(partition) => Err(failure::begun_anew(partition)),
+            None => Ok(()),
+        }
     }
 
     /// Nothing more is to be shown of what is decided below.
@@ -133,7 +139,7 @@ impl Followed {
     /// the position or above it.
     fn share(&self, context: &Context, head: Head) -> Result<Order, Failure> {
         if let Some(share) = self.shares.get(&head.partition) {
-            return Ok(share.next);
+            return Ok(*share);
         }
         let Some(position) = self.shown.get(&head.partition) else { return Ok(head.base) };
         let (partition, from) = (head.partition, position.offset());

@@ -99,7 +99,8 @@ impl Past {
         Ok(())
     }
 
-    /// Reads a block of what is decided in these lanes, and judges it.
+    /// Reads a block of what is decided in these lanes, and judges it. That their folds have counted throughout is seen at the beginning of the
+    /// next step, before anything of it is shown.
     pub fn read(&mut self, context: &Context, lanes: &Lanes) -> Result<Progress, Failure> {
         let mut decided = BTreeMap::new();
         for lane in lanes.past() {
@@ -122,9 +123,6 @@ impl Past {
         }
         let epoch = context.board.epoch();
         let judged = judge(context, records, &self.prefix);
-        for (partition, _) in &ends {
-            lanes.check(context, *partition)?;
-        }
         if context.board.store_view.before_look() != Some(view) {
             // What was taken is read again: by a new reader, since the lanes have not moved.
             self.rest();
@@ -134,6 +132,7 @@ impl Past {
             Ok(judged) => judged.into(),
             Err(Unjudged::Store(error)) => return Err(failure::store_error(context, epoch, error)),
             Err(Unjudged::Missing { partition, offset }) => {
+                lanes.check(context, partition)?;
                 tracing::error!(
                     "partition {partition}: the record at offset {offset} is applied and no event"
                 );

@@ -2,7 +2,6 @@
 
 use super::Owner;
 use crate::feed::Period;
-use crate::limits::{FEED_BYTES_MAX, RING_BYTES_MIN};
 use bkes_core::Partition;
 use bkes_core::machine::Accepted;
 
@@ -14,8 +13,9 @@ impl Owner {
             return;
         }
         let hosted = &self.partitions[&partition];
+        // Each owner has as many, within one.
         let partitions = self.partitions.len() * self.context.owners.len();
-        let bytes_max = (FEED_BYTES_MAX / partitions.max(1)).max(RING_BYTES_MIN);
+        let bytes_max = self.context.options.feed_bytes_max / partitions.max(1);
         hosted.board.ring.add((period, hosted.machine.fold()), accepted, bytes_max);
     }
 

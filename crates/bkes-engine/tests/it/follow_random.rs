@@ -2,8 +2,8 @@
 //! exactly what the accept rule makes of the log (P25).
 
 use crate::support::Bench;
-use crate::support::follows::{Follows, Shown, all, at, marked, model, of};
-use bkes_api::{FollowFrom, Followed};
+use crate::support::follows::{Follows, Shown, at, marked, model, of};
+use bkes_api::Followed;
 use bkes_core::{Header, Key, Order, Partition, Partitioner};
 use bkes_engine::{EngineOptions, Expected};
 use bkes_storage::{RedbStore, Store};
@@ -119,12 +119,15 @@ impl Writers {
     }
 }
 
+/// Where a session began, and what it showed.
+type Session = (Vec<(u32, u64)>, Vec<Shown>);
+
 /// One who follows, is killed, and goes on.
 struct Client {
     followed: Followed,
     follows: Follows,
-    /// Where each session began, and what it showed.
-    sessions: Vec<(Vec<(u32, u64)>, Vec<Shown>)>,
+    /// Those that have ended.
+    sessions: Vec<Session>,
     began: Vec<(u32, u64)>,
 }
 
@@ -143,23 +146,10 @@ impl Client {
         self.follows = Follows::on(bench, of(self.followed.clone(), at(&self.began)));
     }
 
-    /// What it has of a partition: of each session what lies below where the next one began.
-    fn has(mut self, partition: u32, lasts: &BTreeMap<(u32, u64), u64>) -> Vec<Shown> {
+    /// Whom it followed, and all that it was shown.
+    fn end(mut self) -> (Followed, Vec<Session>) {
         self.sessions.push((self.began, self.follows.shown));
-        let begins: Vec<u64> = self.sessions.iter().map(|(began, _)| position_in(began, partition)).collect();
-        let mut has = Vec::new();
-        for (index, (_, shown)) in self.sessions.iter().enumerate() {
-            let end = begins.get(index + 1).copied().unwrap_or(u64::MAX);
-            for shown in shown.iter().filter(|shown| shown.0 == partition) {
-                let last =
-                    lasts.get(&(partition, shown.1)).unwrap_or_else(|| panic!("{shown:?} is no event"));
-                assert!(*last >= begins[index], "{shown:?} lies below where it began");
-                if *last < end {
-                    has.push(shown.clone());
-                }
-            }
-        }
-        has
+        (self.followed, self.sessions)
     }
 }
 
@@ -175,124 +165,143 @@ fn store(random: &mut Rng) -> Arc<dyn Store> {
     Arc::new(RedbStore::open_on(disk, 1024 * 1024).expect("the store opens").store)
 }
 
-fn run(seed: u64) {
-    let mut random = Rng::with_seed(seed);
-    let partitions = random.u32(1..4);
-    let log = MemoryLog::new("topic", NonZeroU32::new(partitions).expect("not zero"));
-    let writer_random = Rng::with_seed(random.u64(..));
-    let (numbers, open) = (BTreeMap::new(), Vec::new());
-    let mut writers = Writers { log: log.clone(), random: writer_random, numbers, open, written: 0 };
-    (0..random.u32(..120)).for_each(|_| writers.step());
-    let options = EngineOptions {
-        threads: random.usize(1..3),
-        partitioner: Some(Partitioner::Murmur2),
-        ..EngineOptions::default()
-    };
-    let mut bench = Bench::with(log.clone(), store(&mut random), options);
-    bench.run_until("it is ready", |bench| bench.handle.is_ready());
+/// A log, an engine on it, and those who follow.
+struct Run {
+    random: Rng,
+    log: MemoryLog,
+    partitions: u32,
+    writers: Writers,
+    bench: Bench,
+    clients: Vec<Client>,
+}
 
-    let mut clients: Vec<Client> = Vec::new();
-    for step in 0..150 {
-        match random.u8(..14) {
-            0..5 => writers.step(),
-            5 => {
-                // BKES appends on its own.
-                let (key, values) = (format!("own-{}", random.u32(..3)), ["1", "2", "3"]);
-                let order = bench.values(&key).len() as u64;
-                let expected = if order == 0 { Expected::New } else { Expected::At(Order(order)) };
-                let answer = bench.append(&key, expected, &values[..random.usize(1..=3)]);
-                bench.answer(answer).expect("it is the next order");
-            }
-            6 if clients.len() < 6 => {
-                let began: Vec<(u32, u64)> = (0..partitions)
-                    .map(|partition| {
-                        let end = bench.handle.status().partitions[partition as usize].applied.0;
-                        (partition, random.u64(..=end))
-                    })
-                    .collect();
-                let followed = match random.u8(..4) {
-                    0 => Followed::Prefix("k1".into()),
-                    1 => {
-                        let partition = random.u32(..partitions);
-                        Followed::Key(
-                            Key::new(format!("k{}-{partition}", random.u32(..5))).expect("not empty"),
-                        )
-                    }
-                    2 => Followed::Partitions(vec![Partition(random.u32(..partitions))]),
-                    _ => Followed::All,
-                };
-                clients.push(Client::new(&mut bench, followed, began));
-            }
-            7 | 8 => bench.run(random.u64(..40)),
-            9 => bench.run(if step % 10 == 0 { 1_100 } else { 1 }),
-            10 | 11 => {
-                if let Some(client) = random.choice(&mut clients) {
-                    client.follows.drain();
-                }
-            }
-            12 => {
-                if let Some(client) = random.choice(&mut clients) {
-                    for _ in 0..random.u8(..3) {
-                        client.follows.next();
-                    }
-                }
-            }
-            _ => {
-                if let Some(client) = random.choice(&mut clients) {
-                    client.go_on(&mut bench);
+impl Run {
+    fn new(seed: u64) -> Run {
+        let mut random = Rng::with_seed(seed);
+        let partitions = random.u32(1..4);
+        let log = MemoryLog::new("topic", NonZeroU32::new(partitions).expect("not zero"));
+        let writer_random = Rng::with_seed(random.u64(..));
+        let (numbers, open) = (BTreeMap::new(), Vec::new());
+        let mut writers = Writers { log: log.clone(), random: writer_random, numbers, open, written: 0 };
+        (0..random.u32(..120)).for_each(|_| writers.step());
+        let options = EngineOptions {
+            threads: random.usize(1..3),
+            partitioner: Some(Partitioner::Murmur2),
+            // From one append, or none, to all of them.
+            feed_bytes_max: *random.choice(&[300, 2_000, 10_000, 1_000_000]).expect("some"),
+            ..EngineOptions::default()
+        };
+        let mut bench = Bench::with(log.clone(), store(&mut random), options);
+        bench.run_until("it is ready", |bench| bench.handle.is_ready());
+        Run { random, log, partitions, writers, bench, clients: Vec::new() }
+    }
+
+    fn step(&mut self) {
+        match self.random.u8(..14) {
+            0..5 => self.writers.step(),
+            5 => self.append(),
+            6 if self.clients.len() < 6 => self.begin(),
+            7 | 8 => self.bench.run(self.random.u64(..40)),
+            9 => self.bench.run(if self.random.u8(..10) == 0 { 1_100 } else { 1 }),
+            chosen => {
+                let takes_max = self.random.u8(..3);
+                let Some(client) = self.random.choice(&mut self.clients) else { return };
+                match chosen {
+                    10 | 11 => while client.follows.next() {},
+                    12 => assert!((0..takes_max).take_while(|_| client.follows.next()).count() < 3),
+                    _ => client.go_on(&mut self.bench),
                 }
             }
         }
     }
-    bench.run(50);
-    for client in &mut clients {
-        client.follows.catch_up(&mut bench);
-        assert_eq!(client.follows.failure, None, "seed {seed}");
+
+    /// BKES appends on its own.
+    fn append(&mut self) {
+        let (key, values) = (format!("own-{}", self.random.u32(..3)), ["1", "2", "3"]);
+        let order = self.bench.values(&key).len() as u64;
+        let expected = if order == 0 { Expected::New } else { Expected::At(Order(order)) };
+        let answer = self.bench.append(&key, expected, &values[..self.random.usize(1..=3)]);
+        self.bench.answer(answer).expect("it is the next order");
     }
-    let mut from_beginning = Client::new(&mut bench, Followed::All, Vec::new());
-    from_beginning.follows.catch_up(&mut bench);
-    clients.push(from_beginning);
-    for partition in 0..partitions {
-        let appends = model(partition, log.records(Partition(partition)));
-        let lasts: BTreeMap<(u32, u64), u64> = appends
-            .iter()
-            .flat_map(|(last, append)| append.iter().map(|shown| ((partition, shown.1), *last)))
-            .collect();
-        for client in &mut clients {
-            let first = client.sessions.first().map_or(&client.began, |(began, _)| began);
-            let from = position_in(first, partition);
-            let is_followed = |shown: &Shown| match &client.followed {
-                Followed::All => true,
-                Followed::Prefix(prefix) => shown.2.as_bytes().starts_with(prefix),
-                Followed::Partitions(partitions) => partitions.contains(&Partition(shown.0)),
-                Followed::Key(key) => shown.2.as_bytes() == key.as_ref(),
-            };
-            let expected: Vec<Shown> = appends
-                .iter()
-                .filter(|(last, _)| *last >= from)
-                .flat_map(|(_, append)| append)
-                .filter(|shown| is_followed(shown))
-                .cloned()
-                .collect();
-            let copy = Client {
-                followed: client.followed.clone(),
-                follows: Follows::on(&mut bench, all(FollowFrom::Now)),
-                sessions: client
-                    .sessions
-                    .iter()
-                    .cloned()
-                    .chain([(client.began.clone(), client.follows.shown.clone())])
-                    .collect(),
-                began: (0..partitions).map(|partition| (partition, u64::MAX)).collect(),
-            };
-            assert_eq!(copy.has(partition, &lasts), expected, "seed {seed}, {:?}", client.followed);
+
+    /// Somebody begins to follow something, somewhere.
+    fn begin(&mut self) {
+        let Run { random, bench, partitions, .. } = self;
+        let applied = |partition: u32| bench.handle.status().partitions[partition as usize].applied.0;
+        let began = (0..*partitions).map(|partition| (partition, random.u64(..=applied(partition))));
+        let began: Vec<(u32, u64)> = began.collect();
+        let partition = random.u32(..*partitions);
+        let followed = match random.u8(..4) {
+            0 => Followed::Prefix("k1".into()),
+            1 => {
+                let key = Key::new(format!("k{}-{partition}", random.u32(..5)));
+                Followed::Key(key.expect("not empty"))
+            }
+            2 => Followed::Partitions(vec![Partition(partition)]),
+            _ => Followed::All,
+        };
+        self.clients.push(Client::new(bench, followed, began));
+    }
+
+    /// Everybody catches up, and one more who begins at the beginning.
+    fn end(mut self, seed: u64) {
+        self.bench.run(50);
+        self.clients.push(Client::new(&mut self.bench, Followed::All, Vec::new()));
+        for client in &mut self.clients {
+            client.follows.catch_up(&mut self.bench);
+        }
+        let appends: Vec<Appends> =
+            (0..self.partitions).map(|number| model(number, self.log.records(Partition(number)))).collect();
+        for client in self.clients {
+            let of = format!("seed {seed}, {:?}", client.followed);
+            let (followed, sessions) = client.end();
+            for (partition, appends) in (0..).zip(&appends) {
+                let expected = expected(appends, &followed, position_in(&sessions[0].0, partition));
+                assert_eq!(has(&sessions, partition, appends), expected, "{of}");
+            }
         }
     }
+}
+
+/// What a partition holds, append by append, each with where it lies.
+type Appends = Vec<(u64, Vec<Shown>)>;
+
+/// What must be shown from a position on.
+fn expected(appends: &Appends, followed: &Followed, from: u64) -> Vec<Shown> {
+    let is_followed = |shown: &&Shown| match followed {
+        Followed::All => true,
+        Followed::Prefix(prefix) => shown.2.as_bytes().starts_with(prefix),
+        Followed::Partitions(partitions) => partitions.contains(&Partition(shown.0)),
+        Followed::Key(key) => shown.2.as_bytes() == key.as_ref(),
+    };
+    let those = appends.iter().filter(|(last, _)| *last >= from).flat_map(|(_, append)| append);
+    those.filter(is_followed).cloned().collect()
+}
+
+/// What was shown of a partition: of each session what lies below where the next one began.
+fn has(sessions: &[Session], partition: u32, appends: &Appends) -> Vec<Shown> {
+    let lasts = appends.iter().flat_map(|(last, append)| append.iter().map(|shown| (shown.1, *last)));
+    let lasts: BTreeMap<u64, u64> = lasts.collect();
+    let begins: Vec<u64> = sessions.iter().map(|(began, _)| position_in(began, partition)).collect();
+    let mut has = Vec::new();
+    for (index, (_, shown)) in sessions.iter().enumerate() {
+        let end = begins.get(index + 1).copied().unwrap_or(u64::MAX);
+        for shown in shown.iter().filter(|shown| shown.0 == partition) {
+            let last = lasts.get(&shown.1).unwrap_or_else(|| panic!("{shown:?} is no event"));
+            assert!(*last >= begins[index], "{shown:?} lies below where it began");
+            if *last < end {
+                has.push(shown.clone());
+            }
+        }
+    }
+    has
 }
 
 #[test]
 fn whoever_follows_and_goes_on_has_what_the_rule_makes_of_the_log() {
     for seed in 0..60 {
-        run(seed);
+        let mut run = Run::new(seed);
+        (0..150).for_each(|_| run.step());
+        run.end(seed);
     }
 }

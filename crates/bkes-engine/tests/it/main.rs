@@ -12,6 +12,8 @@ mod dropping;
 mod embedded;
 mod engine;
 mod follow;
+mod follow_faults;
+mod follow_load;
 mod follow_random;
 mod freshness;
 mod full_disk;
