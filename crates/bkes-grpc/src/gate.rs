@@ -20,12 +20,13 @@ impl Gate {
         Gate::default()
     }
 
-    /// Opens it to an engine. Only the first call counts.
+    /// Opens it to an engine, for both contracts. Only the first call counts.
     pub fn open(&self, engine: EngineHandle) {
+        self.open_store(Arc::new(engine.clone()));
         let _ = self.0.engine.set(engine);
     }
 
-    /// Opens it to an event store, for the second contract. Only the first call counts.
+    /// Opens it to an event store that is no engine, for the second contract alone. Only the first call counts.
     pub fn open_store(&self, store: Arc<dyn EventStore>) {
         let _ = self.0.store.set(store);
     }

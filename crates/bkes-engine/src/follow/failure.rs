@@ -5,7 +5,6 @@ use crate::context::Context;
 use crate::epoch::Epoch;
 use crate::limits::RETRY_MS;
 use bkes_api::{Failure, Reason};
-use bkes_core::append::Unready;
 use bkes_core::{Cause, Partition, Position};
 use bkes_log::LogError;
 use bkes_storage::StoreError;
@@ -16,22 +15,7 @@ fn later(reason: Reason, message: impl Into<String>) -> Failure {
     Failure { retry_after: Some(Duration::from_millis(RETRY_MS)), ..Failure::new(reason, message) }
 }
 
-/// As a failure of the face.
-pub fn unready(unready: &Unready) -> Failure {
-    let reason = match unready {
-        Unready::CatchingUp { .. } => Reason::CatchingUp,
-        Unready::Lagging { .. } => Reason::Lagging,
-        Unready::LogDown { .. } => Reason::LogDown,
-        Unready::Stalled { .. } => Reason::Stalled,
-        Unready::Degraded { .. } => Reason::Degraded,
-        Unready::Store { .. } => Reason::StoreUnavailable,
-        Unready::Unverified { .. } => Reason::Unverified,
-        Unready::Overloaded { .. } => Reason::Overloaded,
-        Unready::NoRoom { .. } => Reason::NotSent,
-        Unready::ShuttingDown => Reason::ShuttingDown,
-    };
-    later(reason, unready.to_string())
-}
+pub(crate) use crate::face::of_unready as unready;
 
 pub fn log_error(error: &LogError) -> Failure {
     later(Reason::LogDown, error.to_string())

@@ -519,7 +519,8 @@ pub struct PartitionSet {
     #[prost(int32, repeated, tag = "1")]
     pub partitions: ::prost::alloc::vec::Vec<i32>,
 }
-/// What comes of following. Events of one partition come in the order of their offsets; those of a batch in one message or not at all.
+/// What comes of following. Events of one partition come in the order they were decided, which is that of the last offsets of their appends;
+/// those of a batch in one message or not at all.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FollowReply {
     /// Exactly one is set.
