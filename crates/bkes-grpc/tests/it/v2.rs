@@ -2,6 +2,7 @@
 
 mod append_streams;
 mod calls;
+mod conformance;
 mod limits;
 mod round_trips;
 mod streams;
