@@ -49,7 +49,7 @@ const ARROWS: &[Arrows] = &[
             "bkes-engine",
             "bkes-grpc",
         ],
-        in_tests: &["bkes-foreign"],
+        in_tests: &["bkes-api", "bkes-client", "bkes-foreign"],
     },
     Arrows { name: "bkes", knows: &["bkes-api", "bkes-client", "bkes-core"], in_tests: &[] },
     Arrows { name: "bkes-testkit", knows: &["bkes-core", "bkes-storage", "bkes-log"], in_tests: &[] },
