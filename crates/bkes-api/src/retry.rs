@@ -192,10 +192,11 @@ pub async fn append_with_retries<F>(
 where
     F: Future<Output = Result<Appended, AppendFailure>>,
 {
-    let until = Instant::now() + append.timeout.unwrap_or(policy.time);
+    let time = append.timeout.unwrap_or(policy.time);
+    let until = Instant::now() + time;
     let mut tries = Tries::new(append);
     for made in 1.. {
-        let left = until.saturating_duration_since(Instant::now());
+        let left = if made == 1 { time } else { until.saturating_duration_since(Instant::now()) };
         let outcome = try_once(tries.next().within(left)).await;
         let failure = match tries.judge(outcome) {
             Verdict::Ended(ended) => {

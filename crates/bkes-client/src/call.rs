@@ -41,7 +41,7 @@ impl Client {
     {
         let until = Instant::now() + timeout;
         for made in 1.. {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = if made == 1 { timeout } else { until.saturating_duration_since(Instant::now()) };
             let (at, wire) = self.instances.current();
             let failure = match self.within(left, call(wire, left)).await {
                 Ok(answer) => {

@@ -1,7 +1,7 @@
 //! The client: a connection to each instance, one of them in use, and the trait's calls over it.
 
 use crate::instances::{Instances, Wire};
-use crate::limits::{CONNECTION_WINDOW_BYTES, HEADERS_BYTES_MAX, STREAM_WINDOW_BYTES};
+use crate::limits::{CONNECTION_WINDOW_BYTES, HEADERS_BYTES_MAX, SERVER_GRACE, STREAM_WINDOW_BYTES};
 use crate::options::{ClientOptions, ConnectError};
 use crate::span::{EMPTY, traced};
 use crate::streams::{FollowTurn, Messages, ReadManyTurn, ReadTurn};
@@ -14,6 +14,7 @@ use bkes_api::{
 use bkes_wire::v2::event_store_client::EventStoreClient;
 use bkes_wire::{BadField, from_wire, to_wire, v2};
 use std::sync::Arc;
+use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 use tonic::transport::Endpoint;
 use tracing::debug_span;
@@ -193,8 +194,12 @@ impl EventStore for Client {
     async fn wait_for(&self, wait: WaitFor) -> Result<(), Failure> {
         traced(debug_span!("wait_for", outcome = EMPTY), async {
             let message = to_wire::wait_for(&wait).map_err(refused)?;
-            let call = |mut wire: Wire, left| {
-                let request = self.request(message.clone(), Some(left));
+            let call = |mut wire: Wire, left: Duration| {
+                // It is the server that says that the time is over.
+                let timeout_ms =
+                    message.timeout_ms.map(|all| all.min(u32::try_from(left.as_millis()).unwrap_or(all)));
+                let message = v2::WaitForRequest { timeout_ms, ..message.clone() };
+                let request = self.request(message, Some(left.saturating_add(SERVER_GRACE)));
                 async move { wire.wait_for(request).await }
             };
             let v2::WaitForReply {} = self.safely(wait.timeout, call).await?;

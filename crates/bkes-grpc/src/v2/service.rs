@@ -239,10 +239,10 @@ impl EventStore for Service {
         let (_place, store) = self.enter(&peer).map_err(failed)?;
         // Some of the caller's time is left for the answer.
         let caller = caller_timeout(&metadata).map_or(WAIT_MAX, bkes_engine::room_wait);
-        let timeout = caller.min(WAIT_MAX);
-        let wait = from_wire::wait_for(message, timeout).map_err(refused)?;
+        let longest = caller.min(WAIT_MAX);
+        let wait = from_wire::wait_for(message, longest).map_err(refused)?;
         tokio::select! {
-            waited = tokio::time::timeout(timeout, store.wait_for(wait)) => {
+            waited = tokio::time::timeout(longest, store.wait_for(wait)) => {
                 let late = || Failure::new(Reason::DeadlineExceeded, "what was waited for did not come in time");
                 waited.unwrap_or_else(|_| Err(late())).map_err(failed)?;
                 Ok(Response::new(v2::WaitForReply {}))

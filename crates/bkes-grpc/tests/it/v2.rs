@@ -9,8 +9,8 @@ mod streams;
 
 use crate::support::shelf::Shelf;
 use crate::support::{Server, soon};
-use bkes_api::{Append, EventStore, Key, Order, TaggedAppend};
-use bkes_client::Client;
+use bkes_api::{Append, EventStore, Key, Order, RetryPolicy, TaggedAppend};
+use bkes_client::{Client, ClientOptions};
 use bkes_grpc::{Channel, Gate, ServeOptions};
 use bkes_wire::v2::event_store_client::EventStoreClient;
 use std::sync::Arc;
@@ -27,7 +27,10 @@ async fn serve(store: impl EventStore) -> (Server, Client) {
 
 async fn serve_with(store: impl EventStore, options: ServeOptions) -> (Server, Client) {
     let server = Server::start(gate_to(store), options).await;
-    let client = Client::connect(&format!("http://{}", server.address)).expect("an address");
+    // What the server answers is told as it is.
+    let options = ClientOptions { retry: RetryPolicy::never(), ..ClientOptions::default() };
+    let address = format!("http://{}", server.address);
+    let client = Client::connect_with(&address, options).expect("an address");
     (server, client)
 }
 

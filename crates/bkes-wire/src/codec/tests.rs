@@ -45,7 +45,11 @@ fn the_other_lists_are_bounded_too() {
     assert_eq!(refusal::<v2::ReadManyRequest>(&keys(1_001)), Some("keys".into()));
     let positions =
         |count| v2::Positions { topic_id: String::new(), positions: vec![v2::Position::default(); count] };
-    let wait = |count| v2::WaitForRequest { positions: Some(positions(count)), group: String::new() };
+    let wait = |count| v2::WaitForRequest {
+        positions: Some(positions(count)),
+        group: String::new(),
+        timeout_ms: None,
+    };
     assert_eq!(refusal::<v2::WaitForRequest>(&wait(PARTITIONS_MAX)), None);
     assert_eq!(refusal::<v2::WaitForRequest>(&wait(PARTITIONS_MAX + 1)), Some("positions.positions".into()));
     let latest = v2::freshness::Freshness::AtLeast(positions(PARTITIONS_MAX + 1));

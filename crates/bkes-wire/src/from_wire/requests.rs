@@ -171,11 +171,13 @@ pub fn follow(message: v2::FollowRequest) -> Result<Follow, BadField> {
 }
 
 /// What to wait for, and how long.
-pub fn wait_for(message: v2::WaitForRequest, timeout: Duration) -> Result<WaitFor, BadField> {
-    let v2::WaitForRequest { positions: at, group } = message;
+pub fn wait_for(message: v2::WaitForRequest, longest: Duration) -> Result<WaitFor, BadField> {
+    let v2::WaitForRequest { positions: at, group, timeout_ms } = message;
     let positions = match at {
         None => Positions::default(),
         Some(at) => positions(at).map_err(|bad| bad.within("positions"))?,
     };
+    let timeout =
+        timeout_ms.map_or(longest, |timeout_ms| Duration::from_millis(timeout_ms.into()).min(longest));
     Ok(WaitFor { positions, group: (!group.is_empty()).then_some(group), timeout })
 }

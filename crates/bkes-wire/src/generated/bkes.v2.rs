@@ -573,6 +573,9 @@ pub struct WaitForRequest {
     /// And this consumer group has committed up to them; none when empty. It is asked of Kafka, and not joined.
     #[prost(string, tag = "2")]
     pub group: ::prost::alloc::string::String,
+    /// How long to wait, 60 seconds at most. When left out: as long as the call's deadline allows, less an eighth for the answer.
+    #[prost(uint32, optional, tag = "3")]
+    pub timeout_ms: ::core::option::Option<u32>,
 }
 /// It is so.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -988,8 +991,7 @@ pub mod event_store_client {
             self.inner.server_streaming(req, path, codec).await
         }
         /// Returns when this instance has applied everything below the given positions and, given a consumer group, when that group has committed
-        /// up to them: read-your-writes for any Kafka consumer. DEADLINE_EXCEEDED when that takes longer than the call's deadline, or than
-        /// 60 seconds. Positions above what the log holds are OUT_OF_RANGE and not waited for.
+        /// up to them: read-your-writes for any Kafka consumer. DEADLINE_EXCEEDED when that takes longer than its time. Positions above what the log holds are OUT_OF_RANGE and not waited for.
         pub async fn wait_for(
             &mut self,
             request: impl tonic::IntoRequest<super::WaitForRequest>,
@@ -1118,8 +1120,7 @@ pub mod event_store_server {
             request: tonic::Request<super::FollowRequest>,
         ) -> std::result::Result<tonic::Response<Self::FollowStream>, tonic::Status>;
         /// Returns when this instance has applied everything below the given positions and, given a consumer group, when that group has committed
-        /// up to them: read-your-writes for any Kafka consumer. DEADLINE_EXCEEDED when that takes longer than the call's deadline, or than
-        /// 60 seconds. Positions above what the log holds are OUT_OF_RANGE and not waited for.
+        /// up to them: read-your-writes for any Kafka consumer. DEADLINE_EXCEEDED when that takes longer than its time. Positions above what the log holds are OUT_OF_RANGE and not waited for.
         async fn wait_for(
             &self,
             request: tonic::Request<super::WaitForRequest>,

@@ -124,5 +124,7 @@ pub fn follow(follow: &Follow) -> Result<v2::FollowRequest, BadField> {
 /// What to wait for. How long is the call's timeout, and goes with it.
 pub fn wait_for(wait: &WaitFor) -> Result<v2::WaitForRequest, BadField> {
     let positions = positions(&wait.positions).map_err(|bad| bad.within("positions"))?;
-    Ok(v2::WaitForRequest { positions: Some(positions), group: wait.group.clone().unwrap_or_default() })
+    let group = wait.group.clone().unwrap_or_default();
+    let timeout_ms = Some(u32::try_from(wait.timeout.as_millis()).unwrap_or(u32::MAX));
+    Ok(v2::WaitForRequest { positions: Some(positions), group, timeout_ms })
 }

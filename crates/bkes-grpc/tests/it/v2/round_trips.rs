@@ -1,6 +1,6 @@
 //! Whatever a store says comes out at the client as it was said, and whatever a client asks comes out at the store.
 
-use super::{key, serve, tagged};
+use super::{key, serve, tagged, wire};
 use crate::support::scripted::{Asked, Script, Scripted};
 use bkes_api::{
     Append, AppendFailure, AppendId, Appended, AsOf, BatchPlace, Build, Conflict, Counters, Detail,
@@ -9,6 +9,7 @@ use bkes_api::{
     PageEnd, Partition, PartitionState, PartitionStatus, Position, Positions, Read, ReadMany, Reason, Status,
     TaggedAnswer, TimestampMs, TopicId, WaitFor,
 };
+use bkes_wire::v2;
 use std::time::Duration;
 use tokio_stream::StreamExt;
 
@@ -148,7 +149,7 @@ fn reads() -> Vec<Read> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_and_every_answer_comes_out_as_it_was_put_in() {
     let store = Scripted::new(script());
-    let (_server, client) = serve(store.clone()).await;
+    let (server, client) = serve(store.clone()).await;
     let script = script();
 
     assert_eq!(client.append(some_append()).await, script.append);
@@ -195,8 +196,13 @@ async fn every_request_and_every_answer_comes_out_as_it_was_put_in() {
     let wait =
         WaitFor { positions: positions(), group: Some("group".into()), timeout: Duration::from_secs(8) };
     assert_eq!(client.wait_for(wait.clone()).await, Ok(()));
-    // An eighth of the time is left for the answer.
-    assert_eq!(store.asked(), [Asked::Wait(WaitFor { timeout: Duration::from_secs(7), ..wait })]);
+    assert_eq!(store.asked(), [Asked::Wait(wait)]);
+    // Of a call that says nothing else, an eighth of its time is left for the answer.
+    let mut call = tonic::Request::new(v2::WaitForRequest::default());
+    call.set_timeout(Duration::from_secs(8));
+    wire(&server).await.wait_for(call).await.expect("nothing is waited for");
+    let [Asked::Wait(WaitFor { timeout, .. })] = &store.asked()[..] else { panic!("it is asked once") };
+    assert_eq!(*timeout, Duration::from_secs(7));
     assert_eq!(client.status().await, script.status);
 }
 
