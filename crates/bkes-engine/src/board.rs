@@ -5,8 +5,10 @@
 //!
 //! A fold that has begun anew and is not announced yet, or whose owner has not taken over, is not caught up: nothing is read from it.
 
+mod fault_flag;
 mod store_view;
 
+use self::fault_flag::FaultFlag;
 use self::store_view::StoreView;
 use crate::epoch::Epoch;
 use crate::fault::Fault;
@@ -241,14 +243,22 @@ impl Board {
         Version(self.version.load(Ordering::SeqCst))
     }
 
-    /// What is found if no fold begins anew meanwhile, which may take events away while they are looked for: it is looked for again then,
-    /// a few times.
+    /// What is found if no fold begins anew meanwhile and the store is not opened anew, either of which may take events away while they
+    /// are looked for: it is looked for again then, a few times.
     pub fn not_overtaken<T>(&self, look: impl Fn(Version) -> T) -> Option<T> {
         (0..LOCATE_TRIES).find_map(|_| {
             let version = self.version();
             let found = look(version);
-            (self.version() == version).then_some(found)
+            (self.store_view.is_settled() && self.version() == version).then_some(found)
         })
+    }
+
+    /// Why what was looked for is not told, where it was overtaken.
+    pub fn overtaken(&self) -> Unready {
+        match self.store_down() {
+            Some(cause) if !self.store_view.is_settled() => Unready::Store { cause },
+            _ => self.still_catching_up(),
+        }
     }
 
     /// The folds of these partitions begin anew: nothing is read from them until that is announced. Only the writer calls this.
@@ -273,6 +283,17 @@ impl Board {
         }
         self.version.store(since.0, Ordering::SeqCst);
         since
+    }
+
+    /// Whether what was seen in the store of these partitions since the board had this version counts: none of them began anew, and the
+    /// store is not being opened anew.
+    pub fn holds_since(&self, version: Version, partitions: impl Iterator<Item = Partition>) -> bool {
+        self.store_view.is_settled() && self.is_as_in(version, partitions)
+    }
+
+    /// Whether what was seen in the store of a partition counts for this fold: it counts itself, and the store is not being opened anew.
+    pub fn holds_for(&self, board: &PartitionBoard, fold: FoldId) -> bool {
+        self.store_view.is_settled() && board.counts(fold)
     }
 
     /// Whether none of these partitions began anew since the board had this version.
@@ -437,50 +458,6 @@ impl Board {
             }
         };
         self.partitions().iter().map(of).collect()
-    }
-}
-
-/// What is wrong, if anything; looked at for each append, so without a lock while nothing is.
-#[derive(Debug)]
-struct FaultFlag<T> {
-    value: Mutex<Option<T>>,
-    /// Written under the lock of the value.
-    is_set: AtomicBool,
-}
-
-impl<T> Default for FaultFlag<T> {
-    fn default() -> FaultFlag<T> {
-        FaultFlag { value: Mutex::new(None), is_set: AtomicBool::new(false) }
-    }
-}
-
-impl<T: Clone> FaultFlag<T> {
-    fn is_set(&self) -> bool {
-        self.is_set.load(Ordering::Acquire)
-    }
-
-    fn get(&self) -> Option<T> {
-        if !self.is_set() {
-            return None;
-        }
-        lock(&self.value).clone()
-    }
-
-    fn set(&self, value: Option<T>) {
-        let mut before = lock(&self.value);
-        self.is_set.store(value.is_some(), Ordering::Release);
-        *before = value;
-    }
-
-    /// Sets it if that is wanted, by what it was; says whether it did.
-    fn set_if(&self, is_wanted: impl FnOnce(Option<&T>) -> bool, value: T) -> bool {
-        let mut before = lock(&self.value);
-        let sets = is_wanted(before.as_ref());
-        if sets {
-            self.is_set.store(true, Ordering::Release);
-            *before = Some(value);
-        }
-        sets
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! What was decided does not change, so numbers are enough to see the same again: where the aggregate stood in each partition, and
 //! which folds counted. Each look copies the overlay first and asks the store second, as every read does, and is of no worth if a fold
-//! of these partitions has begun anew since: then the events may be other ones.
+//! of these partitions has begun anew since, or the store is being opened anew: then the events may be other ones.
 
 use crate::api::{ReadError, ReadRequest};
 use crate::board::Version;
@@ -164,10 +164,10 @@ impl View<'_> {
 
     fn check_unchanged(&self, frozen: &Frozen) -> Result<(), ReadError> {
         let mut partitions = frozen.heads.iter().map(|head| head.partition);
-        if self.board.is_as_in(frozen.version, &mut partitions) {
+        if self.board.holds_since(frozen.version, &mut partitions) {
             return Ok(());
         }
-        Err(ReadError::Unavailable(self.board.still_catching_up()))
+        Err(ReadError::Unavailable(self.board.overtaken()))
     }
 }
 

@@ -16,11 +16,11 @@ pub fn list_weight(request: &KeysRequest) -> usize {
 }
 
 impl View<'_> {
-    /// Lists, or says why that cannot be done now: a list needs all partitions. A fold that began anew meanwhile may have taken
-    /// aggregates away under our feet: then it is made once more.
+    /// Lists, or says why that cannot be done now: a list needs all partitions. A fold that began anew meanwhile, or a store
+    /// that is opened anew, may have taken aggregates away under our feet: then it is made once more.
     pub fn list(&self, request: &KeysRequest) -> Result<KeyList, ReadError> {
         let list = self.board.not_overtaken(|_| self.list_in(request));
-        list.unwrap_or_else(|| Err(ReadError::Unavailable(self.board.still_catching_up())))
+        list.unwrap_or_else(|| Err(ReadError::Unavailable(self.board.overtaken())))
     }
 
     fn list_in(&self, request: &KeysRequest) -> Result<KeyList, ReadError> {

@@ -104,11 +104,11 @@ impl Located {
 }
 
 impl View<'_> {
-    /// Finds an aggregate, or says why that cannot be said now. A fold that began anew meanwhile may have taken events away under our
-    /// feet: then it is looked for once more.
+    /// Finds an aggregate, or says why that cannot be said now. A fold that began anew meanwhile, or a store that is opened anew,
+    /// may have taken events away under our feet: then it is looked for once more.
     pub fn locate(&self, key: &Key) -> Result<Located, ReadError> {
         let located = self.board.not_overtaken(|version| self.locate_in(key, version));
-        located.unwrap_or_else(|| Err(ReadError::Unavailable(self.board.still_catching_up())))
+        located.unwrap_or_else(|| Err(ReadError::Unavailable(self.board.overtaken())))
     }
 
     fn locate_in(&self, key: &Key, version: Version) -> Result<Located, ReadError> {
@@ -164,13 +164,13 @@ impl View<'_> {
         }
     }
 
-    /// Reads the events asked for of a located aggregate, unless a fold of its partitions has begun anew meanwhile: that may have taken
-    /// events away under our feet.
+    /// Reads the events asked for of a located aggregate, unless a fold of its partitions has begun anew meanwhile or the store is opened
+    /// anew: that may have taken events away under our feet.
     pub fn read(&self, request: &ReadRequest, located: Located) -> Result<Events, ReadError> {
         let events = self.read_in(request, &located);
         let mut partitions = located.heads.iter().map(|head| head.partition);
-        if !self.board.is_as_in(located.version, &mut partitions) {
-            return Err(ReadError::Unavailable(self.board.still_catching_up()));
+        if !self.board.holds_since(located.version, &mut partitions) {
+            return Err(ReadError::Unavailable(self.board.overtaken()));
         }
         events
     }

@@ -222,7 +222,8 @@ pub trait Store: Send + Sync + 'static {
     /// and reads go on; until then they may show all of the batch that failed.
     fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError>;
 
-    /// Opens the file anew after a failed write. What was not durable may be gone: the answer says what is there.
+    /// Opens the file anew after a failed write. What was not durable may be gone: the answer says what is there. After an error the
+    /// store shows what it showed before, or is closed until this succeeds: what it lost is seen by nobody who was not told.
     fn reopen(&self) -> Result<Loaded, StoreError>;
 
     /// Drops all content. A damaged file is set aside under a name that says so, and a new one begun.

@@ -26,6 +26,14 @@ pub struct Followed {
     seen: Option<Vec<(Partition, Position)>>,
 }
 
+/// What a look found.
+struct Look {
+    /// Of each share the events that come next, and the order after them.
+    read: Vec<(Partition, Vec<StoredEvent>, Order)>,
+    /// Whether there is nothing beyond them.
+    is_all: bool,
+}
+
 impl Followed {
     /// From these positions on; in partitions that are not named, from the first event there is.
     pub fn from(context: &Context, key: Key, positions: &Positions) -> Result<Followed, Failure> {
@@ -64,27 +72,13 @@ impl Followed {
         if self.seen.as_ref() == Some(&decided) {
             return Ok(Progress::None);
         }
-        let Some(located) = self.locate(context)? else {
-            self.check(context)?;
-            if context.board.store_view.before_look() != Some(view) {
-                return Ok(Progress::Later);
-            }
-            self.is_shown_to(decided, outbox);
-            return Ok(Progress::None);
-        };
-        let mut budget = Budget { events: FOLLOW_GROUP_EVENTS, bytes: FOLLOW_GROUP_BYTES };
-        let (mut read, mut is_all) = (Vec::new(), true);
-        for head in &located.heads {
-            let share = self.share(context, *head)?;
-            let events = page(context, (&self.key, &located, *head, share), &mut budget)?;
-            let next = events.last().map_or(share, |last| Order(last.order.0 + 1));
-            is_all &= next >= head.next;
-            read.push((head.partition, events, next));
-        }
-        self.check(context)?;
+        let looked = self.look(context);
         if context.board.store_view.before_look() != Some(view) {
+            // Whatever came of it: it is looked at again when the store is open.
             return Ok(Progress::Later);
         }
+        let Look { read, is_all } = looked?;
+        self.check(context)?;
         let mut progress = if is_all { Progress::None } else { Progress::Some };
         for (partition, events, next) in read {
             self.shares.insert(partition, next);
@@ -102,6 +96,21 @@ impl Followed {
             self.is_shown_to(decided, outbox);
         }
         Ok(progress)
+    }
+
+    /// Looks at what there is next, and changes nothing.
+    fn look(&self, context: &Context) -> Result<Look, Failure> {
+        let Some(located) = self.locate(context)? else { return Ok(Look { read: Vec::new(), is_all: true }) };
+        let mut budget = Budget { events: FOLLOW_GROUP_EVENTS, bytes: FOLLOW_GROUP_BYTES };
+        let (mut read, mut is_all) = (Vec::new(), true);
+        for head in &located.heads {
+            let share = self.share(context, *head)?;
+            let events = page(context, (&self.key, &located, *head, share), &mut budget)?;
+            let next = events.last().map_or(share, |last| Order(last.order.0 + 1));
+            is_all &= next >= head.next;
+            read.push((head.partition, events, next));
+        }
+        Ok(Look { read, is_all })
     }
 
     /// An error if a fold has begun anew: what was decided below the positions may be another history, in partitions too that have nothing of

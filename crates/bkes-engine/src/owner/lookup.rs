@@ -50,8 +50,8 @@ impl Lookup<Ticket> for HostLookup<'_> {
             self.context.store.heads(std::slice::from_ref(key), &mut stored).ok()?;
             add_stored(&mut count, partition, stored.first().unwrap_or(&Heads::None));
         }
-        // What the store said counts for nothing if the partition begins anew: it may have been dropped before.
-        self.board.counts(self.fold).then(|| Counted { hash, key: key.clone(), count })
+        // What the store said counts for nothing if the partition begins anew or the store is opened anew: it may have been dropped before.
+        self.context.board.holds_for(self.board, self.fold).then(|| Counted { hash, key: key.clone(), count })
     }
 
     fn outlines(&self, key: &Key, orders: Range<Order>) -> Result<Vec<EventOutline>, Unready> {
@@ -71,8 +71,8 @@ impl Lookup<Ticket> for HostLookup<'_> {
         outlines.extend(applied);
         // Of another fold by now, it is not what was asked for.
         let is_whole = outlines.len() == part(orders.end).events_max;
-        if !is_whole || !self.board.counts(self.fold) {
-            return Err(self.context.board.still_catching_up());
+        if !is_whole || !self.context.board.holds_for(self.board, self.fold) {
+            return Err(self.context.board.overtaken());
         }
         Ok(outlines)
     }
@@ -166,8 +166,8 @@ pub fn locate(
 }
 
 /// Where aggregates stand: the overlay first, then the store, so that nothing is missed in between. Whether everything was read
-/// is asked before both: a partition of another owner that catches up meanwhile may hold the key. If a fold begins anew meanwhile, what
-/// was found is not of one state: they are looked up once more. `here` is a share that is ahead of both, if only one is asked for.
+/// is asked before both: a partition of another owner that catches up meanwhile may hold the key. If a fold begins anew or
+/// the store is opened anew meanwhile, what was found is not of one state: they are looked up once more. `here` is a share that is ahead of both, if only one is asked for.
 pub fn stand_all(
     context: &Context,
     epoch: Epoch,
@@ -177,7 +177,7 @@ pub fn stand_all(
     let board = &context.board;
     let standings = board.not_overtaken(|_| stand_all_once(context, epoch, keys, here));
     standings.unwrap_or_else(|| {
-        let unready = AppendError::Unavailable(board.still_catching_up());
+        let unready = AppendError::Unavailable(board.overtaken());
         keys.iter().map(|_| Err(unready.clone())).collect()
     })
 }

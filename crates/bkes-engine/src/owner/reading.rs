@@ -103,6 +103,10 @@ impl Owner {
         let mut stored = Vec::with_capacity(asked.len());
         if !asked.is_empty() {
             self.context.store.heads(&asked, &mut stored)?;
+            if !self.context.board.store_view.is_settled() {
+                // It may have lost what it was asked for, and that is not announced yet.
+                return Err(StoreError::Closed);
+            }
         }
         for ((partition, counted), heads) in asking.iter_mut().zip(stored) {
             add_stored(&mut counted.count, *partition, &heads);
@@ -115,7 +119,7 @@ impl Owner {
         match error {
             StoreError::Damaged { detail } => self.context.writer.damaged(self.epoch, detail),
             StoreError::ReadFailed { source } => self.context.writer.unreadable(Cause::of(source)),
-            // It begins anew, and so will this fold.
+            // It is opened anew. If it lost something, this fold begins anew.
             StoreError::Closed => {}
             error => tracing::error!("{error}; reading the log rests"),
         }

@@ -4,12 +4,9 @@
 use crate::support::Bench;
 use crate::support::flawed::FlawedLog;
 use crate::support::follows::{Follows, Shown, all, marked, model};
+use crate::support::watched::Watched;
 use bkes_api::{ErrorClass, FollowFrom, Reason};
 use bkes_core::{Key, Partition, Position};
-use bkes_storage::{
-    Durability, EventOutline, Heads, KeyPage, KeyRange, Loaded, OffsetPart, OutlinePart, ReadPart, Store,
-    StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
-};
 use bkes_testkit::log::SimulatedLog as MemoryLog;
 use bkes_testkit::store::SimulatedStore;
 use bytes::Bytes;
@@ -17,90 +14,6 @@ use std::num::NonZeroU32;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
-
-type Hook = Box<dyn FnOnce() + Send>;
-
-/// A store that lets others in at the moments that matter.
-#[derive(Default)]
-struct Watched {
-    inner: SimulatedStore,
-    /// Before the next look for events of the past.
-    before_look: Mutex<Option<Hook>>,
-    /// After the next time it was opened anew, before anybody is told what it lost.
-    after_reopen: Mutex<Option<Hook>>,
-}
-
-fn happen(hook: &Mutex<Option<Hook>>) {
-    let hook = hook.lock().expect("no panic").take();
-    if let Some(hook) = hook {
-        hook();
-    }
-}
-
-impl Store for Watched {
-    fn load(&self) -> Result<Loaded, StoreError> {
-        self.inner.load()
-    }
-
-    fn set_identity(&self, identity: &StoreIdentity) -> Result<(), StoreError> {
-        self.inner.set_identity(identity)
-    }
-
-    fn heads(&self, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), StoreError> {
-        self.inner.heads(keys, out)
-    }
-
-    fn keys(&self, range: KeyRange<'_>) -> Result<KeyPage, StoreError> {
-        self.inner.keys(range)
-    }
-
-    fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
-        self.inner.read(part, out)
-    }
-
-    fn outlines(&self, part: OutlinePart<'_>, out: &mut Vec<EventOutline>) -> Result<(), StoreError> {
-        self.inner.outlines(part, out)
-    }
-
-    fn outlines_from(
-        &self,
-        parts: &[OffsetPart<'_>],
-        out: &mut Vec<Vec<EventOutline>>,
-    ) -> Result<(), StoreError> {
-        happen(&self.before_look);
-        self.inner.outlines_from(parts, out)
-    }
-
-    fn commit(&self, batch: &StoreBatch, durability: Durability) -> Result<(), StoreError> {
-        self.inner.commit(batch, durability)
-    }
-
-    fn reopen(&self) -> Result<Loaded, StoreError> {
-        let loaded = self.inner.reopen()?;
-        happen(&self.after_reopen);
-        Ok(loaded)
-    }
-
-    fn drop_partition(&self, partition: Partition) -> Result<(), StoreError> {
-        self.inner.drop_partition(partition)
-    }
-
-    fn sweep(&self) -> Result<bool, StoreError> {
-        self.inner.sweep()
-    }
-
-    fn reset(&self) -> Result<(), StoreError> {
-        self.inner.reset()
-    }
-
-    fn close(&self) -> Result<(), StoreError> {
-        self.inner.close()
-    }
-
-    fn stats(&self) -> StoreStats {
-        self.inner.stats()
-    }
-}
 
 fn log() -> MemoryLog {
     MemoryLog::new("topic", NonZeroU32::MIN)

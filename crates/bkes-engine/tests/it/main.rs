@@ -31,6 +31,7 @@ mod pending;
 mod placing;
 mod read_model;
 mod refusals;
+mod reopened_store;
 mod room;
 mod split;
 mod stopping;

@@ -4,6 +4,7 @@ pub mod face;
 pub mod flawed;
 pub mod follows;
 pub mod scene;
+pub mod watched;
 
 use bkes_core::sequence::NowMs;
 use bkes_core::{Incarnation, Key, Order};
