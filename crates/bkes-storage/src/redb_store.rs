@@ -455,7 +455,6 @@ impl Store for RedbStore {
         self.disk.try_room(ROOM_BYTES).map_err(|source| StoreError::WriteFailed { source })?;
         self.let_go();
         self.open_again()?;
-        // What cannot be told is not shown.
         self.load().inspect_err(|_| self.let_go())
     }
 
