@@ -5,7 +5,6 @@
 mod data_path;
 mod exit;
 mod kafka;
-mod kafka_properties;
 mod log_filter;
 mod logging;
 mod open;

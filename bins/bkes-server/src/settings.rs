@@ -2,8 +2,7 @@
 //!
 //! A variable without content is not set: compose files write `NAME=` for one that the deployment leaves out.
 
-use crate::kafka_properties::Sources;
-use bkes_kafka::{Properties, shown_value};
+use bkes_kafka::{Properties, PropertySources, shown_value};
 use clap::builder::{BoolishValueParser, NonEmptyStringValueParser, Resettable};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
@@ -198,7 +197,7 @@ impl Settings {
 
     /// With the properties of all sources, the environment's among them.
     fn resolved(mut self, variables: Vec<(OsString, OsString)>) -> Result<Settings, String> {
-        let sources = Sources {
+        let sources = PropertySources {
             file: self.kafka_config.as_deref(),
             list: &self.kafka_properties,
             variables,

@@ -20,6 +20,7 @@ mod native;
 mod options;
 mod polling;
 mod properties;
+mod property_sources;
 mod reader;
 mod shortage;
 mod topic;
@@ -33,6 +34,7 @@ pub use properties::{
     Properties, PropertyError, canonical as canonical_property, known_properties, known_property, resolve,
     shown_value, similar_property,
 };
+pub use property_sources::PropertySources;
 pub use topic::{Finding, Severity, TopicReport};
 
 /// What the linker of a program must be told on Linux (`cargo::rustc-link-arg` in its build script), so that a record that fails its

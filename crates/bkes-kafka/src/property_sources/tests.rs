@@ -4,7 +4,7 @@ use super::*;
 use std::collections::BTreeMap;
 
 /// What sources come to.
-fn read(sources: Sources<'_>) -> Result<Vec<(String, String)>, String> {
+fn read(sources: PropertySources<'_>) -> Result<Vec<(String, String)>, String> {
     sources.read().map(|found| found.list)
 }
 
@@ -24,7 +24,7 @@ fn file(content: &str) -> tempfile::NamedTempFile {
 
 #[test]
 fn a_variable_for_each_property_is_read() {
-    let found = read(Sources {
+    let found = read(PropertySources {
         variables: variables(&[
             ("KAFKA_PROPERTY_SASL_PASSWORD", "a;b=c\"d'"),
             ("KAFKA_PROPERTY_LOG_LEVEL", "3"),
@@ -32,7 +32,7 @@ fn a_variable_for_each_property_is_read() {
             ("KAFKA_PROPERTIES", "not looked at here"),
             ("OTHER", "x"),
         ]),
-        ..Sources::default()
+        ..PropertySources::default()
     });
     assert_eq!(found, listed(&[("log_level", "3"), ("sasl.password", "a;b=c\"d'")]));
 }
@@ -62,14 +62,17 @@ fn a_variable_may_name_a_file_that_holds_the_value() {
     ] {
         let (file, name) = (file(content), "KAFKA_PROPERTY_SASL_PASSWORD_FILE");
         let path = file.path().to_str().expect("a path");
-        let found = read(Sources { variables: variables(&[(name, path)]), ..Sources::default() });
+        let found =
+            read(PropertySources { variables: variables(&[(name, path)]), ..PropertySources::default() });
         assert_eq!(found, listed(&[("sasl.password", value)]), "{content:?}");
         let twice = [(name, path), ("KAFKA_PROPERTY_SASL_PASSWORD", "QZXJ")];
-        let error = read(Sources { variables: variables(&twice), ..Sources::default() }).expect_err("which?");
+        let error = read(PropertySources { variables: variables(&twice), ..PropertySources::default() })
+            .expect_err("which?");
         assert!(error.contains(name) && !error.contains("QZXJ") && !error.contains("hush"), "{error}");
     }
     let missing = variables(&[("KAFKA_PROPERTY_SASL_PASSWORD_FILE", "/no/such/file")]);
-    let error = read(Sources { variables: missing, ..Sources::default() }).expect_err("it is not there");
+    let error = read(PropertySources { variables: missing, ..PropertySources::default() })
+        .expect_err("it is not there");
     assert!(error.contains("KAFKA_PROPERTY_SASL_PASSWORD_FILE: /no/such/file cannot be read"), "{error}");
 }
 
@@ -78,7 +81,7 @@ fn a_variable_may_name_a_file_that_holds_the_value() {
 fn two_names_of_one_property_are_not_set_by_two_variables() {
     let names = ["KAFKA_PROPERTY_SASL_MECHANISM", "KAFKA_PROPERTY_SASL_MECHANISMS"];
     let twice = variables(&[(names[0], "PLAIN"), (names[1], "SCRAM-SHA-256")]);
-    let error = read(Sources { variables: twice, ..Sources::default() }).expect_err("which?");
+    let error = read(PropertySources { variables: twice, ..PropertySources::default() }).expect_err("which?");
     assert!(names.iter().all(|name| error.contains(name)) && error.contains("too many"), "{error}");
 }
 
@@ -89,7 +92,8 @@ fn a_variable_that_is_no_property_is_named() {
         ("KAFKA_PROPERTY_SASL_PASWORD_FILE", "KAFKA_PROPERTY_SASL_PASSWORD is like it"),
         ("KAFKA_PROPERTY_", "no property has this name"),
     ] {
-        let error = read(Sources { variables: variables(&[(name, "QZXJ")]), ..Sources::default() });
+        let error =
+            read(PropertySources { variables: variables(&[(name, "QZXJ")]), ..PropertySources::default() });
         let error = error.expect_err("no such property");
         assert!(
             error.starts_with(&format!("{name}: ")) && error.contains(part) && !error.contains("QZXJ"),
@@ -101,7 +105,7 @@ fn a_variable_that_is_no_property_is_named() {
 #[test]
 fn the_file_yields_to_the_list_that_to_variables_and_those_to_flags() {
     let file = file("client.id=file\nbatch.size=1\nlinger.ms=1\nbatch.num.messages=1\n");
-    let found = read(Sources {
+    let found = read(PropertySources {
         file: Some(file.path()),
         list: "client.id=list;linger.ms=2; batch.size=2",
         variables: variables(&[("KAFKA_PROPERTY_CLIENT_ID", "variable"), ("KAFKA_PROPERTY_BATCH_SIZE", "3")]),
@@ -128,7 +132,9 @@ fn a_file_for_javas_client_is_taken_as_it_is() {
         acks=all\n\
         key.serializer=org.apache.kafka.common.serialization.StringSerializer\n";
     let file = file(content);
-    let found = Sources { file: Some(file.path()), ..Sources::default() }.read().expect("it is right");
+    let found = PropertySources { file: Some(file.path()), ..PropertySources::default() }
+        .read()
+        .expect("it is right");
     assert_eq!(found.brokers.as_deref(), Some("broker.example:9092"));
     let wanted = [
         ("security.protocol", "SASL_PLAINTEXT"),
@@ -152,7 +158,9 @@ fn a_file_with_secrets_that_everyone_may_read_is_told_of() {
     {
         let file = file(content);
         std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).expect("it is ours");
-        let found = Sources { file: Some(file.path()), ..Sources::default() }.read().expect("it is right");
+        let found = PropertySources { file: Some(file.path()), ..PropertySources::default() }
+            .read()
+            .expect("it is right");
         assert_eq!(found.remarks.len(), wanted, "{content:?} {mode:o}: {:?}", found.remarks);
     }
 }
@@ -161,38 +169,41 @@ fn a_file_with_secrets_that_everyone_may_read_is_told_of() {
 fn what_is_wrong_is_told_with_its_place() {
     let file = file("client.id=me\n\n# comment\nacks=QZXJ\n");
     let path = file.path().display().to_string();
-    let said = |sources: Sources<'_>| sources.read().expect_err("it is wrong");
+    let said = |sources: PropertySources<'_>| sources.read().expect_err("it is wrong");
     for (error, parts) in [
         (
-            said(Sources { file: Some(file.path()), ..Sources::default() }),
+            said(PropertySources { file: Some(file.path()), ..PropertySources::default() }),
             [&format!("{path}, line 4: property acks"), "always all"],
         ),
         (
-            said(Sources { list: "client.id=me;acks=QZXJ", ..Sources::default() }),
+            said(PropertySources { list: "client.id=me;acks=QZXJ", ..PropertySources::default() }),
             ["KAFKA_PROPERTIES, entry 2: property acks", "always all"],
         ),
         (
-            said(Sources { list: "sasl.password=a;QZXJ=b", ..Sources::default() }),
+            said(PropertySources { list: "sasl.password=a;QZXJ=b", ..PropertySources::default() }),
             ["KAFKA_PROPERTIES, entry 2: its name, which is not shown", "in quotes"],
         ),
         (
-            said(Sources { list: "sasl.password=\"a;QZXJ=b", ..Sources::default() }),
+            said(PropertySources { list: "sasl.password=\"a;QZXJ=b", ..PropertySources::default() }),
             ["KAFKA_PROPERTIES, entry 1 (sasl.password)", "not closed"],
         ),
         (
-            said(Sources { flags: &["sasl.pasword=QZXJ".to_owned()], ..Sources::default() }),
+            said(PropertySources { flags: &["sasl.pasword=QZXJ".to_owned()], ..PropertySources::default() }),
             ["-X number 1", "sasl.password is like it"],
         ),
         (
-            said(Sources { flags: &["QZXJ".to_owned()], ..Sources::default() }),
+            said(PropertySources { flags: &["QZXJ".to_owned()], ..PropertySources::default() }),
             ["-X number 1", "not name=value"],
         ),
         (
-            said(Sources { variables: variables(&[("KAFKA_PROPERTY_ACKS", "QZXJ")]), ..Sources::default() }),
+            said(PropertySources {
+                variables: variables(&[("KAFKA_PROPERTY_ACKS", "QZXJ")]),
+                ..PropertySources::default()
+            }),
             ["KAFKA_PROPERTY_ACKS: property acks", "always all"],
         ),
         (
-            said(Sources { file: Some(Path::new("/no/such/file")), ..Sources::default() }),
+            said(PropertySources { file: Some(Path::new("/no/such/file")), ..PropertySources::default() }),
             ["--kafka-config: /no/such/file", "cannot be read"],
         ),
     ] {
@@ -260,13 +271,13 @@ fn no_piece_of_a_secret_is_shown_however_it_is_given() {
         let flags = [given.clone()];
         let variable = variables(&[(&format!("{PREFIX}{}", in_variable(name)), &secret)]);
         for sources in [
-            Sources { list: &list, ..Sources::default() },
-            Sources { flags: &flags, ..Sources::default() },
-            Sources {
+            PropertySources { list: &list, ..PropertySources::default() },
+            PropertySources { flags: &flags, ..PropertySources::default() },
+            PropertySources {
                 variables: if secret.contains('\0') { Vec::new() } else { variable },
-                ..Sources::default()
+                ..PropertySources::default()
             },
-            Sources { file: Some(secret_file.path()), ..Sources::default() },
+            PropertySources { file: Some(secret_file.path()), ..PropertySources::default() },
         ] {
             let shown = match sources.read() {
                 Ok(found) => {

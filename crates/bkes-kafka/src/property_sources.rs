@@ -6,9 +6,9 @@
 mod file;
 mod list;
 
-use bkes_kafka::{
-    Properties, canonical_property, known_properties, known_property, librdkafka_version, resolve,
-    shown_value, similar_property,
+use crate::native::version;
+use crate::properties::{
+    Properties, canonical, known_properties, known_property, resolve, shown_value, similar_property,
 };
 use std::ffi::OsString;
 use std::fs::File;
@@ -24,9 +24,9 @@ const OF_FILE: &str = "_FILE";
 /// Most bytes of a file with properties, or with the value of one: a chain of certificates has some 10,000.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What was given, as it was given.
+/// Where a user's properties come from: what was given, as it was given.
 #[derive(Default)]
-pub struct Sources<'s> {
+pub struct PropertySources<'s> {
     /// A file in the format of Java's properties.
     pub file: Option<&'s Path>,
     /// `KAFKA_PROPERTIES`.
@@ -44,7 +44,7 @@ struct Given {
     value: String,
 }
 
-impl Sources<'_> {
+impl PropertySources<'_> {
     /// All of them, checked. What is wrong is told with its place.
     pub fn read(self) -> Result<Properties, String> {
         let mut given = Vec::new();
@@ -85,7 +85,7 @@ fn known(place: &str, name: &str) -> Result<&'static str, String> {
         return Ok(known);
     }
     let similar = similar_property(name).map(|known| format!("; {known} is like it")).unwrap_or_default();
-    let version = librdkafka_version();
+    let version = version();
     Err(format!(
         "{place}: its name, which is not shown, is none of librdkafka {version} or of Java's client{similar}"
     ))
@@ -135,7 +135,7 @@ fn of_variables(variables: Vec<(OsString, OsString)>) -> Result<Vec<Given>, Stri
                 return Err(format!("{variable}: no property has this name{}", similar.unwrap_or_default()));
             }
         };
-        let is_same = |given: &&Given| canonical_property(given.name) == canonical_property(name);
+        let is_same = |given: &&Given| canonical(given.name) == canonical(name);
         if let Some(other) = found.iter().find(is_same) {
             return Err(format!(
                 "{} and {variable} set the same property: one of them is too many",
