@@ -22,6 +22,7 @@ mod polling;
 mod properties;
 mod property_sources;
 mod reader;
+mod rights;
 mod shortage;
 mod topic;
 mod topic_settings;
@@ -35,6 +36,7 @@ pub use properties::{
     shown_value, similar_property,
 };
 pub use property_sources::PropertySources;
+pub use rights::TopicRights;
 pub use topic::{Finding, Severity, TopicReport};
 
 /// What the linker of a program must be told on Linux (`cargo::rustc-link-arg` in its build script), so that a record that fails its

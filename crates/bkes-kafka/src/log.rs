@@ -8,6 +8,7 @@ use crate::options::{self, KafkaOptions};
 use crate::polling::{Polled, PollingThread};
 use crate::properties::{self, PropertyError};
 use crate::reader::KafkaReader;
+use crate::rights::TopicRights;
 use crate::shortage::Shortage;
 use crate::topic::{TopicReport, refused_name, report};
 use crate::topic_settings::TopicSettings;
@@ -171,6 +172,13 @@ impl KafkaLog {
     /// What the topic's settings mean for an event store.
     pub fn report(&self) -> &TopicReport {
         &self.report
+    }
+
+    /// What this user may do with the topic, as of now; `None` where the broker does not tell, as those before Kafka 2.3. Blocks for a
+    /// bounded time, and changes nothing.
+    pub fn rights(&self) -> Result<Option<TopicRights>, LogError> {
+        let operations = self.client.topic_operations(ANSWER).map_err(Self::unavailable)?;
+        Ok(operations.map(|operations| TopicRights::of(&operations)))
     }
 
     /// Asks for all of these partitions together, and again for those of which the answer may be another one in a moment; where nobody

@@ -8,6 +8,35 @@ use std::time::Duration;
 impl Client {
     /// The topic's own id, which is another one after it was created again.
     pub fn topic_id(&self, timeout: Duration) -> Result<String, String> {
+        self.describe_topic(timeout, false, |topic| {
+            // SAFETY: the description lives as long as this call.
+            unsafe { text(sys::rd_kafka_Uuid_base64str(sys::rd_kafka_TopicDescription_topic_id(topic))) }
+        })
+    }
+
+    /// What this user may do with the topic; `None` where the broker does not tell.
+    pub fn topic_operations(
+        &self,
+        timeout: Duration,
+    ) -> Result<Option<Vec<sys::rd_kafka_AclOperation_t>>, String> {
+        self.describe_topic(timeout, true, |topic| {
+            let mut count = 0;
+            // SAFETY: the description, and the list in it, live as long as this call.
+            unsafe {
+                let operations = sys::rd_kafka_TopicDescription_authorized_operations(topic, &mut count);
+                let all = (0..count).map(|i| *operations.add(i)).collect();
+                (!operations.is_null()).then_some(all)
+            }
+        })
+    }
+
+    /// Has the topic described, with what this user may do with it if that is wanted.
+    fn describe_topic<T>(
+        &self,
+        timeout: Duration,
+        with_operations: bool,
+        take: impl FnOnce(*const sys::rd_kafka_TopicDescription_t) -> T,
+    ) -> Result<T, String> {
         // SAFETY: what is made here is destroyed here; results live as long as their event.
         unsafe {
             let mut name = self.topic.as_ptr();
@@ -16,6 +45,13 @@ impl Client {
                 sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
                 timeout,
                 |options, queue| {
+                    if with_operations {
+                        let refused = sys::rd_kafka_AdminOptions_set_include_authorized_operations(
+                            options.cast_mut(),
+                            1,
+                        );
+                        assert!(refused.is_null(), "a question about topics has this option");
+                    }
                     sys::rd_kafka_DescribeTopics(self.handle, topics, options, queue);
                 },
             );
@@ -31,7 +67,7 @@ impl Client {
             if !error.is_null() && sys::rd_kafka_error_code(error) != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                 return Err(text(sys::rd_kafka_error_string(error)));
             }
-            Ok(text(sys::rd_kafka_Uuid_base64str(sys::rd_kafka_TopicDescription_topic_id(*topics))))
+            Ok(take(*topics))
         }
     }
 
