@@ -38,7 +38,13 @@ struct Shown {
     newer: u64,
     last: Option<(Partition, Order)>,
     partitions: Vec<Partition>,
+    /// Orders that do not follow each other in one partition.
     disorder: Option<(Order, Order)>,
+    /// Orders, where they are indexes over all partitions, that do not follow each other, or that go back to a lower partition.
+    disorder_of_parts: Option<(Order, Order)>,
+    /// Of one that may be split: in each partition the order of the first event that the topic has, how many events are shown, and their
+    /// sum at the orders that follow from their places.
+    by_place: Vec<(Partition, u64, u64, Tally)>,
     end: Option<PageEnd>,
 }
 
@@ -51,20 +57,31 @@ impl Shown {
     }
 
     fn take_event(&mut self, event: &Event, judged: &Judged<'_>, shared: &Shared<'_>) {
-        if let Some((partition, last)) = self.last
-            && partition == event.partition
-            && last.plus(1) != Some(event.order)
-        {
-            self.disorder.get_or_insert((last, event.order));
+        if let Some((partition, last)) = self.last {
+            let follows = last.plus(1) == Some(event.order);
+            if partition == event.partition && !follows {
+                self.disorder.get_or_insert((last, event.order));
+            }
+            if !follows || partition > event.partition {
+                self.disorder_of_parts.get_or_insert((last, event.order));
+            }
         }
         self.last = Some((event.partition, event.order));
         self.events += 1;
         if !self.partitions.contains(&event.partition) {
             self.partitions.push(event.partition);
         }
+        let by_place = self.by_place.iter_mut().find(|(of, ..)| *of == event.partition);
+        let by_place = by_place.map(|(_, first, shown, tally)| {
+            *shown += 1;
+            (Order(first.wrapping_add(*shown - 1)), tally)
+        });
         if judged.is_newer(event) {
             self.newer += 1;
             return;
+        }
+        if let Some((order, tally)) = by_place {
+            tally.add(&shared.events, &EventView::of_shown(event), order);
         }
         let known = self.parts.iter().position(|(partition, _)| *partition == event.partition);
         let index = known.unwrap_or(self.parts.len());
@@ -78,7 +95,22 @@ impl Shown {
         matches!(self.end, Some(PageEnd { layout: Layout::ByOrderHeaders(_), .. }))
     }
 
+    fn is_part_by_part(&self) -> bool {
+        matches!(self.end, Some(PageEnd { layout: Layout::PartByPart(_), .. }))
+    }
+
+    /// Two orders that should not follow each other as they do.
+    fn disorder(&self) -> Option<(Order, Order)> {
+        if self.is_part_by_part() { self.disorder_of_parts } else { self.disorder }
+    }
+
+    /// The sum over the events of a partition, at their orders in it. Orders of what is shown part by part are indexes over all
+    /// partitions, so that the place in its part says an event's order.
     fn tally(&self, partition: Partition) -> Tally {
+        if self.is_part_by_part() {
+            let part = self.by_place.iter().find(|(of, ..)| *of == partition);
+            return part.map_or_else(Tally::default, |(.., tally)| *tally);
+        }
         let part = self.parts.iter().find(|(of, _)| *of == partition);
         part.map_or_else(Tally::default, |(_, tally)| *tally)
     }
@@ -88,7 +120,11 @@ impl Shown {
         let Some(end) = &self.end else { return true };
         let next = match &end.layout {
             Layout::OnePartition => self.last.map_or(Some(0), |(_, last)| last.0.checked_add(1)),
-            Layout::PartByPart(_) | Layout::ByOrderHeaders(_) => Some(self.events),
+            Layout::PartByPart(_) => {
+                let after = self.last.and_then(|(_, last)| last.0.checked_add(1));
+                after.filter(|after| *after == self.events)
+            }
+            Layout::ByOrderHeaders(_) => Some(self.events),
         };
         end.exists != (self.events > 0) || !end.is_complete || next != Some(end.next.0)
     }
@@ -181,7 +217,12 @@ impl<'a> Comparison<'a> {
             }
         }
         for listed in alone {
-            match self.judged.repeated(|| self.read_alone(&listed.key, shared)) {
+            let topic = table.of_key(shared.keys.hash(listed.key.as_ref()));
+            // Orders in a partition have no gaps.
+            let first = |tally: &Tally| tally.next.wrapping_sub(tally.events());
+            let by_place: Vec<_> =
+                topic.map(|(partition, tally)| (partition, first(&tally), 0, Tally::default())).collect();
+            match self.judged.repeated(|| self.read_alone(&listed.key, &by_place, shared)) {
                 Ok(shown) => self.judge(&listed, &shown, table, shared),
                 Err(failure) => self.unreadable(&listed, failure, table, shared)?,
             }
@@ -209,8 +250,13 @@ impl<'a> Comparison<'a> {
         Ok(shown)
     }
 
-    fn read_alone(&self, key: &Key, shared: &Shared<'_>) -> Result<Shown, Failure> {
-        let mut shown = Shown::default();
+    fn read_alone(
+        &self,
+        key: &Key,
+        by_place: &[(Partition, u64, u64, Tally)],
+        shared: &Shared<'_>,
+    ) -> Result<Shown, Failure> {
+        let mut shown = Shown { by_place: by_place.to_vec(), ..Shown::default() };
         self.judged.read(key.clone(), |page| shown.take(page, &self.judged, shared))?;
         Ok(shown)
     }
@@ -240,7 +286,7 @@ impl<'a> Comparison<'a> {
         self.compared.events += shown.events - shown.newer;
         let topic: Vec<(Partition, Tally)> = table.of_key(hash).collect();
         mark_shown(table, hash);
-        if let Some((after, order)) = shown.disorder {
+        if let Some((after, order)) = shown.disorder() {
             self.add(Finding::Disorder { key: key.clone(), after, shown: order });
         }
         if shown.is_wrong_end() {

@@ -114,6 +114,9 @@ impl Held {
         let is_split = is_split(&all);
         if is_split && self.by_order_headers {
             all.reverse();
+        }
+        if is_split {
+            // Orders of a split one count over all its partitions, as the trait says.
             (0..).zip(&mut all).for_each(|(index, event)| event.order = Order(index));
         }
         let chosen = all.iter().enumerate().filter(|(index, event)| {
