@@ -14,6 +14,8 @@ use crate::verbs::man::ManArgs;
 use crate::verbs::read::ReadArgs;
 use crate::verbs::status::StatusArgs;
 use crate::verbs::wait::WaitArgs;
+#[cfg(feature = "kafka")]
+use crate::verbs::{doctor::DoctorArgs, verify::VerifyArgs};
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Append to and read from an event store on a Kafka topic
@@ -62,6 +64,10 @@ pub enum Verb {
     /// With a server.
     #[command(flatten)]
     OnStore(StoreVerb),
+    /// With a topic, beside a server or alone.
+    #[cfg(feature = "kafka")]
+    #[command(flatten)]
+    OnTopic(TopicVerb),
     #[command(subcommand)]
     Context(ContextVerb),
     Completions(CompletionsArgs),
@@ -83,6 +89,14 @@ pub enum StoreVerb {
     Status(StatusArgs),
     Export(ExportArgs),
     Import(ImportArgs),
+}
+
+/// What to do with a topic.
+#[cfg(feature = "kafka")]
+#[derive(Debug, Subcommand)]
+pub enum TopicVerb {
+    Verify(Box<VerifyArgs>),
+    Doctor(Box<DoctorArgs>),
 }
 
 #[cfg(test)]

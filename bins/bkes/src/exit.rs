@@ -10,7 +10,8 @@ use std::time::Duration;
 /// What `--help` says of the exit codes.
 pub const EXIT_CODES: &str = "Exit codes:
   0  done
-  1  rejected for another cause than those below; it will be again unless something changes
+  1  rejected for another cause than those below; it will be again unless something changes; of verify and
+     doctor, something was found
   2  wrong usage
   3  conflict: the aggregate is not where it was expected; of an import, events differ
   4  not found: no such aggregate, or no such consumer group

@@ -64,6 +64,26 @@ impl<'a> Object<'a> {
         self.plain(name, format_args!("[{}]", texts.join(",")));
     }
 
+    /// Objects, each with what `write` puts into it.
+    pub fn list_of<'i, T: 'i>(
+        &mut self,
+        name: &str,
+        items: impl IntoIterator<Item = &'i T>,
+        mut write: impl FnMut(&mut Object<'_>, &'i T),
+    ) {
+        let out = self.field(name);
+        out.push(b'[');
+        for (index, item) in items.into_iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            let mut object = Object::begin(out);
+            write(&mut object, item);
+            object.end();
+        }
+        out.push(b']');
+    }
+
     /// Ends it.
     pub fn end(self) {
         self.out.push(b'}');
@@ -117,7 +137,12 @@ mod tests {
         object.bytes("d", Some(b""));
         object.list("e", [1, 2]);
         object.optional("f", None::<u8>);
+        object.list_of("g", &[1, 2], |object, item| object.plain("n", item));
+        object.list_of("h", &[0; 0], |object, item| object.plain("n", item));
         object.end();
-        assert_eq!(out, br#"{"a":"x","b_base64":"/w==","c":null,"d":"","e":[1,2]}"#);
+        assert_eq!(
+            out,
+            br#"{"a":"x","b_base64":"/w==","c":null,"d":"","e":[1,2],"g":[{"n":1},{"n":2}],"h":[]}"#
+        );
     }
 }

@@ -48,3 +48,29 @@ pub const TABLE_KEY_MAX: usize = 24;
 
 /// Characters that the headers of an event may take in a table on a terminal, so that there is room for its value.
 pub const TABLE_HEADERS_MAX: usize = 40;
+
+/// How often the doctor asks a question of which it tells the time: the median of 5 leaves out two slow ones, the first, which makes the
+/// connection, among them.
+#[cfg(feature = "kafka")]
+pub const DOCTOR_QUESTIONS: usize = 5;
+
+/// How long the doctor reads a topic for its first keys, and for its last records. 2,048 keys decide; at a million records a second a
+/// partition may repeat its keys for ten million records until then.
+#[cfg(feature = "kafka")]
+pub const DOCTOR_READ_MAX: Duration = Duration::from_secs(10);
+
+/// Memory for the counts of keys that the doctor meets meanwhile: a million of them at least.
+#[cfg(feature = "kafka")]
+pub const DOCTOR_COUNTS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a transaction must stay open to be complained of: one that is right takes some 10 ms.
+#[cfg(feature = "kafka")]
+pub const DOCTOR_TRANSACTION_WAIT: Duration = Duration::from_secs(1);
+
+/// How far the newest record may be ahead of this machine's clock. Machines that ask a time server differ by less than a second.
+#[cfg(feature = "kafka")]
+pub const DOCTOR_CLOCK_AHEAD_MAX: Duration = Duration::from_secs(30);
+
+/// More than one void record in so many is much: writers hinder each other.
+#[cfg(feature = "kafka")]
+pub const DOCTOR_VOID_SHARE: u64 = 10;

@@ -24,12 +24,16 @@ mod positions;
 mod progress;
 mod reference;
 mod show;
+#[cfg(feature = "kafka")]
+mod topic_args;
 mod verbs;
 
 #[cfg(test)]
 mod tests;
 
 use crate::address::Environment;
+#[cfg(feature = "kafka")]
+use crate::arguments::TopicVerb;
 use crate::arguments::{Arguments, StoreVerb, Verb};
 use crate::console::{Console, Looks};
 use crate::exit::{Code, Ended};
@@ -84,6 +88,8 @@ fn run(arguments: &Arguments, environment: &Environment, console: &mut Console<'
         Verb::OnStore(verb) => {
             run_on_store(verb, &address::resolve(&arguments.server, environment)?, console)
         }
+        #[cfg(feature = "kafka")]
+        Verb::OnTopic(verb) => run_on_topic(verb, arguments, environment, console),
         Verb::Context(verb) => verbs::context::run(verb, environment, console),
         Verb::Completions(args) => verbs::completions::run(args, Arguments::command(), console),
         Verb::Man(args) => verbs::man::run(args, Arguments::command()),
@@ -92,14 +98,62 @@ fn run(arguments: &Arguments, environment: &Environment, console: &mut Console<'
 }
 
 fn run_on_store(verb: &StoreVerb, address: &str, console: &mut Console<'_>) -> Result<(), Ended> {
+    let interrupt = console.interrupt.clone();
+    on_threads(interrupt, async {
+        let store = connect::connect(address)?;
+        call(verb, &store, console).await
+    })
+}
+
+#[cfg(feature = "kafka")]
+fn run_on_topic(
+    verb: &TopicVerb,
+    arguments: &Arguments,
+    environment: &Environment,
+    console: &mut Console<'_>,
+) -> Result<(), Ended> {
+    let (topic, no_server) = match verb {
+        TopicVerb::Verify(args) => (&args.topic, args.no_server),
+        TopicVerb::Doctor(args) => (&args.topic, args.no_server),
+    };
+    let to_reach = topic.to_reach(std::env::vars_os().collect())?;
+    let is_needed = no_server || matches!(verb, TopicVerb::Verify(_));
+    if is_needed && to_reach.is_none() {
+        return Err(Ended::usage("--brokers, or a file with bootstrap.servers, says where the topic is"));
+    }
+    let remarks = to_reach.iter().flat_map(|to_reach| &to_reach.remarks);
+    remarks.for_each(|remark| console.say(format_args!("bkes: {remark}")));
+    let address = (!no_server).then(|| address::resolve(&arguments.server, environment)).transpose()?;
+    let interrupt = console.interrupt.clone();
+    on_threads(interrupt, async {
+        let store = address.as_deref().map(connect::connect).transpose()?;
+        match (verb, to_reach) {
+            (TopicVerb::Verify(args), Some(to_reach)) => {
+                let log = topic_args::connect(to_reach.options).await?;
+                verbs::verify::run(args, Arc::new(log), store, console).await
+            }
+            (TopicVerb::Verify(_), None) => unreachable!("it was refused"),
+            (TopicVerb::Doctor(args), to_reach) => {
+                let topic = match to_reach {
+                    Some(to_reach) => Some(verbs::doctor::TopicSide::connect(to_reach).await?),
+                    None => None,
+                };
+                let side = |(address, store)| verbs::doctor::ServerSide { address, store };
+                verbs::doctor::run(args, topic, address.zip(store).map(side), console).await
+            }
+        }
+    })
+}
+
+/// Runs what a verb does, and hears of Ctrl-C meanwhile.
+fn on_threads(interrupt: Interrupt, verb: impl Future<Output = Result<(), Ended>>) -> Result<(), Ended> {
     // This thread may be held by a slow reader of its output; the connection must be served meanwhile.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime =
         runtime.map_err(|error| Ended::new(Code::InputOutput, format_args!("no threads: {error}")))?;
     let ended = runtime.block_on(async {
-        tokio::spawn(interrupts(console.interrupt.clone()));
-        let store = connect::connect(address)?;
-        call(verb, &store, console).await
+        tokio::spawn(interrupts(interrupt));
+        verb.await
     });
     // What a connection leaves behind must not hold the process.
     runtime.shutdown_background();

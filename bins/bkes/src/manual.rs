@@ -8,5 +8,9 @@ use crate::json_event::FIELDS;
 
 /// It, in sections.
 pub fn everywhere() -> String {
-    [SERVERS, FORMS, FIELDS, TOKENS, EXIT_CODES].join("\n\n")
+    let mut sections = vec![SERVERS, FORMS, FIELDS, TOKENS];
+    #[cfg(feature = "kafka")]
+    sections.push(crate::topic_args::PROPERTIES);
+    sections.push(EXIT_CODES);
+    sections.join("\n\n")
 }

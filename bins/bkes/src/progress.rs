@@ -30,6 +30,26 @@ impl Progress {
         Progress(Some(bar))
     }
 
+    /// One that counts steps, of a number that may change.
+    #[cfg(feature = "kafka")]
+    pub fn of_steps(looks: Looks) -> Progress {
+        let progress = Progress::new(looks, Some(0));
+        if let Some(bar) = &progress.0 {
+            let style = ProgressStyle::with_template("{elapsed} {wide_bar} {msg}");
+            bar.set_style(style.expect("it is a template"));
+        }
+        progress
+    }
+
+    /// So many steps of so many are done.
+    #[cfg(feature = "kafka")]
+    pub fn at_step(&self, done: u64, of: u64, words: impl Display) {
+        if let Some(bar) = &self.0 {
+            bar.set_length(of);
+            self.at(done, words);
+        }
+    }
+
     /// How far it is, in bytes and in words.
     pub fn at(&self, bytes: u64, words: impl Display) {
         if let Some(bar) = &self.0 {

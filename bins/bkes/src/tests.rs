@@ -1,11 +1,17 @@
 //! The verbs on a store in memory: arguments, input and streams as a process has them, without a process and without a server.
 
 mod append;
+#[cfg(feature = "kafka")]
+mod doctor;
 mod export_import;
 mod follow;
 mod memory;
 mod others;
 mod read;
+#[cfg(feature = "kafka")]
+mod topics;
+#[cfg(feature = "kafka")]
+mod verify;
 
 use self::memory::MemoryStore;
 use crate::arguments::{Arguments, Verb};

@@ -3,6 +3,8 @@
 pub mod append;
 pub mod completions;
 pub mod context;
+#[cfg(feature = "kafka")]
+pub mod doctor;
 pub mod export;
 pub mod follow;
 pub mod head;
@@ -11,4 +13,6 @@ pub mod keys;
 pub mod man;
 pub mod read;
 pub mod status;
+#[cfg(feature = "kafka")]
+pub mod verify;
 pub mod wait;

@@ -71,6 +71,8 @@ pub struct Habits {
     pub unready: Option<Failure>,
     /// What every call but an append fails with.
     pub fails: Option<Failure>,
+    /// What it says of itself, where that is something else than usual.
+    pub status: Option<Status>,
 }
 
 /// The store.
@@ -107,6 +109,16 @@ impl MemoryStore {
     pub fn add(&self, key: &Key, events: Vec<EventContent>, id: Option<&'static str>) {
         let identity = id.map(|id| Identity::of(AppendId::new(id).expect("it has bytes")));
         self.state().store(Append { events, identity, ..Append::new(key.clone(), Expected::Any) });
+    }
+
+    /// With an event at its place.
+    pub fn put(&self, key: &Key, event: Event) {
+        self.state().aggregates.entry(key.clone()).or_default().push(event);
+    }
+
+    /// With an event that is something else from now on.
+    pub fn falsify(&self, key: &Key, order: usize, falsify: impl FnOnce(&mut Event)) {
+        falsify(&mut self.state().aggregates.get_mut(key).expect("it is there")[order]);
     }
 
     /// With an event that another program wrote.
@@ -410,6 +422,9 @@ impl EventStore for MemoryStore {
     }
 
     async fn status(&self) -> Result<Status, Failure> {
+        if let Some(status) = &self.habits.status {
+            return Ok(status.clone());
+        }
         let keys = self.call()?.aggregates.len() as u64;
         let partition = |number, state| PartitionStatus {
             partition: Partition(number),
