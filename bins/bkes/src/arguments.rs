@@ -3,6 +3,7 @@
 use crate::address::ServerArgs;
 use crate::manual;
 use crate::verbs::append::AppendArgs;
+use crate::verbs::bench::BenchArgs;
 use crate::verbs::completions::CompletionsArgs;
 use crate::verbs::context::ContextVerb;
 use crate::verbs::export::ExportArgs;
@@ -89,6 +90,7 @@ pub enum StoreVerb {
     Status(StatusArgs),
     Export(ExportArgs),
     Import(ImportArgs),
+    Bench(Box<BenchArgs>),
 }
 
 /// What to do with a topic.

@@ -14,6 +14,8 @@ use std::io::{BufRead, Read, Write};
 /// How output may look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Looks {
+    /// The input is a terminal: somebody can be asked.
+    pub input_is_terminal: bool,
     /// The output is a terminal.
     pub output_is_terminal: bool,
     /// The error stream is a terminal.

@@ -74,3 +74,12 @@ pub const DOCTOR_CLOCK_AHEAD_MAX: Duration = Duration::from_secs(30);
 /// More than one void record in so many is much: writers hinder each other.
 #[cfg(feature = "kafka")]
 pub const DOCTOR_VOID_SHARE: u64 = 10;
+
+/// Callers of a measurement: a server takes 4,096 requests at once, and a connection 1,024 of them.
+pub const BENCH_CALLERS_MAX: u32 = 4_096;
+
+/// Appends of one caller in flight on a stream of a measurement: as many as a server takes of a stream.
+pub const BENCH_STREAM_MAX: u32 = 1_024;
+
+/// Aggregates of a measurement: a name and a count take some 150 bytes, so a million take 150 MB.
+pub const BENCH_KEYS_MAX: u32 = 1_000_000;

@@ -71,6 +71,7 @@ fn looks(arguments: &Arguments) -> Looks {
     let (output_is_terminal, talk_is_terminal) = (io::stdout().is_terminal(), io::stderr().is_terminal());
     let width = output_is_terminal.then(console_width).flatten();
     Looks {
+        input_is_terminal: io::stdin().is_terminal(),
         output_is_terminal,
         talk_is_terminal,
         width,
@@ -99,7 +100,10 @@ fn run(arguments: &Arguments, environment: &Environment, console: &mut Console<'
 
 fn run_on_store(verb: &StoreVerb, address: &str, console: &mut Console<'_>) -> Result<(), Ended> {
     let interrupt = console.interrupt.clone();
-    on_threads(interrupt, async {
+    // Callers that are measured must not wait for each other more than the server has them wait.
+    let is_measured = matches!(verb, StoreVerb::Bench(_));
+    let workers = if is_measured { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+    on_threads(workers, interrupt, async {
         let store = connect::connect(address)?;
         call(verb, &store, console).await
     })
@@ -125,7 +129,7 @@ fn run_on_topic(
     remarks.for_each(|remark| console.say(format_args!("bkes: {remark}")));
     let address = (!no_server).then(|| address::resolve(&arguments.server, environment)).transpose()?;
     let interrupt = console.interrupt.clone();
-    on_threads(interrupt, async {
+    on_threads(1, interrupt, async {
         let store = address.as_deref().map(connect::connect).transpose()?;
         match (verb, to_reach) {
             (TopicVerb::Verify(args), Some(to_reach)) => {
@@ -146,9 +150,13 @@ fn run_on_topic(
 }
 
 /// Runs what a verb does, and hears of Ctrl-C meanwhile.
-fn on_threads(interrupt: Interrupt, verb: impl Future<Output = Result<(), Ended>>) -> Result<(), Ended> {
+fn on_threads(
+    workers: usize,
+    interrupt: Interrupt,
+    verb: impl Future<Output = Result<(), Ended>>,
+) -> Result<(), Ended> {
     // This thread may be held by a slow reader of its output; the connection must be served meanwhile.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let runtime =
         runtime.map_err(|error| Ended::new(Code::InputOutput, format_args!("no threads: {error}")))?;
     let ended = runtime.block_on(async {
@@ -171,6 +179,7 @@ async fn call(verb: &StoreVerb, store: &Arc<dyn EventStore>, console: &mut Conso
         StoreVerb::Status(args) => verbs::status::run(args, &**store, console).await,
         StoreVerb::Export(args) => verbs::export::run(args, &**store, console).await,
         StoreVerb::Import(args) => verbs::import::run(args, store, console).await,
+        StoreVerb::Bench(args) => verbs::bench::run(args, store, console).await,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The verbs on a store in memory: arguments, input and streams as a process has them, without a process and without a server.
 
 mod append;
+mod bench;
 #[cfg(feature = "kafka")]
 mod doctor;
 mod export_import;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 /// A terminal of 100 columns without colours.
 const TERMINAL: Looks = Looks {
+    input_is_terminal: true,
     output_is_terminal: true,
     talk_is_terminal: true,
     width: Some(100),

@@ -1,6 +1,7 @@
 //! The verbs, one file each. A verb gets its arguments, the store and the console, and knows neither processes nor servers.
 
 pub mod append;
+pub mod bench;
 pub mod completions;
 pub mod context;
 #[cfg(feature = "kafka")]

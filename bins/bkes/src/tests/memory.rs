@@ -78,7 +78,7 @@ pub struct Habits {
 /// The store.
 #[derive(Default)]
 pub struct MemoryStore {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     habits: Habits,
     pages_taken: Arc<AtomicUsize>,
     in_flight: AtomicUsize,
@@ -345,8 +345,26 @@ impl EventStore for MemoryStore {
         self.state().meet(fault, append)
     }
 
-    async fn append_stream(&self, _: BoxStream<TaggedAppend>) -> Result<BoxStream<TaggedAnswer>, Failure> {
-        Err(Failure::new(Reason::Unsupported, "nobody asks for it"))
+    async fn append_stream(
+        &self,
+        mut appends: BoxStream<TaggedAppend>,
+    ) -> Result<BoxStream<TaggedAnswer>, Failure> {
+        let state = Arc::clone(&self.state);
+        let (to, answers) = tokio::sync::mpsc::channel(1);
+        tokio::spawn(async move {
+            while let Some(TaggedAppend { tag, append, .. }) = appends.next().await {
+                let answer = {
+                    let mut state = state.lock().expect("no panic");
+                    state.asked.appends.push(append.clone());
+                    let fault = state.faults.pop_front();
+                    state.meet(fault, append)
+                };
+                if to.send(TaggedAnswer { tag, answer }).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Box::pin(tokio_stream::wrappers::ReceiverStream::new(answers)))
     }
 
     async fn read(&self, read: Read) -> Result<BoxStream<Result<Page, Failure>>, Failure> {
