@@ -5,7 +5,7 @@ use crate::worker;
 use anyhow::Context;
 use bkes_check::{
     AppendCall, AppendOutcome, Call, ClientId, Event, Expecting, Fresh, InstanceId, Operation, Premise,
-    ReadCall, ReadOutcome,
+    ReadCall, ReadOutcome, View,
 };
 use bkes_core::{Key, Offset, Order, Partition};
 use bkes_grpc::Channel;
@@ -254,8 +254,13 @@ impl Recorder {
         let begin = self.now();
         let outcome = line.read(key, from, limit).await;
         let end = (outcome != ReadOutcome::Unanswered).then(|| self.now());
-        let operation =
-            Operation::Read(ReadCall { from, limit, fresh: Fresh::Local, outcome: outcome.clone() });
+        let operation = Operation::Read(ReadCall {
+            from,
+            limit,
+            view: View::Now,
+            fresh: Fresh::Local,
+            outcome: outcome.clone(),
+        });
         self.keep(Call { client, instance, key: key.clone(), begin, end, operation });
         outcome
     }

@@ -231,7 +231,7 @@ async fn finish(
     }
     keep(ending::content(&rebuilt, ContentOf::Rebuilt, &keys).await, diary, &mut contents);
     let memory = Peak { instance: None, ..rebuilt.memory() };
-    Ok((History { calls, log, contents, excuses: Excuses::default() }, slowest, memory))
+    Ok((History { calls, follows: Vec::new(), log, contents, excuses: Excuses::default() }, slowest, memory))
 }
 
 async fn rebuilt(args: &RunArgs, arena: &Arena) -> anyhow::Result<Instance> {

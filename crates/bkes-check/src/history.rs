@@ -3,6 +3,7 @@
 //! Times are numbers of one clock of the run, in any unit: only their order counts. A call that ended at the very time
 //! another began counts as overlapping it.
 
+use crate::followed::Follower;
 use bkes_core::{Key, Offset, Order, Partition, Position};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub struct InstanceId(pub u32);
 pub struct History {
     /// Every call, in any order.
     pub calls: Vec<Call>,
+    /// What followers were shown.
+    pub follows: Vec<Follower>,
     /// The visible, committed records that the log holds at the end; those of a partition in rising offset order.
     pub log: Vec<LogRecord>,
     /// What every instance, a resumed one and a rebuilt one hold at the end. The rebuilt one, or else the first, is what the
@@ -211,10 +214,26 @@ pub struct ReadCall {
     pub from: Order,
     /// Most events wanted; `None` for no limit.
     pub limit: Option<u64>,
+    /// Which way, and at which moment the aggregate is shown.
+    pub view: View,
     /// What the answer is to take in.
     pub fresh: Fresh,
-    /// What was answered.
+    /// What was answered. Events come in the order they were shown.
     pub outcome: ReadOutcome,
+}
+
+/// Which way a read goes, and at which moment it shows the aggregate. Only what is now and forwards begins elsewhere than at an end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum View {
+    /// As it is now, forwards.
+    #[default]
+    Now,
+    /// As it is now, backwards from its last event on.
+    Backwards,
+    /// As it was when the record at this offset of its partition was decided: the events whose appends lie there or below.
+    AsOfOffset(Partition, Offset),
+    /// As it was before its first event that has a later timestamp than this, in milliseconds; whole appends only.
+    AsOfTime(i64),
 }
 
 /// What the answer to a read is to take in.
@@ -228,6 +247,35 @@ pub enum Fresh {
     AtLeast(Vec<(Partition, Position)>),
     /// Everything that any call had been told before it began.
     Latest,
+}
+
+impl View {
+    /// Whether the aggregate is shown as it is now.
+    pub(crate) fn is_now(self) -> bool {
+        matches!(self, View::Now | View::Backwards)
+    }
+}
+
+impl ReadCall {
+    /// How many events the aggregate has at least, by what was shown.
+    pub(crate) fn proves(&self, shown: &[Event]) -> Option<u64> {
+        let last = if self.view == View::Backwards { shown.first() } else { shown.last() };
+        match self.view {
+            // Of a split aggregate, orders count within a partition.
+            View::Now => last.map(|_| self.from.0.saturating_add(shown.len() as u64)),
+            _ => last.map(|last| last.order.0.saturating_add(1)),
+        }
+    }
+
+    /// So many events the aggregate has and no more, by what was shown; `None` if the read does not say.
+    pub(crate) fn denies(&self, shown: &[Event], more: bool) -> Option<u64> {
+        match self.view {
+            View::Now => (!more).then(|| self.from.0.saturating_add(shown.len() as u64)),
+            // It begins at the last event; without one there is nothing to tell where that would be.
+            View::Backwards => self.proves(shown),
+            View::AsOfOffset(..) | View::AsOfTime(_) => None,
+        }
+    }
 }
 
 /// What a read's caller was told.

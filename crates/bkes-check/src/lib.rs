@@ -2,32 +2,36 @@
 //!
 //! A run, simulated or real, leaves a [`History`]: every call with its begin, its end and its answer; the records that the
 //! log holds at the end; and the content of every instance, of a resumed one and of one rebuilt from nothing. [`check`] says
-//! what in it breaks one of the ten promises of [`Promise`], with the evidence.
+//! what in it breaks one of the promises of [`Promise`], with the evidence.
 //!
 //! Every event of a checked load carries a value that no other has: by it the event is traced from the call to the log, to
-//! every content and into every read. The tries of an append with an id carry the same values.
+//! every content, into every read and to every follower. The tries of an append with an id carry the same values.
 //!
 //! This crate stands beside the product. It knows the words of bkes-core and not its rules, so that what the rule gets wrong
 //! does not look right here. It is a function of its argument: no clock, no I/O, no randomness.
 
 #![forbid(unsafe_code)]
 
+mod followed;
 mod history;
 mod text;
 mod violation;
 
 mod appends;
 mod contents;
+mod follows;
 mod ids;
 mod index;
 mod reads;
 mod refusals;
+mod views;
 
+pub use followed::{FollowStream, Followed, FollowedFrom, FollowedItem, Follower};
 pub use history::{
     AppendCall, AppendOutcome, Call, CallId, ClientId, Content, ContentOf, Event, Excuses, Expecting, Fresh,
-    History, InstanceId, LogRecord, Operation, Premise, ReadCall, ReadOutcome, Truncation, TryOf,
+    History, InstanceId, LogRecord, Operation, Premise, ReadCall, ReadOutcome, Truncation, TryOf, View,
 };
-pub use violation::{Promise, Violation};
+pub use violation::{Promise, StreamOf, Violation};
 
 /// Everything in `history` that breaks a promise; nothing when it keeps all of them.
 pub fn check(history: &History) -> Vec<Violation> {
@@ -38,5 +42,6 @@ pub fn check(history: &History) -> Vec<Violation> {
     reads::check(&index, &mut found);
     refusals::check(&index, &mut found);
     contents::check(&index, &mut found);
+    follows::check(&index, &mut found);
     found
 }

@@ -2,9 +2,10 @@
 //! acknowledgements.
 
 use crate::history::{
-    AppendOutcome, Call, CallId, Event, Fresh, InstanceId, Operation, ReadCall, ReadOutcome,
+    AppendOutcome, Call, CallId, Event, Fresh, InstanceId, Operation, ReadCall, ReadOutcome, View,
 };
 use crate::index::Index;
+use crate::views;
 use crate::violation::Violation;
 use bkes_core::{Key, Order, Partition, Position};
 use bytes::Bytes;
@@ -17,7 +18,11 @@ pub fn check(index: &Index<'_>, found: &mut Vec<Violation>) {
         if let Operation::Read(read) = &call.operation {
             let shown = Shown { id, call, read, index };
             shown.check_page(found);
-            shown.check_events(found);
+            if read.view == View::Now {
+                shown.check_events(found);
+            } else {
+                views::check(index, (id, call, read), found);
+            }
             shown.check_positions(found);
         }
         if !index.is_key_cut(&call.key) && !index.is_before_truncation(&call.key, call.begin) {
@@ -54,7 +59,7 @@ impl Shown<'_, '_> {
             "it was shown more events than it asked for"
         } else if *more && events.is_empty() {
             "it was told of more events and shown none"
-        } else if !is_split && first.is_some_and(|first| first < read.from) {
+        } else if read.view == View::Now && !is_split && first.is_some_and(|first| first < read.from) {
             "it was shown events before those it asked for"
         } else {
             return;
@@ -115,6 +120,9 @@ impl<'h> Shown<'_, 'h> {
     /// Everything below the positions is shown that the key has there.
     fn check_positions(&self, found: &mut Vec<Violation>) {
         let Shown { id, call, read, index } = *self;
+        if let (View::AsOfOffset(partition, offset), ReadOutcome::OutOfRange) = (read.view, &read.outcome) {
+            return self.check_denial(&[(partition, offset.next())], found);
+        }
         let Fresh::AtLeast(positions) = &read.fresh else { return };
         let shown = match &read.outcome {
             ReadOutcome::Events { events, more: false } => events.as_slice(),
@@ -123,7 +131,7 @@ impl<'h> Shown<'_, 'h> {
             _ => return,
         };
         let is_void = index.is_key_cut(&call.key) || index.is_before_truncation(&call.key, call.begin);
-        if is_void || read.from != Order::FIRST {
+        if is_void || read.from != Order::FIRST || read.view != View::Now {
             return;
         }
         for (partition, position) in positions {
@@ -217,19 +225,28 @@ impl<'h> Groups<'h> {
     }
 
     fn note_read(&mut self, (id, call, read): (CallId, &'h Call, &'h ReadCall), end: u64, index: &Index<'h>) {
-        let (shown, from, whole) = match &read.outcome {
-            ReadOutcome::Events { events, more } => (events.as_slice(), read.from.0, !more),
-            ReadOutcome::NoSuchAggregate => (&[][..], 0, true),
+        let (shown, more) = match &read.outcome {
+            ReadOutcome::Events { events, more } => (events.as_slice(), *more),
+            ReadOutcome::NoSuchAggregate => (&[][..], false),
             ReadOutcome::OutOfRange | ReadOutcome::Unavailable | ReadOutcome::Unanswered => return,
         };
-        let events = from.saturating_add(shown.len() as u64);
-        if !shown.is_empty() {
+        if let Some(events) = read.proves(shown) {
             self.of(call, None).proofs.push(Proof { end, events, call: id, acknowledged: None });
         }
-        if whole {
+        let shows = match (&read.outcome, read.view) {
+            // As of a time it shows what there is, if that is not all that there will ever be.
+            (_, View::AsOfTime(_)) => {
+                let shows = shown.len() as u64;
+                views::most(index, call, read).filter(|most| shows < *most && !more).map(|_| shows)
+            }
+            (ReadOutcome::NoSuchAggregate, view) => view.is_now().then_some(0),
+            _ => read.denies(shown, more),
+        };
+        if let Some(events) = shows {
             self.of(call, None).shows.push((call.begin, events, id));
         }
-        if whole && from == 0 && index.is_split(&call.key) {
+        if shows.is_some() && read.view == View::Now && read.from == Order::FIRST && index.is_split(&call.key)
+        {
             for partition in index.partitions(&call.key) {
                 let events = shown.iter().filter(|event| event.partition == partition).count() as u64;
                 let seen = self.of(call, Some(partition));

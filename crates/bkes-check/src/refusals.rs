@@ -69,9 +69,7 @@ fn proved(call: &Call) -> Option<u64> {
             _ => None,
         },
         Operation::Read(read) => match &read.outcome {
-            ReadOutcome::Events { events, .. } if !events.is_empty() => {
-                Some(read.from.0.saturating_add(events.len() as u64))
-            }
+            ReadOutcome::Events { events, .. } => read.proves(events),
             _ => None,
         },
     }
@@ -88,10 +86,10 @@ fn denied_from(call: &Call) -> Option<Order> {
             _ => None,
         },
         Operation::Read(read) => match &read.outcome {
-            ReadOutcome::NoSuchAggregate => Some(Order::FIRST),
+            ReadOutcome::NoSuchAggregate if read.view.is_now() => Some(Order::FIRST),
             // A latest read that ends with the last event denies all after it.
-            ReadOutcome::Events { events, more: false } if read.fresh == Fresh::Latest => {
-                Some(Order(read.from.0.saturating_add(events.len() as u64)))
+            ReadOutcome::Events { events, more } if read.fresh == Fresh::Latest => {
+                read.denies(events, *more).map(Order)
             }
             _ => None,
         },

@@ -1,13 +1,24 @@
 //! A history as text, a line for each call, record and event: for people who look for the cause of a finding.
 
+use crate::followed::{FollowStream, FollowedFrom, FollowedItem};
 use crate::history::{AppendCall, AppendOutcome, Call, CallId, Content, Expecting, History, LogRecord};
-use crate::history::{Fresh, Operation, ReadCall, ReadOutcome, TryOf};
+use crate::history::{Fresh, Operation, ReadCall, ReadOutcome, TryOf, View};
+use bkes_core::{Partition, Position};
 use std::fmt;
 
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, call) in self.calls.iter().enumerate() {
             writeln!(f, "{}: {call}", CallId(number))?;
+        }
+        for follower in &self.follows {
+            for (number, stream) in follower.streams.iter().enumerate() {
+                write!(
+                    f,
+                    "follower {} of {:?}, stream {number}: {stream}",
+                    follower.client.0, follower.followed
+                )?;
+            }
         }
         for record in &self.log {
             writeln!(f, "log {record}")?;
@@ -75,6 +86,12 @@ impl fmt::Display for ReadCall {
         if let Some(limit) = self.limit {
             write!(f, " at most {limit}")?;
         }
+        match self.view {
+            View::Now => {}
+            View::Backwards => f.write_str(" backwards")?,
+            View::AsOfOffset(partition, offset) => write!(f, " as of {partition}/{offset}")?,
+            View::AsOfTime(ms) => write!(f, " as of {ms} ms")?,
+        }
         match &self.fresh {
             Fresh::Local => {}
             Fresh::AtLeast(positions) => {
@@ -99,6 +116,45 @@ impl fmt::Display for ReadCall {
             ReadOutcome::Unanswered => f.write_str(": no answer"),
         }
     }
+}
+
+/// A line for the stream, and one for each item.
+impl fmt::Display for FollowStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FollowStream { instance, begin, opened, from, items, is_out_of_range } = self;
+        write!(f, "{begin}..")?;
+        if let Some(opened) = opened {
+            write!(f, "{opened}")?;
+        }
+        write!(f, " {instance} from")?;
+        match from {
+            FollowedFrom::Now => f.write_str(" now")?,
+            FollowedFrom::Positions(positions) if positions.is_empty() => f.write_str(" the beginning")?,
+            FollowedFrom::Positions(positions) => places(f, positions)?,
+        }
+        writeln!(f, "{}", if *is_out_of_range { ": positions out of range" } else { "" })?;
+        for item in items {
+            match item {
+                FollowedItem::Events(events) => {
+                    for (key, event) in events {
+                        writeln!(f, "  {key}: {event}")?;
+                    }
+                }
+                FollowedItem::CaughtUp => writeln!(f, "  caught up")?,
+                FollowedItem::FellBehind => writeln!(f, "  fell behind")?,
+                FollowedItem::Positions(positions) => {
+                    f.write_str("  everything below")?;
+                    places(f, positions)?;
+                    writeln!(f)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn places(f: &mut fmt::Formatter<'_>, positions: &[(Partition, Position)]) -> fmt::Result {
+    positions.iter().try_for_each(|(partition, position)| write!(f, " {partition}/{position}"))
 }
 
 impl fmt::Display for LogRecord {

@@ -1,11 +1,11 @@
 //! What can be wrong with a history, with the evidence, for people to read.
 
-use crate::history::{CallId, ContentOf, Event};
+use crate::history::{CallId, ClientId, ContentOf, Event};
 use bkes_core::{Key, Offset, Order, Partition, Position};
 use bytes::Bytes;
 use std::fmt;
 
-/// The ten promises, by the numbers that documents use, and what a history must be for them to be checked at all.
+/// The promises, by the numbers that documents use, and what a history must be for them to be checked at all.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Promise {
     /// The history can be checked: values are unique, and there is a content to compare with.
@@ -30,6 +30,17 @@ pub enum Promise {
     AllAgree = 9,
     /// Nothing is denied, and nothing left out by a latest read, that any instance had acknowledged or shown before, and an id is called taken only where it is.
     RefusalsTrue = 10,
+    /// A follower is shown every event once, in the order of decision, and goes on at its positions without missing any.
+    FollowedOnce = 11,
+}
+
+/// A stream of a follower.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamOf {
+    /// Whose.
+    pub client: ClientId,
+    /// Its place among the follower's streams.
+    pub number: usize,
 }
 
 /// A broken promise.
@@ -96,6 +107,16 @@ pub enum Violation {
     KnownDenied { call: CallId, key: Key, next: Order, earlier: CallId, known: u64 },
     /// A refusal said that another append has the id, and there is none where it was said to be.
     IdNotTaken { call: CallId, key: Key, first: Order, found: Option<Event> },
+    /// A follower was shown another event than the next one.
+    FollowedAnother { stream: StreamOf, shown: Box<(Key, Event)>, expected: Option<(Key, Event)> },
+    /// A follower was not shown an event that lies below a position, when it was told that all there is shown.
+    FollowedMissing { stream: StreamOf, position: (Partition, Position), event: Box<(Key, Event)> },
+    /// A follower was told a position below what it had been shown: it would be shown it again.
+    FollowedAhead { stream: StreamOf, position: (Partition, Position), event: Box<(Key, Event)> },
+    /// A follower that begins now was to be shown what somebody had been told of before.
+    FollowedBefore { stream: StreamOf, shown: Box<(Key, Event)>, append: CallId },
+    /// Positions that a follower had been told were said to lie outside of the log.
+    FollowDenied { stream: StreamOf, positions: Vec<(Partition, Position)> },
 }
 
 impl Violation {
@@ -130,7 +151,12 @@ impl Violation {
             | Violation::ForeignMissing { .. } => Promise::AllAgree,
             Violation::KnownDenied { .. }
             | Violation::PositionDenied { .. }
-            | Violation::IdNotTaken { .. } => Promise::RefusalsTrue,
+            | Violation::IdNotTaken { .. }
+            | Violation::FollowDenied { .. } => Promise::RefusalsTrue,
+            Violation::FollowedAnother { .. }
+            | Violation::FollowedMissing { .. }
+            | Violation::FollowedAhead { .. }
+            | Violation::FollowedBefore { .. } => Promise::FollowedOnce,
         }
     }
 }
@@ -218,9 +244,7 @@ impl fmt::Display for Violation {
                 write!(f, "{key}: {call} was to take in {partition}/{position} and did not show {event}")
             }
             Violation::PositionDenied { call, positions } => {
-                let positions =
-                    positions.iter().map(|(partition, position)| format!(" {partition}/{position}"));
-                write!(f, "{call} was told that the log ends below one of{}", positions.collect::<String>())
+                write!(f, "{call} was told that the log ends below one of{}", All(positions))
             }
             Violation::ContentsDiffer { key, one, other } => {
                 let ((one, left), (other, right)) = (one, other);
@@ -245,7 +269,59 @@ impl fmt::Display for Violation {
                     Maybe(found)
                 )
             }
+            Violation::FollowedAnother { stream, shown, expected } => {
+                write!(f, "{stream} was shown {}; next is ", Of(shown))?;
+                match expected {
+                    Some(expected) => Of(expected).fmt(f),
+                    None => f.write_str("nothing"),
+                }
+            }
+            Violation::FollowedMissing { stream, position: (partition, position), event } => {
+                let event = Of(event);
+                write!(
+                    f,
+                    "{stream} was not shown {event}, when all below {partition}/{position} was to be shown"
+                )
+            }
+            Violation::FollowedAhead { stream, position: (partition, position), event } => {
+                write!(f, "{stream} was told {partition}/{position}, after {}", Of(event))
+            }
+            Violation::FollowedBefore { stream, shown, append } => {
+                write!(
+                    f,
+                    "{stream} begins now, at or before {}, and {append} had been told before",
+                    Of(shown)
+                )
+            }
+            Violation::FollowDenied { stream, positions } => {
+                write!(f, "{stream} was told that the log does not reach to one of{}", All(positions))
+            }
         }
+    }
+}
+
+impl fmt::Display for StreamOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stream {} of follower {}", self.number, self.client.0)
+    }
+}
+
+/// An event with its key.
+struct Of<'a>(&'a (Key, Event));
+
+impl fmt::Display for Of<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (key, event) = self.0;
+        write!(f, "{key}: {event}")
+    }
+}
+
+/// Positions.
+struct All<'a>(&'a [(Partition, Position)]);
+
+impl fmt::Display for All<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|(partition, position)| write!(f, " {partition}/{position}"))
     }
 }
 

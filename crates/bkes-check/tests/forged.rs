@@ -1,11 +1,13 @@
 //! The checker passes a right history and catches each promise broken on purpose, and says which.
 
+mod follows;
 mod forge;
 mod ids;
+mod views;
 
 use bkes_check::{
     AppendCall, AppendOutcome, Call, ContentOf, Event, Expecting, Fresh, History, InstanceId, LogRecord,
-    Operation, Premise, Promise, ReadCall, ReadOutcome, Truncation, Violation, check,
+    Operation, Premise, Promise, ReadCall, ReadOutcome, Truncation, View, Violation, check,
 };
 use bkes_core::{Offset, Order, Partition, Position};
 use forge::{Forge, bytes, key};
@@ -351,6 +353,7 @@ fn a_read_that_misses_an_acknowledged_event_is_caught() {
         *read(history, 20) = ReadCall {
             from: Order(6),
             limit: Some(9),
+            view: View::Now,
             fresh: Fresh::Local,
             outcome: ReadOutcome::Events { events: Vec::new(), more: false },
         };

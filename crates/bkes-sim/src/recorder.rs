@@ -4,7 +4,7 @@ use crate::faults::{Coverage, Fault};
 use crate::lock::locked;
 use bkes_check::{
     AppendCall, AppendOutcome, Call, ClientId, Event, Fresh, InstanceId, Operation, ReadCall, ReadOutcome,
-    TryOf,
+    TryOf, View,
 };
 use bkes_core::marker::ID_HEADER;
 use bkes_core::{Header, Key, Offset, Order, Partition, Position};
@@ -179,8 +179,13 @@ impl Recorder {
     /// A read begins.
     pub fn begin_read(&self, client: ClientId, instance: InstanceId, key: &Key, fresh: Fresh) -> usize {
         let said = (fresh != Fresh::Local).then(|| format!("{fresh:?}"));
-        let read =
-            ReadCall { from: Order::FIRST, limit: Some(PAGE), fresh, outcome: ReadOutcome::Unanswered };
+        let read = ReadCall {
+            from: Order::FIRST,
+            limit: Some(PAGE),
+            view: View::Now,
+            fresh,
+            outcome: ReadOutcome::Unanswered,
+        };
         let call = self.begin(client, instance, key, Operation::Read(read));
         if let Some(said) = said {
             self.say(|| format!("   {call} c{} i{} {key}: read {said}", client.0, instance.0));

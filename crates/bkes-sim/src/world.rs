@@ -410,7 +410,10 @@ impl Simulation {
         for truncation in &mut self.excuses.truncations {
             truncation.until = self.foreigners.noticed_at;
         }
-        (History { calls: Vec::new(), log, contents, excuses: self.excuses }, self.findings)
+        (
+            History { calls: Vec::new(), follows: Vec::new(), log, contents, excuses: self.excuses },
+            self.findings,
+        )
     }
 }
 

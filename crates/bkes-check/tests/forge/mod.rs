@@ -2,7 +2,7 @@
 
 use bkes_check::{
     AppendCall, AppendOutcome, Call, CallId, ClientId, Content, ContentOf, Event, Expecting, Fresh, History,
-    InstanceId, LogRecord, Operation, Premise, ReadCall, ReadOutcome, TryOf,
+    InstanceId, LogRecord, Operation, Premise, ReadCall, ReadOutcome, TryOf, View,
 };
 use bkes_core::{Key, Offset, Order, Partition};
 use bytes::Bytes;
@@ -178,7 +178,13 @@ impl Forge {
         self.call(
             instance,
             name,
-            Operation::Read(ReadCall { from: Order(from), limit, fresh: Fresh::Local, outcome }),
+            Operation::Read(ReadCall {
+                from: Order(from),
+                limit,
+                view: View::Now,
+                fresh: Fresh::Local,
+                outcome,
+            }),
             true,
         )
     }
@@ -186,7 +192,8 @@ impl Forge {
     /// A read without events.
     pub fn unread(&mut self, name: &str, outcome: ReadOutcome) -> CallId {
         let answered = outcome != ReadOutcome::Unanswered;
-        let read = ReadCall { from: Order::FIRST, limit: None, fresh: Fresh::Local, outcome };
+        let read =
+            ReadCall { from: Order::FIRST, limit: None, view: View::Now, fresh: Fresh::Local, outcome };
         self.call(0, name, Operation::Read(read), answered)
     }
 
