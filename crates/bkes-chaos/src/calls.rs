@@ -1,6 +1,7 @@
 //! Calls to instances, and the record of every one of them.
 
 use crate::instance::{Instance, Kind};
+use crate::limits::ANSWER_MAX;
 use crate::worker;
 use anyhow::Context;
 use bkes_check::{
@@ -22,9 +23,6 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
-
-/// A call without an answer for this long is given up.
-const ANSWER_MAX: Duration = Duration::from_secs(8);
 
 /// A way to an instance; made anew when an answer does not come.
 pub enum Line {
@@ -223,7 +221,8 @@ impl Recorder {
         self.began.elapsed()
     }
 
-    fn now(&self) -> u64 {
+    /// The same as the number that calls are timed by.
+    pub fn now(&self) -> u64 {
         u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
@@ -265,7 +264,8 @@ impl Recorder {
         outcome
     }
 
-    fn keep(&self, call: Call) {
+    /// Keeps a call that was made elsewhere.
+    pub fn keep(&self, call: Call) {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
     }
 

@@ -101,16 +101,20 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // "StoreFlipped" is "store flipped".
-        for (place, letter) in format!("{self:?}").chars().enumerate() {
-            match letter.is_uppercase() {
-                true if place > 0 => write!(f, " {}", letter.to_lowercase())?,
-                true => write!(f, "{}", letter.to_lowercase())?,
-                false => write!(f, "{letter}")?,
-            }
-        }
-        Ok(())
+        in_words(&format!("{self:?}"), f)
     }
+}
+
+/// A name as words: "StoreFlipped" is "store flipped".
+pub fn in_words(name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (place, letter) in name.chars().enumerate() {
+        match letter.is_uppercase() {
+            true if place > 0 => write!(f, " {}", letter.to_lowercase())?,
+            true => write!(f, "{}", letter.to_lowercase())?,
+            false => write!(f, "{letter}")?,
+        }
+    }
+    Ok(())
 }
 
 /// The order in which the faults of a group come: every one of them once or more, shuffled, again and again.

@@ -7,18 +7,25 @@
 #![forbid(unsafe_code)]
 
 mod calls;
+mod coverage;
 mod disk;
 mod ending;
 mod faults;
+mod follower;
 mod foreign;
 mod instance;
+mod limits;
 mod load;
 mod memory;
+mod named;
 mod nemesis;
 mod proxy;
 mod run;
+mod store_client;
+mod stream_client;
 mod summary;
 mod topic;
+mod v2;
 mod worker;
 
 use clap::Parser;

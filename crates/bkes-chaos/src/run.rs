@@ -5,17 +5,20 @@ use crate::calls::Recorder;
 use crate::disk::{self, SmallDisk};
 use crate::ending::{self, READY_MAX};
 use crate::faults::{Diary, Fault};
+use crate::follower::{self, Follower};
 use crate::foreign::Foreign;
 use crate::instance::{Instance, Kind, Start};
 use crate::load::{Client, Scene};
 use crate::memory::Peak;
 use crate::nemesis::{self, Arena};
 use crate::proxy::Proxy;
+use crate::store_client::{Common, StoreClient};
+use crate::stream_client::StreamClient;
 use crate::summary::{self, Ended};
 use crate::topic;
 use anyhow::Context;
 use bkes_check::{Call, Content, ContentOf, Excuses, History, InstanceId, LogRecord};
-use bkes_core::Key;
+use bkes_core::{Key, Partition, Position};
 use bkes_foreign::Cluster;
 use fastrand::Rng;
 use std::collections::BTreeSet;
@@ -25,6 +28,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// Partitions of the topic on one node.
 const PARTITIONS: NonZeroU32 = NonZeroU32::new(4).expect("not zero");
@@ -37,6 +41,12 @@ fn partitions(args: &RunArgs) -> NonZeroU32 {
 
 /// The data directory that lies on a small disk.
 const SMALL: &str = "instance-1";
+
+/// The client that appends by streams.
+const STREAM_CLIENT: u32 = 3;
+
+/// The numbers of followers begin here, above those of clients.
+const FOLLOWERS: u32 = 100;
 
 /// Load goes on this long after the last fault: appends must succeed again.
 const CALM: Duration = Duration::from_secs(4);
@@ -55,12 +65,25 @@ pub async fn run(args: RunArgs) -> anyhow::Result<bool> {
         instances: Arc::clone(&arena.instances),
         keys: Arc::clone(&arena.foreign.keys),
     };
-    let clients: Vec<_> = (0..args.clients)
-        .map(|number| {
-            let client = Client::new(number, random.fork(), scene.clone());
-            tokio::spawn(client.run(Arc::clone(&clients_stop)))
-        })
-        .collect();
+    let common = Common::default();
+    let mut clients = Vec::new();
+    for number in 0..args.clients {
+        let (random, scene, stop) = (random.fork(), scene.clone(), Arc::clone(&clients_stop));
+        clients.push(match number % 4 {
+            0 | 1 => tokio::spawn(Client::new(number, random, scene).run(stop)),
+            _ if number == STREAM_CLIENT => {
+                tokio::spawn(StreamClient::new(number, random, scene, common.clone())?.run(stop))
+            }
+            _ => tokio::spawn(StoreClient::new(number, random, scene, common.clone())?.run(stop)),
+        });
+    }
+    let (ends, known) = watch::channel(None);
+    let mut followers = Vec::new();
+    for (number, followed) in (FOLLOWERS..).zip(follower::followed()) {
+        let shared = (scene.clone(), common.clone());
+        let follower = Follower::new(number, random.fork(), shared, followed)?;
+        followers.push(tokio::spawn(follower.run(known.clone(), READY_MAX)));
+    }
     let nemeses = Fault::groups(args.nodes())
         .map(|group| tokio::spawn(nemesis::run(Arc::clone(&arena), group, random.fork())));
     tokio::time::sleep(Duration::from_secs(args.seconds)).await;
@@ -91,7 +114,14 @@ pub async fn run(args: RunArgs) -> anyhow::Result<bool> {
         calls.len()
     );
 
-    let (history, ready_after, rebuilt) = finish(&args, &arena, calls).await?;
+    let (mut history, ready_after, rebuilt) = finish(&args, &arena, calls, &ends).await?;
+    for follower in followers {
+        let (shown, came) = follower.await.context("a follower does not panic")?;
+        history.follows.push(shown);
+        if let Err(error) = came {
+            arena.diary.found(format_args!("{error:#}"));
+        }
+    }
     let memory = arena.instances.iter().map(Instance::memory).chain([rebuilt]).collect();
     let began = Instant::now();
     let violations = bkes_check::check(&history);
@@ -104,8 +134,11 @@ pub async fn run(args: RunArgs) -> anyhow::Result<bool> {
             arena.diary.found(format_args!("{}: {line}", instance.id));
         }
     }
-    let passed =
-        summary::print(&args, &arena, Ended { history, violations, ready_after, checked_in, memory })?;
+    let passed = summary::print(
+        &args,
+        &arena,
+        Ended { history, violations, ready_after, checked_in, memory, coverage: common.coverage },
+    )?;
     drop(arena);
     if passed {
         fs::remove_dir_all(&args.folder).with_context(|| args.folder.display().to_string())?;
@@ -192,11 +225,16 @@ async fn finish(
     args: &RunArgs,
     arena: &Arena,
     calls: Vec<Call>,
+    ends: &watch::Sender<Option<Vec<(Partition, Position)>>>,
 ) -> anyhow::Result<(History, Duration, Peak)> {
     let diary = &arena.diary;
     let sentinels = tokio::task::block_in_place(|| arena.foreign.sentinels())?;
     let topic = &arena.foreign.topic;
     let log = tokio::task::block_in_place(|| topic::read(&args.brokers, topic, partitions(args).get()))?;
+    // Each partition ends with its sentinel.
+    let is_sentinel = |record: &&LogRecord| record.key.as_ref().is_some_and(|key| sentinels.contains(key));
+    let last = log.iter().filter(is_sentinel).map(|record| (record.partition, record.offset.next()));
+    ends.send_replace(Some(last.collect()));
     let keys = keys(&calls, &log);
     let mut contents = Vec::new();
     let mut slowest = Duration::ZERO;

@@ -1,10 +1,11 @@
 //! What came of a run, for people, and the verdict.
 
 use crate::RunArgs;
+use crate::coverage::{Coverage, Deed};
 use crate::faults::Fault;
 use crate::memory::Peak;
 use crate::nemesis::Arena;
-use bkes_check::{AppendOutcome, History, Operation, ReadOutcome, Violation};
+use bkes_check::{AppendOutcome, FollowedItem, History, Operation, ReadOutcome, Violation};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -29,11 +30,13 @@ pub struct Ended {
     pub checked_in: Duration,
     /// The most memory that each instance took.
     pub memory: Vec<Peak>,
+    /// What clients of the second contract did.
+    pub coverage: Arc<Coverage>,
 }
 
 /// Prints everything and says whether the run passed.
 pub fn print(args: &RunArgs, arena: &Arc<Arena>, ended: Ended) -> anyhow::Result<bool> {
-    let Ended { history, violations, ready_after, checked_in, memory } = ended;
+    let Ended { history, violations, ready_after, checked_in, memory, coverage } = ended;
     let mut findings = arena.diary.take_findings();
     println!("\nfaults");
     for fault in Fault::groups(args.nodes()).into_iter().flatten() {
@@ -52,6 +55,21 @@ pub fn print(args: &RunArgs, arena: &Arc<Arena>, ended: Ended) -> anyhow::Result
     for (outcome, count) in &counts {
         println!("{count:>9}  {outcome}");
     }
+    println!("deeds of clients of the second contract");
+    for deed in Deed::ALL {
+        let times = coverage.times(deed);
+        println!("{times:>9}  {deed}");
+        if times == 0 && args.seconds >= EVERY_FAULT_SECONDS {
+            findings.push(format!("\"{deed}\" never happened"));
+        }
+    }
+    let shown =
+        history.follows.iter().flat_map(|follower| &follower.streams).flat_map(|stream| &stream.items);
+    let events = shown.filter_map(|item| match item {
+        FollowedItem::Events(events) => Some(events.len()),
+        _ => None,
+    });
+    println!("{:>9}  events shown to followers", events.sum::<usize>());
     println!("memory, the most of any life");
     for peak in &memory {
         println!("{peak}");

@@ -90,6 +90,8 @@ const ARROWS: &[Arrows] = &[
         name: "bkes-chaos",
         knows: &[
             "bkes-core",
+            "bkes-api",
+            "bkes-client",
             "bkes-storage",
             "bkes-kafka",
             "bkes-engine",
