@@ -5,7 +5,8 @@ use std::fmt;
 
 /// More than this is a finding. Whatever happens, an instance holds (in MiB): itself 12, the store's cache 16 as set here, commits
 /// that are not durable yet 64, the overlay 32, the commit in hand 16, the fetch queue of a reader 4, and a reply of 4
-/// for each of twelve clients: 192 in all, which is 201 MB. The rest is for what the allocator and librdkafka keep for later; what
+/// for each of twelve clients: 192 in all, which is 201 MB. The rest is for what the allocator and librdkafka keep for later, and for
+/// followers: their ring shares its records with the overlay, and five of them hold 5 each of the past while they read it. What
 /// grows with the length of a run or with the number of faults gets above it sooner or later.
 pub const RESIDENT_BYTES_MAX: u64 = 256_000_000;
 

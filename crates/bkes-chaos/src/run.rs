@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// Partitions of the topic on one node.
 const PARTITIONS: NonZeroU32 = NonZeroU32::new(4).expect("not zero");
@@ -59,31 +60,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<bool> {
     let arena = arena(&args).await?;
     let recorder = Arc::new(Recorder::default());
 
-    let clients_stop = Arc::new(AtomicBool::new(false));
-    let scene = Scene {
-        recorder: Arc::clone(&recorder),
-        instances: Arc::clone(&arena.instances),
-        keys: Arc::clone(&arena.foreign.keys),
-    };
-    let common = Common::default();
-    let mut clients = Vec::new();
-    for number in 0..args.clients {
-        let (random, scene, stop) = (random.fork(), scene.clone(), Arc::clone(&clients_stop));
-        clients.push(match number % 4 {
-            0 | 1 => tokio::spawn(Client::new(number, random, scene).run(stop)),
-            _ if number == STREAM_CLIENT => {
-                tokio::spawn(StreamClient::new(number, random, scene, common.clone())?.run(stop))
-            }
-            _ => tokio::spawn(StoreClient::new(number, random, scene, common.clone())?.run(stop)),
-        });
-    }
-    let (ends, known) = watch::channel(None);
-    let mut followers = Vec::new();
-    for (number, followed) in (FOLLOWERS..).zip(follower::followed()) {
-        let shared = (scene.clone(), common.clone());
-        let follower = Follower::new(number, random.fork(), shared, followed)?;
-        followers.push(tokio::spawn(follower.run(known.clone(), READY_MAX)));
-    }
+    let load = Load::begin(&args, &arena, &recorder, &mut random)?;
     let nemeses = Fault::groups(args.nodes())
         .map(|group| tokio::spawn(nemesis::run(Arc::clone(&arena), group, random.fork())));
     tokio::time::sleep(Duration::from_secs(args.seconds)).await;
@@ -96,10 +73,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<bool> {
     heal(&arena).await?;
     arena.diary.write("nothing of the faults is left");
     tokio::time::sleep(CALM).await;
-    clients_stop.store(true, Ordering::Release);
-    for client in clients {
-        client.await.context("a client does not panic")?;
-    }
+    let (common, followers) = load.end().await?;
     let mut slowest = Duration::ZERO;
     for instance in arena.instances.iter() {
         match ending::appends(instance, &recorder).await {
@@ -114,14 +88,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<bool> {
         calls.len()
     );
 
-    let (mut history, ready_after, rebuilt) = finish(&args, &arena, calls, &ends).await?;
-    for follower in followers {
-        let (shown, came) = follower.await.context("a follower does not panic")?;
-        history.follows.push(shown);
-        if let Err(error) = came {
-            arena.diary.found(format_args!("{error:#}"));
-        }
-    }
+    let (mut history, ready_after, rebuilt) = finish(&args, &arena, calls, &followers.ends).await?;
+    history.follows = followers.end(&arena.diary).await?;
     let memory = arena.instances.iter().map(Instance::memory).chain([rebuilt]).collect();
     let began = Instant::now();
     let violations = bkes_check::check(&history);
@@ -144,6 +112,80 @@ pub async fn run(args: RunArgs) -> anyhow::Result<bool> {
         fs::remove_dir_all(&args.folder).with_context(|| args.folder.display().to_string())?;
     }
     Ok(passed)
+}
+
+/// Clients and followers at work.
+struct Load {
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<()>>,
+    common: Common,
+    followers: Followers,
+}
+
+/// Followers at work, who end where the topic does when that is known.
+struct Followers {
+    tasks: Vec<JoinHandle<(bkes_check::Follower, anyhow::Result<()>)>>,
+    ends: watch::Sender<Option<Vec<(Partition, Position)>>>,
+}
+
+impl Load {
+    /// Two in four clients speak the first contract.
+    fn begin(
+        args: &RunArgs,
+        arena: &Arena,
+        recorder: &Arc<Recorder>,
+        random: &mut Rng,
+    ) -> anyhow::Result<Load> {
+        let (stop, common) = (Arc::new(AtomicBool::new(false)), Common::default());
+        let scene = Scene {
+            recorder: Arc::clone(recorder),
+            instances: Arc::clone(&arena.instances),
+            keys: Arc::clone(&arena.foreign.keys),
+        };
+        let mut clients = Vec::new();
+        for number in 0..args.clients {
+            let (random, scene, stop) = (random.fork(), scene.clone(), Arc::clone(&stop));
+            clients.push(match number % 4 {
+                0 | 1 => tokio::spawn(Client::new(number, random, scene).run(stop)),
+                _ if number == STREAM_CLIENT => {
+                    tokio::spawn(StreamClient::new(number, random, scene, common.clone())?.run(stop))
+                }
+                _ => tokio::spawn(StoreClient::new(number, random, scene, common.clone())?.run(stop)),
+            });
+        }
+        let (ends, known) = watch::channel(None);
+        let mut tasks = Vec::new();
+        for (number, followed) in (FOLLOWERS..).zip(follower::followed()) {
+            let shared = (scene.clone(), common.clone());
+            let follower = Follower::new(number, random.fork(), shared, followed)?;
+            tasks.push(tokio::spawn(follower.run(known.clone(), READY_MAX)));
+        }
+        Ok(Load { stop, clients, common, followers: Followers { tasks, ends } })
+    }
+
+    /// Clients end their last calls; followers go on.
+    async fn end(self) -> anyhow::Result<(Common, Followers)> {
+        self.stop.store(true, Ordering::Release);
+        for client in self.clients {
+            client.await.context("a client does not panic")?;
+        }
+        Ok((self.common, self.followers))
+    }
+}
+
+impl Followers {
+    /// What each was shown. One that has not come to the end is a finding.
+    async fn end(self, diary: &Diary) -> anyhow::Result<Vec<bkes_check::Follower>> {
+        let mut follows = Vec::new();
+        for follower in self.tasks {
+            let (shown, came) = follower.await.context("a follower does not panic")?;
+            follows.push(shown);
+            if let Err(error) = came {
+                diary.found(format_args!("{error:#}"));
+            }
+        }
+        Ok(follows)
+    }
 }
 
 /// The topic, the proxies, the instances, all running.

@@ -143,7 +143,7 @@ impl StreamClient {
         for tag in 0..self.random.u64(5..80) {
             let which = self.random.usize(..keys.len());
             let key = &keys[which];
-            let stands_alone = which + 1 == keys.len() || chains.get(key).is_none() && self.random.bool();
+            let stands_alone = which + 1 == keys.len() || !chains.contains_key(key) && self.random.bool();
             let known = self.seen.get(key).copied().unwrap_or_default();
             let premise = if stands_alone { known } else { chains.get(key).copied().unwrap_or(known) };
             let expected = match premise.count {

@@ -10,7 +10,6 @@ use bkes_check::{AppendOutcome, Event, Fresh, ReadCall, ReadOutcome, View};
 use bkes_client::{Client, ClientOptions};
 use bkes_core::append::ErrorClass;
 use bkes_core::{Key, Order, TimestampMs};
-use bytes::Bytes;
 use std::time::Duration;
 use tokio_stream::StreamExt;
 
@@ -147,7 +146,7 @@ pub fn event(event: &bkes_api::Event) -> Event {
         partition: event.partition,
         offset: event.offset,
         timestamp_ms: event.timestamp.map(|timestamp| timestamp.0),
-        value: event.value.clone().unwrap_or_else(Bytes::new),
+        value: event.value.clone().unwrap_or_default(),
         tombstone: event.value.is_none(),
     }
 }

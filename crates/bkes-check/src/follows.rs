@@ -5,8 +5,8 @@
 //! shows the next event, and no other, and each position that it tells divides what was shown from what was not. A follower that goes on at
 //! positions it was told has then seen everything once, however often it was killed.
 
-use crate::followed::{FollowStream, Followed, FollowedFrom, FollowedItem};
 use crate::history::{AppendOutcome, CallId, Event, InstanceId, Operation};
+use crate::history::{FollowStream, Followed, FollowedFrom, FollowedItem};
 use crate::index::Index;
 use crate::violation::{StreamOf, Violation};
 use bkes_core::{Key, Offset, Partition, Position};

@@ -3,7 +3,10 @@
 //! Times are numbers of one clock of the run, in any unit: only their order counts. A call that ended at the very time
 //! another began counts as overlapping it.
 
-use crate::followed::Follower;
+mod followed;
+
+pub use followed::{FollowStream, Followed, FollowedFrom, FollowedItem, Follower};
+
 use bkes_core::{Key, Offset, Order, Partition, Position};
 use bytes::Bytes;
 use std::collections::BTreeMap;

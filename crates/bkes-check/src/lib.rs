@@ -12,7 +12,6 @@
 
 #![forbid(unsafe_code)]
 
-mod followed;
 mod history;
 mod text;
 mod violation;
@@ -26,10 +25,10 @@ mod reads;
 mod refusals;
 mod views;
 
-pub use followed::{FollowStream, Followed, FollowedFrom, FollowedItem, Follower};
 pub use history::{
-    AppendCall, AppendOutcome, Call, CallId, ClientId, Content, ContentOf, Event, Excuses, Expecting, Fresh,
-    History, InstanceId, LogRecord, Operation, Premise, ReadCall, ReadOutcome, Truncation, TryOf, View,
+    AppendCall, AppendOutcome, Call, CallId, ClientId, Content, ContentOf, Event, Excuses, Expecting,
+    FollowStream, Followed, FollowedFrom, FollowedItem, Follower, Fresh, History, InstanceId, LogRecord,
+    Operation, Premise, ReadCall, ReadOutcome, Truncation, TryOf, View,
 };
 pub use violation::{Promise, StreamOf, Violation};
 

@@ -1,7 +1,7 @@
 //! A history as text, a line for each call, record and event: for people who look for the cause of a finding.
 
-use crate::followed::{FollowStream, FollowedFrom, FollowedItem};
 use crate::history::{AppendCall, AppendOutcome, Call, CallId, Content, Expecting, History, LogRecord};
+use crate::history::{FollowStream, FollowedFrom, FollowedItem};
 use crate::history::{Fresh, Operation, ReadCall, ReadOutcome, TryOf, View};
 use bkes_core::{Partition, Position};
 use std::fmt;

@@ -70,7 +70,7 @@ fn moment(index: &Index<'_>, (key, line): (&Key, &Line<'_>), view: View) -> usiz
         }
         View::AsOfTime(ms) => {
             let is_later = |event: &&Event| event.timestamp_ms.is_some_and(|at| at > ms);
-            let Some(first) = events.iter().position(|event| is_later(&event)) else { return events.len() };
+            let Some(first) = events.iter().position(is_later) else { return events.len() };
             // None of an append, if it is later in part.
             let append: Offset = lies(events[first]);
             events[..first].iter().take_while(|event| lies(event) < append).count()

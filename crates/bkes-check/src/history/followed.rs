@@ -1,6 +1,6 @@
 //! What followers were shown: a part of a [`History`](crate::History).
 
-use crate::history::{ClientId, Event, InstanceId};
+use super::{ClientId, Event, InstanceId};
 use bkes_core::{Key, Partition, Position};
 use bytes::Bytes;
 
