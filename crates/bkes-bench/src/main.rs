@@ -13,6 +13,7 @@ mod process;
 mod raw;
 mod relay;
 mod report;
+mod second_contract;
 mod settings;
 mod sides;
 mod targets;
@@ -24,17 +25,21 @@ use clap::Parser;
 use std::time::{Duration, Instant};
 
 /// The names of the parts.
-pub const NAMES: [&str; 10] =
-    ["engine", "grpc", "batches", "hot", "mixed", "reads", "long", "rebuild", "file", "baseline"];
+pub const NAMES: [&str; 12] = [
+    "engine", "grpc", "stream", "batches", "hot", "mixed", "reads", "reads2", "long", "rebuild", "file",
+    "baseline",
+];
 
 /// The parts by their names. `baseline` runs only where there is one.
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 12] = [
     |settings| Box::pin(parts::engine::measure(settings)),
     |settings| Box::pin(parts::grpc::measure(settings)),
+    |settings| Box::pin(parts::stream::measure(settings)),
     |settings| Box::pin(parts::batches::measure(settings)),
     |settings| Box::pin(parts::hot::measure(settings)),
     |settings| Box::pin(parts::mixed::measure(settings)),
     |settings| Box::pin(parts::reads::measure(settings)),
+    |settings| Box::pin(parts::reads2::measure(settings)),
     |settings| Box::pin(parts::long::measure(settings)),
     |settings| Box::pin(parts::rebuild::measure(settings)),
     |settings| Box::pin(parts::file::measure(settings)),

@@ -9,4 +9,6 @@ pub mod hot;
 pub mod long;
 pub mod mixed;
 pub mod reads;
+pub mod reads2;
 pub mod rebuild;
+pub mod stream;

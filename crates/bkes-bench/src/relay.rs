@@ -1,5 +1,7 @@
 //! The references of the interface: a handler that produces the record, awaits its delivery and replies, and one that only
-//! replies. Same contract, same library, nothing else.
+//! replies. Same contracts, same library, nothing else.
+
+mod pages;
 
 use crate::parts::reads::EVENTS;
 use crate::raw::Awaited;
@@ -10,6 +12,8 @@ use bkes_grpc::api::{
     AddReply, AddRequest, Record, RetrieveReply, RetrieveRequest, StartReply, StartRequest, StoreSuccess,
     StoredRecords, add_reply, retrieve_reply, start_reply,
 };
+use bkes_wire::v2;
+use bkes_wire::v2::event_store_server::EventStoreServer;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -30,17 +34,21 @@ pub struct Relay {
     partitions: NonZeroU32,
     /// A reply for each number of events that is asked for.
     echoes: Arc<HashMap<usize, RetrieveReply>>,
+    /// The same by the second contract.
+    pages: Arc<HashMap<usize, v2::ReadReply>>,
 }
 
 impl Relay {
     /// A relay to a topic.
     pub fn new(brokers: &str, topic: &str) -> anyhow::Result<Relay> {
         let echoes = EVENTS.into_iter().map(|events| (events, echo(events))).collect();
+        let pages = EVENTS.into_iter().map(|events| (events, pages::page(events))).collect();
         Ok(Relay {
             producer: Arc::new(Awaited::new(brokers)?),
             topic: topic.into(),
             partitions: NonZeroU32::new(PARTITIONS).unwrap_or(NonZeroU32::MIN),
             echoes: Arc::new(echoes),
+            pages: Arc::new(pages),
         })
     }
 
@@ -67,12 +75,14 @@ impl Bkes for Relay {
     }
 
     async fn retrieve(&self, request: Request<RetrieveRequest>) -> Result<Response<RetrieveReply>, Status> {
-        // The key says how many events it has: read-EVENTS-NUMBER.
-        let key = request.into_inner().key;
-        let events = std::str::from_utf8(&key).ok().and_then(|key| key.split('-').nth(1)?.parse().ok());
-        let echo = events.and_then(|events: usize| self.echoes.get(&events));
+        let echo = events_of(&request.into_inner().key).and_then(|events| self.echoes.get(&events));
         echo.cloned().map(Response::new).ok_or_else(|| Status::not_found("no such key"))
     }
+}
+
+/// How many events a key says that it has: read-EVENTS-NUMBER.
+fn events_of(key: &[u8]) -> Option<usize> {
+    std::str::from_utf8(key).ok()?.split('-').nth(1)?.parse().ok()
 }
 
 /// The reply that the server gives to a read of so many events.
@@ -104,7 +114,8 @@ pub async fn serve(relay: Relay) -> anyhow::Result<()> {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
-        .add_service(BkesServer::new(relay))
+        .add_service(BkesServer::new(relay.clone()))
+        .add_service(EventStoreServer::new(relay))
         .serve_with_incoming(incoming)
         .await?;
     Ok(())

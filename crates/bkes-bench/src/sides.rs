@@ -30,7 +30,7 @@ pub const VALUE_BYTES: usize = 200;
 pub const PARTITIONS: u32 = 5;
 
 /// How long a caller waits who was refused as overloaded. It counts as time that its call took.
-const OVERLOADED_REST: Duration = Duration::from_millis(2);
+pub const OVERLOADED_REST: Duration = Duration::from_millis(2);
 
 /// Callers that share a connection, as those of one program do.
 const CALLERS_OF_A_CONNECTION: usize = 64;
@@ -281,18 +281,30 @@ pub async fn read_loop(address: &str, callers: usize, span: Duration, events: us
 
 /// Makes the keys that are there to be read, of so many events each, by records that other programs would write.
 pub fn fill_topic(settings: &Settings, topic: &str, events: &[usize]) -> anyhow::Result<()> {
+    let keys = events.iter().flat_map(|events| {
+        (0..*events).flat_map(move |_| (0..read_keys(*events)).map(move |number| read_key(*events, number)))
+    });
+    fill(settings, topic, keys)
+}
+
+/// Gives one key so many events, by records that other programs would write.
+pub fn fill_key(settings: &Settings, topic: &str, key: &str, events: u64) -> anyhow::Result<()> {
+    fill(settings, topic, (0..events).map(|_| key))
+}
+
+/// Writes an event of a usual value for each of these keys.
+fn fill(
+    settings: &Settings,
+    topic: &str,
+    keys: impl Iterator<Item = impl AsRef<[u8]>>,
+) -> anyhow::Result<()> {
     let properties = [("partitioner", "murmur2_random"), ("batch.size", "1000000"), ("linger.ms", "20")];
     let producer = Cluster::new(settings.brokers()?).producer(&properties)?;
     let value = vec![b'x'; VALUE_BYTES];
-    for events in events {
-        for _ in 0..*events {
-            for number in 0..read_keys(*events) {
-                let key = read_key(*events, number);
-                let key = Some(key.as_bytes());
-                let record = bkes_foreign::ForeignRecord { key, value: Some(&value), ..Default::default() };
-                producer.send(topic, &record)?;
-            }
-        }
+    for key in keys {
+        let key = Some(key.as_ref());
+        let record = bkes_foreign::ForeignRecord { key, value: Some(&value), ..Default::default() };
+        producer.send(topic, &record)?;
     }
     producer.flush()?;
     Ok(())

@@ -58,6 +58,18 @@ pub const TARGETS: &[Target] = &[
     at_least("grpc-large-rate", "gRPC append of 100 KB: appends/s against a bare relay", 0.85, 1.0),
     at_most("grpc-large-cpu", "gRPC append of 100 KB: CPU of the server against the relay's", 1.5, 1.2),
     in_units(at_most("grpc-large-refused", "gRPC append of 100 KB: refused as overloaded", 0.0, 0.0), 0, "%"),
+    at_least(
+        "stream-unary",
+        "AppendStream, 256 in flight on one connection: appends/s against 64 callers of the first contract",
+        2.5,
+        4.0,
+    ),
+    at_least(
+        "stream-engine",
+        "AppendStream, 256 in flight on one connection: appends/s against the embedded engine with as many",
+        0.6,
+        0.8,
+    ),
     at_most(
         "mixed-p99",
         "mixed load: append p99 while the store commits against the same without a store",
@@ -76,6 +88,24 @@ pub const TARGETS: &[Target] = &[
     ),
     at_most("read-p50", "read of 10 events over gRPC: p50 against a bare echo", 1.25, 1.1),
     at_least("read-rate", "read of 10 events over gRPC: reads/s against a bare echo", 0.8, 0.9),
+    at_least(
+        "read2-rate",
+        "Read of 1,000 events by the second contract: reads/s against a bare echo of the same stream",
+        0.7,
+        0.9,
+    ),
+    // As fast: what is below one by this little is the machine's.
+    at_least("head-rate", "Head: calls/s against reads of one event by the first contract", 0.95, 1.1),
+    in_units(
+        at_most(
+            "read2-rss",
+            "peak RSS beyond the cache setting: Read of an aggregate of 1 M events",
+            20.0,
+            10.0,
+        ),
+        0,
+        "MB",
+    ),
     at_least("rebuild-rate", "rebuild of 1 M records against raw replay", 0.33, 0.5),
     at_least("rebuild-scale", "rebuild rate at 10 M against 1 M", 0.8, 0.95),
     in_units(

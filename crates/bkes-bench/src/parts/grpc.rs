@@ -10,7 +10,7 @@ use crate::sides::{PARTITIONS, VALUE_BYTES, Work, callers_in_words, grpc_loop, r
 use crate::targets::Verdict;
 
 /// The store's cache by default, in MB.
-const CACHE_MB: f64 = 64.0 * 1.048_576;
+pub const CACHE_MB: f64 = 64.0 * 1.048_576;
 
 /// Bytes and callers of the comparison with large values that counts.
 const LARGE: (usize, usize) = (100_000, 16);
