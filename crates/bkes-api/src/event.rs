@@ -12,7 +12,8 @@ pub struct Event {
     pub order: Order,
     /// Where its record lies.
     pub partition: Partition,
-    /// Where its record lies in the partition. Offsets rise with the order and have gaps.
+    /// Where its record lies in the partition. From one append to the next the offset of the *last* event rises with the order, and so do
+    /// the offsets within an append; there are gaps. The first events of a batch may lie below an event of a lower order.
     pub offset: Offset,
     /// The log's timestamp; old message formats have none.
     pub timestamp: Option<TimestampMs>,

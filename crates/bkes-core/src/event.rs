@@ -3,6 +3,7 @@
 use crate::marker::{ID_HEADER, is_reserved};
 use crate::{Header, Offset, Order, Partition, Record, Stamp, TimestampMs};
 use bytes::Bytes;
+use std::ops::Range;
 
 /// An event as the store keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,7 +57,19 @@ pub struct EventOutline {
     pub append_id: Option<Bytes>,
 }
 
+impl EventOutline {
+    /// The orders of the append that it is of.
+    pub fn append(&self) -> Range<Order> {
+        Stamp::append_of(self.stamp, self.order)
+    }
+}
+
 impl StoredEvent {
+    /// The orders of the append that it is of.
+    pub fn append(&self) -> Range<Order> {
+        Stamp::append_of(self.stamp, self.order)
+    }
+
     /// Value and headers together, as the limits of reads count them.
     pub fn content_bytes(&self) -> usize {
         self.value.len() + self.headers.iter().map(Header::bytes).sum::<usize>()

@@ -15,6 +15,7 @@ use crate::checksum::{PartsSum, PayloadSum};
 use crate::limits::{BATCH_EVENTS_MAX, ORDER_MAX};
 use crate::{Header, Incarnation, Order, Position, Record};
 use bytes::Bytes;
+use std::ops::Range;
 
 /// The name of the header that carries the expected order.
 pub const ORDER_HEADER: &[u8] = b"order";
@@ -55,6 +56,13 @@ impl Stamp {
     /// The stamp of another member of the same append.
     pub fn of_member(self, i: u32) -> Stamp {
         Stamp { place: self.place.map(|place| BatchPlace { i, ..place }), ..self }
+    }
+
+    /// The orders of the append of which the event at `order` has this stamp; of an event that BKES did not write it is alone.
+    pub fn append_of(stamp: Option<Stamp>, order: Order) -> Range<Order> {
+        let (i, count) = stamp.map_or((1, 1), |stamp| (stamp.i(), stamp.count()));
+        let first = order.0.saturating_sub(u64::from(i.saturating_sub(1)));
+        Order(first)..Order(first.saturating_add(u64::from(count.max(1))))
     }
 
     /// How many records its append has; 1 for a single event.

@@ -32,7 +32,8 @@ number! {
     Partition(u32)
 }
 number! {
-    /// Where a record lies in its partition. Offsets rise and have gaps.
+    /// Where a record lies in its partition. Offsets rise from record to record and have gaps; with the orders of a key only those of the
+    /// last records of its appends do.
     Offset(u64)
 }
 number! {

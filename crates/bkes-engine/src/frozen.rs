@@ -10,7 +10,7 @@ use crate::epoch::Epoch;
 use crate::read::{Located, View, base_of, end_of, parts, short, store_error};
 use bkes_api::Layout;
 use bkes_core::{EventOutline, Head, Heads, Key, Offset, Order, Partition, StoredEvent};
-use bkes_storage::OutlinePart;
+use bkes_storage::{OutlinePart, first_at};
 
 /// An aggregate as of a moment: numbers, and no events.
 #[derive(Clone, Debug)]
@@ -116,21 +116,11 @@ impl View<'_> {
 
     /// The order that the next event took at the moment that everything was decided with the record at an offset: whole appends only.
     pub fn end_at_offset(&self, frozen: &Frozen, offset: Offset) -> Result<Order, ReadError> {
-        let (mut low, mut high) = (frozen.base(), frozen.end());
-        let mut above = None;
-        // Offsets rise with the order: all below `low` lie at the offset or below it, and all from `high` on above it.
-        while low < high {
-            let middle = Order(low.0 + (high.0 - low.0) / 2);
-            let outline = self.outlines_frozen(frozen, middle, 1)?.pop();
-            let outline = outline.ok_or_else(|| short(&frozen.key, middle, frozen.epoch))?;
-            if outline.offset <= offset {
-                low = Order(middle.0 + 1);
-            } else {
-                high = middle;
-                above = Some(outline);
-            }
-        }
-        Ok(above.map_or(high, |outline| append_of(&outline).max(frozen.base())))
+        let event_at = |order| {
+            let outline = self.outlines_frozen(frozen, order, 1)?.pop();
+            outline.ok_or_else(|| short(&frozen.key, order, frozen.epoch))
+        };
+        first_at(frozen.base()..frozen.end(), None, Offset(offset.0.saturating_add(1)), event_at)
     }
 
     fn located_again(&self, frozen: &Frozen, wanted: Wanted) -> Result<Located, ReadError> {
@@ -169,10 +159,4 @@ impl View<'_> {
         }
         Err(ReadError::Unavailable(self.board.overtaken()))
     }
-}
-
-/// The order of the first event of the append that an event is of.
-pub fn append_of(outline: &EventOutline) -> Order {
-    let before = outline.stamp.map_or(0, |stamp| u64::from(stamp.i() - 1));
-    Order(outline.order.0.saturating_sub(before))
 }

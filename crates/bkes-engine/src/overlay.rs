@@ -236,7 +236,7 @@ impl Overlay {
         outlines
     }
 
-    /// The outlines of the uncommitted events of a key in a partition that lie at this offset or above it, in order.
+    /// The outlines of the uncommitted events of a key in a partition whose appends lie at this offset or above it, in order.
     pub fn outlines_from(&self, (key, partition): (&Key, Partition), from: Offset) -> Vec<EventOutline> {
         let (hash, mut outlines) = (self.hash(key), Vec::new());
         for lane in &self.lanes {

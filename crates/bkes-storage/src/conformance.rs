@@ -67,6 +67,7 @@ pub fn check<B: Bench>(bench: &mut B) {
     outlines::an_outline_names_the_append_that_its_event_begins(bench);
     outlines::limits_of_outlines_hold(bench);
     outlines::outlines_from_an_offset_are_those_at_it_and_above(bench);
+    outlines::outlines_from_an_offset_are_of_whole_appends(bench);
     undecided_batches_come_back_and_are_forgotten(bench);
     a_dropped_partition_is_gone_and_the_others_are_whole(bench);
     a_partition_is_dropped_again_before_it_was_swept(bench);

@@ -1,6 +1,6 @@
 //! The store's contract, in the words of bkes-core.
 
-use crate::by_offset::first_at;
+use crate::by_offset::{first_at, left_after};
 use bkes_core::{Incarnation, IncarnationState, Key, Offset, Order, Partition, Partitioner};
 use std::io;
 use std::num::NonZeroU32;
@@ -60,18 +60,19 @@ pub struct OutlinePart<'a> {
     pub events_max: usize,
 }
 
-/// Which outlines to read: of events of one key in one partition, from a place in the log on.
+/// Which outlines to read: of events of one key in one partition, from a place in the log on. An append lies where its last event does;
+/// that place rises with the order, which offsets alone do not.
 #[derive(Clone, Copy, Debug)]
 pub struct OffsetPart<'a> {
     /// The aggregate.
     pub key: &'a Key,
     /// The partition.
     pub partition: Partition,
-    /// The first offset wanted; no event need lie there.
+    /// The appends wanted are those that lie here or above; none need lie here.
     pub from: Offset,
-    /// The order of the first event at that offset or above it, if that can be guessed. A wrong guess costs time only.
+    /// The order of an event of the first of them, if that can be guessed. A wrong guess costs time only.
     pub guess: Option<Order>,
-    /// Most outlines to return.
+    /// Most outlines to return, but for the rest of the append that reaches them: appends are whole.
     pub events_max: usize,
 }
 
@@ -259,15 +260,23 @@ fn outlines_from<S: Store + ?Sized>(
         let OffsetPart { key, partition, from, guess, events_max } = *part;
         let mut outlines = Vec::new();
         if let Some(Head { base, next, .. }) = head_in(&heads, *part) {
-            let one = |order| -> Result<Offset, StoreError> {
+            let one = |order| -> Result<EventOutline, Option<StoreError>> {
                 let mut outlines = Vec::with_capacity(1);
                 let part = OutlinePart { key, partition, from: order, events_max: 1 };
                 store.outlines(part, &mut outlines)?;
-                // It may have been dropped since the heads were read: then nothing follows either.
-                Ok(outlines.first().map_or(Offset(u64::MAX), |outline| outline.offset))
+                outlines.pop().ok_or(None)
             };
-            let from = first_at(base..next, guess, from, one)?;
-            store.outlines(OutlinePart { key, partition, from, events_max }, &mut outlines)?;
+            match first_at(base..next, guess, from, one) {
+                Ok(from) => {
+                    store.outlines(OutlinePart { key, partition, from, events_max }, &mut outlines)?;
+                    let left = left_after(&outlines, events_max);
+                    let from = Order(from.0 + outlines.len() as u64);
+                    store.outlines(OutlinePart { key, partition, from, events_max: left }, &mut outlines)?;
+                }
+                // It was dropped since the heads were read.
+                Err(None) => {}
+                Err(Some(error)) => return Err(error),
+            }
         }
         found.push(outlines);
     }

@@ -14,6 +14,7 @@ mod lowest_keys;
 mod memory;
 mod redb_store;
 
+pub use by_offset::{Placed, first_at};
 pub use contract::{
     Checkpoint, Counters, Durability, EventOutline, Fingerprint, Head, Heads, KeyPage, KeyRange, Loaded,
     NewEvent, OffsetPart, OutlinePart, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats,

@@ -1,5 +1,6 @@
 //! A store in memory: the contract at its plainest. Everything is as durable as the process, and nothing fails.
 
+use crate::by_offset::range_from;
 use crate::contract::{
     Checkpoint, Durability, EventOutline, Head, Heads, KeyPage, KeyRange, Loaded, NewEvent, OffsetPart,
     OutlinePart, ReadPart, Store, StoreBatch, StoreError, StoreIdentity, StoreStats, StoredEvent,
@@ -165,8 +166,8 @@ impl Store for MemoryStore {
         for OffsetPart { key, partition, from, events_max, .. } in parts {
             let events = state.content.events.get(*key).and_then(|parts| parts.get(partition));
             let events = events.map_or(&[][..], Vec::as_slice);
-            let first = events.partition_point(|event| event.offset < *from);
-            out.push(events[first..].iter().take(*events_max).map(StoredEvent::outline).collect());
+            let wanted = range_from(events, *from, *events_max);
+            out.push(events[wanted].iter().map(StoredEvent::outline).collect());
         }
         Ok(())
     }

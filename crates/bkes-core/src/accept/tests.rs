@@ -201,6 +201,27 @@ fn a_batch_is_decided_at_its_last_member() {
     );
 }
 
+/// What rises with the order is where appends lie, at their last records. Offsets do not: a batch is judged at its last member, so the
+/// events that its writer expected before it may come after its first members. No writer expects what it has not read, but the log may have
+/// lost that.
+#[test]
+fn the_first_members_of_a_batch_may_lie_below_an_event_before_it() {
+    check(
+        "0 k foreign - accepted:0
+         1 k A1@3:1/3 1 undecided
+         2 k B1@2:1/2 1 undecided
+         3 k foreign 1 accepted:1
+         4 k A1@4:2/3 2 undecided
+         5 k B1@3:2/2 2 batch:2+2
+         6 k A1@5:3/3 4 taken:3/4 void=3
+         7 k C1@6:1/3 4 undecided
+         8 k C1@7:2/3 4 undecided
+         9 k D1@4:1/2 4 undecided
+         10 k D1@5:2/2 4 batch:4+2
+         11 k C1@8:3/3 6 batch:6+3",
+    );
+}
+
 #[test]
 fn an_accepted_batch_holds_its_records_in_order() {
     let mut rule = AcceptRule::new(Position::START);

@@ -4,7 +4,7 @@ use super::failures::{failure, of_read, of_unready};
 use super::pages::Pages;
 use super::range::shown;
 use crate::api::ReadError;
-use crate::frozen::{Frozen, append_of};
+use crate::frozen::Frozen;
 use crate::handle::{EngineHandle, read_weight};
 use crate::limits::{OUTLINES_MAX, PAGE_EVENTS_MAX, READ_KEYS_MAX};
 use crate::read::{Located, View};
@@ -173,7 +173,7 @@ impl EngineHandle {
             let outlines =
                 self.look(self.is_short(events), read_weight(events, 0), look).await.map_err(of_read)?;
             if let Some(later) = outlines.iter().find(|outline| outline.timestamp > Some(time)) {
-                return Ok(append_of(later).max(frozen.base()));
+                return Ok(later.append().start.max(frozen.base()));
             }
             from = Order(from.0 + outlines.len() as u64);
         }

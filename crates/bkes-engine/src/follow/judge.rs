@@ -2,8 +2,8 @@
 //!
 //! The machines have judged them. A marked record is an event if and only if the overlay or the store has an event at this offset and at
 //! the order that it names; a foreign one is an event, and its order is asked for. The overlay is copied *first* and the store asked
-//! *second*, or an event that moves in between could be missed. The offsets of a key's events are asked for as a run, since whatever the
-//! key has from its first record here to its last is a record here too.
+//! *second*, or an event that moves in between could be missed. The key's events are asked for as a run: all appends that lie
+//! from its first record here to its last. Where an append lies rises with the order; offsets alone do not.
 //!
 //! A batch lies where its last member lies, and is shown there as a whole: with the members that are at hand, or as the store has it, where
 //! reading began behind the first ones. A member before the last one is nothing by itself.
@@ -72,7 +72,9 @@ pub fn judge(context: &Context, records: Vec<Record>, prefix: &[u8]) -> Result<V
     let places = places(context, &known, &groups).map_err(Unjudged::Store)?;
     let mut judged: Vec<(usize, Judged)> = Vec::new();
     for (group, places) in groups.iter().zip(&places) {
-        let group = Group { known: &known, members: group, places };
+        let is_last = |at: &usize| places[*at].append().end == Order(places[*at].order.0 + 1);
+        let lasts = (0..places.len()).filter(is_last).collect();
+        let group = Group { known: &known, members: group, places, lasts };
         for at in group.members.iter().filter(|at| known[**at].decides()) {
             judged.extend(group.judge(*at)?.map(|judged| (*at, judged)));
         }
@@ -93,7 +95,7 @@ fn known(record: Record, prefix: &[u8]) -> Option<Known> {
     Some(Known { record, key, marker })
 }
 
-/// For each group the events that its key has from its first record to its last, in order.
+/// For each group the appends of its key that lie from its first record to its last, in order and whole.
 fn places(
     context: &Context,
     known: &[Known],
@@ -123,7 +125,7 @@ fn places(
             let end = known[*groups[*at].last().expect("a group has members")].record.offset;
             let is_full = stored.len() >= part.events_max;
             places[*at].extend(stored);
-            // The log may have lost records to compaction that the store has as events: there are more than were counted on.
+            // More than was counted on: the first append may have begun below, and the log may have lost to compaction what is an event.
             if let Some(last) = places[*at].last().filter(|last| is_full && last.offset < end) {
                 let (from, guess) = (Offset(last.offset.0 + 1), last.order.plus(1));
                 cut.0.push(*at);
@@ -145,6 +147,8 @@ struct Group<'a> {
     /// Rising by their offsets.
     members: &'a [usize],
     places: &'a [EventOutline],
+    /// Of the places those of last events, which rise by their offsets.
+    lasts: Vec<usize>,
 }
 
 impl Group<'_> {
@@ -152,7 +156,8 @@ impl Group<'_> {
     fn judge(&self, at: usize) -> Result<Option<Judged>, Unjudged> {
         let Known { record, key, marker } = &self.known[at];
         let (partition, last) = (record.partition, record.offset);
-        let found = self.places.binary_search_by_key(&last, |place| place.offset).ok();
+        let found = self.lasts.binary_search_by_key(&last, |at| self.places[*at].offset);
+        let found = found.ok().map(|index| self.lasts[index]);
         let Some(marker) = marker else {
             let found = found.ok_or(Unjudged::Missing { partition, offset: last })?;
             let event = StoredEvent::of(record.clone(), self.places[found].order, None);

@@ -161,10 +161,7 @@ impl Followed {
             .outlines_from(&[part], &mut stored)
             .map_err(|error| failure::store_error(context, epoch, error))?;
         let first = stored.into_iter().flatten().chain(applied).min_by_key(|outline| outline.order);
-        Ok(first.map_or(head.next, |outline| {
-            let before = outline.stamp.map_or(0, |stamp| u64::from(stamp.i() - 1));
-            Order(outline.order.0.saturating_sub(before)).max(head.base)
-        }))
+        Ok(first.map_or(head.next, |outline| outline.order))
     }
 }
 

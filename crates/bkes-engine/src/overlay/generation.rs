@@ -225,7 +225,8 @@ impl Generation {
         out[start..].reverse();
     }
 
-    /// Adds the outlines of the events of a key in a partition that lie at this offset or above it to `out`, in order.
+    /// Adds the outlines of the events of a key in a partition whose appends lie at this offset or above it to `out`, in order. A
+    /// generation has whole appends.
     pub fn outlines_from(
         &self,
         hash: u64,
@@ -235,8 +236,14 @@ impl Generation {
     ) {
         let start = out.len();
         let mut at = self.chain(hash, key, partition).map_or(NONE, |chain| chain.last);
-        while at != NONE && self.batch.events[at as usize].event.offset >= from {
-            out.push(self.batch.events[at as usize].event.outline());
+        while at != NONE {
+            let event = &self.batch.events[at as usize].event;
+            // Where the last event of an append lies all of it does, and it comes first on the way back.
+            let is_last = event.append().end == Order(event.order.0 + 1);
+            if is_last && event.offset < from {
+                break;
+            }
+            out.push(event.outline());
             at = self.before[at as usize];
         }
         out[start..].reverse();

@@ -192,6 +192,43 @@ fn outlines_from_below_the_base_begin_at_it() {
 }
 
 #[test]
+fn outlines_from_an_offset_are_those_of_the_appends_that_lie_there() {
+    let (overlay, key, partition) = (Overlay::new(1), key("a"), Partition(0));
+    let insert = |first: u64, offsets: &[u64]| {
+        let of = |(order, offset): (u64, &u64)| Record {
+            offset: Offset(*offset),
+            ..record(&key, &event(0, order))
+        };
+        let records: Vec<Record> = (first..).zip(offsets).map(of).collect();
+        let (hash, key, count) = (overlay.hash(&key), key.clone(), records.len() as u32);
+        let head = Head { partition, base: Order(0), next: Order(first + u64::from(count)) };
+        let place = (count > 1).then_some(BatchPlace { i: 1, count });
+        let stamp = Some(Stamp { incarnation: Incarnation(3), number: 8, place });
+        let records = match count {
+            1 => Records::One(records.into_iter().next().expect("one")),
+            _ => Records::Batch(records),
+        };
+        overlay.insert(0, &mut vec![Accepted { hash, key, head, stamp, records }]);
+    };
+    insert(0, &[10]);
+    // Its first members lie below the event before it.
+    insert(1, &[5, 6, 20]);
+    overlay.end_step(0, [checkpoint(21)], []);
+    overlay.seal(0, Epoch(0)).expect("there is something");
+    insert(4, &[15, 22]);
+    insert(6, &[30]);
+    let from = |offset| -> Vec<u64> {
+        let outlines = overlay.outlines_from((&key, partition), Offset(offset));
+        outlines.iter().map(|outline| outline.order.0).collect()
+    };
+    for (offsets, first) in [(0..11, 0), (11..21, 1), (21..23, 4), (23..31, 6), (31..33, 7)] {
+        for offset in offsets {
+            assert_eq!(from(offset), (first..7).collect::<Vec<_>>(), "from {offset}");
+        }
+    }
+}
+
+#[test]
 fn an_outline_is_that_of_the_event() {
     let (overlay, key, partition) = (Overlay::new(1), key("a"), Partition(0));
     let id = Header { name: Bytes::from_static(ID_HEADER), value: Some(Bytes::from_static(b"id")) };

@@ -40,3 +40,4 @@ mod timed_appends;
 mod turns_of_a_key;
 mod wait_for;
 mod weighed;
+mod where_appends_lie;

@@ -148,3 +148,52 @@ pub fn outlines_from_an_offset_are_those_at_it_and_above<B: Bench>(bench: &mut B
     assert!(matches!(store.outlines_from(&asked, &mut out), Err(StoreError::Closed)));
     assert!(out.is_empty(), "nothing comes of a question that failed");
 }
+
+/// Batches whose first members lie below the event before them, whatever an aggregate is long: an append lies where its last event does.
+pub fn outlines_from_an_offset_are_of_whole_appends<B: Bench>(bench: &mut B) {
+    let mut store = bench.fresh();
+    let (long, short) = (key(b"long"), key(b"short"));
+    let mut appends = Vec::new();
+    let mut next = 7;
+    for count in (0..LONG).map(|index| [1, 3, 1, 2, 5][index as usize % 5]) {
+        appends.push(next..next + count);
+        next += count;
+    }
+    let members = |orders: &std::ops::Range<u64>| -> Vec<StoredEvent> {
+        let (count, lies_at, first) = ((orders.end - orders.start) as u32, orders.end * 10, orders.start);
+        let member = |order: u64| {
+            let i = (order - first) as u32 + 1;
+            let place = (count > 1).then_some(BatchPlace { i, count });
+            let offset = Offset(if i == count { lies_at } else { first * 10 - 6 + u64::from(i) });
+            let stamp = Some(Stamp { incarnation: Incarnation(5), number: first, place });
+            StoredEvent { offset, stamp, ..event(1, order, Bytes::from_static(b"value")) }
+        };
+        orders.clone().map(member).collect()
+    };
+    commit(&store, &events(&short, appends[..6].iter().flat_map(members).collect()));
+    for some in appends.chunks(40) {
+        commit(&store, &events(&long, some.iter().flat_map(members).collect()));
+    }
+    for _ in 0..2 {
+        for (key, appends) in [(&long, &appends[..]), (&short, &appends[..6])] {
+            let end = appends.last().expect("some").end;
+            for from in (60..400).chain((end * 10 - 60)..(end * 10 + 3)) {
+                let first = appends.iter().find(|append| append.end * 10 >= from);
+                let first = first.map_or(end, |append| append.start);
+                for (guess, events_max) in [(None, 1), (Some(first), 4), (Some(first + 1), 9), (Some(30), 2)]
+                {
+                    let (partition, from, guess) = (Partition(1), Offset(from), guess.map(Order));
+                    let part = OffsetPart { key, partition, from, guess, events_max };
+                    let reached = appends.iter().find(|append| append.end >= first + events_max as u64);
+                    let expected: Vec<u64> = (first..reached.map_or(end, |append| append.end)).collect();
+                    let mut out = Vec::new();
+                    store.outlines_from(&[part], &mut out).expect("the outlines are read");
+                    let found: Vec<u64> = out[0].iter().map(|outline| outline.order.0).collect();
+                    assert_eq!(found, expected, "{part:?}");
+                }
+            }
+        }
+        store.close().expect("closes");
+        store = bench.open_again(store);
+    }
+}

@@ -14,7 +14,7 @@ use super::tables::{self, LOG, MARKS, NAMES, STREAMS};
 use super::values::Values;
 use super::varint::Garbled;
 use super::write_back::{WriteBack, locked};
-use crate::by_offset::first_at;
+use crate::by_offset::{first_at, left_after, range_from};
 use crate::contract::{EventOutline, Head, Heads, OffsetPart, ReadPart, StoredEvent};
 use bkes_core::{Incarnation, Key, Offset, Order, Partition};
 use redb::{AccessGuard, ReadTransaction};
@@ -236,19 +236,22 @@ impl Stream<'_> {
         let all = base..next;
         let first = if next.0 - base.0 <= FEW_EVENTS {
             self.read(all, usize::MAX, out)?;
-            out.retain(|event| event.offset >= from);
-            out.truncate(events_max);
+            let Range { start, end } = range_from(out, from, events_max);
+            out.truncate(end);
+            out.drain(..start);
             return Ok(());
         } else {
             first_at(all, guess, from, |order| {
                 let start = out.len();
                 self.read(order..Order(order.0 + 1), usize::MAX, out)?;
-                let found = out.drain(start..).next().map(|event| event.offset);
+                let found = out.drain(start..).next();
                 found.ok_or_else(|| Failure::Garbled(format!("event {order} of key {} is missing", self.key)))
             })?
         };
         let end = Order(next.0.min(first.0.saturating_add(events_max as u64)));
-        self.read(first..end, usize::MAX, out)
+        self.read(first..end, usize::MAX, out)?;
+        let left = left_after(out, events_max) as u64;
+        self.read(end..Order(next.0.min(end.0 + left)), usize::MAX, out)
     }
 }
 

@@ -267,7 +267,8 @@ pub struct Event {
     /// The Kafka partition.
     #[prost(int32, tag = "2")]
     pub partition: i32,
-    /// The Kafka offset. Offsets rise with the order and have gaps.
+    /// The Kafka offset of its own record. From one append to the next the offset of the last event rises with the order, and so do the
+    /// offsets within an append; there are gaps. The first events of a batch may lie below an event of a lower order.
     #[prost(int64, tag = "3")]
     pub offset: i64,
     /// The record's timestamp in milliseconds since the Unix epoch; left out when the topic keeps none.

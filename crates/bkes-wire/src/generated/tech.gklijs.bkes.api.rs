@@ -292,7 +292,8 @@ pub struct Record {
     /// The Kafka partition; -1 for a pending event.
     #[prost(int32, tag = "2")]
     pub partition: i32,
-    /// The Kafka offset; -1 for a pending event. Offsets rise with the order and have gaps.
+    /// The Kafka offset; -1 for a pending event. Offsets rise with the order and have gaps; only the first events of a batch may lie below an
+    /// event of a lower order.
     #[prost(int64, tag = "3")]
     pub offset: i64,
     /// The record's timestamp in milliseconds since the Unix epoch, negative before it; -1 for a pending event, and where the topic
