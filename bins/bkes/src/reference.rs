@@ -38,11 +38,15 @@ fn section(page: &mut String, command: &Command, name: &str) {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "kafka")]
     use super::*;
     use crate::arguments::Arguments;
     use clap::CommandFactory;
+    #[cfg(feature = "kafka")]
     use std::path::Path;
 
+    /// The page is of the program as it is built by default.
+    #[cfg(feature = "kafka")]
     #[test]
     fn the_page_follows_from_the_program() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");

@@ -21,7 +21,7 @@ fn run(command: &mut Command) -> (i32, String, String) {
 
 #[test]
 fn wrong_usage_ends_with_2_and_says_so_on_the_error_stream() {
-    let table: [&[&str]; 24] = [
+    let table: [&[&str]; 28] = [
         &[],
         &["nonsense"],
         &["read"],
@@ -46,6 +46,10 @@ fn wrong_usage_ends_with_2_and_says_so_on_the_error_stream() {
         &["export"],
         &["export", "k", "--all"],
         &["--server", "a", "--context", "b", "status"],
+        &["verify", "--no-server"],
+        &["verify", "-b", "broker:9092", "-X", "enable.idempotence=false"],
+        &["doctor", "--no-server"],
+        &["bench", "--reads", "--mixed"],
     ];
     for words in table {
         let (code, output, talk) = run(&mut bkes(words));

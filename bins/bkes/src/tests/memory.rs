@@ -112,11 +112,13 @@ impl MemoryStore {
     }
 
     /// With an event at its place.
+    #[cfg(feature = "kafka")]
     pub fn put(&self, key: &Key, event: Event) {
         self.state().aggregates.entry(key.clone()).or_default().push(event);
     }
 
     /// With an event that is something else from now on.
+    #[cfg(feature = "kafka")]
     pub fn falsify(&self, key: &Key, order: usize, falsify: impl FnOnce(&mut Event)) {
         falsify(&mut self.state().aggregates.get_mut(key).expect("it is there")[order]);
     }

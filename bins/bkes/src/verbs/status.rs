@@ -105,23 +105,14 @@ fn json(status: &Status) -> Vec<u8> {
     object.plain("appended", status.appended);
     object.plain("conflicts", status.conflicts);
     object.plain("unknown", status.unknown);
-    let out = object.field("partitions");
-    out.push(b'[');
-    for (index, partition) in status.partitions.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        json_of_partition(out, partition);
-    }
-    out.push(b']');
+    object.list_of("partitions", &status.partitions, json_of_partition);
     object.end();
     line
 }
 
-fn json_of_partition(out: &mut Vec<u8>, partition: &PartitionStatus) {
+fn json_of_partition(object: &mut Object<'_>, partition: &PartitionStatus) {
     let PartitionStatus { applied, stored, target, high, lag, counters, .. } = partition;
     let (state, reason) = state(partition);
-    let mut object = Object::begin(out);
     object.plain("partition", partition.partition);
     object.text("state", &state.replace(' ', "_"));
     if let Some(reason) = reason {
@@ -138,5 +129,4 @@ fn json_of_partition(out: &mut Vec<u8>, partition: &PartitionStatus) {
     object.plain("forwarded", counters.forwarded);
     object.plain("split", counters.split);
     object.plain("skipped", counters.skipped);
-    object.end();
 }
