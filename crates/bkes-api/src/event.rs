@@ -17,7 +17,8 @@ pub struct Event {
     pub offset: Offset,
     /// The log's timestamp; old message formats have none.
     pub timestamp: Option<TimestampMs>,
-    /// Its value; `None` of a tombstone, which is an event like any other.
+    /// Its value; `None` of a tombstone, which is an event like any other. Values that were read together may share a piece of memory of
+    /// 64 KiB, or a message: one that is kept for long is better copied.
     pub value: Option<Bytes>,
     /// The headers that its writer gave it, in their order.
     pub headers: Vec<Header>,

@@ -192,7 +192,8 @@ pub trait Store: Send + Sync + 'static {
     /// Where each of `keys` stands, one answer for each at the end of `out`, as of the commits that had returned, or later ones.
     fn heads(&self, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), StoreError>;
 
-    /// Appends the events asked for to `out`, in order; fewer only at the end or at a limit. Verifies each checksum.
+    /// Appends the events asked for to `out`, in order; fewer only at the end or at a limit. Verifies each checksum. Small contents may
+    /// share a piece of memory of 64 KiB at most, which is held as long as one of them is.
     fn read(&self, part: ReadPart<'_>, out: &mut Vec<StoredEvent>) -> Result<(), StoreError>;
 
     /// Appends the outlines of the events asked for to `out`, in order; fewer only at the end. Verifies what [`read`](Store::read)

@@ -6,7 +6,7 @@
 //! most [`MARK_EVENTS`](super::layout::MARK_EVENTS) events and little more than [`MARK_BYTES`](super::layout::MARK_BYTES) bytes at a time.
 
 use super::blocks;
-use super::codec::{self, Content};
+use super::codec::{self, Content, Contents, Copying};
 use super::failure::Failure;
 use super::layout::{Dropped, Part, Place, Slot};
 use super::row_grouping::RowGrouping;
@@ -23,6 +23,9 @@ use std::sync::{Arc, RwLock};
 
 /// A part of so many events is looked through as a whole: they lie between two marks.
 const FEW_EVENTS: u64 = 32;
+
+/// Most events that room is made for before the first one is read: 200 KB, where a page of small events is as large or larger.
+const RESERVED_EVENTS_MAX: u64 = 1_024;
 
 /// The tables that reading needs, as of one commit.
 pub struct Tables {
@@ -202,7 +205,10 @@ impl Stream<'_> {
         out: &mut Vec<StoredEvent>,
     ) -> Result<(), Failure> {
         let Stream { unsettled, tables, key, part, content } = *self;
-        let mut walk = Walk { tables, key, part, content, block: None, named: None };
+        let contents = Contents::of(end.0.saturating_sub(from.0));
+        let mut walk = Walk { tables, key, part, content, contents, block: None, named: None };
+        // What is read after these grows by itself: how many there are before the bytes are reached is not known.
+        out.reserve((end.0.saturating_sub(from.0)).min(RESERVED_EVENTS_MAX) as usize);
         let (mut order, mut bytes) = (from, 0usize);
         while order < end {
             let (top, place) = match first_mark(unsettled, tables, part, order)? {
@@ -280,6 +286,8 @@ struct Walk<'a> {
     key: &'a Key,
     part: &'a Part,
     content: Content,
+    /// Of all that is read in this walk.
+    contents: Contents,
     /// The block of the last row: its neighbours are often in the same.
     block: Option<(u64, AccessGuard<'static, &'static [u8]>)>,
     /// The short number of the last incarnation: most events of an aggregate come from few.
@@ -312,7 +320,9 @@ impl Walk<'_> {
                     }
                     named.map(|(_, incarnation)| incarnation)
                 };
-                let found = codec::get_event(row, slot, (self.part.partition, self.content), name);
+                let (partition, content) = (self.part.partition, self.content);
+                let copying = Copying { partition, content, contents: &mut self.contents };
+                let found = codec::get_event(row, slot, copying, name);
                 let garbled = |Garbled| Failure::Garbled(format!("event {order} of key {}", self.key));
                 let (mut event, back, large) = found.map_err(garbled)?;
                 if let (Some(large), Content::Whole) = (large, self.content) {

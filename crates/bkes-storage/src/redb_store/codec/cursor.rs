@@ -31,7 +31,7 @@ pub fn put_headers(out: &mut Vec<u8>, headers: &[Header]) {
     }
 }
 
-/// Reads a row from the front; content is copied out of it.
+/// Reads a row from the front.
 pub struct Cursor<'a> {
     rest: &'a [u8],
 }
@@ -85,8 +85,27 @@ impl<'a> Cursor<'a> {
     }
 
     pub fn headers(&mut self) -> Decoded<Vec<Header>> {
+        self.headers_by(Bytes::copy_from_slice)
+    }
+
+    /// All headers, their bytes copied this way.
+    pub fn headers_by(&mut self, mut copy: impl FnMut(&[u8]) -> Bytes) -> Decoded<Vec<Header>> {
         let count = self.headers_count()?;
-        (0..count).map(|_| Ok(Header { name: self.bytes()?, value: self.optional()? })).collect()
+        let header = |_| {
+            let (name, value) = self.header()?;
+            Ok(Header { name: copy(name), value: value.map(&mut copy) })
+        };
+        (0..count).map(header).collect()
+    }
+
+    fn header(&mut self) -> Decoded<(&'a [u8], Option<&'a [u8]>)> {
+        let length = self.number()?;
+        let name = self.slice(length)?;
+        let value = match self.number()? {
+            0 => None,
+            length => Some(self.slice(length - 1)?),
+        };
+        Ok((name, value))
     }
 
     /// Reads past all headers, and copies those with this name. Apart from the way of reads, which are more.
@@ -95,12 +114,7 @@ impl<'a> Cursor<'a> {
     pub fn headers_named(&mut self, wanted: &[u8]) -> Decoded<Vec<Header>> {
         let mut found = Vec::new();
         for _ in 0..self.headers_count()? {
-            let length = self.number()?;
-            let name = self.slice(length)?;
-            let value = match self.number()? {
-                0 => None,
-                length => Some(self.slice(length - 1)?),
-            };
+            let (name, value) = self.header()?;
             if name == wanted {
                 let (name, value) = (Bytes::copy_from_slice(name), value.map(Bytes::copy_from_slice));
                 found.push(Header { name, value });
@@ -115,8 +129,8 @@ impl<'a> Cursor<'a> {
     }
 
     /// All that is left.
-    pub fn rest(self) -> Bytes {
-        Bytes::copy_from_slice(self.rest)
+    pub fn rest(self) -> &'a [u8] {
+        self.rest
     }
 
     pub fn end(&self) -> Decoded<()> {

@@ -1,5 +1,6 @@
 //! The row of an event in the log table.
 
+use super::contents::Contents;
 use super::cursor::{Cursor, SEAL_BYTES, put_headers, put_signed, unseal, zigzag};
 use crate::contract::StoredEvent;
 use crate::redb_store::layout::{Large, Slot};
@@ -130,13 +131,20 @@ pub enum Content {
     Outline,
 }
 
+/// What is known of an event beside its row, how much of it is read, and where that is copied to.
+pub struct Copying<'c> {
+    pub partition: Partition,
+    pub content: Content,
+    pub contents: &'c mut Contents,
+}
+
 /// Reads an event's row; `name` finds the incarnation of a short number. Besides the event: how far back the one before it lies,
 /// and where its value is if it has none yet.
 #[inline]
 pub fn get_event(
     row: &[u8],
     slot: Slot,
-    (partition, content): (Partition, Content),
+    Copying { partition, content, contents }: Copying<'_>,
     name: impl FnOnce(u64) -> Option<Incarnation>,
 ) -> Decoded<(StoredEvent, u64, Option<Large>)> {
     let mut cursor = Cursor::new(unseal(&slot.context(), row)?);
@@ -156,17 +164,18 @@ pub fn get_event(
         None
     };
     let is_whole = content == Content::Whole;
+    contents.next_event();
     let headers = if !has(HEADERS) {
         Vec::new()
     } else if is_whole {
-        cursor.headers()?
+        cursor.headers_by(|bytes| contents.copy(bytes))?
     } else {
         cursor.headers_named(ID_HEADER)?
     };
     if large.is_some() {
         cursor.end()?;
     }
-    let value = if is_whole { cursor.rest() } else { Bytes::new() };
+    let value = if is_whole { contents.copy(cursor.rest()) } else { Bytes::new() };
     let (order, tombstone) = (slot.order, has(TOMBSTONE));
     Ok((StoredEvent { order, partition, offset, timestamp, value, tombstone, stamp, headers }, back, large))
 }

@@ -134,8 +134,10 @@ fn an_events_row_is_what_was_written_or_garbled() {
         let _ = (get_back(&row), get_large(&row));
         let incarnation = event.stamp.map(|stamp| stamp.incarnation);
         let named = |asked: u64| incarnation.filter(|_| asked == name);
-        let read = get_event(&row, slot, (partition, Content::Whole), named);
-        let outline = get_event(&row, slot, (partition, Content::Outline), named);
+        let contents = &mut Contents::of(random.u64(..3));
+        let read = get_event(&row, slot, Copying { partition, content: Content::Whole, contents }, named);
+        let outline =
+            get_event(&row, slot, Copying { partition, content: Content::Outline, contents }, named);
         let outlined =
             |(event, back, large): &(StoredEvent, u64, Option<Large>)| (event.outline(), *back, *large);
         assert_eq!(outline.as_ref().map(outlined), read.as_ref().map(outlined), "seed {seed}");
