@@ -17,12 +17,17 @@ use super::write_back::{WriteBack, locked};
 use crate::by_offset::{first_at, left_after, range_from};
 use crate::contract::{EventOutline, Head, Heads, OffsetPart, ReadPart, StoredEvent};
 use bkes_core::{Incarnation, Key, Offset, Order, Partition};
+use hashbrown::HashMap;
 use redb::{AccessGuard, ReadTransaction};
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
 /// A part of so many events is looked through as a whole: they lie between two marks.
 const FEW_EVENTS: u64 = 32;
+
+/// Blocks that are kept in mind while thousands of aggregates are looked into: 1 MiB. Events that came together lie side by side, and so do
+/// those before them, so that of aggregates with so many events each block is fetched once and not once for every event in it.
+pub const BLOCKS_KEPT_MAX: usize = 64;
 
 /// Most events that room is made for before the first one is read: 200 KB, where a page of small events is as large or larger.
 const RESERVED_EVENTS_MAX: u64 = 1_024;
@@ -139,7 +144,8 @@ pub fn read(
     let Some(part) = alive(tables, &parts, partition) else { return Ok(()) };
     let from = from.max(part.base);
     let end = Order(part.next.0.min(from.0.saturating_add(events_max as u64)));
-    Stream { unsettled, tables, key, part, content }.read(from..end, bytes_max, out)
+    let looked = &mut Looked::default();
+    Stream { unsettled, tables, key, part, content, looked }.read(from..end, bytes_max, out)
 }
 
 /// The part in a partition. The snapshot may have been made when the partition had been dropped, and the row found before that.
@@ -167,6 +173,7 @@ pub fn outlines_from(
         }
     }
     let (tables, mut row_key, mut events) = (&*tables()?, Vec::new(), Vec::new());
+    let mut looked = Looked { kept_max: BLOCKS_KEPT_MAX, ..Looked::default() };
     for (OffsetPart { key, partition, from, guess, events_max }, changed) in wanted.iter().zip(changed) {
         let parts = match changed {
             Some(parts) => parts,
@@ -178,7 +185,8 @@ pub fn outlines_from(
         };
         events.clear();
         if let Some(part) = alive(tables, &parts, *partition) {
-            let stream = Stream { unsettled, tables, key, part, content: Content::Outline };
+            let (content, looked) = (Content::Outline, &mut looked);
+            let mut stream = Stream { unsettled, tables, key, part, content, looked };
             stream.read_from(*from, *guess, *events_max, &mut events)?;
         }
         out.push(events.iter().map(StoredEvent::outline).collect());
@@ -186,27 +194,73 @@ pub fn outlines_from(
     Ok(())
 }
 
+type Block = AccessGuard<'static, &'static [u8]>;
+
+/// What was looked into in one snapshot and may be wanted again soon.
+#[derive(Default)]
+struct Looked {
+    /// The block of the last row: its neighbours are often in the same.
+    last: Option<(u64, Block)>,
+    /// Blocks before it, so many at most.
+    kept: HashMap<u64, Block>,
+    kept_max: usize,
+    /// The short number of the last incarnation: most events of an aggregate come from few.
+    named: Option<(u64, Incarnation)>,
+}
+
+impl Looked {
+    /// A block of the log table, if it is there.
+    fn block(&mut self, tables: &Tables, number: u64) -> Result<Option<&Block>, Failure> {
+        if self.last.as_ref().is_none_or(|(last, _)| *last != number) {
+            let block = match self.kept.remove(&number) {
+                Some(block) => block,
+                None => match tables.log.get(number)? {
+                    Some(block) => block,
+                    None => return Ok(None),
+                },
+            };
+            if let Some((before, block)) = self.last.replace((number, block)) {
+                self.keep(before, block);
+            }
+        }
+        Ok(self.last.as_ref().map(|(_, block)| block))
+    }
+
+    fn keep(&mut self, number: u64, block: Block) {
+        // The block of a row that is larger than one is seldom wanted twice.
+        if self.kept_max == 0 || block.value().len() > blocks::BLOCK_BYTES_MAX {
+            return;
+        }
+        if self.kept.len() >= self.kept_max {
+            // Those that are wanted still are soon here again.
+            self.kept.clear();
+        }
+        self.kept.insert(number, block);
+    }
+}
+
 /// The events of one key in one partition.
-#[derive(Clone, Copy)]
 struct Stream<'a> {
     unsettled: &'a RwLock<WriteBack>,
     tables: &'a Tables,
     key: &'a Key,
     part: &'a Part,
     content: Content,
+    looked: &'a mut Looked,
 }
 
 impl Stream<'_> {
     /// Reads these orders, up to the event that reaches the bytes.
     fn read(
-        &self,
+        &mut self,
         Range { start: from, end }: Range<Order>,
         bytes_max: usize,
         out: &mut Vec<StoredEvent>,
     ) -> Result<(), Failure> {
-        let Stream { unsettled, tables, key, part, content } = *self;
+        let Stream { unsettled, tables, key, part, content, .. } = *self;
+        let looked = &mut *self.looked;
         let contents = Contents::of(end.0.saturating_sub(from.0));
-        let mut walk = Walk { tables, key, part, content, contents, block: None, named: None };
+        let mut walk = Walk { tables, key, part, content, contents, looked };
         // What is read after these grows by itself: how many there are before the bytes are reached is not known.
         out.reserve((end.0.saturating_sub(from.0)).min(RESERVED_EVENTS_MAX) as usize);
         let (mut order, mut bytes) = (from, 0usize);
@@ -232,7 +286,7 @@ impl Stream<'_> {
 
     /// Reads events from an offset on. Of a few events all are read, which costs no more than a look at one of them.
     fn read_from(
-        &self,
+        &mut self,
         from: Offset,
         guess: Option<Order>,
         events_max: usize,
@@ -251,7 +305,7 @@ impl Stream<'_> {
                 let start = out.len();
                 self.read(order..Order(order.0 + 1), usize::MAX, out)?;
                 let found = out.drain(start..).next();
-                found.ok_or_else(|| Failure::Garbled(format!("event {order} of key {} is missing", self.key)))
+                found.ok_or_else(|| missing(self.key, order))
             })?
         };
         let end = Order(next.0.min(first.0.saturating_add(events_max as u64)));
@@ -288,10 +342,7 @@ struct Walk<'a> {
     content: Content,
     /// Of all that is read in this walk.
     contents: Contents,
-    /// The block of the last row: its neighbours are often in the same.
-    block: Option<(u64, AccessGuard<'static, &'static [u8]>)>,
-    /// The short number of the last incarnation: most events of an aggregate come from few.
-    named: Option<(u64, Incarnation)>,
+    looked: &'a mut Looked,
 }
 
 impl Walk<'_> {
@@ -305,18 +356,16 @@ impl Walk<'_> {
     ) -> Result<(), Failure> {
         let mut order = top;
         loop {
-            if self.block.as_ref().is_none_or(|(number, _)| *number != place.block()) {
-                let block = self.tables.log.get(place.block())?.ok_or_else(|| self.missing(order))?;
-                self.block = Some((place.block(), block));
-            }
-            let (_, block) = self.block.as_ref().expect("just set");
-            let row = blocks::row(block.value(), place).map_err(|Garbled| self.missing(order))?;
+            let mut named = self.looked.named;
+            let gone = || missing(self.key, order);
+            let block = self.looked.block(self.tables, place.block())?.ok_or_else(gone)?;
+            let row = blocks::row(block.value(), place).map_err(|Garbled| gone())?;
             let back = if order < wanted.end {
                 let slot = Slot { stream: self.part.stream, order };
-                let (names, named) = (&self.tables.names, &mut self.named);
+                let names = &self.tables.names;
                 let name = |name: u64| {
                     if named.is_none_or(|(known, _)| known != name) {
-                        *named = names.get(name).ok()?.map(|row| (name, Incarnation(row.value())));
+                        named = names.get(name).ok()?.map(|row| (name, Incarnation(row.value())));
                     }
                     named.map(|(_, incarnation)| incarnation)
                 };
@@ -331,18 +380,19 @@ impl Walk<'_> {
                 out.push(event);
                 back
             } else {
-                codec::get_back(row).map_err(|Garbled| self.missing(order))?
+                codec::get_back(row).map_err(|Garbled| gone())?
             };
+            self.looked.named = named;
             if order == wanted.start {
                 return Ok(());
             }
             order = Order(order.0 - 1);
             let before = place.0.checked_sub(back).filter(|_| back > 0);
-            place = Place(before.ok_or_else(|| self.missing(order))?);
+            place = Place(before.ok_or_else(|| missing(self.key, order))?);
         }
     }
+}
 
-    fn missing(&self, order: Order) -> Failure {
-        Failure::Garbled(format!("event {order} of key {} is missing", self.key))
-    }
+fn missing(key: &Key, order: Order) -> Failure {
+    Failure::Garbled(format!("event {order} of key {key} is missing"))
 }

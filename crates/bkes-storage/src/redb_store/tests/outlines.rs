@@ -95,3 +95,54 @@ fn a_damaged_row_is_damage_for_outlines_as_for_a_read() {
     // After the rows come 10 bytes of runs, most of which nobody looks at here.
     assert!(noticed >= good.len() - 10, "{noticed} noticed of {} bytes", good.len());
 }
+
+/// Keys whose events come in turns, so that the events of each lie in as many blocks as it has events.
+const INTERLEAVED: u64 = 700;
+
+fn interleaved(number: u64, order: u64) -> NewEvent {
+    let stamp = Stamp { incarnation: Incarnation(number % 3), number: order + 1, place: None };
+    let value = Bytes::from(vec![number as u8; 200]);
+    let offset = Offset(order * INTERLEAVED + number);
+    let event = StoredEvent { offset, stamp: Some(stamp), ..event(number, order, value) };
+    NewEvent { key: key(number), event }
+}
+
+/// The story: blocks are kept in mind from one aggregate to the next. Here they are more than are kept, and wanted in any order.
+#[test]
+fn outlines_of_many_aggregates_at_once_are_those_of_each() {
+    const EACH: u64 = 10;
+    let directory = TempDir::new().expect("a directory");
+    let store = open(&directory);
+    let all = (0..EACH).flat_map(|order| (0..INTERLEAVED).map(move |number| interleaved(number, order)));
+    let batch = StoreBatch { events: all.collect(), ..StoreBatch::default() };
+    store.commit(&batch, Durability::Immediate).expect("commits");
+    let database = store.files().expect("it is open").database;
+    let log = database.begin_read().expect("begins").open_table(tables::LOG).expect("a table");
+    let (last, _) = log.last().expect("reads").expect("a block");
+    assert!(last.value() > read::BLOCKS_KEPT_MAX as u64, "{} blocks", last.value());
+
+    let random = &mut fastrand::Rng::with_seed(11);
+    for from in [0, 1, 3 * INTERLEAVED + 77, 9 * INTERLEAVED, EACH * INTERLEAVED] {
+        let mut numbers: Vec<u64> = (0..INTERLEAVED).collect();
+        random.shuffle(&mut numbers);
+        let keys: Vec<Key> = numbers.iter().map(|number| key(*number)).collect();
+        let wanted: Vec<OffsetPart<'_>> = keys
+            .iter()
+            .map(|key| OffsetPart {
+                key,
+                partition: PARTITION,
+                from: Offset(from),
+                guess: random.bool().then(|| Order(random.u64(..EACH))),
+                events_max: random.usize(1..4),
+            })
+            .collect();
+        let mut found = Vec::new();
+        store.outlines_from(&wanted, &mut found).expect("reads");
+        assert_eq!(found.len(), wanted.len());
+        for ((number, part), found) in numbers.iter().zip(&wanted).zip(found) {
+            let events = (0..EACH).map(|order| interleaved(*number, order).event);
+            let wanted = events.filter(|event| event.offset >= part.from).take(part.events_max);
+            assert!(found.into_iter().eq(wanted.map(|event| event.outline())), "key {number} from {from}");
+        }
+    }
+}
