@@ -13,8 +13,7 @@ use bytes::{Buf, Bytes};
 use prost::Message;
 use std::marker::PhantomData;
 use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder};
-use tonic_prost::{ProstCodec, ProstEncoder};
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 /// Which fields of a message repeat.
 pub struct Shape(&'static [Repeated]);
@@ -216,15 +215,29 @@ where
 {
     type Encode = T;
     type Decode = U;
-    type Encoder = ProstEncoder<T>;
+    type Encoder = SizedEncoder<T>;
     type Decoder = BoundedDecoder<U>;
 
-    fn encoder(&mut self) -> ProstEncoder<T> {
-        ProstCodec::<T, U>::default().encoder()
+    fn encoder(&mut self) -> SizedEncoder<T> {
+        SizedEncoder(PhantomData)
     }
 
     fn decoder(&mut self) -> BoundedDecoder<U> {
         BoundedDecoder(PhantomData)
+    }
+}
+
+/// Encodes a message into room that was made for all of it: by doubling, a page would be copied once more on its way.
+pub struct SizedEncoder<T>(PhantomData<T>);
+
+impl<T: Message> Encoder for SizedEncoder<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, message: T, buf: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buf.reserve(message.encoded_len());
+        message.encode(buf).expect("there is room for all of it");
+        Ok(())
     }
 }
 
