@@ -19,6 +19,14 @@ pub fn handover<T>(broken: fn() -> Status) -> (Writer<T>, Messages<T>) {
     (Writer { shared: Arc::clone(&shared), broken }, Messages { shared, holding: OnTheirWay::default() })
 }
 
+/// The messages of an answer that is one, and small.
+pub fn whole<T>(message: T) -> Messages<T> {
+    let queued = VecDeque::from([(message, Taken::of_a_small_one())]);
+    let state = State { queued, end: Some(Ok(())), has_reader: true, waker: None };
+    let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() });
+    Messages { shared, holding: OnTheirWay::default() }
+}
+
 struct Shared<T> {
     state: Mutex<State<T>>,
     /// For the writer: something was taken, or nobody takes any more.
@@ -200,6 +208,11 @@ mod tests {
         writer.end(Err(Status::aborted("end")));
         drop(writer);
         assert_eq!(rest(messages).await, (vec![1, 2], Some(tonic::Code::Aborted)));
+    }
+
+    #[tokio::test]
+    async fn a_whole_answer_comes_and_then_its_end() {
+        assert_eq!(rest(whole(7)).await, (vec![7], None));
     }
 
     #[tokio::test]

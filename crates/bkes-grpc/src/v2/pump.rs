@@ -1,9 +1,10 @@
 //! The task behind a stream of answers: it takes from the store, waits for room, and ends the stream when the client takes nothing, when
 //! the server stops, or when nobody listens any more.
 
-use super::handover::{Messages, Writer, handover};
+use super::handover::{Messages, Writer, handover, whole};
 use super::held::Place;
 use crate::inbound::HasUnread;
+use crate::limits::REPLY_SMALL_BYTES;
 use crate::peers::Peer;
 use crate::phase::{Phase, reaches};
 use crate::reply_budget::Taken;
@@ -12,6 +13,7 @@ use bkes_wire::status;
 use prost::Message;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamExt;
@@ -34,6 +36,14 @@ pub trait Feed: Send + 'static {
 
     /// What the store's own end means.
     fn end(&self) -> Result<(), Failure>;
+
+    /// Whether a message that was made is the whole answer, and one of few parts. It takes as much in memory as its bytes then.
+    fn is_short_answer(&self, _: &Self::Message) -> bool {
+        false
+    }
+
+    /// Whether there are short answers at all.
+    const HAS_SHORT_ANSWERS: bool = false;
 }
 
 /// Messages, each with its mark.
@@ -47,19 +57,39 @@ pub struct Patience {
     pub stop: Duration,
 }
 
-/// Starts the task, and gives its messages.
+/// Starts the task, and gives its messages. A short answer that is there already needs no task: it is small enough to lie here for as long
+/// as its client likes, as a small reply of one message does.
 pub fn pump<F: Feed>(
-    items: BoxStream<Result<F::Item, Failure>>,
-    feed: F,
+    mut items: BoxStream<Result<F::Item, Failure>>,
+    mut feed: F,
     peer: Peer,
     place: Place,
     patience: Patience,
 ) -> Messages<F::Message> {
+    let mut first = None;
+    if F::HAS_SHORT_ANSWERS
+        && let Poll::Ready(Some(item)) = items.as_mut().poll_next(&mut Context::from_waker(Waker::noop()))
+    {
+        match item.and_then(|item| feed.messages(item)) {
+            Ok(mut made) => {
+                let is_short = |(message, _): &(F::Message, F::Mark)| {
+                    feed.is_short_answer(message) && message.encoded_len() <= REPLY_SMALL_BYTES
+                };
+                if made.len() == 1
+                    && let Some((message, _)) = made.pop_if(|only| is_short(only))
+                {
+                    return whole(message);
+                }
+                first = Some(Ok(made));
+            }
+            Err(failure) => first = Some(Err(failure)),
+        }
+    }
     let (writer, messages) = handover(panicked);
     let pump = Pump { feed, peer, patience, before_queued: None, with_queued: None };
     tokio::spawn(async move {
         let _place = place;
-        pump.run(items, writer).await;
+        pump.run(first, items, writer).await;
     });
     messages
 }
@@ -105,8 +135,13 @@ impl Early {
 }
 
 impl<F: Feed> Pump<F> {
-    async fn run(mut self, items: BoxStream<Result<F::Item, Failure>>, writer: Writer<F::Message>) {
-        match self.feed_all(items, &writer).await {
+    async fn run(
+        mut self,
+        first: Option<Result<Made<F>, Failure>>,
+        items: BoxStream<Result<F::Item, Failure>>,
+        writer: Writer<F::Message>,
+    ) {
+        match self.feed_all(first, items, &writer).await {
             Ok(end) => {
                 writer.end(end.map_err(|failure| status::of(&failure)));
                 // The last message has the time of any other.
@@ -118,9 +153,10 @@ impl<F: Feed> Pump<F> {
         }
     }
 
-    /// Hands over all that comes, to the store's end.
+    /// Hands over what was made first and all that comes, to the store's end.
     async fn feed_all(
         &mut self,
+        mut first: Option<Result<Made<F>, Failure>>,
         mut items: BoxStream<Result<F::Item, Failure>>,
         writer: &Writer<F::Message>,
     ) -> Result<Result<(), Failure>, Early> {
@@ -130,14 +166,20 @@ impl<F: Feed> Pump<F> {
             tokio::time::sleep(patience).await;
         });
         loop {
-            let item = tokio::select! {
-                biased;
-                () = writer.abandoned() => return Err(Early::Abandoned),
-                () = stop.as_mut() => return Err(Early::Stopped),
-                item = items.next() => item,
+            let made = match first.take() {
+                Some(made) => made,
+                None => {
+                    let item = tokio::select! {
+                        biased;
+                        () = writer.abandoned() => return Err(Early::Abandoned),
+                        () = stop.as_mut() => return Err(Early::Stopped),
+                        item = items.next() => item,
+                    };
+                    let Some(item) = item else { return Ok(self.feed.end()) };
+                    item.and_then(|item| self.feed.messages(item))
+                }
             };
-            let Some(item) = item else { return Ok(self.feed.end()) };
-            match item.and_then(|item| self.feed.messages(item)) {
+            match made {
                 Ok(messages) => {
                     for (message, mark) in messages {
                         self.hand_over(writer, message, mark, stop.as_mut()).await?;

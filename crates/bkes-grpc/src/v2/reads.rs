@@ -1,7 +1,7 @@
 //! Pages of reads as messages: cut where they would be too large, and never without an end.
 
 use super::pump::Feed;
-use crate::limits::PAGE_BYTES_MAX;
+use crate::limits::{PAGE_BYTES_MAX, SHORT_ANSWER_EVENTS};
 use bkes_api::{Failure, Key, KeyedPage, Page, Reason};
 use bkes_wire::{to_wire, v2};
 use prost::Message;
@@ -29,6 +29,12 @@ impl Feed for ReadFeed {
 
     fn end(&self) -> Result<(), Failure> {
         if self.has_ended { Ok(()) } else { Err(no_end()) }
+    }
+
+    const HAS_SHORT_ANSWERS: bool = true;
+
+    fn is_short_answer(&self, page: &v2::ReadReply) -> bool {
+        self.has_ended && page.events.len() <= SHORT_ANSWER_EVENTS
     }
 }
 
@@ -137,6 +143,21 @@ mod tests {
             let ends: Vec<bool> = parts.iter().map(|(part, ())| part.end.is_some()).collect();
             assert_eq!(ends.iter().position(|is_end| *is_end), Some(parts.len() - 1));
             assert_eq!(feed.end(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn an_answer_is_short_with_its_end_and_few_events() {
+        for (count, end, is_short) in [
+            (0, end(), true),
+            (SHORT_ANSWER_EVENTS as u64, end(), true),
+            (SHORT_ANSWER_EVENTS as u64 + 1, end(), false),
+            (1, None, false),
+        ] {
+            let mut feed = ReadFeed::default();
+            let page = Page { events: (0..count).map(|order| event(order, 1)).collect(), end };
+            let parts = feed.messages(page).expect("it fits");
+            assert_eq!(feed.is_short_answer(&parts[0].0), is_short, "{count}");
         }
     }
 
