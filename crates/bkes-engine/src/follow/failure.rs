@@ -21,6 +21,11 @@ pub fn log_error(error: &LogError) -> Failure {
     later(Reason::LogDown, error.to_string())
 }
 
+/// The partition has just come, and is not read here yet.
+pub fn new_partition(partition: Partition) -> Failure {
+    later(Reason::CatchingUp, format!("partition {partition} is new, and not read here yet: try again"))
+}
+
 /// The partition's fold began anew.
 pub fn begun_anew(partition: Partition) -> Failure {
     later(

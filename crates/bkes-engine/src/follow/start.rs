@@ -69,8 +69,7 @@ pub async fn check_positions(
     }
     let count = context.board.partitions().len();
     if let Some((unknown, _)) = positions.of.iter().find(|(partition, _)| partition.0 as usize >= count) {
-        let message = format!("partition {unknown} is not known here: the topic has {count}");
-        return Err(Failure::new(Reason::OutOfRange, message));
+        return Err(not_there(context, *unknown).await);
     }
     let mut ahead = Vec::new();
     for board in boards {
@@ -94,6 +93,23 @@ pub async fn check_positions(
         }
     }
     Ok(())
+}
+
+/// Why a partition that is not known here is not followed. It may be new: another instance may have told of it that has met it before.
+async fn not_there(context: &Context, partition: Partition) -> Failure {
+    let log = Arc::clone(&context.log);
+    match off(move || log.partition_count()).await {
+        Err(failure) => failure,
+        Ok(Err(error)) => failure::log_error(&error),
+        Ok(Ok(count)) if partition.0 < count.get() => {
+            context.look.wake();
+            failure::new_partition(partition)
+        }
+        Ok(Ok(count)) => {
+            let message = format!("there is no partition {partition}: the topic has {count}");
+            Failure::new(Reason::OutOfRange, message)
+        }
+    }
 }
 
 /// The marks of these partitions now. The log may take its time to answer.

@@ -41,6 +41,11 @@ impl FollowStream {
     /// What to do with a follower that has made a step; whether it rests.
     fn rests(&mut self, step: Step, cx: &mut Context<'_>) -> bool {
         let Step::Idle(until) = step else { return false };
+        // A wake that came while the step was made off the executor found this task waiting for the step, and is still there.
+        self.waiter.wake_task(cx.waker());
+        if self.waiter.take() {
+            return false;
+        }
         // Without a runtime there are no timers: whoever polls without one polls again by himself.
         self.timer = until.filter(|_| Handle::try_current().is_ok()).map(|until| {
             let rest_ms = until.saturating_sub((self.clock)()).max(1);

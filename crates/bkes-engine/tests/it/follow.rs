@@ -341,6 +341,22 @@ fn new_partitions_are_followed_from_their_beginning() {
     assert!(!follows.told.contains(&"fell behind"));
 }
 
+/// Another instance had met the new partition before, and told of a position in it: that was refused for good here.
+#[test]
+fn a_position_in_a_partition_that_is_not_known_yet_is_no_rejection() {
+    let log = log(1);
+    let mut bench = Bench::ready(log.clone(), Arc::new(SimulatedStore::new()));
+    log.add_partitions(1);
+    (0..3).for_each(|_| write(&log, 1, "new", "x", Vec::new()));
+    let refused = Follows::try_on(&mut bench, all(at(&[(1, 2)]))).map(drop).expect_err("it is not read yet");
+    assert_eq!(refused.reason, Reason::CatchingUp, "{refused}");
+    bench.run(300);
+    let mut follows = Follows::on(&mut bench, all(at(&[(1, 2)])));
+    assert_eq!(follows.catch_up(&mut bench).of_partition(1).len(), 1);
+    let refused = Follows::try_on(&mut bench, all(at(&[(2, 0)]))).map(drop).expect_err("there is none");
+    assert_eq!(refused.reason, Reason::OutOfRange, "{refused}");
+}
+
 #[test]
 fn as_many_follow_as_may_and_a_place_is_given_back() {
     let mut scene = Scene::new(Faults::default());
