@@ -2,14 +2,16 @@
 
 use crate::support::follows::{Shown, all, model, of};
 use bkes_api::{BoxStream, Failure, Follow, FollowFrom, FollowItem, Followed, Reason};
-use bkes_core::{Key, Order, Partition};
+use bkes_core::{Key, Order, Partition, Position};
 use bkes_engine::{AppendRequest, Engine, EngineHandle, EngineOptions, Expected};
+use bkes_log::{Log, LogAppender, LogError, LogIdentity, LogReader, ReadEvent, Waker, Watermarks};
 use bkes_storage::{MemoryStore, RedbOptions, RedbStore};
 use bkes_testkit::log::SimulatedLog as MemoryLog;
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_stream::StreamExt;
 
@@ -141,4 +143,109 @@ async fn whoever_waits_is_told_positions_by_the_clock_and_of_the_stop() {
     assert_eq!(failure.reason, Reason::ShuttingDown);
     assert_eq!(next(&mut stream).await, None);
     stopping.await.expect("no panic").expect("it closes");
+}
+
+/// What happens at each of the next looks of whoever follows, which find nothing then.
+type Looks = Arc<Mutex<VecDeque<Box<dyn FnOnce() + Send>>>>;
+
+/// A log in which somebody who follows finds nothing at the next looks, and something happens meanwhile.
+struct Meanwhile {
+    inner: MemoryLog,
+    looks: Looks,
+    owner_reads: AtomicBool,
+}
+
+struct MeanwhileReader {
+    inner: Box<dyn LogReader>,
+    looks: Looks,
+}
+
+impl LogReader for MeanwhileReader {
+    fn assign(&mut self, partition: Partition, from: Position) {
+        self.inner.assign(partition, from);
+    }
+
+    fn poll(&mut self, records_max: usize, out: &mut Vec<ReadEvent>) {
+        let look = self.looks.lock().expect("no panic").pop_front();
+        match look {
+            Some(meanwhile) => meanwhile(),
+            None => self.inner.poll(records_max, out),
+        }
+    }
+}
+
+impl Log for Meanwhile {
+    fn identity(&self) -> Result<LogIdentity, LogError> {
+        self.inner.identity()
+    }
+
+    fn partition_count(&self) -> Result<NonZeroU32, LogError> {
+        self.inner.partition_count()
+    }
+
+    fn watermarks(&self, partition: Partition) -> Result<Watermarks, LogError> {
+        self.inner.watermarks(partition)
+    }
+
+    fn record_bytes_max(&self) -> u64 {
+        self.inner.record_bytes_max()
+    }
+
+    /// The first one is the owner's.
+    fn reader(&self, waker: Waker) -> Result<Box<dyn LogReader>, LogError> {
+        let inner = self.inner.reader(waker)?;
+        if !self.owner_reads.swap(true, Ordering::SeqCst) {
+            return Ok(inner);
+        }
+        Ok(Box::new(MeanwhileReader { inner, looks: Arc::clone(&self.looks) }))
+    }
+
+    fn appender(&self, waker: Waker) -> Result<Box<dyn LogAppender>, LogError> {
+        self.inner.appender(waker)
+    }
+}
+
+/// A wake that came while a step was made off the executor found the task waiting for the step, and no later one reached it: a follower
+/// under load rested for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_decided_while_the_past_is_looked_at_is_not_slept_through() {
+    let (inner, looks) = (MemoryLog::new("topic", NonZeroU32::MIN), Looks::default());
+    let log = Meanwhile { inner, looks: Arc::clone(&looks), owner_reads: AtomicBool::new(false) };
+    // With no room in the feed everything is read from the log.
+    let options = EngineOptions { feed_bytes_max: 0, ..EngineOptions::default() };
+    let engine = Engine::start(Arc::new(log), Arc::new(MemoryStore::new()), options).expect("it starts");
+    let handle = engine.handle();
+    handle.ready().await;
+    let mut stream = handle.follow(all(FollowFrom::Beginning)).await.expect("following is begun");
+    append(handle.clone(), 1, 1, 1).await;
+    take(&mut stream, 2).await;
+    // The positions are due: they are told at the first look that finds nothing, and at the second there is nothing left to be told, so
+    // that no clock ends the rest.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let (later, runtime) = (handle.clone(), tokio::runtime::Handle::current());
+    let meanwhile = move || {
+        runtime.block_on(append(later, 2, 1, 1));
+        // The owner's step ends, and wakes all who follow.
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    looks
+        .lock()
+        .expect("no panic")
+        .extend([Box::new(|| {}) as Box<dyn FnOnce() + Send>, Box::new(meanwhile)]);
+    append(handle.clone(), 3, 1, 1).await;
+    take(&mut stream, 4).await;
+    assert!(looks.lock().expect("no panic").is_empty(), "it has looked");
+    tokio::task::spawn_blocking(move || engine.stop(Duration::from_secs(5)).expect("it closes"))
+        .await
+        .expect("no panic");
+}
+
+/// Takes so many events.
+async fn take(stream: &mut BoxStream<Result<FollowItem, Failure>>, events: usize) {
+    let mut shown = 0;
+    while shown < events {
+        if let FollowItem::Events(events) = next(stream).await.expect("it goes on").expect("no failure") {
+            shown += events.len();
+        }
+    }
 }
