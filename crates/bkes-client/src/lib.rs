@@ -10,7 +10,7 @@
 //! use tokio_stream::StreamExt;
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let store = Client::connect("http://localhost:50051")?;
+//! let store = Client::connect("http://localhost:50030")?;
 //! let account = Key::new("account-7").expect("a key has bytes");
 //!
 //! let opened = store.append(Append::start(account.clone()).event("opened")).await?;
@@ -62,7 +62,7 @@
 //! use tokio_stream::StreamExt;
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let store = Client::connect("http://localhost:50051")?;
+//! let store = Client::connect("http://localhost:50030")?;
 //! let appends = tokio_stream::iter((0..10_000).map(|tag| {
 //!     let key = Key::new(format!("sensor-{tag}")).expect("a key has bytes");
 //!     TaggedAppend { tag, append: Append::start(key).event("installed"), stands_alone: false }
@@ -94,7 +94,7 @@
 //!     metadata: vec![("authorization".into(), "Bearer 7d1".into())],
 //!     ..ClientOptions::default()
 //! };
-//! let store = Client::connect_with("http://localhost:50051", options);
+//! let store = Client::connect_with("http://localhost:50030", options);
 //! assert!(store.is_ok(), "no connection is made before there is a call");
 //! ```
 //!
