@@ -10,7 +10,7 @@ use crate::event::{Event, Origin};
 use crate::failure::Failure;
 use crate::positions::Freshness;
 use crate::read::Read;
-use crate::retry::{RetryBudget, RetryPolicy, append_with_retries, jitter};
+use crate::retry::{RetryBudget, RetryPolicy, append_with_retries};
 use crate::store::EventStore;
 use bkes_core::append::EventContent;
 use bkes_core::append_id::{AppendId, ID_WINDOW, Identity};
@@ -207,20 +207,21 @@ pub async fn decide<S: State, E>(
 ) -> Result<Decided<S>, DecideError<E>> {
     let mut known = catch_up(store, key, known, options.freshness.clone()).await?;
     let budget = RetryBudget::default();
-    for round in 1.. {
-        let events = decide_on(&known.state);
-        if !matches!(&events, Ok(events) if !events.is_empty()) {
-            // What the state says may be what this very command did.
-            let earlier =
-                find_command(store, key, options.command.as_ref()).await.map_err(DecideError::Read)?;
-            if let Some(first) = earlier {
-                return Ok(Decided { known, outcome: Outcome::EarlierCommand { first } });
+    let mut rounds = 0;
+    loop {
+        rounds += 1;
+        let events = match decide_on(&known.state) {
+            Ok(events) if !events.is_empty() => events,
+            nothing => {
+                // What the state says may be what this very command did.
+                let earlier = find_command(store, key, options.command.as_ref()).await;
+                if let Some(first) = earlier.map_err(DecideError::Read)? {
+                    return Ok(Decided { known, outcome: Outcome::EarlierCommand { first } });
+                }
+                nothing.map_err(DecideError::Refused)?;
+                return Ok(Decided { known, outcome: Outcome::Nothing });
             }
-        }
-        let events = events.map_err(DecideError::Refused)?;
-        if events.is_empty() {
-            return Ok(Decided { known, outcome: Outcome::Nothing });
-        }
+        };
         let append = Append::at(key.clone(), known.next).events(events).with_missing();
         let append = match &options.command {
             // It may have been carried out before: it is looked for in each try.
@@ -228,7 +229,7 @@ pub async fn decide<S: State, E>(
             None => append.id(draw_append_id()),
         };
         let appended =
-            append_with_retries(append, &options.retry, &budget, jitter, |append| store.append(append)).await;
+            append_with_retries(append, &options.retry, &budget, |append| store.append(append)).await;
         let conflict = match appended {
             Ok(appended) => return Ok(Decided { known, outcome: Outcome::Appended(appended) }),
             Err(AppendFailure::IdUsed { first, .. }) if options.command.is_some() => {
@@ -237,12 +238,11 @@ pub async fn decide<S: State, E>(
             Err(AppendFailure::Conflict(conflict)) => conflict,
             Err(failure) => return Err(DecideError::Append(failure)),
         };
-        if round >= options.rounds_max.max(1) {
-            return Err(DecideError::Contended { rounds: round, last: conflict });
+        if rounds >= options.rounds_max {
+            return Err(DecideError::Contended { rounds, last: conflict });
         }
         known = take_in(store, key, known, *conflict).await?;
     }
-    unreachable!("the last round ends it")
 }
 
 /// Where the append of a command begins, if that is among the last events, as far back as ids are looked for.

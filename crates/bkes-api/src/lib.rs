@@ -46,7 +46,7 @@ pub use follow::{Follow, FollowFrom, FollowItem, Followed, FollowedEvent};
 pub use keys::{KEYS_BYTES_MAX, KEYS_MAX, KeyList, KeysRequest, ListedKey};
 pub use positions::{Freshness, Positions, TopicId};
 pub use read::{AsOf, Direction, Head, KeyedPage, Layout, Page, PageEnd, Read, ReadMany};
-pub use retry::{RetryBudget, RetryPolicy, Tries, Verdict, append_with_retries, jitter};
+pub use retry::{Pacer, RetryBudget, RetryPolicy, Tries, Verdict, append_with_retries};
 pub use status::{Build, PartitionState, PartitionStatus, Status};
 pub use store::{BoxStream, EventStore};
 pub use wait::WaitFor;

@@ -5,7 +5,7 @@
 //! it can ever be accepted: its order was taken by another append. Everything else is unknown, and the id goes with it, so that the
 //! caller can go on.
 //!
-//! [`Tries`] is a pure machine: outcomes go in, what to do comes out. [`append_with_retries`] drives one.
+//! [`Tries`] is a pure machine: outcomes go in, what to do comes out. [`append_with_retries`] drives one, at the pace of a [`Pacer`].
 
 use crate::append::{Append, AppendFailure, Appended};
 use crate::failure::{Failure, Reason};
@@ -45,7 +45,7 @@ impl RetryPolicy {
     }
 
     /// The pause after so many tries; `random` is any number.
-    pub fn pause(&self, tries: u32, random: u64, asked_for: Option<Duration>) -> Duration {
+    fn pause(&self, tries: u32, random: u64, asked_for: Option<Duration>) -> Duration {
         let doubled = self.pause_first.saturating_mul(1 << tries.saturating_sub(1).min(20));
         let longest = doubled.min(self.pause_max);
         let part = longest / 2 + (longest / 2).mul_f64((random % 1_024) as f64 / 1_024.0);
@@ -71,22 +71,17 @@ impl Default for RetryBudget {
 
 impl RetryBudget {
     /// Takes the token of a retry; says whether there was one.
-    pub fn take(&self) -> bool {
+    fn take(&self) -> bool {
         let less = |tenths: u32| tenths.checked_sub(10);
         self.tenths.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
     /// Something succeeded.
-    pub fn give_back(&self) {
+    fn give_back(&self) {
         let more = |tenths: u32| (tenths < BUDGET_TOKENS * 10).then_some(tenths + 1);
         // A full one stays as it is.
         let _ = self.tenths.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
-}
-
-/// Some number, for the pauses between tries.
-pub fn jitter() -> u64 {
-    getrandom::u64().unwrap_or_default()
 }
 
 /// The tries of one append.
@@ -179,42 +174,90 @@ impl Tries {
     }
 }
 
-/// Appends, and tries again while that is safe and there is time. `random` draws the jitter of the pauses.
-///
-/// What comes out is what all tries come to.
+/// When further tries of a call are made: after pauses that grow, while there is time, and a token of the budget.
+pub struct Pacer<'a> {
+    policy: &'a RetryPolicy,
+    budget: &'a RetryBudget,
+    /// All the time there is, and when it is over.
+    time: Duration,
+    until: Instant,
+    made: u32,
+    /// Draws the random part of a pause.
+    random: fn() -> u64,
+}
+
+impl<'a> Pacer<'a> {
+    /// For a call that begins now and has so much time.
+    pub fn new(policy: &'a RetryPolicy, budget: &'a RetryBudget, time: Duration) -> Pacer<'a> {
+        Pacer { policy, budget, time, until: Instant::now() + time, made: 0, random: jitter }
+    }
+
+    /// The time that a try which begins now has: all of it for the first.
+    pub fn left(&self) -> Duration {
+        if self.made == 0 { self.time } else { self.until.saturating_duration_since(Instant::now()) }
+    }
+
+    /// A try succeeded.
+    pub fn succeeded(&self) {
+        self.budget.give_back();
+    }
+
+    /// A try failed: rests, and says whether another is to be made.
+    pub async fn again(&mut self, asked_for: Option<Duration>) -> bool {
+        self.made += 1;
+        let pause = self.policy.pause(self.made, (self.random)(), asked_for);
+        let is_last = self.made >= self.policy.tries_max || Instant::now() + pause >= self.until;
+        if is_last || !self.budget.take() {
+            return false;
+        }
+        tokio::time::sleep(pause).await;
+        true
+    }
+}
+
+fn jitter() -> u64 {
+    getrandom::u64().unwrap_or_default()
+}
+
+/// Appends, and tries again while that is safe and there is time. What comes out is what all tries come to.
 pub async fn append_with_retries<F>(
     append: Append,
     policy: &RetryPolicy,
     budget: &RetryBudget,
-    random: impl Fn() -> u64,
-    mut try_once: impl FnMut(Append) -> F,
+    try_once: impl FnMut(Append) -> F,
 ) -> Result<Appended, AppendFailure>
 where
     F: Future<Output = Result<Appended, AppendFailure>>,
 {
     let time = append.timeout.unwrap_or(policy.time);
-    let until = Instant::now() + time;
+    append_paced(append, Pacer::new(policy, budget, time), try_once).await
+}
+
+async fn append_paced<F>(
+    append: Append,
+    mut pacer: Pacer<'_>,
+    mut try_once: impl FnMut(Append) -> F,
+) -> Result<Appended, AppendFailure>
+where
+    F: Future<Output = Result<Appended, AppendFailure>>,
+{
     let mut tries = Tries::new(append);
-    for made in 1.. {
-        let left = if made == 1 { time } else { until.saturating_duration_since(Instant::now()) };
-        let outcome = try_once(tries.next().within(left)).await;
-        let failure = match tries.judge(outcome) {
+    loop {
+        let outcome = try_once(tries.next().within(pacer.left())).await;
+        match tries.judge(outcome) {
             Verdict::Ended(ended) => {
                 if ended.is_ok() {
-                    budget.give_back();
+                    pacer.succeeded();
                 }
                 return ended;
             }
-            Verdict::Again(failure) => failure,
-        };
-        let pause = policy.pause(made, random(), failure.retry_after());
-        let is_last = made >= policy.tries_max || Instant::now() + pause >= until;
-        if is_last || !budget.take() {
-            return Err(failure);
+            Verdict::Again(failure) => {
+                if !pacer.again(failure.retry_after()).await {
+                    return Err(failure);
+                }
+            }
         }
-        tokio::time::sleep(pause).await;
     }
-    unreachable!("the last try ends it")
 }
 
 #[cfg(test)]

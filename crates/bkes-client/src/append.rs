@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::limits::ANSWER_GRACE;
 use crate::span::{EMPTY, traced};
-use bkes_api::{Append, AppendFailure, AppendId, Appended, Failure, Reason, append_with_retries, jitter};
+use bkes_api::{Append, AppendFailure, AppendId, Appended, Failure, Reason, append_with_retries};
 use bkes_wire::v2::append_reply::Outcome;
 use bkes_wire::{BadField, from_wire, status, to_wire, v2};
 use tracing::debug_span;
@@ -21,10 +21,8 @@ impl Client {
     pub(crate) async fn append_until_answered(&self, append: Append) -> Result<Appended, AppendFailure> {
         let timeout = append.timeout.unwrap_or(self.options.append_timeout);
         let append = append.within(timeout);
-        append_with_retries(append, &self.options.retry, &self.budget, jitter, |append| {
-            self.try_append(append)
-        })
-        .await
+        let try_once = |append| self.try_append(append);
+        append_with_retries(append, &self.options.retry, &self.budget, try_once).await
     }
 
     async fn send(&self, append: Append) -> Result<Appended, AppendFailure> {

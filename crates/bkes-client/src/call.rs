@@ -3,10 +3,9 @@
 use crate::client::Client;
 use crate::instances::Wire;
 use crate::limits::ANSWER_GRACE;
-use bkes_api::{ErrorClass, Failure, Reason, jitter};
+use bkes_api::{ErrorClass, Failure, Pacer, Reason};
 use bkes_wire::status;
 use std::time::Duration;
-use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 impl Client {
@@ -39,26 +38,22 @@ impl Client {
     where
         F: Future<Output = Result<Response<M>, Status>>,
     {
-        let until = Instant::now() + timeout;
-        for made in 1.. {
-            let left = if made == 1 { timeout } else { until.saturating_duration_since(Instant::now()) };
+        let mut pacer = Pacer::new(&self.options.retry, &self.budget, timeout);
+        loop {
+            let left = pacer.left();
             let (at, wire) = self.instances.current();
             let failure = match self.within(left, call(wire, left)).await {
                 Ok(answer) => {
-                    self.budget.give_back();
+                    pacer.succeeded();
                     return Ok(answer);
                 }
                 Err(failure) => failure,
             };
             self.instances.leave(at, failure.reason);
-            let pause = self.options.retry.pause(made, jitter(), failure.retry_after);
-            let is_last = made >= self.options.retry.tries_max || Instant::now() + pause >= until;
-            if failure.class() != ErrorClass::Unavailable || is_last || !self.budget.take() {
+            if failure.class() != ErrorClass::Unavailable || !pacer.again(failure.retry_after).await {
                 return Err(failure);
             }
-            tokio::time::sleep(pause).await;
         }
-        unreachable!("the last try ends it")
     }
 
     /// The answer to a call that is given so much time.

@@ -256,18 +256,13 @@ async fn run(
 ) -> (Result<Appended, AppendFailure>, Vec<Duration>) {
     let (begun, made) = (Instant::now(), RefCell::new(Vec::new()));
     let next = Cell::new(0);
-    let ended = append_with_retries(
-        append(AT_5),
-        policy,
-        budget,
-        || 1_023,
-        |_| {
-            made.borrow_mut().push(begun.elapsed());
-            let outcome = outcomes[next.get()].clone();
-            next.set(next.get() + 1);
-            async move { outcome }
-        },
-    );
+    let pacer = Pacer { random: || 1_023, ..Pacer::new(policy, budget, policy.time) };
+    let ended = append_paced(append(AT_5), pacer, |_| {
+        made.borrow_mut().push(begun.elapsed());
+        let outcome = outcomes[next.get()].clone();
+        next.set(next.get() + 1);
+        async move { outcome }
+    });
     (ended.await, made.take())
 }
 
