@@ -95,8 +95,8 @@ fn router(
     let (v1, v1alpha) = (reflection().build_v1().expect(whole), reflection().build_v1alpha().expect(whole));
     let health =
         tonic_health::pb::health_server::HealthServer::new(HealthService::from_health_reporter(reporter));
-    let event_store = v2::Limited::new(v2::Service::new(gate.clone(), options.clone()));
-    let bkes = DynamicLimits::new(Service::new(gate, options.clone()), options.reply_bytes_max);
+    let event_store = DynamicLimits::new(v2::Service::new(gate.clone(), options.clone()).for_each_call());
+    let bkes = DynamicLimits::new(Service::new(gate, options.clone()).for_each_call());
     Server::builder()
         .initial_stream_window_size(windows.stream_bytes)
         .initial_connection_window_size(windows.connection_bytes)

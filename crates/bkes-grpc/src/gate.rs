@@ -1,5 +1,6 @@
 //! The gate between the interface and what is behind it: closed until there is something, so that the port can be open before.
 
+use crate::limits::REQUEST_ROOM_BYTES;
 use bkes_api::EventStore;
 use bkes_engine::EngineHandle;
 use std::sync::{Arc, OnceLock};
@@ -39,6 +40,13 @@ impl Gate {
     /// The event store, once there is one.
     pub fn store(&self) -> Option<&Arc<dyn EventStore>> {
         self.0.store.get()
+    }
+
+    /// The largest request that is read now, which is at least so large: the largest record that the log takes fits into it.
+    pub fn request_bytes_max(&self, least: usize) -> usize {
+        let Some(engine) = self.engine() else { return least };
+        let record = usize::try_from(engine.topic_bytes_max()).unwrap_or(usize::MAX);
+        least.max(record.saturating_add(REQUEST_ROOM_BYTES))
     }
 
     /// Whether the first contract can be served: an engine is there and ready.

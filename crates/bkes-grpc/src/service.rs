@@ -1,6 +1,6 @@
 //! The three calls of the contract: a request in, the engine asked, a reply out. Domain outcomes travel inside the reply.
 
-use crate::api::bkes_server::Bkes;
+use crate::api::bkes_server::{Bkes, BkesServer};
 use crate::api::{
     AddReply, AddRequest, RetrieveReply, RetrieveRequest, StartReply, StartRequest, StoreSuccess,
     StoredRecords, add_reply, retrieve_reply, start_reply,
@@ -8,8 +8,8 @@ use crate::api::{
 use crate::errors::Failure;
 use crate::gate::Gate;
 use crate::limits::{
-    FOUND_EVENT_BYTES, RECORD_BYTES_MIN, REPLY_ENVELOPE_BYTES, REQUEST_ROOM_BYTES, SMALL_RECORDS,
-    ServeOptions, WORKING_REQUEST_BYTES,
+    FOUND_EVENT_BYTES, RECORD_BYTES_MIN, REPLY_ENVELOPE_BYTES, SMALL_RECORDS, ServeOptions,
+    WORKING_REQUEST_BYTES,
 };
 use crate::peers::Peer;
 use crate::requests::Retrieval;
@@ -18,6 +18,7 @@ use crate::{answers, requests};
 use bkes_core::Order;
 use bkes_engine::{AppendRequest, EngineHandle, EventContent, Freshness, Layout, ReadRequest};
 use prost::Message;
+use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Extensions, Request, Response, Status};
 
@@ -32,12 +33,15 @@ impl Service {
         Service { gate, options }
     }
 
-    /// The largest request that is read now.
-    pub fn request_bytes_max(&self) -> usize {
-        let least = self.options.request_bytes_max;
-        let Some(engine) = self.gate.engine() else { return least };
-        let record = usize::try_from(engine.topic_bytes_max()).unwrap_or(usize::MAX);
-        least.max(record.saturating_add(REQUEST_ROOM_BYTES))
+    /// What makes the service of each call, with the limits of that moment.
+    pub fn for_each_call(self) -> impl Fn() -> BkesServer<Service> + Clone {
+        let service = Arc::new(self);
+        move || {
+            let Service { gate, options } = &*service;
+            BkesServer::from_arc(Arc::clone(&service))
+                .max_decoding_message_size(gate.request_bytes_max(options.request_bytes_max))
+                .max_encoding_message_size(options.reply_bytes_max)
+        }
     }
 
     /// Takes the room of so many bytes. One request that exceeds the whole bound takes all of it.

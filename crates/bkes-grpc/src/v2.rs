@@ -7,14 +7,12 @@ mod append_stream;
 mod follow;
 mod handover;
 mod held;
-mod limited;
 mod pump;
 mod reads;
 mod service;
 mod statuses;
 mod weight;
 
-pub use limited::Limited;
 pub use service::Service;
 pub use statuses::with_its_status;
 

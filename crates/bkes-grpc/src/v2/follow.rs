@@ -22,7 +22,8 @@ impl FollowFeed {
         FollowFeed { shown: shown.map(Arc::new) }
     }
 
-    /// Events of a partition come in the order of their offsets, and those of a batch together, so what lies below the last one was shown.
+    /// Events of a partition come in the order in which their appends lie, and those of an append together, so what lies below the last
+    /// one was shown.
     fn advance(&mut self, events: &[FollowedEvent]) {
         if let Some(shown) = &mut self.shown {
             let shown = Arc::make_mut(shown);

@@ -9,15 +9,13 @@ use super::reads::{ReadFeed, ReadManyFeed};
 use super::weight::weight;
 use crate::gate::Gate;
 use crate::inbound::HasUnread;
-use crate::limits::{
-    OVERLOADED_REST, READ_STOP_PATIENCE, REQUEST_ROOM_BYTES, STARTING_REST, ServeOptions, WAIT_MAX,
-};
+use crate::limits::{OVERLOADED_REST, READ_STOP_PATIENCE, STARTING_REST, ServeOptions, WAIT_MAX};
 use crate::peers::Peer;
 use crate::phase::{Phase, reaches};
 use crate::requests::caller_timeout;
 use bkes_api::{AppendFailure, EventStore as Store, Failure, Reason};
 use bkes_wire::limits::APPEND_MESSAGE_BYTES_MAX;
-use bkes_wire::v2::event_store_server::EventStore;
+use bkes_wire::v2::event_store_server::{EventStore, EventStoreServer};
 use bkes_wire::{BadField, from_wire, status, to_wire, v2};
 use prost::Message;
 use std::sync::Arc;
@@ -35,12 +33,15 @@ impl Service {
         Service { gate, options }
     }
 
-    /// The largest request that is read now.
-    pub fn request_bytes_max(&self) -> usize {
-        let least = self.options.request_bytes_max.max(APPEND_MESSAGE_BYTES_MAX);
-        let Some(engine) = self.gate.engine() else { return least };
-        let record = usize::try_from(engine.topic_bytes_max()).unwrap_or(usize::MAX);
-        least.max(record.saturating_add(REQUEST_ROOM_BYTES))
+    /// What makes the service of each call, with the limit of that moment: the largest append passes. Replies have no limit of their own:
+    /// pages are cut, and one event is as large as it is.
+    pub fn for_each_call(self) -> impl Fn() -> EventStoreServer<Service> + Clone {
+        let service = Arc::new(self);
+        move || {
+            let least = service.options.request_bytes_max.max(APPEND_MESSAGE_BYTES_MAX);
+            EventStoreServer::from_arc(Arc::clone(&service))
+                .max_decoding_message_size(service.gate.request_bytes_max(least))
+        }
     }
 
     fn store(&self) -> Result<&Arc<dyn Store>, Failure> {
