@@ -15,6 +15,7 @@ mod waiting;
 use crate::append::{Append, AppendFailure, Appended};
 use crate::event::Event;
 use crate::failure::{Failure, Reason};
+use crate::positions::{Positions, TopicId};
 use crate::read::{Page, PageEnd, Read};
 use crate::store::{BoxStream, EventStore};
 use async_trait::async_trait;
@@ -144,6 +145,20 @@ fn texts(events: &[Event]) -> Vec<String> {
 /// What must come in time.
 async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it comes in time")
+}
+
+/// Positions that make no sense to wait for, beside one that does: what they are, and why they are refused.
+fn wrong_positions(stored: &Appended) -> [(&'static str, Positions, Reason); 3] {
+    let mine = stored.position();
+    let of = |partition, position| Positions { of: vec![(partition, position)], ..mine.clone() };
+    let above = of(stored.partition, Position(stored.last_offset.0 + 1_000_000));
+    let unknown = of(Partition(9_999), Position(1));
+    let foreign = Positions { topic: Some(TopicId::new("of-another-topic")), ..mine };
+    [
+        ("above", above, Reason::OutOfRange),
+        ("foreign", foreign, Reason::ForeignPositions),
+        ("unknown", unknown, Reason::OutOfRange),
+    ]
 }
 
 /// That an append failed so.

@@ -46,6 +46,15 @@ impl Event {
         self.value.as_deref().unwrap_or_default()
     }
 
+    /// A stored event as it is shown: with its headers, or without them.
+    pub fn shown(event: StoredEvent, with_headers: bool) -> Event {
+        let mut event = Event::from(event);
+        if !with_headers {
+            event.headers = Vec::new();
+        }
+        event
+    }
+
     /// Value and headers together, as the limits of reads count them.
     pub fn content_bytes(&self) -> usize {
         self.value_bytes().len() + self.headers.iter().map(Header::bytes).sum::<usize>()

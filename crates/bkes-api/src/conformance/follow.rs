@@ -1,12 +1,12 @@
 //! Following.
 
-use super::{Suite, within};
+use super::{Suite, within, wrong_positions};
 use crate::append::Append;
-use crate::failure::{Failure, Reason};
+use crate::failure::Failure;
 use crate::follow::{Follow, FollowFrom, FollowItem, Followed};
-use crate::positions::{Positions, TopicId};
+use crate::positions::Positions;
 use crate::store::BoxStream;
-use bkes_core::{Key, Order, Position};
+use bkes_core::{Key, Order};
 use tokio_stream::StreamExt;
 
 pub async fn check(suite: &Suite) {
@@ -121,19 +121,13 @@ async fn a_stream_goes_on_where_another_ended(suite: &Suite) {
 
 async fn positions_that_are_not_there_are_refused(suite: &Suite) {
     let stored = suite.stored(Append::start(suite.key("follow-refused")).event("v")).await;
-    let mine = stored.position();
-    let above = Positions {
-        of: vec![(stored.partition, Position(stored.last_offset.0 + 1_000_000))],
-        ..mine.clone()
-    };
-    let foreign = Positions { topic: Some(TopicId::new("of-another-topic")), ..mine };
-    for (positions, reason) in [(above, Reason::OutOfRange), (foreign, Reason::ForeignPositions)] {
+    for (name, positions, reason) in wrong_positions(&stored) {
         let from = FollowFrom::Positions(positions);
         let begun = within(suite.store().follow(Follow { from, ..Follow::default() })).await;
         let refused = match begun {
             Err(failure) => failure,
             Ok(mut stream) => within(stream.next()).await.expect("it is told").expect_err("it is refused"),
         };
-        assert_eq!(refused.reason, reason, "{refused:?}");
+        assert_eq!(refused.reason, reason, "{name}: {refused:?}");
     }
 }

@@ -1,9 +1,9 @@
 //! Waiting for positions, and for consumer groups.
 
-use super::{Suite, within};
+use super::{Suite, within, wrong_positions};
 use crate::append::Append;
 use crate::failure::Reason;
-use crate::positions::{Positions, TopicId};
+use crate::positions::Positions;
 use crate::wait::WaitFor;
 use bkes_core::Position;
 use std::time::Duration;
@@ -30,15 +30,9 @@ async fn what_is_applied_is_not_waited_for(suite: &Suite) {
 
 async fn positions_that_are_not_there_are_refused(suite: &Suite) {
     let stored = suite.stored(Append::start(suite.key("wait-refused")).event("v")).await;
-    let mine = stored.position();
-    let above = Positions {
-        of: vec![(stored.partition, Position(stored.last_offset.0 + 1_000_000))],
-        ..mine.clone()
-    };
-    let foreign = Positions { topic: Some(TopicId::new("of-another-topic")), ..mine };
-    for (positions, reason) in [(above, Reason::OutOfRange), (foreign, Reason::ForeignPositions)] {
+    for (name, positions, reason) in wrong_positions(&stored) {
         let waited = within(suite.store().wait_for(wait(positions, None, Duration::from_secs(10)))).await;
-        assert_eq!(waited.map_err(|failure| failure.reason), Err(reason));
+        assert_eq!(waited.map_err(|failure| failure.reason), Err(reason), "{name}");
     }
 }
 

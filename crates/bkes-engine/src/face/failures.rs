@@ -61,7 +61,7 @@ pub fn of_append(error: AppendError, tried: &Tried) -> AppendFailure {
         }),
         AppendError::NotStored { .. } => {
             let failure = failure(Reason::NotStored, &error, "that is proven: try again");
-            AppendFailure::NotStored(Failure { retry_after: Some(RETRY_SOON), ..failure })
+            AppendFailure::NotStored(failure.after(RETRY_SOON))
         }
         AppendError::Unknown { .. } => AppendFailure::Unknown {
             id: tried.id.clone(),
@@ -93,16 +93,16 @@ pub fn of_read(error: ReadError) -> Failure {
         ReadError::Unavailable(unready) => of_unready(&unready),
         ReadError::Positions(error) => error.into(),
         ReadError::Damaged { .. } => {
-            later(failure(Reason::StoreUnavailable, &error, "try again when it is rebuilt"))
+            failure(Reason::StoreUnavailable, &error, "try again when it is rebuilt").after(RETRY_LATER)
         }
-        ReadError::Store { .. } => later(failure(Reason::StoreUnavailable, &error, "try again")),
+        ReadError::Store { .. } => failure(Reason::StoreUnavailable, &error, "try again").after(RETRY_LATER),
     }
 }
 
 /// Why nothing is served now.
 pub fn of_unready(unready: &Unready) -> Failure {
-    let soon = |reason, advice| Failure { retry_after: Some(RETRY_SOON), ..failure(reason, unready, advice) };
-    let later = |reason, advice| later(failure(reason, unready, advice));
+    let soon = |reason, advice| failure(reason, unready, advice).after(RETRY_SOON);
+    let later = |reason, advice| failure(reason, unready, advice).after(RETRY_LATER);
     match unready {
         Unready::CatchingUp { .. } => later(Reason::CatchingUp, "the topic is still being read: try again"),
         Unready::Lagging { .. } => {
@@ -117,8 +117,9 @@ pub fn of_unready(unready: &Unready) -> Failure {
         Unready::Unverified { .. } => {
             later(Reason::Unverified, "another instance may know better: try again, or there")
         }
-        Unready::Overloaded { .. } => soon(Reason::Overloaded, "wait, then try again"),
-        Unready::NoRoom { .. } => soon(Reason::Overloaded, "wait, then try again"),
+        Unready::Overloaded { .. } | Unready::NoRoom { .. } => {
+            soon(Reason::Overloaded, "wait, then try again")
+        }
         Unready::ShuttingDown => later(Reason::ShuttingDown, "try again, or another instance"),
     }
 }
@@ -131,10 +132,6 @@ fn conflict(expected: Expected, current: Order) -> AppendFailure {
 /// What went wrong, and what to do.
 pub fn failure(reason: Reason, error: &dyn fmt::Display, advice: &str) -> Failure {
     Failure::new(reason, format!("{error}: {advice}"))
-}
-
-fn later(failure: Failure) -> Failure {
-    Failure { retry_after: Some(RETRY_LATER), ..failure }
 }
 
 #[cfg(test)]

@@ -32,14 +32,7 @@ impl Pages {
             Direction::Backwards => self.backwards().await?,
         };
         let end = (self.left.low == self.left.high).then(|| self.end.clone());
-        let with_headers = self.with_headers;
-        let shown = |event: StoredEvent| {
-            let mut event = Event::from(event);
-            if !with_headers {
-                event.headers = Vec::new();
-            }
-            event
-        };
+        let shown = |event| Event::shown(event, self.with_headers);
         Ok(Page { events: events.into_iter().map(shown).collect(), end })
     }
 

@@ -13,7 +13,7 @@ use bkes_api::{
     Partition, Read, ReadMany, Reason, TimestampMs,
 };
 use bkes_core::append::List;
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt};
 use std::vec;
 
 /// A read that has begun: its first page, and what makes the others if there are any.
@@ -31,17 +31,13 @@ impl EngineHandle {
         self.fresh(&read.freshness, Some(&read.key)).await.map_err(of_read)?;
         let is_verified = &mut (read.freshness == Freshness::Latest);
         let Begun { first, rest } = self.begin(read, is_verified).await?;
-        let Some(rest) = rest else { return Ok(Box::pin(tokio_stream::once(Ok(first)))) };
-        let pages = stream::unfold(Some((Some(first), rest)), async |left| {
-            let (first, mut rest) = left?;
-            let page = match first {
-                Some(first) => Ok(first),
-                None => rest.next().await,
-            };
+        let rest = stream::unfold(rest, async |rest| {
+            let mut rest = rest?;
+            let page = rest.next().await;
             let goes_on = page.as_ref().is_ok_and(|page| page.end.is_none());
-            Some((page, goes_on.then_some((None, rest))))
+            Some((page, goes_on.then_some(rest)))
         });
-        Ok(Box::pin(pages))
+        Ok(Box::pin(tokio_stream::once(Ok(first)).chain(rest)))
     }
 
     pub(super) async fn read_pages_of_many(
@@ -66,16 +62,13 @@ impl EngineHandle {
             None => return Ok(Box::pin(tokio_stream::empty())),
             Some(first) => first?,
         };
-        let pages = stream::unfold(Some((Some(first), many)), async |left| {
-            let (first, mut many) = left?;
-            let page = match first {
-                Some(first) => Ok(first),
-                None => many.next().await?,
-            };
+        let rest = stream::unfold(Some(many), async |many| {
+            let mut many = many?;
+            let page = many.next().await?;
             let goes_on = page.is_ok();
-            Some((page, goes_on.then_some((None, many))))
+            Some((page, goes_on.then_some(many)))
         });
-        Ok(Box::pin(pages))
+        Ok(Box::pin(tokio_stream::once(Ok(first)).chain(rest)))
     }
 
     /// Freezes an aggregate and makes the first page of a read of it.

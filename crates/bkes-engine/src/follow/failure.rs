@@ -3,16 +3,15 @@
 use crate::board::PartitionBoard;
 use crate::context::Context;
 use crate::epoch::Epoch;
-use crate::limits::RETRY_MS;
+use crate::limits::RETRY_LATER;
 use bkes_api::{Failure, Reason};
 use bkes_core::{Cause, Partition, Position};
 use bkes_log::LogError;
 use bkes_storage::StoreError;
-use std::time::Duration;
 
 /// Something that passes.
 fn later(reason: Reason, message: impl Into<String>) -> Failure {
-    Failure { retry_after: Some(Duration::from_millis(RETRY_MS)), ..Failure::new(reason, message) }
+    Failure::new(reason, message).after(RETRY_LATER)
 }
 
 pub(crate) use crate::face::of_unready as unready;

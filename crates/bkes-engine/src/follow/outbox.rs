@@ -69,17 +69,8 @@ impl Outbox {
 
     /// The events of one append: they stay together.
     pub fn show(&mut self, key: &Key, events: impl IntoIterator<Item = StoredEvent>) {
-        let with_headers = self.with_headers;
-        let events: Vec<FollowedEvent> = events
-            .into_iter()
-            .map(|event| {
-                let mut event = Event::from(event);
-                if !with_headers {
-                    event.headers = Vec::new();
-                }
-                FollowedEvent { key: key.clone(), event }
-            })
-            .collect();
+        let shown = |event| FollowedEvent { key: key.clone(), event: Event::shown(event, self.with_headers) };
+        let events: Vec<FollowedEvent> = events.into_iter().map(shown).collect();
         let bytes: usize = events.iter().map(|of| key.bytes().len() + of.event.content_bytes()).sum();
         let is_over = |events: usize, bytes| events > FOLLOW_GROUP_EVENTS || bytes > FOLLOW_GROUP_BYTES;
         if is_over(self.group.len() + events.len(), self.group_bytes + bytes) {
