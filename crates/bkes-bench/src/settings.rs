@@ -29,6 +29,9 @@ pub struct Settings {
     /// Values of these bytes only, of those that the parts `engine` and `grpc` have
     #[arg(long, value_delimiter = ',', conflicts_with = "write")]
     bytes: Vec<usize>,
+    /// Reads of so many events only, of those that the parts `reads` and `reads2` have
+    #[arg(long, value_delimiter = ',', conflicts_with = "write")]
+    events: Vec<usize>,
     /// Records of the rebuilds, smallest first
     #[arg(long, value_delimiter = ',')]
     records: Vec<u64>,
@@ -99,6 +102,11 @@ impl Settings {
     /// Whether a loop of so many callers is to be measured.
     pub fn wants_callers(&self, callers: usize) -> bool {
         self.callers.is_empty() || self.callers.contains(&callers)
+    }
+
+    /// Whether reads of so many events are to be measured.
+    pub fn wants_events(&self, events: usize) -> bool {
+        self.events.is_empty() || self.events.contains(&events)
     }
 
     /// Records of the rebuilds, smallest first.

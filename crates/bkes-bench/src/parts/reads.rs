@@ -58,7 +58,7 @@ async fn warm(
     for events in EVENTS {
         for callers in [1, 16, 64] {
             let shown = !settings.quick || events == 10 || callers == 16;
-            if !shown || !settings.wants_callers(callers) {
+            if !shown || !settings.wants_callers(callers) || !settings.wants_events(events) {
                 continue;
             }
             let all = rounds(settings, async |span| {

@@ -63,7 +63,7 @@ async fn pages(
     for events in EVENTS {
         for callers in CALLERS {
             let is_shown = !settings.quick || callers == 16;
-            if !is_shown || !settings.wants_callers(callers) {
+            if !is_shown || !settings.wants_callers(callers) || !settings.wants_events(events) {
                 continue;
             }
             let all = rounds(settings, async |span| {
