@@ -14,6 +14,7 @@ use bkes_grpc::api::{
 };
 use bkes_wire::v2;
 use bkes_wire::v2::event_store_server::EventStoreServer;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -34,21 +35,20 @@ pub struct Relay {
     partitions: NonZeroU32,
     /// A reply for each number of events that is asked for.
     echoes: Arc<HashMap<usize, RetrieveReply>>,
-    /// The same by the second contract.
-    pages: Arc<HashMap<usize, v2::ReadReply>>,
+    /// The messages of the second contract: for each key its own, so that they take as much memory as the server's aggregates do.
+    pages: Arc<HashMap<Bytes, v2::ReadReply>>,
 }
 
 impl Relay {
     /// A relay to a topic.
     pub fn new(brokers: &str, topic: &str) -> anyhow::Result<Relay> {
         let echoes = EVENTS.into_iter().map(|events| (events, echo(events))).collect();
-        let pages = EVENTS.into_iter().map(|events| (events, pages::page(events))).collect();
         Ok(Relay {
             producer: Arc::new(Awaited::new(brokers)?),
             topic: topic.into(),
             partitions: NonZeroU32::new(PARTITIONS).unwrap_or(NonZeroU32::MIN),
             echoes: Arc::new(echoes),
-            pages: Arc::new(pages),
+            pages: Arc::new(pages::all()),
         })
     }
 

@@ -34,6 +34,7 @@ const PATHS: &[Path] = &[
     Path { name: "store-an-event", counts: (20_000, 60_000), run: store::commit },
     Path { name: "look-up-a-count-in-the-store", counts: (1_000, 5_000), run: store::heads },
     Path { name: "read-10-events-from-the-store", counts: (500, 2_500), run: store::read },
+    Path { name: "answer-with-a-page-of-1000-events", counts: (20, 120), run: store::page },
     Path { name: "catch-up-a-record", counts: (10_000, 50_000), run: engine::catch_up },
     Path { name: "append-through-the-engine", counts: (500, 2_500), run: engine::append },
     Path { name: "read-10-events-through-the-engine", counts: (500, 2_500), run: engine::read },

@@ -1,12 +1,16 @@
 //! The store on disk: what a commit costs for each event, and what reading costs when the pages are in memory.
 
 use crate::rules::{CHAIN, VALUE_BYTES, key};
+use anyhow::Context;
+use bkes_api::{Event, Page};
 use bkes_core::marker::Stamp;
 use bkes_core::{Incarnation, Key, Offset, Order, Partition, Position, TimestampMs};
 use bkes_storage::{
     Checkpoint, Durability, Heads, NewEvent, ReadPart, RedbOptions, RedbStore, Store, StoreBatch, StoredEvent,
 };
+use bkes_wire::to_wire;
 use bytes::Bytes;
+use prost::Message;
 use std::hint::black_box;
 
 /// Events of a commit while catching up are up to 50,000; a fifth of that keeps this short.
@@ -89,6 +93,24 @@ pub fn read(count: u64, _: u64) -> anyhow::Result<()> {
         let part = ReadPart { key, partition, from: Order::FIRST, events_max: 100, bytes_max: 1 << 20 };
         store.read(part, &mut found)?;
         anyhow::ensure!(black_box(&found).len() == CHAIN as usize, "{} events", found.len());
+    }
+    Ok(())
+}
+
+/// A page of a thousand events of one key, as the engine and the second contract make it of what the store has.
+pub fn page(count: u64, _: u64) -> anyhow::Result<()> {
+    const EVENTS: u64 = 1_000;
+    let (store, _folder) = open()?;
+    commit_all(&store, &events(10 * EVENTS, 10))?;
+    for number in 0..count {
+        let (key, partition, mut found) = (&key((number % 10) * CHAIN), Partition(0), Vec::new());
+        let part = ReadPart { key, partition, from: Order::FIRST, events_max: 2_000, bytes_max: 1 << 20 };
+        store.read(part, &mut found)?;
+        anyhow::ensure!(found.len() == EVENTS as usize, "{} events", found.len());
+        let page =
+            Page { events: found.into_iter().map(|event| Event::shown(event, true)).collect(), end: None };
+        let reply = to_wire::page(page).context("a number that does not fit")?;
+        black_box(reply.encode_to_vec());
     }
     Ok(())
 }

@@ -1,14 +1,23 @@
 //! The echo of the second contract: a read is answered by a stream of one message that was made beforehand. Nothing else is served.
 
-use super::{Relay, events_of};
-use crate::sides::VALUE_BYTES;
+use super::Relay;
+use crate::parts::reads::EVENTS;
+use crate::sides::{VALUE_BYTES, read_key, read_keys};
 use bkes_wire::v2;
 use bkes_wire::v2::event_store_server::EventStore;
+use bytes::Bytes;
+use std::collections::HashMap;
 use tokio_stream::{Empty, Once};
 use tonic::{Request, Response, Status, Streaming};
 
-/// The message that the server gives to a read of so many events.
-pub fn page(events: usize) -> v2::ReadReply {
+/// The message that the server gives to a read of each key.
+pub fn all() -> HashMap<Bytes, v2::ReadReply> {
+    let of_size =
+        |events| (0..read_keys(events)).map(move |number| (read_key(events, number).into(), page(events)));
+    EVENTS.into_iter().flat_map(of_size).collect()
+}
+
+fn page(events: usize) -> v2::ReadReply {
     let event = |n: usize| v2::Event {
         order: n as u64,
         partition: 1,
@@ -37,8 +46,8 @@ impl EventStore for Relay {
     type FollowStream = Empty<Result<v2::FollowReply, Status>>;
 
     async fn read(&self, request: Request<v2::ReadRequest>) -> Answer<Self::ReadStream> {
-        let page = events_of(&request.into_inner().key).and_then(|events| self.pages.get(&events));
-        let page = page.cloned().ok_or_else(|| Status::not_found("no such key"))?;
+        let page = self.pages.get(&request.into_inner().key).cloned();
+        let page = page.ok_or_else(|| Status::not_found("no such key"))?;
         Ok(Response::new(tokio_stream::once(Ok(page))))
     }
 

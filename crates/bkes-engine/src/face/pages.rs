@@ -19,7 +19,7 @@ pub struct Pages {
     /// What its last page says.
     pub end: PageEnd,
     pub with_headers: bool,
-    /// How many events are looked at together: fewer where they are large and the last of them are wanted.
+    /// How many events are looked at together: more from page to page, and fewer where they are large and the last of them are wanted.
     pub block: usize,
 }
 
@@ -37,7 +37,8 @@ impl Pages {
     }
 
     async fn forwards(&mut self) -> Result<Vec<StoredEvent>, Failure> {
-        let mut events = self.read(self.left.low, self.count(PAGE_EVENTS_MAX)).await?;
+        let mut events = self.read(self.left.low, self.count(self.block)).await?;
+        self.block = (self.block * 2).min(PAGE_EVENTS_MAX);
         trim(&mut events, PAGE_BYTES_MAX);
         self.left.low = Order(self.left.low.0 + events.len() as u64);
         Ok(events)

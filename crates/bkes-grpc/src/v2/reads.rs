@@ -4,7 +4,15 @@ use super::pump::Feed;
 use crate::limits::{PAGE_BYTES_MAX, SHORT_ANSWER_EVENTS};
 use bkes_api::{Failure, Key, KeyedPage, Page, Reason};
 use bkes_wire::{to_wire, v2};
+use bytes::Bytes;
 use prost::Message;
+
+/// What the fields of an event take at most beside its bytes: eleven for each of three numbers, six for each of eight short ones and lengths,
+/// and a bool.
+const EVENT_FRAME_BYTES_MAX: usize = 3 * 11 + 8 * 6 + 2;
+
+/// What the fields of a header take at most beside its bytes: its own length, and those of its name and its value.
+const HEADER_FRAME_BYTES_MAX: usize = 3 * 6;
 
 /// The pages of one aggregate.
 #[derive(Default)]
@@ -85,7 +93,9 @@ fn no_end() -> Failure {
 
 /// A page in as many messages as it takes: none of several events is larger than the limit.
 fn cut(page: v2::ReadReply) -> Vec<v2::ReadReply> {
-    if page.encoded_len() <= PAGE_BYTES_MAX {
+    let at_most: usize = page.events.iter().map(bytes_at_most).sum();
+    let end = page.end.as_ref().map_or(0, Message::encoded_len);
+    if at_most + end < PAGE_BYTES_MAX || page.encoded_len() <= PAGE_BYTES_MAX {
         return vec![page];
     }
     let v2::ReadReply { events, end } = page;
@@ -103,6 +113,15 @@ fn cut(page: v2::ReadReply) -> Vec<v2::ReadReply> {
     part.end = end;
     parts.push(part);
     parts
+}
+
+/// What an event takes in a message at most; much cheaper to tell than what it takes.
+fn bytes_at_most(event: &v2::Event) -> usize {
+    let header = |header: &v2::Header| {
+        HEADER_FRAME_BYTES_MAX + header.name.len() + header.value.as_ref().map_or(0, Bytes::len)
+    };
+    let headers: usize = event.headers.iter().map(header).sum();
+    EVENT_FRAME_BYTES_MAX + event.value.as_ref().map_or(0, Bytes::len) + event.append_id.len() + headers
 }
 
 #[cfg(test)]
@@ -143,6 +162,28 @@ mod tests {
             let ends: Vec<bool> = parts.iter().map(|(part, ())| part.end.is_some()).collect();
             assert_eq!(ends.iter().position(|is_end| *is_end), Some(parts.len() - 1));
             assert_eq!(feed.end(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn no_event_takes_more_in_a_message_than_is_reckoned_with() {
+        let bytes = |count| Some(vec![7; count].into());
+        let header = |count| v2::Header { name: vec![b'n'; count].into(), value: bytes(count) };
+        let largest = v2::Event {
+            order: u64::MAX,
+            partition: i32::MAX,
+            offset: i64::MAX,
+            timestamp_ms: Some(-1),
+            value: bytes(3_000_000),
+            headers: vec![header(3_000_000), header(0), v2::Header::default()],
+            foreign: true,
+            batch_index: u32::MAX,
+            batch_count: u32::MAX,
+            append_id: vec![1; 64].into(),
+        };
+        for event in [largest, v2::Event::default(), v2::Event { value: bytes(0), ..v2::Event::default() }] {
+            let page = v2::ReadReply { events: vec![event.clone()], end: None };
+            assert!(page.encoded_len() <= bytes_at_most(&event), "{}", page.encoded_len());
         }
     }
 

@@ -264,8 +264,9 @@ impl Stream<'_> {
         // What is read after these grows by itself: how many there are before the bytes are reached is not known.
         out.reserve((end.0.saturating_sub(from.0)).min(RESERVED_EVENTS_MAX) as usize);
         let (mut order, mut bytes) = (from, 0usize);
+        let mut marks = Marks { unsettled, tables, part, settled: None };
         while order < end {
-            let (top, place) = match first_mark(unsettled, tables, part, order)? {
+            let (top, place) = match marks.next(order)? {
                 Some(mark) => mark,
                 None => (Order(part.next.0 - 1), part.last),
             };
@@ -315,23 +316,32 @@ impl Stream<'_> {
     }
 }
 
-/// The first mark of a stream at or after an order.
-fn first_mark(
-    unsettled: &RwLock<WriteBack>,
-    tables: &Tables,
-    part: &Part,
-    order: Order,
-) -> Result<Option<(Order, Place)>, Failure> {
-    if order.0 >= part.next.0 - part.unmarked {
-        return Ok(None);
+/// The marks of a stream, lowest order first.
+struct Marks<'a> {
+    unsettled: &'a RwLock<WriteBack>,
+    tables: &'a Tables,
+    part: &'a Part,
+    /// Those that are settled and were not passed yet, once one was looked for: to find the first is dear, those after it come cheap.
+    settled: Option<redb::Range<'static, (u64, u64), u64>>,
+}
+
+impl Marks<'_> {
+    /// The first mark at or after an order, which is behind the mark before.
+    fn next(&mut self, order: Order) -> Result<Option<(Order, Place)>, Failure> {
+        let Marks { unsettled, tables, part, settled } = self;
+        if order.0 >= part.next.0 - part.unmarked {
+            return Ok(None);
+        }
+        let settled = match settled {
+            Some(settled) => settled,
+            none => none.insert(tables.marks.range((part.stream, order.0)..(part.stream, part.next.0))?),
+        };
+        Ok(match settled.next().transpose()? {
+            Some((at, place)) => Some((Order(at.value().1), Place(place.value()))),
+            // Those that are not settled are behind those that are. One that was settled meanwhile makes the way longer.
+            None => locked(unsettled).mark(part.stream, order..part.next),
+        })
     }
-    let settled =
-        tables.marks.range((part.stream, order.0)..(part.stream, part.next.0))?.next().transpose()?;
-    Ok(match settled {
-        Some((at, place)) => Some((Order(at.value().1), Place(place.value()))),
-        // Those that are not settled are behind those that are. One that was settled meanwhile makes the way longer.
-        None => locked(unsettled).mark(part.stream, order..part.next),
-    })
 }
 
 /// A walk along the chain of one stream.
