@@ -106,7 +106,7 @@ const ARROWS: &[Arrows] = &[
     },
     Arrows {
         name: "bkes-instructions",
-        knows: &["bkes-core", "bkes-storage", "bkes-log", "bkes-engine"],
+        knows: &["bkes-core", "bkes-storage", "bkes-log", "bkes-engine", "bkes-api", "bkes-wire"],
         in_tests: &[],
     },
     Arrows { name: "xtask", knows: &[], in_tests: &[] },
@@ -118,7 +118,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("libc", &["bkes-kafka"]),
     ("redb", &["bkes-storage"]),
     ("tonic", &["bkes-wire", "bkes-grpc", "bkes-client", "xtask"]),
-    ("prost", &["bkes-wire", "bkes-grpc", "bkes-client", "xtask"]),
+    ("prost", &["bkes-wire", "bkes-grpc", "bkes-client", "bkes-instructions", "xtask"]),
     ("clap", &["bkes", "bkes-server", "xtask"]),
     ("clap_complete", &["bkes"]),
     ("clap_mangen", &["bkes"]),
