@@ -4,7 +4,7 @@ use crate::compare::{Comparison, Suspect};
 use crate::detail::DetailPass;
 use crate::event_view::EventHasher;
 use crate::instance::Judged;
-use crate::limits::WINDOW_BYTES;
+use crate::limits::{EXTRAS_BYTES_MAX, WINDOW_BYTES};
 use crate::options::{AuditError, Instance, Options, Progress};
 use crate::report::{PartitionReport, Report};
 use crate::tally_pass::{ByOrder, Part, Shared, TallyPass};
@@ -81,7 +81,7 @@ fn detail(
     shared: &mut Shared<'_>,
     options: &Options,
 ) -> Result<(), AuditError> {
-    let together = (options.memory_bytes_max / WINDOW_BYTES).max(1);
+    let together = (options.memory_bytes_max / (WINDOW_BYTES + EXTRAS_BYTES_MAX)).max(1);
     while !comparison.suspects.is_empty() {
         let now = comparison.suspects.len().min(together);
         let suspects: Vec<Suspect> = comparison.suspects.drain(..now).collect();

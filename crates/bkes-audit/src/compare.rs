@@ -1,13 +1,14 @@
 //! The list of an instance's aggregates, and their events summed up, against what a pass has kept of the topic.
 
-use crate::event_view::{EventView, Tally};
+use crate::event_view::Tally;
 use crate::finding::{Finding, Findings};
 use crate::instance::Judged;
-use crate::limits::READ_KEYS;
+use crate::limits::{HEADS_ALL, HEADS_BITS, READ_KEYS};
 use crate::options::{AuditError, Options, Progress};
 use crate::report::Compared;
+use crate::shown::{ByPlace, Shown, Stopped};
 use crate::tally_pass::{Part, Shared};
-use bkes_api::{ErrorClass, Event, Failure, Layout, ListedKey, Page, PageEnd};
+use bkes_api::{ErrorClass, Failure, ListedKey};
 use bkes_consumer::{KeyHash, KeyTable};
 use bkes_core::{Key, Order, Partition};
 use std::collections::HashMap;
@@ -29,112 +30,11 @@ pub struct Comparison<'a> {
     suspects_max: usize,
 }
 
-/// One aggregate as the instance shows it.
-#[derive(Default)]
-struct Shown {
-    parts: Vec<(Partition, Tally)>,
-    /// Of all that is shown.
-    events: u64,
-    newer: u64,
-    last: Option<(Partition, Order)>,
-    partitions: Vec<Partition>,
-    /// Orders that do not follow each other in one partition.
-    disorder: Option<(Order, Order)>,
-    /// Orders, where they are indexes over all partitions, that do not follow each other, or that go back to a lower partition.
-    disorder_of_parts: Option<(Order, Order)>,
-    /// Of one that may be split: in each partition the order of the first event that the topic has, how many events are shown, and their
-    /// sum at the orders that follow from their places.
-    by_place: Vec<(Partition, u64, u64, Tally)>,
-    end: Option<PageEnd>,
-}
-
-impl Shown {
-    fn take(&mut self, page: Page, judged: &Judged<'_>, shared: &Shared<'_>) {
-        for event in &page.events {
-            self.take_event(event, judged, shared);
-        }
-        self.end = page.end.or(self.end.take());
-    }
-
-    fn take_event(&mut self, event: &Event, judged: &Judged<'_>, shared: &Shared<'_>) {
-        if let Some((partition, last)) = self.last {
-            let follows = last.plus(1) == Some(event.order);
-            if partition == event.partition && !follows {
-                self.disorder.get_or_insert((last, event.order));
-            }
-            if !follows || partition > event.partition {
-                self.disorder_of_parts.get_or_insert((last, event.order));
-            }
-        }
-        self.last = Some((event.partition, event.order));
-        self.events += 1;
-        if !self.partitions.contains(&event.partition) {
-            self.partitions.push(event.partition);
-        }
-        let by_place = self.by_place.iter_mut().find(|(of, ..)| *of == event.partition);
-        let by_place = by_place.map(|(_, first, shown, tally)| {
-            *shown += 1;
-            (Order(first.wrapping_add(*shown - 1)), tally)
-        });
-        if judged.is_newer(event) {
-            self.newer += 1;
-            return;
-        }
-        if let Some((order, tally)) = by_place {
-            tally.add(&shared.events, &EventView::of_shown(event), order);
-        }
-        let known = self.parts.iter().position(|(partition, _)| *partition == event.partition);
-        let index = known.unwrap_or(self.parts.len());
-        if known.is_none() {
-            self.parts.push((event.partition, Tally::default()));
-        }
-        self.parts[index].1.add(&shared.events, &EventView::of_shown(event), event.order);
-    }
-
-    fn is_by_order_headers(&self) -> bool {
-        matches!(self.end, Some(PageEnd { layout: Layout::ByOrderHeaders(_), .. }))
-    }
-
-    fn is_part_by_part(&self) -> bool {
-        matches!(self.end, Some(PageEnd { layout: Layout::PartByPart(_), .. }))
-    }
-
-    /// Two orders that should not follow each other as they do.
-    fn disorder(&self) -> Option<(Order, Order)> {
-        if self.is_part_by_part() { self.disorder_of_parts } else { self.disorder }
-    }
-
-    /// The sum over the events of a partition, at their orders in it. Orders of what is shown part by part are indexes over all
-    /// partitions, so that the place in its part says an event's order.
-    fn tally(&self, partition: Partition) -> Tally {
-        if self.is_part_by_part() {
-            let part = self.by_place.iter().find(|(of, ..)| *of == partition);
-            return part.map_or_else(Tally::default, |(.., tally)| *tally);
-        }
-        let part = self.parts.iter().find(|(of, _)| *of == partition);
-        part.map_or_else(Tally::default, |(_, tally)| *tally)
-    }
-
-    /// Whether the end says something else than was shown.
-    fn is_wrong_end(&self) -> bool {
-        let Some(end) = &self.end else { return true };
-        let next = match &end.layout {
-            Layout::OnePartition => self.last.map_or(Some(0), |(_, last)| last.0.checked_add(1)),
-            Layout::PartByPart(_) => {
-                let after = self.last.and_then(|(_, last)| last.0.checked_add(1));
-                after.filter(|after| *after == self.events)
-            }
-            Layout::ByOrderHeaders(_) => Some(self.events),
-        };
-        end.exists != (self.events > 0) || !end.is_complete || next != Some(end.next.0)
-    }
-}
-
 impl<'a> Comparison<'a> {
     /// Nothing compared yet.
     pub fn new(judged: Judged<'a>, options: &Options) -> Comparison<'a> {
         let findings = Findings::new(options.findings_max);
-        let compared = Compared { aggregates: 0, events: 0, newer: 0, findings };
+        let compared = Compared { aggregates: 0, events: 0, newer: 0, heads: 0, findings };
         Comparison { judged, compared, suspects: Vec::new(), suspects_max: options.suspects_max }
     }
 
@@ -207,23 +107,18 @@ impl<'a> Comparison<'a> {
         // What makes a call fail may be one of its aggregates: those that it did not show are read alone.
         let outcome = match together.is_empty() {
             true => Ok(HashMap::new()),
-            false => self.judged.repeated(|| self.read_together(&together, shared)),
+            false => self.judged.repeated(|| self.read_together(&together, table, shared)),
         };
         let mut shown = outcome.unwrap_or_default();
         for listed in together {
             match shown.remove(&listed.key) {
-                Some(shown) => self.judge(&listed, &shown, table, shared),
+                Some(shown) => self.judge(&listed, &shown, table, shared)?,
                 None => alone.push(listed),
             }
         }
         for listed in alone {
-            let topic = table.of_key(shared.keys.hash(listed.key.as_ref()));
-            // Orders in a partition have no gaps.
-            let first = |tally: &Tally| tally.next.wrapping_sub(tally.events());
-            let by_place: Vec<_> =
-                topic.map(|(partition, tally)| (partition, first(&tally), 0, Tally::default())).collect();
-            match self.judged.repeated(|| self.read_alone(&listed.key, &by_place, shared)) {
-                Ok(shown) => self.judge(&listed, &shown, table, shared),
+            match self.judged.repeated(|| self.read_alone(&listed.key, table, shared)) {
+                Ok(shown) => self.judge(&listed, &shown, table, shared)?,
                 Err(failure) => self.unreadable(&listed, failure, table, shared)?,
             }
         }
@@ -236,12 +131,17 @@ impl<'a> Comparison<'a> {
     fn read_together(
         &self,
         listed: &[ListedKey],
+        table: &KeyTable<Tally>,
         shared: &Shared<'_>,
     ) -> Result<HashMap<Key, Shown>, Failure> {
         let keys: Vec<Key> = listed.iter().map(|listed| listed.key.clone()).collect();
         let mut shown: HashMap<Key, Shown> = HashMap::new();
         let outcome = self.judged.read_many(keys, |key, page| {
-            shown.entry(key.clone()).or_default().take(page, &self.judged, shared);
+            let of_key = shown.entry(key.clone()).or_insert_with(|| {
+                let topic = table.of_key(shared.keys.hash(key.as_ref()));
+                Shown::of(topic.map(|(_, tally)| tally.events()).sum(), Vec::new())
+            });
+            of_key.take(page, &self.judged, shared)
         });
         shown.retain(|_, shown| shown.end.is_some());
         if shown.is_empty() {
@@ -250,13 +150,11 @@ impl<'a> Comparison<'a> {
         Ok(shown)
     }
 
-    fn read_alone(
-        &self,
-        key: &Key,
-        by_place: &[(Partition, u64, u64, Tally)],
-        shared: &Shared<'_>,
-    ) -> Result<Shown, Failure> {
-        let mut shown = Shown { by_place: by_place.to_vec(), ..Shown::default() };
+    fn read_alone(&self, key: &Key, table: &KeyTable<Tally>, shared: &Shared<'_>) -> Result<Shown, Failure> {
+        let topic: Vec<(Partition, Tally)> = table.of_key(shared.keys.hash(key.as_ref())).collect();
+        let in_topic = topic.iter().map(|(_, tally)| tally.events()).sum();
+        let by_place = topic.iter().map(|(partition, tally)| ByPlace::of(*partition, tally)).collect();
+        let mut shown = Shown::of(in_topic, by_place);
         self.judged.read(key.clone(), |page| shown.take(page, &self.judged, shared))?;
         Ok(shown)
     }
@@ -278,7 +176,14 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
-    fn judge(&mut self, listed: &ListedKey, shown: &Shown, table: &mut KeyTable<Tally>, shared: &Shared<'_>) {
+    fn judge(
+        &mut self,
+        listed: &ListedKey,
+        shown: &Shown,
+        table: &mut KeyTable<Tally>,
+        shared: &Shared<'_>,
+    ) -> Result<(), AuditError> {
+        self.judged.check_log()?;
         let key = &listed.key;
         let hash = shared.keys.hash(key.as_ref());
         self.compared.aggregates += 1;
@@ -286,6 +191,54 @@ impl<'a> Comparison<'a> {
         self.compared.events += shown.events - shown.newer;
         let topic: Vec<(Partition, Tally)> = table.of_key(hash).collect();
         mark_shown(table, hash);
+        if shown.is_wrongly_listed(listed, &topic) {
+            self.add(Finding::wrongly_listed(listed));
+        }
+        match shown.stopped {
+            Some(Stopped::TooManyNewer) => {
+                self.add(Finding::TooManyNewer { key: key.clone(), shown: shown.newer });
+                return Ok(());
+            }
+            // What of it is wrong is looked for event by event.
+            Some(Stopped::Nowhere(event)) if topic.len() > 1 => {
+                self.add(Finding::Extra { key: key.clone(), event });
+                return Ok(());
+            }
+            Some(Stopped::Nowhere(_) | Stopped::TooMany) => {}
+            None => self.judge_frame(key, shown, &topic, hash)?,
+        }
+        let is_split = shown.is_split(&topic);
+        let orders = shown.orders(is_split);
+        let is_same = |(partition, tally): &(Partition, Tally)| {
+            tally.is_same_as(&shown.tally(*partition, is_split), orders)
+        };
+        let is_known = |(partition, _): &(Partition, Tally)| topic.iter().any(|(of, _)| of == partition);
+        if shown.stopped.is_none() && topic.iter().all(is_same) && shown.parts.iter().all(is_known) {
+            return Ok(());
+        }
+        if topic.len() > 1 {
+            let part = |(partition, tally): &(Partition, Tally)| {
+                (*partition, tally.events(), shown.tally(*partition, is_split).events())
+            };
+            let mut partitions: Vec<(Partition, u64, u64)> = topic.iter().map(part).collect();
+            let extra = shown.parts.iter().filter(|part| !is_known(part));
+            partitions.extend(extra.map(|(partition, tally)| (*partition, 0, tally.events())));
+            partitions.sort_unstable();
+            self.add(Finding::SplitDiffers { key: key.clone(), partitions });
+            return Ok(());
+        }
+        self.suspect(Suspect { hash, key: Some(key.clone()), is_split: false });
+        Ok(())
+    }
+
+    /// What is said around the events of an aggregate that was read to its end: their orders, the end and the head.
+    fn judge_frame(
+        &mut self,
+        key: &Key,
+        shown: &Shown,
+        topic: &[(Partition, Tally)],
+        hash: KeyHash,
+    ) -> Result<(), AuditError> {
         if let Some((after, order)) = shown.disorder() {
             self.add(Finding::Disorder { key: key.clone(), after, shown: order });
         }
@@ -293,29 +246,27 @@ impl<'a> Comparison<'a> {
             let next = shown.end.as_ref().map_or(Order::FIRST, |end| end.next);
             self.add(Finding::WrongEnd { key: key.clone(), next });
         }
-        if is_wrongly_listed(listed, shown, &topic) {
-            let (next, partitions) = (listed.next, listed.partitions.clone());
-            self.add(Finding::WronglyListed { key: key.clone(), next, partitions });
+        if shown.is_wrong_layout(topic) {
+            self.add(Finding::WrongLayout { key: key.clone(), is_split: shown.is_split(topic) });
         }
-        let with_orders = !shown.is_by_order_headers();
-        let is_same =
-            |(partition, tally): &(Partition, Tally)| tally.is_same_as(&shown.tally(*partition), with_orders);
-        let is_known = |(partition, _): &(Partition, Tally)| topic.iter().any(|(of, _)| of == partition);
-        if topic.iter().all(is_same) && shown.parts.iter().all(is_known) {
-            return;
+        if self.compared.aggregates > HEADS_ALL && !hash.is_in(HEADS_BITS, 0) {
+            return Ok(());
         }
-        if topic.len() > 1 {
-            let mut partitions: Vec<(Partition, u64, u64)> = topic
-                .iter()
-                .map(|(partition, tally)| (*partition, tally.events(), shown.tally(*partition).events()))
-                .collect();
-            let extra = shown.parts.iter().filter(|part| !is_known(part));
-            partitions.extend(extra.map(|(partition, tally)| (*partition, 0, tally.events())));
-            partitions.sort_unstable();
-            self.add(Finding::SplitDiffers { key: key.clone(), partitions });
-            return;
+        self.compared.heads += 1;
+        match self.judged.head(key) {
+            Ok(head) => {
+                if shown.is_wrong_head(head.as_ref(), &self.judged) {
+                    let next = head.map(|head| head.next);
+                    self.add(Finding::WrongHead { key: key.clone(), next });
+                }
+                self.judged.check_log()
+            }
+            Err(failure) if failure.class() == ErrorClass::Rejected => {
+                self.add(Finding::Unreadable { key: key.clone(), failure });
+                Ok(())
+            }
+            Err(failure) => Err(AuditError::Instance(failure)),
         }
-        self.suspect(Suspect { hash, key: Some(key.clone()), is_split: false });
     }
 }
 
@@ -324,16 +275,4 @@ fn mark_shown(table: &mut KeyTable<Tally>, hash: KeyHash) {
     for (partition, tally) in all {
         table.set(partition, hash, tally.shown()).expect("it has its room");
     }
-}
-
-/// Counts only grow, and the aggregate was read after it was listed.
-fn is_wrongly_listed(listed: &ListedKey, shown: &Shown, topic: &[(Partition, Tally)]) -> bool {
-    let in_topic = match topic {
-        [(_, tally)] => tally.next,
-        parts => parts.iter().map(|(_, tally)| tally.events()).sum(),
-    };
-    let read = shown.end.as_ref().map_or(0, |end| end.next.0);
-    let lacks = topic.iter().any(|(partition, _)| !listed.partitions.contains(partition));
-    let adds = listed.partitions.iter().any(|partition| !shown.partitions.contains(partition));
-    listed.next.0 < in_topic || listed.next.0 > read || lacks || adds
 }

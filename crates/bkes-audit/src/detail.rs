@@ -1,14 +1,17 @@
 //! A pass that compares some aggregates event by event, to tell what differs.
 //!
 //! The topic's events of an aggregate come one after the other; beside them a *window* of what the instance shows moves along. The two are
-//! matched by where an event lies. What the window has before a match is no event; what the topic has without a match is missing. What
-//! lies elsewhere and is alike, at the same order, is the same event with a false offset.
+//! matched by where an event lies. What the window has before a match is kept: either a later event of the topic is matched with it, or it is
+//! none. What the topic has without a match is missing. What lies elsewhere and is alike, at the same order, is the same event with a
+//! false offset.
 
 use crate::compare::Suspect;
 use crate::event_view::EventView;
 use crate::finding::{Field, Finding, Findings, Place};
-use crate::instance::Judged;
-use crate::limits::{EXTRAS_MAX, VOIDS_MAX, WINDOW_EVENTS};
+use crate::instance::{Age, Judged};
+use crate::limits::{
+    AHEAD_BYTES, AHEAD_EVENTS, EXTRAS_AFTER_MAX, EXTRAS_BYTES_MAX, EXTRAS_MAX, VOIDS_MAX, WINDOW_EVENTS,
+};
 use crate::options::{AuditError, Progress};
 use crate::tally_pass::Shared;
 use crate::topic::Pass;
@@ -27,15 +30,22 @@ struct Window {
     shown: u64,
     /// How many events were taken, with them.
     taken: u64,
+    newer: u64,
     partition: Option<Partition>,
     /// A newer event made the aggregate split: then it is read by the index over all its partitions.
     is_by_index: bool,
 }
 
 impl Window {
+    /// Whether another page belongs in: that events which were shown a little late are there too.
+    fn is_short(&self) -> bool {
+        let bytes = || self.events.iter().map(Event::content_bytes).sum::<usize>();
+        self.events.is_empty() || self.events.len() < AHEAD_EVENTS && bytes() < AHEAD_BYTES
+    }
+
     /// Has an event, unless there is none left.
     fn fill(&mut self, key: &Key, judged: &Judged<'_>) -> Result<(), bkes_api::Failure> {
-        while self.events.is_empty() && !self.is_complete {
+        while !self.is_complete && self.is_short() {
             let (events, is_complete) = judged.window(key, self.next, WINDOW_EVENTS)?;
             for event in &events {
                 self.is_by_index |= *self.partition.get_or_insert(event.partition) != event.partition;
@@ -48,8 +58,14 @@ impl Window {
             // One that does not go on is at its end.
             self.is_complete = is_complete || next.is_none_or(|next| next <= self.next);
             self.next = next.unwrap_or(self.next);
-            self.events.extend(events.into_iter().filter(|event| !judged.is_newer(event)));
-            self.shown += self.events.len() as u64;
+            judged.look_up(events.iter().map(|event| (event.partition, event.offset)));
+            let (all, before) = (events.len(), self.events.len());
+            let is_newer = |event: &Event| judged.age(event.partition, event.offset) == Age::Newer;
+            self.events.extend(events.into_iter().filter(|event| !is_newer(event)));
+            let shown = self.events.len() - before;
+            self.shown += shown as u64;
+            self.newer += (all - shown) as u64;
+            self.is_complete |= !judged.can_be_newer(self.newer);
         }
         Ok(())
     }
@@ -61,7 +77,8 @@ struct Detail {
     window: Window,
     voids: VecDeque<(Partition, Offset, VoidReason)>,
     /// What is shown and is no event. Whether it is a void record may turn out later: a batch is void where it breaks.
-    extras: Vec<Place>,
+    extras: VecDeque<Event>,
+    extras_bytes: usize,
     events: u64,
     findings: u64,
     /// Whether the instance refused to show it.
@@ -87,9 +104,12 @@ impl<'p, 'a> DetailPass<'p, 'a> {
         left: usize,
     ) -> DetailPass<'p, 'a> {
         let detail = |suspect: Suspect| {
-            let (window, voids, extras) = (Window::default(), VecDeque::new(), Vec::new());
-            let (events, findings, is_refused) = (0, 0, false);
-            (suspect.hash, Detail { suspect, window, voids, extras, events, findings, is_refused })
+            let (window, voids, extras) = (Window::default(), VecDeque::new(), VecDeque::new());
+            let (extras_bytes, events, findings, is_refused) = (0, 0, 0, false);
+            (
+                suspect.hash,
+                Detail { suspect, window, voids, extras, extras_bytes, events, findings, is_refused },
+            )
         };
         let details = suspects.into_iter().map(detail).collect();
         DetailPass { shared, judged, findings, details, counts: HashMap::new(), left }
@@ -125,7 +145,7 @@ impl Detail {
             return Ok(());
         }
         match self.window.fill(key, told.judged) {
-            Ok(()) => Ok(()),
+            Ok(()) => told.judged.check_log(),
             Err(failure) if failure.class() == ErrorClass::Rejected => {
                 (self.is_refused, self.window.is_complete) = (true, true);
                 self.tell(Finding::Unreadable { key: key.clone(), failure }, told);
@@ -157,14 +177,16 @@ impl Detail {
             for _ in 0..index {
                 self.drop_extra(key, told);
             }
-            let Some(shown) = self.window.events.pop_front() else { return Ok(()) };
-            let fields = view.differences(&EventView::of_shown(&shown));
-            if !fields.is_empty() {
-                self.tell(Finding::Differs { key: key.clone(), event: place, fields }, told);
+            if let Some(shown) = self.window.events.pop_front() {
+                self.compare(key, &view, place, &shown, told);
             }
-            if shown.order != event.order {
-                self.tell(Finding::WrongOrder { key: key.clone(), event: place, shown: shown.order }, told);
-            }
+            return Ok(());
+        }
+        // It was shown before others that come before it.
+        if let Some(shown) = self.extras.iter().position(is_there).and_then(|index| self.extras.remove(index))
+        {
+            self.extras_bytes -= shown.content_bytes();
+            self.compare(key, &view, place, &shown, told);
             return Ok(());
         }
         let elsewhere = self.window.events.front().filter(|shown| shown.order == event.order);
@@ -182,17 +204,38 @@ impl Detail {
         Ok(())
     }
 
-    /// The window's first event is none of the topic's.
+    /// An event and what is shown at its place.
+    fn compare(
+        &mut self,
+        key: &Key,
+        view: &EventView<'_>,
+        event: Place,
+        shown: &Event,
+        told: &mut Told<'_, '_>,
+    ) {
+        let fields = view.differences(&EventView::of_shown(shown));
+        if !fields.is_empty() {
+            self.tell(Finding::Differs { key: key.clone(), event, fields }, told);
+        }
+        if shown.order != event.order {
+            self.tell(Finding::WrongOrder { key: key.clone(), event, shown: shown.order }, told);
+        }
+    }
+
+    /// The window's first event is none of the topic's so far.
     fn drop_extra(&mut self, key: &Key, told: &mut Told<'_, '_>) {
         let Some(shown) = self.window.events.pop_front() else { return };
-        self.extras.push(Place { order: shown.order, partition: shown.partition, offset: shown.offset });
-        if self.extras.len() >= EXTRAS_MAX {
+        self.extras_bytes += shown.content_bytes();
+        self.extras.push_back(shown);
+        if self.extras.len() >= EXTRAS_MAX || self.extras_bytes > EXTRAS_BYTES_MAX {
             self.tell_extras(key, told);
         }
     }
 
     fn tell_extras(&mut self, key: &Key, told: &mut Told<'_, '_>) {
-        for event in std::mem::take(&mut self.extras) {
+        self.extras_bytes = 0;
+        for Event { order, partition, offset, .. } in std::mem::take(&mut self.extras) {
+            let event = Place { order, partition, offset };
             let is_it = |(partition, offset, _): &&(Partition, Offset, VoidReason)| {
                 (*partition, *offset) == (event.partition, event.offset)
             };
@@ -225,9 +268,11 @@ impl Detail {
             return Ok(());
         }
         if !self.suspect.is_split {
-            while !self.window.events.is_empty() {
+            let mut left = EXTRAS_AFTER_MAX;
+            while !self.window.events.is_empty() && left > 0 {
                 self.drop_extra(&key, told);
                 self.fill(&key, told)?;
+                left -= 1;
             }
             self.tell_extras(&key, told);
         }

@@ -6,7 +6,7 @@
 use crate::finding::Field;
 use bkes_api::{Event, Origin};
 use bkes_core::append_id::AppendId;
-use bkes_core::marker::ID_HEADER;
+use bkes_core::marker::{ID_HEADER, unmarked_order};
 use bkes_core::{BatchPlace, Header, Offset, Order, Partition, StoredEvent, TimestampMs};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -22,6 +22,8 @@ pub struct EventView<'a> {
     pub is_foreign: bool,
     pub batch: Option<BatchPlace>,
     pub append_id: Option<&'a [u8]>,
+    /// The order that its `order` header names. What is shown says so of itself, where its orders are those of headers.
+    header_order: Option<Order>,
 }
 
 impl<'a> EventView<'a> {
@@ -43,6 +45,7 @@ impl<'a> EventView<'a> {
             is_foreign,
             batch,
             append_id,
+            header_order: Some(event.order),
         }
     }
 
@@ -60,6 +63,11 @@ impl<'a> EventView<'a> {
             is_foreign: event.stamp.is_none(),
             batch: event.stamp.and_then(|stamp| stamp.place),
             append_id: append_id.map(|id| &id[..]),
+            // A record of BKES was accepted at the order that its header named.
+            header_order: match event.stamp {
+                Some(_) => Some(event.order),
+                None => unmarked_order(&event.headers),
+            },
         }
     }
 
@@ -135,6 +143,16 @@ pub struct Tally {
     events: u64,
     contents: u64,
     orders: u64,
+    header_orders: u64,
+}
+
+/// Which orders of events are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Orders {
+    /// Those in their partition.
+    InPartition,
+    /// Those that their `order` headers name.
+    OfHeaders,
 }
 
 const SHOWN: u64 = 1 << 63;
@@ -145,7 +163,15 @@ impl Tally {
         self.next = order.0.wrapping_add(1);
         self.events += 1;
         self.contents = self.contents.wrapping_add(hasher.content(event));
-        self.orders = self.orders.wrapping_add(hasher.order(event, order));
+        let of_order = hasher.order(event, order);
+        self.orders = self.orders.wrapping_add(of_order);
+        let of_header = match event.header_order {
+            Some(named) if named == order => of_order,
+            Some(named) => hasher.order(event, named),
+            // No event that is shown comes to this.
+            None => 1,
+        };
+        self.header_orders = self.header_orders.wrapping_add(of_header);
     }
 
     pub fn events(&self) -> u64 {
@@ -160,9 +186,12 @@ impl Tally {
         Tally { events: self.events | SHOWN, ..self }
     }
 
-    /// Whether both are of the same events; at the same orders too, unless those are left out.
-    pub fn is_same_as(&self, other: &Tally, with_orders: bool) -> bool {
-        (self.events(), self.contents) == (other.events(), other.contents)
-            && (!with_orders || self.orders == other.orders)
+    /// Whether both are of the same events, at the same orders.
+    pub fn is_same_as(&self, other: &Tally, orders: Orders) -> bool {
+        let is_in_order = match orders {
+            Orders::InPartition => self.orders == other.orders,
+            Orders::OfHeaders => self.header_orders == other.header_orders,
+        };
+        (self.events(), self.contents) == (other.events(), other.contents) && is_in_order
     }
 }

@@ -1,7 +1,7 @@
 //! What an instance shows that the topic does not say, or the other way round.
 
-use crate::limits::FINDINGS_BYTES_MAX;
-use bkes_api::Failure;
+use crate::limits::{FINDINGS_BYTES_MAX, LISTED_PARTITIONS_MAX};
+use bkes_api::{Failure, ListedKey};
 use bkes_core::{Key, Offset, Order, Partition, VoidReason};
 
 /// Where an event is.
@@ -64,8 +64,10 @@ pub enum Finding {
         key: Key,
         /// The next order that the list says.
         next: Order,
-        /// The partitions it says.
+        /// The first partitions it says.
         partitions: Vec<Partition>,
+        /// How many more it says.
+        more_partitions: usize,
     },
     /// The list is not in order, or says that there is more and has nothing. What was not listed is looked for all the same.
     ListDisorder {
@@ -129,6 +131,27 @@ pub enum Finding {
         /// The next order it says.
         next: Order,
     },
+    /// An aggregate is said to be in one partition or in several, and its events are not.
+    WrongLayout {
+        /// The aggregate.
+        key: Key,
+        /// Whether its events are in several partitions.
+        is_split: bool,
+    },
+    /// Where an aggregate stands is said otherwise than its events were shown right before.
+    WrongHead {
+        /// The aggregate.
+        key: Key,
+        /// The next order that is said; `None` if there is said to be no aggregate.
+        next: Option<Order>,
+    },
+    /// More events are shown above the end than the log has offsets there.
+    TooManyNewer {
+        /// The aggregate.
+        key: Key,
+        /// How many were shown until it was given up.
+        shown: u64,
+    },
     /// A split aggregate is shown with other events. Of which partition, and how many the topic has and the instance shows.
     SplitDiffers {
         /// The aggregate.
@@ -151,6 +174,30 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// That the list has this of an aggregate, which is not so.
+    pub(crate) fn wrongly_listed(listed: &ListedKey) -> Finding {
+        let ListedKey { key, next, partitions } = listed;
+        let kept = partitions.len().min(LISTED_PARTITIONS_MAX);
+        Finding::WronglyListed {
+            key: key.clone(),
+            next: *next,
+            partitions: partitions[..kept].to_vec(),
+            more_partitions: partitions.len() - kept,
+        }
+    }
+
+    /// What it takes in memory beside its place in a list.
+    fn bytes(&self) -> usize {
+        let rest = match self {
+            Finding::WronglyListed { partitions, .. } => size_of_val(&partitions[..]),
+            Finding::SplitDiffers { partitions, .. } => size_of_val(&partitions[..]),
+            Finding::Differs { fields, .. } => size_of_val(&fields[..]),
+            Finding::Unreadable { failure, .. } => failure.message.len(),
+            _ => 0,
+        };
+        self.key().map_or(0, |key| key.bytes().len()) + rest
+    }
+
     /// The aggregate it is about.
     pub fn key(&self) -> Option<&Key> {
         match self {
@@ -166,6 +213,9 @@ impl Finding {
             | Finding::WrongOrder { key, .. }
             | Finding::Disorder { key, .. }
             | Finding::WrongEnd { key, .. }
+            | Finding::WrongLayout { key, .. }
+            | Finding::WrongHead { key, .. }
+            | Finding::TooManyNewer { key, .. }
             | Finding::SplitDiffers { key, .. }
             | Finding::Unsteady { key }
             | Finding::Unreadable { key, .. } => Some(key),
@@ -198,7 +248,7 @@ impl Findings {
     }
 
     pub(crate) fn add(&mut self, finding: Finding) {
-        let bytes = finding.key().map_or(0, |key| key.bytes().len());
+        let bytes = finding.bytes();
         if self.kept.len() >= self.kept_max || self.bytes + bytes > FINDINGS_BYTES_MAX {
             self.more += 1;
             return;

@@ -12,7 +12,10 @@
 //!
 //! Memory is bounded: keys are known by their hash, events by a sum, and where the table is full a half of the keys is left for a later
 //! pass. The end is fixed when the audit begins; what is written meanwhile is not judged. What an instance shows at or above the end
-//! it might make up: run the audit again.
+//! must be at an offset that the log has by now; its content it might make up: run the audit again.
+//!
+//! Compared are the list of all aggregates, whole reads forwards, their ends, and heads: of the first thousand aggregates each, and of the
+//! others one in 32, chosen by a secret. Reads backwards, as of an offset or a time, and follows are not.
 
 #![forbid(unsafe_code)]
 
@@ -27,6 +30,7 @@ mod compare;
 mod detail;
 mod event_view;
 mod instance;
+mod shown;
 mod tally_pass;
 mod topic;
 

@@ -27,7 +27,7 @@ pub struct Options {
     /// Most findings that are kept.
     pub findings_max: usize,
     /// Most aggregates that are compared event by event once they are known to differ. Each [`memory_bytes_max`](Self::memory_bytes_max)
-    /// / 2 MiB of them take one more pass.
+    /// / 3 MiB of them take one more pass.
     pub suspects_max: usize,
     /// How long a page of the instance, or anything of the log, may take.
     pub wait_max: Duration,

@@ -37,6 +37,8 @@ pub struct Compared {
     pub events: u64,
     /// Events that it shows at or above the end, which were not judged.
     pub newer: u64,
+    /// Heads that were compared: of the first aggregates each, of the others some.
+    pub heads: u64,
     /// The differences.
     pub findings: Findings,
 }

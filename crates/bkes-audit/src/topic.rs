@@ -75,6 +75,11 @@ impl<'a> Topic<'a> {
         Ok(Topic { log, identity, spans, reader, waiter, wait_max: options.wait_max })
     }
 
+    /// The log that it is read from.
+    pub fn log(&self) -> &'a dyn Log {
+        self.log
+    }
+
     /// It is the same topic still.
     pub fn check_identity(&self) -> Result<(), AuditError> {
         let (before, after) = (Box::new(self.identity.clone()), Box::new(self.log.identity()?));

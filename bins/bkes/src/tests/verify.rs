@@ -58,10 +58,10 @@ async fn a_server_that_shows_what_the_topic_holds_is_right() {
     let ran = Run::of(&[]).audits(&log, Some(&served(&log))).await.done();
     let report = &ran.json()[0];
     assert_eq!((&report["aggregates"], &report["findings"]), (&json!(3), &json!([])));
-    assert_eq!(report["compared"], json!({"aggregates": 3, "events": 5, "newer_events": 0}));
+    assert_eq!(report["compared"], json!({"aggregates": 3, "events": 5, "newer_events": 0, "heads": 3}));
     assert_eq!(report["partitions"][0]["foreign"], json!(4));
     let ran = Run::of(&[]).on_a_terminal().audits(&log, Some(&served(&log))).await.done();
-    assert!(ran.text().ends_with("3 aggregates, 5 events; 0 newer ones were not judged\nnothing found\n"));
+    assert!(ran.text().ends_with("3 aggregates, 3 heads, 5 events; 0 newer ones were not judged\nnothing found\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

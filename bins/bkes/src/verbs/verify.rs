@@ -25,8 +25,10 @@ const EXAMPLES: &str = "Examples:
   bkes verify -b broker-1:9092 --no-server -o json | jq .partitions
   bkes verify --kafka-config client.properties --memory-mib 512
 
-The topic is read from its beginning to its stable end as of now, and every event that the server shows is compared with it. What \
-is written meanwhile is not judged. Nothing is written.
+The topic is read from its beginning to its stable end as of now, and every event that the server shows is compared with it, in \
+its order, and with it the list of aggregates, and where each of the first thousand stands; of the others one in 32. What is \
+written meanwhile is not judged, but that it is there. Not compared are reads backwards and as of a moment, and what followers are \
+shown. Nothing is written.
 
 Ends with code 0 if nothing was found, and with 1 if the server shows something else than the topic holds, or if the topic \
 itself is not whole: its head was removed, a record rests on events that are not there, or a newer BKES wrote it. Void, foreign, \
@@ -44,7 +46,7 @@ pub struct VerifyArgs {
     #[arg(long)]
     pub no_server: bool,
 
-    /// Memory for what is kept of the topic's aggregates. 64 MiB are enough for half a million; with more of them the topic is read
+    /// Memory for what is kept of the topic's aggregates. 64 MiB are enough for 480,000; with more of them the topic is read
     /// in several passes
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub memory_mib: u32,

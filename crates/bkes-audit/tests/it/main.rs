@@ -9,6 +9,7 @@ mod shelf;
 
 mod bounds;
 mod counts;
+mod frames;
 mod growing;
 mod lies;
 mod logs;

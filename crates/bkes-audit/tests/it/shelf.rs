@@ -3,15 +3,17 @@
 use async_trait::async_trait;
 use bkes_api::{
     Append, AppendFailure, Appended, BoxStream, Event, EventStore, Failure, Follow, FollowItem, Freshness,
-    Head, KeyList, KeyedPage, KeysRequest, Layout, ListedKey, Page, PageEnd, Read, ReadMany, Reason, Status,
-    TaggedAnswer, TaggedAppend, WaitFor,
+    Head, KeyList, KeyedPage, KeysRequest, Layout, ListedKey, Origin, Page, PageEnd, Read, ReadMany, Reason,
+    Status, TaggedAnswer, TaggedAppend, WaitFor,
 };
+use bkes_core::marker::unmarked_order;
 use bkes_core::{AcceptRule, Decision, Key, Order, Partition, Position, Record, StoredEvent};
 use bkes_log::Log;
 use bkes_testkit::log::SimulatedLog;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
+use tokio_stream::StreamExt;
 
 /// What the store holds, and how it falsifies it.
 #[derive(Clone, Default)]
@@ -24,8 +26,24 @@ pub struct Held {
     pub end: EndLie,
     /// Keys that it refuses to show.
     pub refused: Option<Key>,
-    /// Split aggregates are shown in an order of their own.
+    /// Split aggregates are shown in the order of their headers, where these are one.
     pub by_order_headers: bool,
+    /// What it says of how an aggregate lies.
+    pub layout: Option<(Key, Layout)>,
+    /// Two events of this aggregate are shown in each other's place, with each other's order.
+    pub swapped: Option<(Key, usize, usize)>,
+    /// After this aggregate comes this event, without an end.
+    pub endless: Option<(Key, Event)>,
+    /// What it says of where an aggregate stands.
+    pub head: HeadLie,
+}
+
+#[derive(Clone, PartialEq, Eq, Default)]
+pub enum HeadLie {
+    #[default]
+    None,
+    Is(Key, Box<Head>),
+    IsNot(Key),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -108,30 +126,41 @@ impl Held {
         (self.refused.as_ref() == Some(key)).then(|| Failure::new(Reason::PermissionDenied, "not yours"))
     }
 
-    fn pages(&self, key: &Key, from: Order, limit: u64, page_events: usize) -> Vec<Page> {
-        let empty = Vec::new();
-        let mut all = self.events.get(key).unwrap_or(&empty).clone();
-        let is_split = is_split(&all);
-        if is_split && self.by_order_headers {
-            all.reverse();
-        }
-        if is_split {
+    /// The events of an aggregate as they are shown, and how they lie.
+    fn shown(&self, key: &Key) -> (Vec<Event>, Layout) {
+        let mut all = self.events.get(key).cloned().unwrap_or_default();
+        let mut partitions: Vec<Partition> = all.iter().map(|event| event.partition).collect();
+        partitions.sort_unstable();
+        partitions.dedup();
+        let by_headers = self.by_order_headers.then(|| by_order_headers(&all)).flatten();
+        let layout = match (is_split(&all), by_headers) {
+            (false, _) => Layout::OnePartition,
+            (true, None) => Layout::PartByPart(partitions),
+            (true, Some(in_order)) => {
+                all = in_order;
+                Layout::ByOrderHeaders(partitions)
+            }
+        };
+        if layout.is_split() {
             // Orders of a split one count over all its partitions, as the trait says.
             (0..).zip(&mut all).for_each(|(index, event)| event.order = Order(index));
         }
-        let chosen = all.iter().enumerate().filter(|(index, event)| {
-            let place = if is_split { *index as u64 } else { event.order.0 };
-            place >= from.0
-        });
-        let events: Vec<Event> = chosen.map(|(_, event)| event.clone()).collect();
+        if let Some((_, one, other)) = self.swapped.as_ref().filter(|(of, ..)| of == key) {
+            let (of_one, of_other) = (all[*one].order, all[*other].order);
+            all.swap(*one, *other);
+            (all[*one].order, all[*other].order) = (of_one, of_other);
+        }
+        match &self.layout {
+            Some((of, layout)) if of == key => (all, layout.clone()),
+            _ => (all, layout),
+        }
+    }
+
+    fn pages(&self, key: &Key, from: Order, limit: u64, page_events: usize) -> Vec<Page> {
+        let (all, layout) = self.shown(key);
+        let chosen = all.iter().filter(|event| event.order >= from);
+        let events: Vec<Event> = chosen.cloned().collect();
         let taken = events.len().min(usize::try_from(limit).unwrap_or(usize::MAX));
-        let mut partitions: Vec<Partition> = all.iter().map(|event| event.partition).collect();
-        partitions.dedup();
-        let layout = match (is_split, self.by_order_headers) {
-            (false, _) => Layout::OnePartition,
-            (true, false) => Layout::PartByPart(partitions),
-            (true, true) => Layout::ByOrderHeaders(partitions),
-        };
         let mut end = PageEnd {
             next: next_of(&all),
             exists: !all.is_empty(),
@@ -154,6 +183,49 @@ impl Held {
         pages.last_mut().expect("there is one").end = Some(end);
         pages
     }
+
+    fn head_of(&self, key: &Key) -> Option<Head> {
+        match &self.head {
+            HeadLie::Is(of, head) if of == key => return Some(Head::clone(head)),
+            HeadLie::IsNot(of) if of == key => return None,
+            _ => {}
+        }
+        let (all, layout) = self.shown(key);
+        let next = next_of(&all);
+        let Event { partition, offset, timestamp, .. } = all.last()?.clone();
+        Some(Head { next, partition, offset, timestamp, layout })
+    }
+
+    /// These pages, or without an end.
+    fn stream<T: Send + 'static>(
+        &self,
+        key: &Key,
+        mut pages: Vec<Page>,
+        turn: impl Fn(Page) -> T + Send + 'static,
+    ) -> BoxStream<Result<T, Failure>> {
+        let Some((_, event)) = self.endless.clone().filter(|(of, _)| of == key) else {
+            return Box::pin(tokio_stream::iter(pages.into_iter().map(move |page| Ok(turn(page)))));
+        };
+        pages.last_mut().expect("there is one").end = None;
+        let next = next_of(&self.shown(key).0).0;
+        let more = (next..).map(move |order| Event { order: Order(order), ..event.clone() });
+        let more = more.map(|event| Page { events: vec![event], end: None });
+        Box::pin(tokio_stream::iter(pages.into_iter().chain(more).map(move |page| Ok(turn(page)))))
+    }
+}
+
+/// The events in the order that their headers name, where that is one order of all.
+fn by_order_headers(events: &[Event]) -> Option<Vec<Event>> {
+    let order = |event: &Event| match event.origin {
+        Origin::Bkes { .. } => Some(event.order),
+        Origin::Foreign => unmarked_order(&event.headers),
+    };
+    let mut all: BTreeMap<Order, Event> = BTreeMap::new();
+    for event in events {
+        all.insert(order(event)?, event.clone());
+    }
+    let is_one = all.len() == events.len() && all.keys().copied().eq((0..events.len() as u64).map(Order));
+    is_one.then(|| all.into_values().collect())
 }
 
 pub fn is_split(events: &[Event]) -> bool {
@@ -208,29 +280,29 @@ impl EventStore for Shelf {
         }
         let from = read.from.unwrap_or_default();
         let pages = held.pages(&read.key, from, read.limit, self.page_events);
-        Ok(Box::pin(tokio_stream::iter(pages.into_iter().map(Ok))))
+        Ok(held.stream(&read.key, pages, |page| page))
     }
 
     async fn read_many(&self, read: ReadMany) -> Result<BoxStream<Result<KeyedPage, Failure>>, Failure> {
         let held = self.ask()?;
-        let mut pages = Vec::new();
+        let mut all: BoxStream<Result<KeyedPage, Failure>> = Box::pin(tokio_stream::empty());
         for key in read.keys {
-            if let Some(failure) = held.failure(&key) {
-                pages.push(Err(failure));
-                break;
-            }
-            if is_split(held.events.get(&key).map_or(&[], |events| events)) {
-                pages.push(Err(Failure::new(Reason::Split, "in several partitions")));
-                break;
+            let split = || Failure::new(Reason::Split, "in several partitions");
+            let is_split = is_split(held.events.get(&key).map_or(&[], |events| events));
+            if let Some(failure) = held.failure(&key).or_else(|| is_split.then(split)) {
+                return Ok(Box::pin(all.chain(tokio_stream::once(Err(failure)))));
             }
             let of_key = held.pages(&key, read.from, read.limit, self.page_events);
-            pages.extend(of_key.into_iter().map(|page| Ok(KeyedPage { key: key.clone(), page })));
+            let pages = held.stream(&key.clone(), of_key, move |page| KeyedPage { key: key.clone(), page });
+            all = Box::pin(all.chain(pages));
         }
-        Ok(Box::pin(tokio_stream::iter(pages)))
+        Ok(all)
     }
 
-    async fn head(&self, _: Key, _: Freshness) -> Result<Option<Head>, Failure> {
-        unsupported()
+    async fn head(&self, key: Key, freshness: Freshness) -> Result<Option<Head>, Failure> {
+        let held = self.ask()?;
+        assert!(matches!(freshness, Freshness::AtLeast(_)));
+        held.failure(&key).map_or(Ok(held.head_of(&key)), Err)
     }
 
     async fn keys(&self, request: KeysRequest) -> Result<KeyList, Failure> {

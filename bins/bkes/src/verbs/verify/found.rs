@@ -95,8 +95,13 @@ pub fn of_instance(finding: &Finding) -> Found {
         Finding::NotListed { key } => {
             Found::new("not_listed", "it can be read, and is not in the list of all").of(key)
         }
-        Finding::WronglyListed { key, next, partitions } => {
-            let words = format!("the list says next order {next} in {}, which is not so", listed(partitions));
+        Finding::WronglyListed { key, next, partitions, more_partitions } => {
+            let more = match more_partitions {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let listed = listed(partitions);
+            let words = format!("the list says next order {next} in {listed}{more}, which is not so");
             Found::new("wrongly_listed", words).of(key)
         }
         Finding::ListDisorder { after } => {
@@ -125,6 +130,24 @@ pub fn of_instance(finding: &Finding) -> Found {
         Finding::WrongEnd { key, next } => {
             let words = format!("a read ends with next order {next}, which is not what it showed");
             Found::new("wrong_end", words).of(key)
+        }
+        Finding::WrongLayout { key, is_split } => {
+            let words = match is_split {
+                true => "it is not said to lie in the partitions that its events are in",
+                false => "it is said to lie in several partitions, and all its events are in one",
+            };
+            Found::new("wrong_layout", words).of(key)
+        }
+        Finding::WrongHead { key, next: Some(next) } => {
+            let words = format!("its head says next order {next}, and where its last event lies, otherwise than a read");
+            Found::new("wrong_head", words).of(key)
+        }
+        Finding::WrongHead { key, next: None } => {
+            Found::new("wrong_head", "its head says that there is no such aggregate").of(key)
+        }
+        Finding::TooManyNewer { key, shown } => {
+            let words = format!("{shown} events are shown above the end: more than there are offsets");
+            Found::new("too_many_newer", words).of(key)
         }
         Finding::SplitDiffers { key, partitions } => {
             let part = |(partition, topic, shown): &(Partition, u64, u64)| {

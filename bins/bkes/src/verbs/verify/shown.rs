@@ -71,8 +71,10 @@ fn table(report: &Report, all: &[Found], console: &mut Console<'_>) -> Result<()
         None => console.line("no server was compared")?,
         Some(compared) => {
             let (aggregates, events, newer) = (compared.aggregates, compared.events, compared.newer);
+            let heads = compared.heads;
             console.line(format_args!(
-                "compared with the server: {aggregates} aggregates, {events} events; {newer} newer ones were not judged"
+                "compared with the server: {aggregates} aggregates, {heads} heads, {events} events; {newer} newer ones were not \
+                 judged"
             ))?;
         }
     }
@@ -110,6 +112,7 @@ fn json(report: &Report, all: &[Found]) -> Vec<u8> {
         part.plain("aggregates", compared.aggregates);
         part.plain("events", compared.events);
         part.plain("newer_events", compared.newer);
+        part.plain("heads", compared.heads);
         part.end();
     }
     object.list_of("findings", all, |object, found| {
