@@ -6,11 +6,11 @@ use std::ffi::{CStr, c_char, c_int};
 use std::time::Duration;
 
 impl Client {
-    /// The topic's own id, which is another one after it was created again.
+    /// The topic's own id, which is another one after it was created again; empty where the brokers know none.
     pub fn topic_id(&self, timeout: Duration) -> Result<String, String> {
         self.describe_topic(timeout, false, |topic| {
             // SAFETY: the description lives as long as this call.
-            unsafe { text(sys::rd_kafka_Uuid_base64str(sys::rd_kafka_TopicDescription_topic_id(topic))) }
+            unsafe { uuid(sys::rd_kafka_TopicDescription_topic_id(topic)) }
         })
     }
 
@@ -240,5 +240,47 @@ impl Drop for Event {
     fn drop(&mut self) {
         // SAFETY: the event is ours and freed once.
         unsafe { sys::rd_kafka_event_destroy(self.0) };
+    }
+}
+
+/// An id in Base64. Brokers without ids answer with the one that has no bit set, which is none: every topic would have the same.
+///
+/// # Safety
+///
+/// `id` is null, or lives as long as this call.
+unsafe fn uuid(id: *const sys::rd_kafka_Uuid_t) -> String {
+    if id.is_null() {
+        return String::new();
+    }
+    // SAFETY: it is not null, and the rest is promised by the caller.
+    unsafe {
+        let halves =
+            (sys::rd_kafka_Uuid_most_significant_bits(id), sys::rd_kafka_Uuid_least_significant_bits(id));
+        if halves == (0, 0) { String::new() } else { text(sys::rd_kafka_Uuid_base64str(id)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The story: brokers before Kafka 2.8 know no ids, and the zeros that librdkafka gives then were taken for one, so that any other topic
+    /// counted as the same.
+    #[test]
+    fn an_id_without_a_bit_set_is_none() {
+        let shown = |most, least| {
+            // SAFETY: what is made here is destroyed here.
+            unsafe {
+                let id = sys::rd_kafka_Uuid_new(most, least);
+                let shown = uuid(id);
+                sys::rd_kafka_Uuid_destroy(id);
+                shown
+            }
+        };
+        assert_eq!(shown(0, 0), "");
+        assert_eq!((shown(0, 1).len(), shown(1, 0).len()), (22, 22));
+        assert_ne!(shown(0, 1), shown(1, 0));
+        // SAFETY: it may be null.
+        assert_eq!(unsafe { uuid(std::ptr::null()) }, "");
     }
 }
