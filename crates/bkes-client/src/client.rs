@@ -70,11 +70,17 @@ impl Client {
     }
 }
 
+/// What addresses begin with.
+const HTTP: &str = "http://";
+
 /// The calls to a server that is connected to when it is first called.
 fn wire(address: &str, options: &ClientOptions) -> Result<Wire, ConnectError> {
     let wrong = |source| ConnectError::Address { address: address.to_owned(), source };
-    let endpoint = Endpoint::from_shared(address.to_owned())
-        .map_err(wrong)?
+    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(wrong)?;
+    if !address.get(..HTTP.len()).is_some_and(|start| start.eq_ignore_ascii_case(HTTP)) {
+        return Err(ConnectError::Scheme { address: address.to_owned() });
+    }
+    let endpoint = endpoint
         .connect_timeout(options.connect_timeout)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(options.keepalive_interval)
@@ -246,6 +252,17 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_address_and_no_metadata_is_refused_before_any_call() {
         assert!(matches!(Client::connect("not an address"), Err(ConnectError::Address { .. })));
+        // What is meant for TLS is not sent in plain text.
+        for address in [
+            "https://localhost:1",
+            "HTTPS://localhost:1",
+            "unix:///socket",
+            "grpc://localhost:1",
+            "localhost:1",
+        ] {
+            assert!(matches!(Client::connect(address), Err(ConnectError::Scheme { .. })), "{address}");
+        }
+        assert!(Client::connect("HTTP://localhost:1").is_ok());
         for (name, value) in [("Upper Case", "x"), ("name", "line\nbreak"), ("bytes-bin", "x")] {
             let metadata = vec![(name.to_owned(), value.to_owned())];
             let options = ClientOptions { metadata, ..ClientOptions::default() };

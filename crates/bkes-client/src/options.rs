@@ -54,6 +54,12 @@ pub enum ConnectError {
         /// What is wrong with it.
         source: tonic::transport::Error,
     },
+    /// The address asks for something else than plain HTTP, such as TLS: it is not spoken to without.
+    #[error("{address:?} does not begin with http://, and this client speaks nothing else: no TLS")]
+    Scheme {
+        /// What was given.
+        address: String,
+    },
     /// Metadata that cannot be sent.
     #[error(
         "metadata {name:?} cannot be sent: its name has other than lower-case letters, or its value other than printable text"
