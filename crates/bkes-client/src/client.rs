@@ -1,10 +1,13 @@
 //! The client: a connection to each instance, one of them in use, and the trait's calls over it.
 
 use crate::instances::{Instances, Wire};
-use crate::limits::{CONNECTION_WINDOW_BYTES, HEADERS_BYTES_MAX, SERVER_GRACE, STREAM_WINDOW_BYTES};
+use crate::limits::{
+    CONNECTION_WINDOW_BYTES, HEADERS_BYTES_MAX, SERVER_GRACE, STREAM_WINDOW_BYTES, WAIT_SLICE,
+};
 use crate::options::{ClientOptions, ConnectError};
 use crate::span::{EMPTY, traced};
 use crate::streams::{FollowTurn, Messages, ReadManyTurn, ReadTurn};
+use crate::wait::in_slices;
 use async_trait::async_trait;
 use bkes_api::{
     Append, AppendFailure, Appended, BoxStream, EventStore, Failure, Follow, FollowItem, Freshness, Head,
@@ -208,8 +211,11 @@ impl EventStore for Client {
                 let request = self.request(message, Some(left.saturating_add(SERVER_GRACE)));
                 async move { wire.wait_for(request).await }
             };
-            let v2::WaitForReply {} = self.safely(wait.timeout, call).await?;
-            Ok(())
+            in_slices(wait.timeout, WAIT_SLICE, async |slice| {
+                let v2::WaitForReply {} = self.safely(slice, call).await?;
+                Ok(())
+            })
+            .await
         })
         .await
     }

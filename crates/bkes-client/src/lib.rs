@@ -114,6 +114,7 @@ mod append_stream;
 mod call;
 mod span;
 mod streams;
+mod wait;
 
 pub use client::Client;
 pub use options::{ClientOptions, ConnectError};

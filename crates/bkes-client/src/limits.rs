@@ -20,6 +20,9 @@ pub const HEADERS_BYTES_MAX: u32 = 8 * 1024;
 /// How long a call waits beyond the time that the server was given, for the answer that says that it is over.
 pub const ANSWER_GRACE: Duration = Duration::from_secs(2);
 
+/// The longest wait that one call asks for: as long as the contract lets one wait. A longer one is made of several.
+pub const WAIT_SLICE: Duration = Duration::from_secs(60);
+
 /// How much longer than a wait its call may take. A server takes an eighth off for its answer, which of a wait of a minute is 7.5 s; and what
 /// is over is to be said by the server, in its own words.
 pub const SERVER_GRACE: Duration = Duration::from_secs(15);
