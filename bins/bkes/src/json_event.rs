@@ -1,5 +1,6 @@
 //! Events as JSON lines: what `read`, `follow` and `export` write, and what `append` and `import` read.
 
+use crate::json_object;
 use crate::json_writer::Object;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -90,10 +91,57 @@ pub struct LineEvent {
     pub batch: Option<BatchPlace>,
 }
 
+/// The end of an export.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ExportEnd {
+    /// The aggregates that were written.
+    pub aggregates: u64,
+    /// Their events.
+    pub events: u64,
+    /// The aggregates that were left out.
+    pub left_out: u64,
+}
+
+/// A line of an export.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ExportLine {
+    /// An event.
+    Event(LineEvent),
+    /// The last line.
+    End(ExportEnd),
+}
+
+/// Writes the end of an export, without the end of the line.
+pub fn write_end(out: &mut Vec<u8>, end: &ExportEnd) {
+    let mut object = Object::begin(out);
+    let mut part = Object::begin(object.field("end"));
+    part.plain("aggregates", end.aggregates);
+    part.plain("events", end.events);
+    part.optional("left_out", (end.left_out > 0).then_some(end.left_out));
+    part.end();
+    object.end();
+}
+
+/// What a line of an export is.
+pub fn read_of_export(line: &[u8]) -> Result<ExportLine, String> {
+    let mut fields = json_object::read(line)?;
+    let Some(end) = fields.remove("end") else { return of_fields(fields).map(ExportLine::Event) };
+    refuse_unknown(&fields, &[])?;
+    let Value::Object(end) = end else { return Err("end: not an object".to_owned()) };
+    refuse_unknown(&end, &["aggregates", "events", "left_out"])?;
+    let field = |name| end.get(name).map(|value| number(name, value)).transpose();
+    let (aggregates, events) = (field("aggregates")?, field("events")?);
+    let missing = || "end: aggregates and events are needed".to_owned();
+    let (aggregates, events) = aggregates.zip(events).ok_or_else(missing)?;
+    Ok(ExportLine::End(ExportEnd { aggregates, events, left_out: field("left_out")?.unwrap_or_default() }))
+}
+
 /// The event of a line. A field that is not known is refused: it is a slip, and what it has would be lost.
 pub fn read(line: &[u8]) -> Result<LineEvent, String> {
-    let value: Value = serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
-    let Value::Object(mut fields) = value else { return Err("not a JSON object".to_owned()) };
+    of_fields(json_object::read(line)?)
+}
+
+fn of_fields(mut fields: Map<String, Value>) -> Result<LineEvent, String> {
     refuse_unknown(&fields, &KNOWN)?;
     let key = match bytes(&mut fields, "key")? {
         None => None,
@@ -228,6 +276,34 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_an_export_is_read_as_it_is_written_and_is_no_event() {
+        let table = [
+            (ExportEnd { aggregates: 3, events: 7, left_out: 0 }, r#"{"end":{"aggregates":3,"events":7}}"#),
+            (
+                ExportEnd { aggregates: 0, events: u64::MAX, left_out: 1 },
+                r#"{"end":{"aggregates":0,"events":18446744073709551615,"left_out":1}}"#,
+            ),
+        ];
+        for (end, expected) in table {
+            let mut line = Vec::new();
+            write_end(&mut line, &end);
+            assert_eq!(String::from_utf8_lossy(&line), expected);
+            assert_eq!(read_of_export(&line), Ok(ExportLine::End(end)));
+            assert!(read(&line).expect_err("it is no event").contains("\"end\""));
+        }
+        for wrong in [
+            r#"{"end":{"aggregates":3}}"#,
+            r#"{"end":{"aggregates":3,"events":-1}}"#,
+            r#"{"end":{"aggregates":3,"events":1,"more":1}}"#,
+            r#"{"end":1}"#,
+            r#"{"end":{"aggregates":3,"events":1},"value":"v"}"#,
+        ] {
+            assert!(read_of_export(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        assert!(matches!(read_of_export(br#"{"value":"v"}"#), Ok(ExportLine::Event(_))));
+    }
+
+    #[test]
     fn slips_are_refused_by_name() {
         let table = [
             ("", "not JSON"),
@@ -252,6 +328,8 @@ mod tests {
             (r#"{"value":"x","batch":{"index":1,"count":1001}}"#, "batch"),
             (r#"{"value":"x","batch":[1,2]}"#, "batch"),
             (r#"{"value":"\ud800"}"#, "not JSON"),
+            (r#"{"value":"a","value":"b"}"#, "\"value\" is there twice"),
+            (r#"{"value":"a","headers":[{"name":"a","name":"b","value":null}]}"#, "\"name\" is there twice"),
         ];
         for (line, expected) in table {
             let error = read(line.as_bytes()).expect_err(line);

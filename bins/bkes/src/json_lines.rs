@@ -1,7 +1,7 @@
 //! Lines of JSON from a file or from standard input, one at a time, none longer than is held in memory.
 
 use crate::exit::{Code, Ended};
-use crate::json_event::{self, LineEvent};
+use crate::json_event::{self, ExportLine, LineEvent};
 use crate::limits::LINE_BYTES_MAX;
 use std::fmt::Display;
 use std::io::{BufRead, Read};
@@ -32,6 +32,15 @@ impl<'a> JsonLines<'a> {
 
     /// The event of the next line that is not blank; `None` after the last.
     pub fn next_event(&mut self) -> Result<Option<LineEvent>, Ended> {
+        self.next(json_event::read)
+    }
+
+    /// The next line of an export, blank ones aside; `None` after the last.
+    pub fn next_of_export(&mut self) -> Result<Option<ExportLine>, Ended> {
+        self.next(json_event::read_of_export)
+    }
+
+    fn next<T>(&mut self, read_line: impl Fn(&[u8]) -> Result<T, String>) -> Result<Option<T>, Ended> {
         loop {
             self.line.clear();
             self.number += 1;
@@ -49,8 +58,7 @@ impl<'a> JsonLines<'a> {
                 ));
             }
             if !self.line.trim_ascii().is_empty() {
-                let event = json_event::read(&self.line);
-                return event.map(Some).map_err(|error| self.wrong(error));
+                return read_line(&self.line).map(Some).map_err(|error| self.wrong(error));
             }
         }
     }

@@ -18,9 +18,13 @@ pub const IMPORT_APPEND_EVENTS_MAX: usize = BATCH_EVENTS_MAX as usize;
 /// with [`IMPORT_APPEND_EVENTS_MAX`], and it is far below the 16 MiB of a batch.
 pub const IMPORT_APPEND_BYTES_MAX: usize = 512 * 1024;
 
-/// Appends of an import in flight, each of another aggregate. At 0.5 to 5 ms each, 64 are 12,000 to 120,000 appends a second; in memory
-/// they are 32 MiB, twice that while they are compared with what is stored.
+/// Appends of an import in flight, each of another aggregate. At 0.5 to 5 ms each, 64 are 12,000 to 120,000 appends a second; with single
+/// events they are 32 MiB at most.
 pub const IMPORT_IN_FLIGHT_MAX: usize = 64;
+
+/// Bytes of these appends, one larger append aside. One that was an append before may have 16 MiB: four of them are in flight at once.
+/// While an append is compared with what is stored, that is in memory too, page by page.
+pub const IMPORT_IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Most bytes of an import's appends that wait for the one before them of their aggregate, one larger append aside. An export has the
 /// events of an aggregate together, so as many aggregates are in flight as are read ahead: 64 have 128 KiB each, 400 events of 200 bytes.
@@ -29,15 +33,15 @@ pub const IMPORT_WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What an event of an import takes in memory beside its value and headers.
 pub const IMPORT_EVENT_BYTES: usize = 128;
 
-/// How often an import tries an append that is unavailable, or whose outcome is unknown: the pauses between the tries are 16 s together,
-/// which is how long a server may take to start again.
-pub const IMPORT_TRIES_MAX: u32 = 8;
+/// How often an import tries an append that is unavailable, or whose outcome is unknown, and an export a read from which nothing comes: the
+/// pauses between the tries are 16 s together, which is how long a server may take to start again.
+pub const TRIES_MAX: u32 = 8;
 
-/// The pause before an import's second try; it doubles with each try, up to [`IMPORT_PAUSE_MAX`].
-pub const IMPORT_PAUSE: Duration = Duration::from_millis(200);
+/// The pause before the second try; it doubles with each try, up to [`PAUSE_MAX`].
+pub const PAUSE_FIRST: Duration = Duration::from_millis(200);
 
 /// The longest pause between two tries: 0.2, 0.4, 0.8, 1.6, 3.2, 5 and 5 s.
-pub const IMPORT_PAUSE_MAX: Duration = Duration::from_secs(5);
+pub const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Aggregates that an export asks for in one call; a call may name 1,000. With 10 events each of 200 bytes it is half a second of a slow
 /// network, after which the keys that are left are asked for anew.

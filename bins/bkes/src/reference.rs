@@ -10,7 +10,7 @@ const OPENING: &str = "# The command line
 that is said about it goes to the error stream. What comes from events is escaped wherever a terminal would obey it, and is untouched in files
 and pipes with `-o raw` and `-f`.
 
-An export is made of the same lines that `bkes read -o json` writes. An import stores each event at its own order or not at all: it may be run
+An export is made of the same lines that `bkes read -o json` writes, and of a last one that says how many there are. An import stores each event at its own order or not at all: it may be run
 again after whatever ended it.
 ";
 

@@ -53,7 +53,9 @@ async fn lines_are_the_events_of_one_append() {
 
     let store = Arc::new(MemoryStore::default());
     let words = ["append", "k", "--new", "--json-lines", "-"];
+    let large = format!("{{\"value\":\"{}\"}}\n", "x".repeat(1024 * 1024)).into_bytes();
     for (input, code) in [
+        (&large.repeat(17)[..], Code::InputOutput),
         (&b""[..], Code::Usage),
         (b"{\"value\":1}\n", Code::InputOutput),
         (&b"{\"value\":\"a\"}\n".repeat(1_001), Code::InputOutput),

@@ -25,7 +25,10 @@ async fn flags_are_what_the_store_is_asked() {
         (&["--from", "3", "--to", "5"], Read { from: Some(Order(3)), to: Some(Order(5)), ..all.clone() }),
         (&["--backwards", "--limit", "1"], Read { direction: Direction::Backwards, limit: 1, ..all.clone() }),
         (&["--as-of-offset", "7"], Read { as_of: Some(AsOf::Offset(Offset(7))), ..all.clone() }),
-        (&["--as-of-time", "-1"], Read { as_of: Some(AsOf::Time(TimestampMs(-1))), ..all.clone() }),
+        (
+            &["--as-of-time", "-000000000001"],
+            Read { as_of: Some(AsOf::Time(TimestampMs(-1))), ..all.clone() },
+        ),
         (&["--latest"], Read { freshness: Freshness::Latest, ..all.clone() }),
         (&["--at-least", "id@0:5"], Read { freshness: Freshness::AtLeast(positions), ..all.clone() }),
         (&["--no-headers"], Read { with_headers: false, ..all.clone() }),
@@ -53,10 +56,10 @@ async fn every_page_is_shown_in_its_order() {
 async fn what_is_not_there_and_what_breaks_off_is_told() {
     let ran = Run::of(&["read", "none"]).on(&with(1)).await;
     assert!(ran.code == Some(Code::NotFound) && ran.talk.contains("no aggregate none"), "{}", ran.talk);
-    let ran = Run::of(&["read", "none", "--as-of-time", "0"]).on(&with(1)).await;
+    let ran = Run::of(&["read", "none", "--as-of-time", "1970-01-01T00:00:00Z"]).on(&with(1)).await;
     assert!(ran.code == Some(Code::NotFound) && ran.talk.contains("at that moment"), "{}", ran.talk);
 
-    let store = MemoryStore::with(Habits { breaks_off: true, ..Habits::default() });
+    let store = MemoryStore::with(Habits { pages_max: Some(1), ..Habits::default() });
     store.add(&key("k"), vec!["a".into(), "b".into(), "c".into()], None);
     let ran = Run::of(&["read", "k", "-o", "raw"]).on(&store).await;
     assert_eq!((ran.code, ran.text()), (Some(Code::Unavailable), "ab"));

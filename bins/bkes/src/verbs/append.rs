@@ -11,7 +11,7 @@ use bkes_api::{
     Append, AppendFailure, AppendId, Appended, EventContent, EventStore, Expected, Failure, Header, Identity,
     Key, Order, Reason,
 };
-use bkes_core::limits::BATCH_EVENTS_MAX;
+use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -159,12 +159,16 @@ fn of_lines(path: &str, console: &mut Console<'_>) -> Result<Vec<EventContent>, 
 }
 
 fn all(mut lines: JsonLines<'_>) -> Result<Vec<EventContent>, Ended> {
-    let mut events = Vec::new();
+    let (mut events, mut bytes) = (Vec::new(), 0);
     while let Some(event) = lines.next_event()? {
         if events.len() == BATCH_EVENTS_MAX as usize {
             let error =
                 format!("one append has {BATCH_EVENTS_MAX} events at most; bkes import takes any number");
             return Err(lines.wrong(error));
+        }
+        bytes += event.content.bytes();
+        if !events.is_empty() && bytes > BATCH_BYTES_MAX {
+            return Err(lines.wrong(format!("one append has {BATCH_BYTES_MAX} bytes at most")));
         }
         events.push(event.content);
     }

@@ -11,9 +11,9 @@ mod settle;
 use self::chunk::{Chunk, Chunks};
 use self::settle::{Settled, settle};
 use crate::console::Console;
-use crate::exit::Ended;
+use crate::exit::{Code, Ended};
 use crate::json_lines::JsonLines;
-use crate::limits::{IMPORT_IN_FLIGHT_MAX, IMPORT_WAITING_BYTES_MAX};
+use crate::limits::{IMPORT_IN_FLIGHT_BYTES_MAX, IMPORT_IN_FLIGHT_MAX, IMPORT_WAITING_BYTES_MAX};
 use crate::progress::Progress;
 use bkes_api::{EventStore, Key};
 use std::collections::{HashMap, VecDeque};
@@ -26,10 +26,12 @@ use tokio::task::JoinSet;
 const EXAMPLES: &str = "Examples:
   bkes import store.jsonl
   bkes export --all | bkes --server other:50030 import -
+  bkes read account-7 -o json | bkes --server other:50030 import --partial -
 
-The lines are those of `bkes export` and `bkes read -o json`. Each event is stored at its own order or not at all, so an \
-import that ended may be run again: what is there and equal is skipped, and a difference ends it with code 3, naming aggregate \
-and order.
+The lines are those of `bkes export`, whose last one says that it is whole. Where that is missing, or an aggregate was left out, \
+all that is there is imported, and it ends with code 7; --partial is for other lines, as of `bkes read -o json`. Each event is \
+stored at its own order or not at all, so an import that ended may be run again: what is there and equal is skipped, and a \
+difference in value, headers, or the append that it was, ends it with code 3, naming aggregate and order.
 
 Appends of several events stay what they were; single events that follow each other are stored together. Ids of appends \
 are kept. Headers that are reserved (order, and names that begin with bkes), as other programs may have written, are left \
@@ -41,6 +43,10 @@ out and counted.";
 pub struct ImportArgs {
     /// The file; - is standard input
     pub file: String,
+
+    /// The lines are no whole export: none of them needs to say that it is the last
+    #[arg(long)]
+    pub partial: bool,
 }
 
 /// What became of the events so far.
@@ -61,30 +67,38 @@ pub async fn run(
     let mut tally = Tally::default();
     let ended = if args.file == "-" {
         let progress = Progress::new(looks, None);
-        import(JsonLines::new(console.take_input()?, "standard input"), store, &mut tally, &progress).await
+        let lines = JsonLines::new(console.take_input()?, "standard input");
+        import(Chunks::new(lines), args.partial, store, &mut tally, &progress).await
     } else {
         let failed = |error| Ended::file(Path::new(&args.file), error);
         let file = File::open(&args.file).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
         let progress = Progress::new(looks, Some(bytes));
         let mut file = BufReader::with_capacity(64 * 1024, file);
-        import(JsonLines::new(&mut file, &*args.file), store, &mut tally, &progress).await
+        let chunks = Chunks::new(JsonLines::new(&mut file, &*args.file));
+        import(chunks, args.partial, store, &mut tally, &progress).await
     };
     let Tally { appended, skipped, dropped_headers } = tally;
     console.say(format_args!("bkes: {appended} events imported, {skipped} were there already"));
     if dropped_headers > 0 {
         console.say(format_args!("bkes: {dropped_headers} reserved headers left out"));
     }
-    ended.map_err(|ended| ended.advise("The import may be run again: it goes on where it ended."))
+    ended.map_err(|ended| match ended {
+        // Nothing else changes by itself.
+        Ended::With { code: Code::Unavailable | Code::Unknown, .. } => {
+            ended.advise("The import may be run again: what is there already is skipped.")
+        }
+        ended => ended,
+    })
 }
 
 async fn import(
-    lines: JsonLines<'_>,
+    mut chunks: Chunks<'_>,
+    is_partial: bool,
     store: &Arc<dyn EventStore>,
     tally: &mut Tally,
     progress: &Progress,
 ) -> Result<(), Ended> {
-    let mut chunks = Chunks::new(lines);
     let mut in_flight = InFlight::default();
     let read = read(&mut chunks, store, &mut in_flight, tally, progress).await;
     // What is in flight is not given up, and what it comes to is told, whatever came before; what waits is.
@@ -98,7 +112,7 @@ async fn import(
     }
     tally.dropped_headers = chunks.dropped_headers();
     progress.end();
-    ended
+    ended.and_then(|()| if is_partial { Ok(()) } else { chunks.check_end() })
 }
 
 async fn read(
@@ -122,7 +136,8 @@ async fn read(
 /// Chunks that are being settled, each of another aggregate, and those that wait for them.
 #[derive(Default)]
 struct InFlight {
-    tasks: JoinSet<(Key, Result<Settled, Ended>)>,
+    tasks: JoinSet<(Key, usize, Result<Settled, Ended>)>,
+    tasks_bytes: usize,
     /// The aggregates of those that are being settled, and what waits of each.
     waiting: HashMap<Key, VecDeque<Chunk>>,
     waiting_bytes: usize,
@@ -134,7 +149,9 @@ impl InFlight {
         if self.waiting.contains_key(&chunk.key) {
             self.waiting_bytes == 0 || self.waiting_bytes + chunk.memory_bytes() <= IMPORT_WAITING_BYTES_MAX
         } else {
+            let bytes = self.tasks_bytes + chunk.memory_bytes();
             self.tasks.len() < IMPORT_IN_FLIGHT_MAX
+                && (self.tasks.is_empty() || bytes <= IMPORT_IN_FLIGHT_BYTES_MAX)
         }
     }
 
@@ -153,17 +170,20 @@ impl InFlight {
 
     fn begin(&mut self, store: &Arc<dyn EventStore>, chunk: Chunk) {
         let store = Arc::clone(store);
-        self.tasks.spawn(async move { (chunk.key.clone(), settle(&*store, chunk).await) });
+        let (key, bytes) = (chunk.key.clone(), chunk.memory_bytes());
+        self.tasks_bytes += bytes;
+        self.tasks.spawn(async move { (key, bytes, settle(&*store, chunk).await) });
     }
 
     /// What the next one that ends comes to; `None` if there is none. If it ended well, the one that waited for it is begun.
     async fn next(&mut self, store: &Arc<dyn EventStore>, tally: &mut Tally) -> Option<Result<(), Ended>> {
         let joined = self.tasks.join_next().await?;
-        let (key, settled) = match joined {
+        let (key, bytes, settled) = match joined {
             Ok(ended) => ended,
             // It was not aborted, so it panicked.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
+        self.tasks_bytes -= bytes;
         let Settled { appended, skipped } = match settled {
             Ok(settled) => settled,
             Err(ended) => {

@@ -4,11 +4,12 @@
 //! lines are missing is an error: what was all or nothing stays so.
 
 use crate::byte_argument::spelled;
-use crate::exit::Ended;
-use crate::json_event::LineEvent;
+use crate::exit::{Code, Ended};
+use crate::json_event::{ExportEnd, ExportLine, LineEvent};
 use crate::json_lines::JsonLines;
 use crate::limits::{IMPORT_APPEND_BYTES_MAX, IMPORT_APPEND_EVENTS_MAX, IMPORT_EVENT_BYTES};
 use bkes_api::{AppendId, BatchPlace, EventContent, Key, Order};
+use bkes_core::limits::BATCH_BYTES_MAX;
 use bkes_core::marker::is_reserved_name;
 
 /// Events of one aggregate that follow each other, for one append.
@@ -48,6 +49,12 @@ impl Chunk {
         self.bytes + self.events.len() * IMPORT_EVENT_BYTES
     }
 
+    /// The place that an event of it had in its append, if that had several.
+    pub fn place(&self, index: usize) -> Option<BatchPlace> {
+        let i = u32::try_from(index).ok()?.checked_add(1)?;
+        self.last_place.map(|last| BatchPlace { i, count: last.count })
+    }
+
     /// The order after its last event, if there is one.
     fn next(&self) -> Option<Order> {
         self.first.plus(self.events.len() as u64)
@@ -81,12 +88,21 @@ pub struct Chunks<'a> {
     /// What is read of the next one.
     begun: Option<Chunk>,
     dropped_headers: u64,
+    /// Events since the end of an export, or since the first line.
+    events: u64,
+    /// Whether the last line was the end of an export.
+    is_at_end: bool,
+    /// Aggregates that exports have left out.
+    left_out: u64,
+    /// What the end of an export says of lines that are not there.
+    missing: Option<String>,
 }
 
 impl<'a> Chunks<'a> {
     /// Those of these lines.
     pub fn new(lines: JsonLines<'a>) -> Chunks<'a> {
-        Chunks { lines, begun: None, dropped_headers: 0 }
+        let (begun, dropped_headers, events, is_at_end, left_out) = (None, 0, 0, false, 0);
+        Chunks { lines, begun, dropped_headers, events, is_at_end, left_out, missing: None }
     }
 
     /// The next one; `None` after the last.
@@ -100,6 +116,14 @@ impl<'a> Chunks<'a> {
                 self.check_order(&line)?;
                 let whole = self.begun.replace(Chunk::of(line));
                 return self.whole(whole);
+            }
+            // Which would hold up to 1,000 lines of up to 256 MiB.
+            if chunk.events.len() > 1 && chunk.bytes > BATCH_BYTES_MAX {
+                return Err(self.lines.wrong(format_args!(
+                    "the append of aggregate {} with order {} has more than {BATCH_BYTES_MAX} bytes: no store takes it",
+                    spelled(chunk.key.bytes()),
+                    chunk.first
+                )));
             }
         }
         let last = self.begun.take();
@@ -131,10 +155,42 @@ impl<'a> Chunks<'a> {
         self.lines.bytes()
     }
 
-    fn next_line(&mut self) -> Result<Option<Line>, Ended> {
-        let Some(LineEvent { key, order, mut content, append_id, batch }) = self.lines.next_event()? else {
-            return Ok(None);
+    /// That every line belonged to an export that was written to its end, and is there.
+    pub fn check_end(&self) -> Result<(), Ended> {
+        let left_out = self.left_out;
+        let what = match &self.missing {
+            Some(missing) => missing.clone(),
+            None if !self.is_at_end => "its last line, which names its end, is missing".to_owned(),
+            None if left_out > 0 => {
+                format!("{left_out} aggregates that are split over partitions were left out of it")
+            }
+            None => return Ok(()),
         };
+        let ended = Ended::new(Code::InputOutput, format_args!("the export is not whole: {what}"));
+        Err(ended
+            .advise("What is there of it was imported; --partial is for lines that are no whole export."))
+    }
+
+    fn end(&mut self, ExportEnd { events, left_out, .. }: ExportEnd) {
+        let read = std::mem::take(&mut self.events);
+        self.is_at_end = true;
+        self.left_out = self.left_out.saturating_add(left_out);
+        if events != read {
+            self.missing
+                .get_or_insert_with(|| format!("it has {events} events, and {read} lines of it are there"));
+        }
+    }
+
+    fn next_line(&mut self) -> Result<Option<Line>, Ended> {
+        let event = loop {
+            match self.lines.next_of_export()? {
+                None => return Ok(None),
+                Some(ExportLine::Event(event)) => break event,
+                Some(ExportLine::End(end)) => self.end(end),
+            }
+        };
+        (self.events, self.is_at_end) = (self.events + 1, false);
+        let LineEvent { key, order, mut content, append_id, batch } = event;
         let key = key.ok_or_else(|| self.lines.wrong("key is missing"))?;
         let order = order.ok_or_else(|| self.lines.wrong("order is missing: an import keeps the orders"))?;
         let count = content.headers.len();
@@ -238,6 +294,23 @@ mod tests {
         let larger = large(0) + &large(1) + &line("a", 2, "");
         let counts: Vec<_> = chunks(&larger).expect("they are right").iter().map(|chunk| chunk.2).collect();
         assert_eq!(counts, [1, 2]);
+    }
+
+    /// The story: the lines of one append were held whatever they took, up to a thousand of the longest.
+    #[test]
+    fn an_append_of_more_bytes_than_one_may_have_is_refused_while_it_is_read() {
+        let value = "x".repeat(1024 * 1024);
+        let line = |index: u32| {
+            let place = format!("\"batch\":{{\"index\":{index},\"count\":1000}}");
+            format!("{{\"key\":\"a\",\"order\":{},\"value\":\"{value}\",{place}}}\n", index - 1)
+        };
+        let text: String = (1..=18).map(line).collect();
+        let error = chunks(&text).expect_err("it is too large");
+        let Ended::With { message, .. } = error else { panic!("{error:?}") };
+        assert!(
+            message.starts_with("x, line 17: the append of aggregate a with order 0 has more"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -6,11 +6,12 @@
 use super::chunk::Chunk;
 use crate::byte_argument::spelled;
 use crate::exit::{Code, Ended, described};
-use crate::limits::{IMPORT_PAUSE, IMPORT_PAUSE_MAX, IMPORT_TRIES_MAX};
+use crate::limits::TRIES_MAX;
+use crate::pauses::pause;
 use crate::verbs::read::cut_off;
 use bkes_api::{
     Append, AppendFailure, ErrorClass, Event, EventContent, EventStore, Failure, Freshness, Identity, Order,
-    Read,
+    Origin, Read,
 };
 use bkes_core::marker::is_reserved_name;
 use std::time::Duration;
@@ -35,17 +36,11 @@ pub async fn settle(store: &dyn EventStore, chunk: Chunk) -> Result<Settled, End
         match settling.once().await {
             Ok(Step::Whole) => return Ok(settling.settled),
             Ok(Step::Part) => {}
-            Err(Stop::ForNow { ended, .. }) if tries >= IMPORT_TRIES_MAX => return Err(ended),
+            Err(Stop::ForNow { ended, .. }) if tries >= TRIES_MAX => return Err(ended),
             Err(Stop::ForNow { rest, .. }) => tokio::time::sleep(pause(tries, rest)).await,
             Err(Stop::ForGood(ended)) => return Err(ended),
         }
     }
-}
-
-/// How long to rest after so many tries: as long as the store says, if it says so, but no longer than an import ever rests.
-fn pause(tries: u32, rest: Option<Duration>) -> Duration {
-    let usual = IMPORT_PAUSE.saturating_mul(1 << (tries - 1).min(16));
-    rest.map_or(usual, |rest| rest.max(IMPORT_PAUSE)).min(IMPORT_PAUSE_MAX)
 }
 
 struct Settling<'a> {
@@ -135,13 +130,14 @@ impl Settling<'_> {
         let all = Read::after(self.chunk.key.clone(), at);
         let read = Read { limit: rest.len() as u64, freshness: Freshness::Latest, ..all };
         let mut pages = self.store.read(read).await.map_err(stop)?;
-        let mut expected = rest.iter();
+        let mut expected = rest.iter().enumerate();
         while let Some(page) = pages.next().await {
             let page = page.map_err(stop)?;
             for event in &page.events {
                 // More than were asked for are not compared.
-                let Some(expected) = expected.next() else { break };
-                if let Some(what) = difference(expected, event) {
+                let Some((index, content)) = expected.next() else { break };
+                let other_append = || self.other_append(self.there + index, event);
+                if let Some(what) = difference(content, event).or_else(other_append) {
                     return Err(Stop::ForGood(self.different(event.order, what)));
                 }
             }
@@ -152,6 +148,22 @@ impl Settling<'_> {
             }
         }
         Err(Stop::ForNow { ended: cut_off(), rest: None })
+    }
+
+    /// What of the append that an event was is another than of the one that is stored there, where the lines tell.
+    fn other_append(&self, index: usize, stored: &Event) -> Option<&'static str> {
+        let (batch, append_id) = match &stored.origin {
+            Origin::Foreign => (None, None),
+            Origin::Bkes { batch, append_id } => (*batch, append_id.as_ref()),
+        };
+        let expected = self.chunk.place(index);
+        if self.chunk.id.is_some() && self.chunk.id.as_ref().filter(|_| index == 0) != append_id {
+            Some("append id")
+        } else if expected.is_some() && expected != batch {
+            Some("append")
+        } else {
+            None
+        }
     }
 
     fn count(&mut self, events: u64, was_there: bool) {
@@ -188,13 +200,17 @@ impl Settling<'_> {
     }
 
     fn missing(&self, next: Order) -> Ended {
-        Ended::new(
+        let ended = Ended::new(
             Code::Conflict,
             format_args!(
                 "aggregate {} goes on at order {}, and the store has only {next} events of it",
                 self.name(),
                 self.at()
             ),
+        );
+        ended.advise(
+            "Each event is stored at its own order, so one that begins above 0, as one whose oldest events were removed from its topic, \
+             goes only into a store that has what came before.",
         )
     }
 
@@ -220,19 +236,5 @@ fn difference(expected: &EventContent, stored: &Event) -> Option<&'static str> {
         Some("list of headers")
     } else {
         None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_their_limit_and_follow_the_store() {
-        let pauses: Vec<_> = (1..IMPORT_TRIES_MAX).map(|tries| pause(tries, None).as_millis()).collect();
-        assert_eq!(pauses, [200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
-        assert_eq!(pause(1, Some(Duration::from_secs(2))), Duration::from_secs(2));
-        assert_eq!(pause(1, Some(Duration::from_secs(60))), IMPORT_PAUSE_MAX);
-        assert_eq!(pause(9, Some(Duration::ZERO)), IMPORT_PAUSE);
     }
 }
