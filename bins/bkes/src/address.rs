@@ -99,13 +99,24 @@ fn one_with_port(address: &str) -> Result<String, Ended> {
         return Err(Ended::usage(format_args!("{address:?} is no address of a server: write HOST:PORT")));
     }
     let (scheme, rest) = match address.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), address),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => {
+            ("http://", rest.strip_suffix('/').unwrap_or(rest))
+        }
+        // What is meant for TLS is not sent in plain text.
+        Some((scheme, _)) => {
+            return Err(Ended::usage(format_args!(
+                "{address:?} asks for {scheme}://, and this program speaks http:// only"
+            )));
+        }
+        None => ("", address),
     };
+    if rest.is_empty() || rest.contains('/') {
+        return Err(Ended::usage(format_args!("{address:?} is no address of a server: write HOST:PORT")));
+    }
     let is_bare_ip6 = rest.parse::<std::net::Ipv6Addr>().is_ok();
     let host = if is_bare_ip6 { format!("[{rest}]") } else { rest.to_owned() };
     let after_ip6 = host.rsplit_once(']').map_or(host.as_str(), |(_, after)| after);
-    let has_port = after_ip6.contains(':') || !scheme.is_empty();
+    let has_port = after_ip6.contains(':');
     Ok(if has_port { format!("{scheme}{host}") } else { format!("{scheme}{host}:{PORT}") })
 }
 
@@ -176,10 +187,17 @@ mod tests {
             ("[::1]", "[::1]:50030"),
             ("[::1]:1", "[::1]:1"),
             ("http://host:1", "http://host:1"),
-            ("https://host", "https://host"),
+            ("HTTP://host", "http://host:50030"),
+            ("http://host/", "http://host:50030"),
+            ("http://::1", "http://[::1]:50030"),
         ];
         for (given, expected) in table {
             assert_eq!(with_port(given).as_deref(), Ok(expected), "{given}");
+        }
+        for refused in
+            ["https://host", "https://host:1", "unix:///socket", "a,https://b", "http://", "http://host/x"]
+        {
+            assert!(with_port(refused).is_err(), "{refused}");
         }
     }
 }

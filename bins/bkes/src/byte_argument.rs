@@ -78,13 +78,18 @@ impl FromStr for HeaderArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<HeaderArgument, String> {
+        let written_out = || "the name of a header is written out: text, text: or hex:".to_owned();
+        // What these forms mean may have the sign at which a name ends.
+        if text.starts_with("base64:") || text.starts_with("json:") {
+            return Err(written_out());
+        }
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value.parse()?)),
             None => (text, None),
         };
         match name.parse()? {
             ByteArgument::Bytes(name) => Ok(HeaderArgument { name, value }),
-            _ => Err("the name of a header is written out: text, text: or hex:".to_owned()),
+            _ => Err(written_out()),
         }
     }
 }
@@ -178,6 +183,11 @@ mod tests {
             ("=x", header(b"", bytes(b"x"))),
             ("@f=x", None),
             ("-=x", None),
+            ("base64:YQ==v", None),
+            ("base64:YQ===v", None),
+            ("base64:YWFh", None),
+            ("json:1=v", None),
+            ("text:base64:YQ=v", header(b"base64:YQ", bytes(b"v"))),
         ];
         for (text, expected) in table {
             assert_eq!(text.parse().ok(), expected, "{text}");

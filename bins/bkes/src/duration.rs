@@ -1,5 +1,6 @@
 //! Durations as they are typed: `500ms`, `10s`, `2m`.
 
+use crate::limits::DURATION_MAX;
 use std::time::Duration;
 
 /// The duration that is written so. A number alone are seconds.
@@ -13,7 +14,8 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         _ => None,
     };
     let ms = ms_each.and_then(|each| number.parse::<u64>().ok()?.checked_mul(each));
-    ms.map(Duration::from_millis).ok_or_else(|| "not a duration: write 500ms, 10s or 2m".to_owned())
+    let duration = ms.map(Duration::from_millis).filter(|duration| *duration <= DURATION_MAX);
+    duration.ok_or_else(|| "not a duration of 365 days at most: write 500ms, 10s or 2m".to_owned())
 }
 
 #[cfg(test)]
@@ -33,6 +35,9 @@ mod tests {
             ("1h", None),
             ("-1s", None),
             ("1.5s", None),
+            ("525600m", Some(365 * 24 * 60 * 60 * 1_000)),
+            ("525601m", None),
+            ("18446744073709551615ms", None),
             ("18446744073709551615m", None),
         ];
         for (text, expected) in table {

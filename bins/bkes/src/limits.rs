@@ -3,6 +3,10 @@
 use bkes_core::limits::BATCH_EVENTS_MAX;
 use std::time::Duration;
 
+/// The longest duration that is taken as one. Clocks count on from now, and not without end: what is longer is a slip, and a year is more
+/// than anybody waits.
+pub const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The largest value that is read from a file or from standard input, in bytes. Kafka takes records of 1 MiB unless its topic says
 /// otherwise, and few topics go above 16 MiB; so who gives a larger file made a mistake, which is told before it fills the memory.
 pub const VALUE_BYTES_MAX: u64 = 32 * 1024 * 1024;

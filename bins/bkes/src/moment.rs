@@ -2,11 +2,22 @@
 
 use bkes_api::TimestampMs;
 
+/// Digits of a number that is taken for milliseconds: those of any moment since March 1973 have as many, and no year and no seconds of our
+/// time do.
+const MILLISECONDS_DIGITS_MIN: usize = 12;
+
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The moment that is written so.
 pub fn parse(text: &str) -> Result<TimestampMs, String> {
     if let Ok(milliseconds) = text.parse() {
+        let digits = text.trim_start_matches(['+', '-']).len();
+        // A year, or seconds.
+        if digits < MILLISECONDS_DIGITS_MIN {
+            return Err(format!(
+                "milliseconds since 1970 have {MILLISECONDS_DIGITS_MIN} digits at least; write 2026-11-30T12:00:00Z"
+            ));
+        }
         return Ok(TimestampMs(milliseconds));
     }
     rfc3339(text).map(TimestampMs).ok_or_else(|| {
@@ -109,8 +120,13 @@ mod tests {
     #[test]
     fn moments_are_read() {
         let table = [
-            ("0", Some(0)),
-            ("-5", Some(-5)),
+            ("0", None),
+            ("2026", None),
+            ("1796040000", None),
+            ("1796040000123", Some(1_796_040_000_123)),
+            ("000000000000", Some(0)),
+            ("-000000000005", Some(-5)),
+            ("-99999999999", None),
             ("1970-01-01T00:00:00Z", Some(0)),
             ("2026-11-30T12:00:00Z", Some(1_796_040_000_000)),
             ("2026-11-30T13:00:00.5+01:00", Some(1_796_040_000_500)),

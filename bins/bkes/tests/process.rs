@@ -7,7 +7,15 @@ use std::process::{Command, Output, Stdio};
 fn bkes(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bkes"));
     command.args(words).stdin(Stdio::null());
-    for name in ["BKES_SERVER", "BKES_CONTEXT_FILE", "XDG_CONFIG_HOME", "HOME", "NO_COLOR"] {
+    for name in [
+        "BKES_SERVER",
+        "BKES_CONTEXT_FILE",
+        "XDG_CONFIG_HOME",
+        "HOME",
+        "NO_COLOR",
+        "KAFKA_BROKERS",
+        "KAFKA_TOPIC",
+    ] {
         command.env_remove(name);
     }
     command
@@ -21,7 +29,7 @@ fn run(command: &mut Command) -> (i32, String, String) {
 
 #[test]
 fn wrong_usage_ends_with_2_and_says_so_on_the_error_stream() {
-    let table: [&[&str]; 28] = [
+    let table: [&[&str]; 33] = [
         &[],
         &["nonsense"],
         &["read"],
@@ -29,7 +37,12 @@ fn wrong_usage_ends_with_2_and_says_so_on_the_error_stream() {
         &["read", "k", "--limit", "0"],
         &["read", "k", "--from", "x"],
         &["read", "k", "--as-of-time", "yesterday"],
-        &["read", "k", "--as-of-time", "0", "--as-of-offset", "0"],
+        &["read", "k", "--as-of-time", "2026"],
+        &["read", "k", "--as-of-time", "1970-01-01T00:00:00Z", "--as-of-offset", "0"],
+        &["wait", "0:1", "--timeout", "18446744073709551615ms"],
+        &["append", "k", "--any", "v", "--timeout", "525601m"],
+        &["append", "k", "--any", "v", "-H", "base64:YQ==v"],
+        &["--server", "https://127.0.0.1:1", "status"],
         &["read", "k", "--backwards", "--part-by-part"],
         &["read", "k", "--latest", "--at-least", "0:1"],
         &["read", "k", "-f", "%q"],

@@ -20,8 +20,38 @@ pub struct CompletionsArgs {
 }
 
 /// Writes those of the program's command.
-pub fn run(args: &CompletionsArgs, mut command: Command, console: &mut Console<'_>) -> Result<(), Ended> {
+pub fn run(args: &CompletionsArgs, command: Command, console: &mut Console<'_>) -> Result<(), Ended> {
+    console.write(&script(args.shell, &command))
+}
+
+fn script(shell: Shell, command: &Command) -> Vec<u8> {
+    // Hidden verbs would be offered as well.
+    let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
+    let about = command.get_about().cloned().unwrap_or_default();
+    let arguments = command.get_arguments().cloned();
+    let mut shown = Command::new("bkes").about(about).version(env!("CARGO_PKG_VERSION"));
+    shown = shown.args(arguments).subcommands(verbs);
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut command, "bkes", &mut script);
-    console.write(&script)
+    clap_complete::generate(shell, &mut shown, "bkes", &mut script);
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::Arguments;
+    use clap::CommandFactory;
+
+    #[test]
+    fn hidden_verbs_are_not_offered_and_all_others_are() {
+        let command = Arguments::command();
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::Elvish, Shell::PowerShell] {
+            let script = String::from_utf8(script(shell, &command)).expect("it is text");
+            for verb in command.get_subcommands() {
+                let is_offered = script.contains(verb.get_name());
+                assert_eq!(is_offered, !verb.is_hide_set(), "{shell}: {}", verb.get_name());
+            }
+            assert!(script.contains("server") && script.contains("from-beginning"), "{shell}");
+        }
+    }
 }

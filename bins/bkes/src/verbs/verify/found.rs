@@ -139,7 +139,9 @@ pub fn of_instance(finding: &Finding) -> Found {
             Found::new("wrong_layout", words).of(key)
         }
         Finding::WrongHead { key, next: Some(next) } => {
-            let words = format!("its head says next order {next}, and where its last event lies, otherwise than a read");
+            let words = format!(
+                "its head says next order {next}, and where its last event lies, otherwise than a read"
+            );
             Found::new("wrong_head", words).of(key)
         }
         Finding::WrongHead { key, next: None } => {
