@@ -62,6 +62,9 @@ pub fn run(verb: &ContextVerb, environment: &Environment, console: &mut Console<
 
 fn list(contexts: &Contexts, shape: ShapeArgs, console: &mut Console<'_>) -> Result<(), Ended> {
     let shape = shape.on(console);
+    for name in contexts.without_server() {
+        console.say(format_args!("bkes: context {name:?} has no server: bkes context remove forgets it"));
+    }
     for (name, server) in contexts.list() {
         let is_current = contexts.current() == Some(name);
         if shape == Shape::Table {
