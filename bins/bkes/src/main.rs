@@ -125,7 +125,9 @@ fn run_on_topic(
     let to_reach = topic.to_reach(std::env::vars_os().collect())?;
     let is_needed = no_server || matches!(verb, TopicVerb::Verify(_));
     if is_needed && to_reach.is_none() {
-        return Err(Ended::usage("--brokers, or a file with bootstrap.servers, says where the topic is"));
+        return Err(Ended::usage(
+            "--brokers, KAFKA_BROKERS, or a file with bootstrap.servers, says where the topic is",
+        ));
     }
     let remarks = to_reach.iter().flat_map(|to_reach| &to_reach.remarks);
     remarks.for_each(|remark| console.say(format_args!("bkes: {remark}")));

@@ -11,16 +11,19 @@ pub const PROPERTIES: &str = "Properties of Kafka's client come from --kafka-con
 (sasl.password is KAFKA_PROPERTY_SASL_PASSWORD, or KAFKA_PROPERTY_SASL_PASSWORD_FILE for a file that holds it), then -X; the \
 later wins. Flags are seen by every user of the machine: give secrets by files or variables.";
 
+/// The topic where none is named: bkes-server's default.
+const TOPIC: &str = "events";
+
 /// Which topic.
 #[derive(Clone, Default, clap::Args)]
 pub struct TopicArgs {
-    /// The Kafka brokers to begin with, HOST:PORT, with commas between them
+    /// The Kafka brokers to begin with, HOST:PORT, with commas between them; or else those of KAFKA_BROKERS
     #[arg(short, long, value_name = "BROKERS")]
     pub brokers: Option<String>,
 
-    /// The topic
-    #[arg(short, long, value_name = "TOPIC", default_value = "events")]
-    pub topic: String,
+    /// The topic; or else that of KAFKA_TOPIC, or else events
+    #[arg(short, long, value_name = "TOPIC")]
+    pub topic: Option<String>,
 
     /// A librdkafka property, NAME=VALUE; may be repeated
     #[arg(short = 'X', long = "property", value_name = "NAME=VALUE")]
@@ -52,8 +55,13 @@ pub struct TopicToReach {
 impl TopicArgs {
     /// The topic, with the properties of all sources, these variables among them; `None` where no brokers are named.
     pub fn to_reach(&self, variables: Vec<(OsString, OsString)>) -> Result<Option<TopicToReach>, Ended> {
-        let list = variables.iter().find(|(name, _)| name == "KAFKA_PROPERTIES");
-        let list = list.map(|(_, value)| value.to_string_lossy().into_owned()).unwrap_or_default();
+        let variable = |wanted: &str| {
+            let found = variables.iter().find(|(name, _)| name == wanted);
+            found.map(|(_, value)| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+        };
+        // The server has its brokers and its topic from the same.
+        let (brokers, topic) = (variable("KAFKA_BROKERS"), variable("KAFKA_TOPIC"));
+        let list = variable("KAFKA_PROPERTIES").unwrap_or_default();
         let sources = PropertySources {
             file: self.kafka_config.as_deref(),
             list: &list,
@@ -61,9 +69,9 @@ impl TopicArgs {
             flags: &self.properties,
         };
         let found = sources.read().map_err(Ended::usage)?;
-        let Some(brokers) = self.brokers.clone().or(found.brokers) else { return Ok(None) };
-        let options =
-            KafkaOptions { properties: found.list, ..KafkaOptions::new(brokers, self.topic.clone()) };
+        let Some(brokers) = self.brokers.clone().or(brokers).or(found.brokers) else { return Ok(None) };
+        let topic = self.topic.clone().or(topic).unwrap_or_else(|| TOPIC.to_owned());
+        let options = KafkaOptions { properties: found.list, ..KafkaOptions::new(brokers, topic) };
         Ok(Some(TopicToReach { options, remarks: found.remarks }))
     }
 }
@@ -94,7 +102,7 @@ mod tests {
 
     fn args(flags: &[&str]) -> TopicArgs {
         let properties = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        TopicArgs { topic: "events".into(), properties, ..TopicArgs::default() }
+        TopicArgs { properties, ..TopicArgs::default() }
     }
 
     #[test]
@@ -115,6 +123,30 @@ mod tests {
         let found = flagged.to_reach(Vec::new()).expect("it is right").expect("brokers are named");
         assert_eq!(found.options.brokers, "two:9092");
         assert!(args(&[]).to_reach(Vec::new()).expect("it is right").is_none());
+    }
+
+    #[test]
+    fn a_flag_wins_over_a_variable_of_the_servers_and_that_over_a_file() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "bootstrap.servers=file:9092\n").expect("it is ours");
+        let variables = || {
+            vec![("KAFKA_BROKERS".into(), "variable:9092".into()), ("KAFKA_TOPIC".into(), "orders".into())]
+        };
+        let found = |args: TopicArgs, variables| {
+            let options = args.to_reach(variables).expect("it is right").expect("brokers are named").options;
+            (options.brokers, options.topic)
+        };
+        let of = |brokers: &str, topic: &str| (brokers.to_owned(), topic.to_owned());
+        let of_file = TopicArgs { kafka_config: Some(file.path().into()), ..args(&[]) };
+        assert_eq!(found(of_file.clone(), variables()), of("variable:9092", "orders"));
+        assert_eq!(found(of_file.clone(), Vec::new()), of("file:9092", "events"));
+        let (brokers, topic) = (Some("flag:9092".into()), Some("mine".into()));
+        assert_eq!(
+            found(TopicArgs { brokers, topic, ..of_file.clone() }, variables()),
+            of("flag:9092", "mine")
+        );
+        let empty = vec![("KAFKA_BROKERS".into(), "".into()), ("KAFKA_TOPIC".into(), "".into())];
+        assert_eq!(found(of_file, empty), of("file:9092", "events"));
     }
 
     #[test]

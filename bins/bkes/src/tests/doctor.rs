@@ -87,6 +87,11 @@ async fn a_topic_and_a_server_that_are_well_have_nothing_to_cure() {
     assert!(ran.text().ends_with("\nnothing found\n") && !ran.text().contains("server"), "{}", ran.text());
     let ran = Run::of(&[]).looks_at(None, Some(saying(status(&log)))).await.done();
     assert!(!ran.text().contains("partitioner"), "{}", ran.text());
+    assert_eq!(
+        found(&ran),
+        [("note".to_owned(), "no_brokers".to_owned())],
+        "that it was not looked at is said"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,6 +179,8 @@ async fn each_trouble_of_a_server_is_found() {
         let topic = side(&log, report(Vec::new()), RIGHTS);
         let ran = Run::of(&[]).looks_at(Some(topic), Some(saying(status))).await;
         assert_eq!(found(&ran), [(severity.to_owned(), kind.to_owned())], "{}", ran.text());
+        let cure = ran.json()[0]["findings"][0]["cure"].clone();
+        assert!(severity == "note" || cure.is_string(), "{kind} has no cure");
         let is_fine = severity == "note";
         assert_eq!(ran.code, (!is_fine).then_some(Code::Rejected), "{kind}");
     }

@@ -26,7 +26,7 @@ const EXAMPLES: &str = "Examples:
   bkes doctor -b broker-1:9092 -t orders --no-server
   bkes doctor -b broker-1:9092 -o json | jq -r '.findings[].cure // empty'
 
-Without --brokers only the server is looked at. Nothing is written, and no consumer group is joined.
+Without --brokers, KAFKA_BROKERS or a file with bootstrap.servers only the server is looked at. Nothing is written, and no consumer group is joined.
 
 Ends with code 0 if nothing above a note was found, and with 1 otherwise.";
 
@@ -85,7 +85,11 @@ pub async fn run(
     findings.fact("SASL mechanisms of this build", bkes_kafka::sasl_mechanisms().join(", "));
     let place = topic.as_ref().map(TopicSide::place);
     let (topic, of_topic) = match topic {
-        None => (None, Findings::default()),
+        None => {
+            let what = "the topic was not looked at: --brokers, or KAFKA_BROKERS, says where it is";
+            findings.add(Complaint::note("no_brokers", what));
+            (None, Findings::default())
+        }
         Some(topic) => {
             let looking = tokio::task::spawn_blocking(move || topic::look(&topic));
             let (known, found) = looking.await.expect("looking at a topic does not panic");
@@ -101,14 +105,14 @@ pub async fn run(
         findings.complaints.extend(found.complaints);
     }
     // The worst first.
-    findings.complaints.sort_by_key(|complaint| std::cmp::Reverse(complaint.severity));
+    findings.complaints.sort_by_key(|complaint| std::cmp::Reverse(complaint.severity()));
     let shown = shown::show(&findings, args.shape.on(console), console);
     // What was found counts, whoever reads the rest.
     match shown.and_then(|()| console.flush()) {
         Ok(()) | Err(Ended::OutputClosed) => {}
         Err(error) => return Err(error),
     }
-    let count = |severity| findings.complaints.iter().filter(|found| found.severity == severity).count();
+    let count = |severity| findings.complaints.iter().filter(|found| found.severity() == severity).count();
     match (count(Severity::Problem), count(Severity::Warning)) {
         (0, 0) => Ok(()),
         (problems, warnings) => {

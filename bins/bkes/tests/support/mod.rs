@@ -116,9 +116,16 @@ impl Ran {
 pub async fn bkes(words: &[&str]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bkes"));
     command.args(words).stdin(Stdio::null());
-    for name in
-        ["BKES_SERVER", "BKES_CONTEXT_FILE", "XDG_CONFIG_HOME", "HOME", "NO_COLOR", "KAFKA_PROPERTIES"]
-    {
+    for name in [
+        "BKES_SERVER",
+        "BKES_CONTEXT_FILE",
+        "XDG_CONFIG_HOME",
+        "HOME",
+        "NO_COLOR",
+        "KAFKA_PROPERTIES",
+        "KAFKA_BROKERS",
+        "KAFKA_TOPIC",
+    ] {
         command.env_remove(name);
     }
     let running = tokio::task::spawn_blocking(move || command.output().expect("it runs"));

@@ -22,29 +22,49 @@ impl Severity {
     }
 }
 
-/// One thing that was found.
+/// One thing that was found. What is more than a note has a cure: there is no other way to make one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Complaint {
-    /// How much it matters.
-    pub severity: Severity,
-    /// What kind of thing, for programs.
-    pub kind: &'static str,
-    /// What was found, with its values. It may have words of brokers and servers.
-    pub what: String,
-    /// A command that cures it, or what to do where no command does.
-    pub cure: Option<String>,
+    severity: Severity,
+    kind: &'static str,
+    what: String,
+    cure: Option<String>,
 }
 
 impl Complaint {
-    /// One without a cure.
-    pub fn new(severity: Severity, kind: &'static str, what: impl Into<String>) -> Complaint {
-        Complaint { severity, kind, what: what.into(), cure: None }
+    /// What is worth knowing, and needs no cure.
+    pub fn note(kind: &'static str, what: impl Into<String>) -> Complaint {
+        Complaint { severity: Severity::Note, kind, what: what.into(), cure: None }
     }
 
-    /// With what cures it.
-    #[must_use]
-    pub fn cured_by(self, cure: impl Into<String>) -> Complaint {
-        Complaint { cure: Some(cure.into()), ..self }
+    /// A risk, and what cures it.
+    pub fn warning(kind: &'static str, what: impl Into<String>, cure: impl Into<String>) -> Complaint {
+        Complaint { severity: Severity::Warning, kind, what: what.into(), cure: Some(cure.into()) }
+    }
+
+    /// What is wrong, and what cures it.
+    pub fn problem(kind: &'static str, what: impl Into<String>, cure: impl Into<String>) -> Complaint {
+        Complaint { severity: Severity::Problem, kind, what: what.into(), cure: Some(cure.into()) }
+    }
+
+    /// How much it matters.
+    pub fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// What kind of thing, for programs.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// What was found, with its values. It may have words of brokers and servers.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// A command that cures it, or what to do where no command does.
+    pub fn cure(&self) -> Option<&str> {
+        self.cure.as_deref()
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a topic's records say: which hash placed its keys, and when the newest of them was written.
 
 use super::Findings;
-use super::complaint::{Complaint, Severity};
+use super::complaint::Complaint;
+use super::topic::{Place, no_answer_of};
 use crate::limits::{DOCTOR_COUNTS_BYTES_MAX, DOCTOR_READ_MAX};
 use bkes_api::Partition;
 use bkes_consumer::{BlockingConsumer, ConsumerOptions, Decided, Item, Stop, Writer};
@@ -21,7 +22,7 @@ struct Sampled {
 }
 
 /// Judges how the topic's keys are placed, as a server's `auto` does, by the first keys of each partition.
-pub(super) fn placed(log: &dyn Log, count: NonZeroU32, findings: &mut Findings) {
+pub(super) fn placed(log: &dyn Log, count: NonZeroU32, place: &Place, findings: &mut Findings) {
     let mut partitions: HashMap<Partition, Sampled> =
         (0..count.get()).map(|number| (Partition(number), Sampled::default())).collect();
     let options = ConsumerOptions { partitions: None, counts_bytes_max: DOCTOR_COUNTS_BYTES_MAX };
@@ -29,7 +30,7 @@ pub(super) fn placed(log: &dyn Log, count: NonZeroU32, findings: &mut Findings) 
         Ok(consumer) => consumer,
         Err(error) => {
             let what = format!("the topic's keys could not be read: {error}");
-            return findings.add(Complaint::new(Severity::Warning, "no_answer", what));
+            return findings.add(no_answer_of(what, place));
         }
     };
     let (until, keys_max) = (Instant::now() + DOCTOR_READ_MAX, keys_of_a_partition_max(count));
@@ -49,12 +50,21 @@ pub(super) fn placed(log: &dyn Log, count: NonZeroU32, findings: &mut Findings) 
     }
     let is_whole = partitions.values().all(|sampled| sampled.is_done);
     let keys: Vec<PlacedKey> = partitions.into_values().flat_map(|sampled| sampled.keys).collect();
-    if let Some(detail) = trouble.filter(|_| !is_whole && keys.is_empty()) {
-        let what = format!("the topic's records could not be read: {detail}");
-        return findings.add(Complaint::new(Severity::Warning, "no_answer", what));
+    let trouble = trouble.filter(|_| !is_whole);
+    if let Some(detail) = &trouble {
+        let what = format!("not all of the topic's records could be read: {detail}");
+        findings.add(no_answer_of(what, place));
+        if keys.is_empty() {
+            return;
+        }
     }
+    let part = match (is_whole, trouble) {
+        (true, _) => "",
+        (false, None) => " (there was no time for all of the first keys)",
+        (false, Some(_)) => " (not all of the first keys could be read)",
+    };
     let completeness = if is_whole { Completeness::Whole } else { Completeness::Part };
-    told(&judge(&keys, count, completeness), is_whole, findings);
+    told(&judge(&keys, count, completeness), part, findings);
 }
 
 fn take(item: Item, keys_max: usize, partitions: &mut HashMap<Partition, Sampled>, findings: &mut Findings) {
@@ -73,16 +83,24 @@ fn take(item: Item, keys_max: usize, partitions: &mut HashMap<Partition, Sampled
         Item::Stopped { partition, why } => {
             done(partitions, partition);
             let what = format!("partition {partition} cannot be read on: {why}");
-            let complaint = Complaint::new(Severity::Problem, "unreadable", what);
-            findings.add(match why {
-                Stop::NewerFormat(_) => complaint.cured_by("upgrade bkes, and every server of this topic"),
-                Stop::DoesNotFit { .. } => {
-                    complaint.cured_by("-X receive.message.max.bytes=2147483647, here and at the server")
-                }
-                _ => complaint,
-            });
+            findings.add(Complaint::problem("unreadable", what, cure_of(&why)));
         }
         Item::Decided(_) | Item::Split { .. } | Item::Unavailable { .. } => {}
+    }
+}
+
+fn cure_of(why: &Stop) -> &'static str {
+    match why {
+        Stop::NewerFormat(_) => "upgrade bkes, and every server of this topic",
+        Stop::DoesNotFit { .. } => "-X receive.message.max.bytes=2147483647, here and at the server",
+        Stop::Damaged { .. } => {
+            "have a replica lead that has the record whole: kafka-leader-election.sh, or take the damaged broker away"
+        }
+        Stop::LostEnd { .. } | Stop::OutOfRange { .. } | Stop::Diverged { .. } | Stop::WentBack { .. } => {
+            "run bkes doctor again: the topic changed while it was read. If that stays so, find out what shortens it: \
+             unclean.leader.election.enable, retention, or the topic made anew"
+        }
+        _ => "run bkes doctor again, and look at the brokers' logs if that stays so",
     }
 }
 
@@ -92,9 +110,8 @@ fn done(partitions: &mut HashMap<Partition, Sampled>, partition: Partition) {
     }
 }
 
-fn told(verdict: &Verdict, is_whole: bool, findings: &mut Findings) {
+fn told(verdict: &Verdict, part: &str, findings: &mut Findings) {
     let Verdict { partitioner, evidence } = verdict;
-    let part = if is_whole { "" } else { " (there was no time for all of the first keys)" };
     match partitioner {
         Some(partitioner) if evidence.keys == 0 => {
             findings.fact("partitioner", format_args!("{partitioner}: the topic has no keys yet"));
@@ -107,21 +124,24 @@ fn told(verdict: &Verdict, is_whole: bool, findings: &mut Findings) {
             );
             let cure = "bkes-server --partitioner NAME, with the hash of the other writers: murmur2 (Java), crc32 (librdkafka) or \
                         fnv1a (sarama); existing-only if it is another one";
-            findings.add(Complaint::new(Severity::Warning, "partitioner", what).cured_by(cure));
+            findings.add(Complaint::warning("partitioner", what, cure));
         }
     }
 }
 
-/// The latest timestamp of the last records of all partitions, in milliseconds, as far as they tell in time.
-pub(super) fn newest(log: &dyn Log, marks: &[(Partition, Watermarks)]) -> Option<i64> {
+/// The latest timestamp of the last records of all partitions, in milliseconds, as far as they tell; and why not all of them do.
+pub(super) fn newest(log: &dyn Log, marks: &[(Partition, Watermarks)]) -> (Option<i64>, Option<String>) {
     let (waker, mut waiter) = wake_pair();
-    let mut reader = log.reader(waker).ok()?;
+    let mut reader = match log.reader(waker) {
+        Ok(reader) => reader,
+        Err(error) => return (None, Some(error.to_string())),
+    };
     let mut left: Vec<Partition> = Vec::new();
     for (partition, marks) in marks.iter().filter(|(_, marks)| marks.stable > marks.low) {
         reader.assign(*partition, Position(marks.stable.0 - 1));
         left.push(*partition);
     }
-    let (mut events, mut newest) = (Vec::new(), None);
+    let (mut events, mut newest, mut trouble) = (Vec::new(), None, None);
     let until = Instant::now() + DOCTOR_READ_MAX;
     while !left.is_empty() && Instant::now() < until {
         reader.poll(left.len(), &mut events);
@@ -135,13 +155,18 @@ pub(super) fn newest(log: &dyn Log, marks: &[(Partition, Watermarks)]) -> Option
                     left.retain(|partition| *partition != record.partition);
                 }
                 ReadEvent::End { partition, .. } => left.retain(|left| *left != partition),
-                ReadEvent::Failed { partition: Some(partition), .. } => {
-                    left.retain(|left| *left != partition)
+                ReadEvent::Failed { partition, failure } => {
+                    trouble = Some(failure.to_string());
+                    left.retain(|left| partition.is_some_and(|failed| *left != failed));
                 }
-                ReadEvent::Failed { partition: None, .. } => left.clear(),
                 ReadEvent::Known { .. } => {}
             }
         }
     }
-    newest
+    if !left.is_empty() {
+        trouble.get_or_insert_with(|| {
+            format!("{} partitions did not answer in {DOCTOR_READ_MAX:?}", left.len())
+        });
+    }
+    (newest, trouble)
 }

@@ -1,6 +1,6 @@
 //! A look at a server: its status, beside what is known of the topic.
 
-use super::complaint::{Complaint, Severity};
+use super::complaint::Complaint;
 use super::topic::{Known, Place};
 use super::{Findings, ServerSide};
 use crate::byte_argument::quoted;
@@ -43,14 +43,16 @@ async fn round_trip(server: &ServerSide) -> Option<Duration> {
 
 fn no_answer(failure: &Failure, server: &ServerSide) -> Complaint {
     let what = format!("the server does not answer: {}", described(failure));
-    let complaint = Complaint::new(Severity::Problem, "no_server", what);
-    match failure.class() {
-        ErrorClass::Rejected => complaint,
-        _ => complaint.cured_by(format!(
-            "start it, or name another: bkes doctor --server HOST:PORT ({} was asked); --no-server looks at the topic alone",
-            server.address
-        )),
-    }
+    let address = &server.address;
+    let cure = match failure.class() {
+        ErrorClass::Rejected => format!(
+            "give the program what the server asks for, or name another: bkes doctor --server HOST:PORT ({address} was asked)"
+        ),
+        _ => format!(
+            "start it, or name another: bkes doctor --server HOST:PORT ({address} was asked); --no-server looks at the topic alone"
+        ),
+    };
+    Complaint::problem("no_server", what, cure)
 }
 
 fn judge(
@@ -77,16 +79,17 @@ fn judge(
     if status.build.version != env!("CARGO_PKG_VERSION") {
         let (its, ours) = (&status.build.version, env!("CARGO_PKG_VERSION"));
         let what = format!("the server is of version {its}, and this program of {ours}");
-        findings.add(Complaint::new(Severity::Note, "version", what));
+        findings.add(Complaint::note("version", what));
     }
     if let Some(failure) = &status.unready {
         findings.add(of_unready(failure, server));
     }
-    status.partitions.iter().for_each(|partition| findings.complaints.extend(of_state(partition, place)));
+    let states = status.partitions.iter();
+    states.for_each(|partition| findings.complaints.extend(of_state(partition, server, place)));
     of_counters(&status.partitions, findings);
     if status.unknown > 0 {
         let what = format!("{} appends had an unknown outcome since the server's start", status.unknown);
-        findings.add(Complaint::new(Severity::Note, "unknown_appends", what));
+        findings.add(Complaint::note("unknown_appends", what));
     }
     if let Some(topic) = topic {
         compare(status, topic, place, findings);
@@ -94,68 +97,65 @@ fn judge(
 }
 
 fn of_unready(failure: &Failure, server: &ServerSide) -> Complaint {
-    let watch = format!("bkes --server {} status", quoted(&server.address));
-    let complaint =
-        Complaint::new(Severity::Problem, "not_ready", format!("not ready: {}", described(failure)));
-    match failure.reason {
-        Reason::CatchingUp | Reason::Lagging => complaint.cured_by(format!("wait; watch it with: {watch}")),
-        Reason::Standby => Complaint { severity: Severity::Note, ..complaint },
-        Reason::LogDown => {
-            complaint.cured_by("bkes doctor --brokers BROKERS --no-server, on the server's machine")
-        }
+    let watch = watch(server);
+    let (kind, what) = ("not_ready", format!("not ready: {}", described(failure)));
+    let cure = match failure.reason {
+        Reason::Standby => return Complaint::note(kind, what),
+        Reason::CatchingUp | Reason::Lagging => format!("wait; watch it with: {watch}"),
+        Reason::LogDown => "bkes doctor --brokers BROKERS --no-server, on the server's machine".to_owned(),
         Reason::StoreUnavailable => {
-            complaint.cured_by("df -h, on the server's machine: the store is reopened once there is room")
+            "df -h, on the server's machine: the store is reopened once there is room".to_owned()
         }
-        _ => complaint.cured_by(format!("read the server's log, and {watch}")),
-    }
+        _ => format!("read the server's log, and {watch}"),
+    };
+    Complaint::problem(kind, what, cure)
 }
 
-fn of_state(status: &PartitionStatus, place: Option<&Place>) -> Option<Complaint> {
+fn watch(server: &ServerSide) -> String {
+    format!("bkes --server {} status", quoted(&server.address))
+}
+
+fn of_state(status: &PartitionStatus, server: &ServerSide, place: Option<&Place>) -> Option<Complaint> {
     let PartitionStatus { partition, state, lag, applied, target, .. } = status;
-    let of = |severity, kind, what: String| {
-        Some(Complaint::new(severity, kind, format!("partition {partition} {what}")))
-    };
-    match state {
+    Some(match state {
         PartitionState::Ready if *lag > 0 => {
-            of(Severity::Note, "lag", format!("lags by {lag} offsets: {applied} of {target} are applied"))
+            let what =
+                format!("partition {partition} lags by {lag} offsets: {applied} of {target} are applied");
+            Complaint::note("lag", what)
         }
-        PartitionState::Ready => None,
+        PartitionState::Ready => return None,
         PartitionState::CatchingUp => {
-            let complaint = of(
-                Severity::Warning,
-                "catching_up",
-                format!("is catching up: {applied} of {target} are applied"),
-            );
-            complaint.map(|complaint| complaint.cured_by("wait until bkes status says that it is ready"))
+            let what = format!("partition {partition} is catching up: {applied} of {target} are applied");
+            Complaint::warning("catching_up", what, "wait until bkes status says that it is ready")
         }
         PartitionState::Stalled => {
             let unnamed = Place { brokers: "BROKERS".into(), topic: "TOPIC".into() };
             let place = place.unwrap_or(&unnamed);
             let rest = format!("find-hanging --topic {} --partition {partition}", quoted(&place.topic));
-            let complaint = of(
-                Severity::Problem,
-                "stalled",
-                format!(
-                    "is stalled at {applied}: a transaction of another producer is open, and appends are refused"
-                ),
+            let what = format!(
+                "partition {partition} is stalled at {applied}: a transaction of another producer is open, and appends are refused"
             );
-            complaint.map(|complaint| complaint.cured_by(place.command("kafka-transactions.sh", &rest)))
+            Complaint::problem("stalled", what, place.command("kafka-transactions.sh", &rest))
         }
         PartitionState::Cut => {
-            let complaint = of(
-                Severity::Problem,
-                "cut",
-                "is cut: its oldest events were removed from the topic, and it is served for reads only"
-                    .into(),
+            let what = format!(
+                "partition {partition} is cut: its oldest events were removed from the topic, and it is served for reads only"
             );
-            let cure = "cure the retention; then copy its events to a new topic with `bkes export --all`, or start the server with \
-                        --allow-cut to append on what is left";
-            complaint.map(|complaint| complaint.cured_by(cure))
+            let cure = "set the topic's retention to -1, and start the server with --allow-cut to append on what is left. \
+                        `bkes export --all` keeps a copy of that; an aggregate whose first events are gone cannot be imported \
+                        elsewhere";
+            Complaint::problem("cut", what, cure)
         }
         PartitionState::Degraded { reason } => {
-            of(Severity::Problem, "degraded", format!("is not served: {reason}"))
+            let what = format!("partition {partition} is not served: {reason}");
+            let watch = watch(server);
+            let cure = format!(
+                "do what the reason says, or what the server's log says of this partition; it is served by itself once that is \
+                 over, which {watch} tells"
+            );
+            Complaint::problem("degraded", what, cure)
         }
-    }
+    })
 }
 
 /// What the records of all partitions say about who else writes.
@@ -173,28 +173,29 @@ fn of_counters(partitions: &[PartitionStatus], findings: &mut Findings) {
         let what = format!("{split} aggregates are split over partitions: they can no longer be appended to");
         let cure = "have all writers place keys by one hash over one number of partitions (docs/operating.md, growing a topic); \
                     bkes-server --split-by-order-headers shows them in order where their headers give one";
-        findings.add(Complaint::new(Severity::Warning, "split", what).cured_by(cure));
+        findings.add(Complaint::warning("split", what, cure));
     }
     if forwarded > 0 {
         let what = format!(
             "{forwarded} events carry the marker of another record: a job forwards BKES's headers with its own events"
         );
         let cure = "have the job drop the headers `order` and `bkes` (docs/operating.md, forwarding jobs)";
-        findings.add(Complaint::new(Severity::Warning, "forwarded", what).cured_by(cure));
+        findings.add(Complaint::warning("forwarded", what, cure));
     }
     if void > 0 {
         let records = events.saturating_add(void);
         let is_much = void.saturating_mul(DOCTOR_VOID_SHARE) > records;
         let what =
             format!("{void} of {records} records are void: they lost a race for their order, or are copies");
-        let complaint =
-            Complaint::new(if is_much { Severity::Warning } else { Severity::Note }, "void", what);
         let cure = "send the appends of an aggregate to one instance";
-        findings.add(if is_much { complaint.cured_by(cure) } else { complaint });
+        findings.add(match is_much {
+            true => Complaint::warning("void", what, cure),
+            false => Complaint::note("void", what),
+        });
     }
     if skipped > 0 {
         let what = format!("{skipped} records have no key, and are no events of anything");
-        findings.add(Complaint::new(Severity::Note, "skipped", what));
+        findings.add(Complaint::note("skipped", what));
     }
 }
 
@@ -212,13 +213,15 @@ fn compare(status: &Status, topic: &Known, place: Option<&Place>, findings: &mut
             );
             let brokers = place.map_or("BROKERS", |place| &place.brokers);
             let cure = format!("bkes doctor --brokers {} --topic {}", quoted(brokers), quoted(&status.topic));
-            return findings.add(Complaint::new(Severity::Problem, "another_topic", what).cured_by(cure));
+            return findings.add(Complaint::problem("another_topic", what, cure));
         }
     }
     for (partition, marks) in &topic.marks {
         let Some(of_server) = status.partitions.iter().find(|status| status.partition == *partition) else {
             let what = format!("the server does not know partition {partition} yet");
-            findings.add(Complaint::new(Severity::Warning, "unknown_partition", what));
+            let cure = "wait a minute: a server looks for new partitions by itself. If it stays so, read its log: it may not reach the \
+                        brokers";
+            findings.add(Complaint::warning("unknown_partition", what, cure));
             continue;
         };
         if marks.low.0 > 0 && of_server.applied >= marks.low {
@@ -229,7 +232,7 @@ fn compare(status: &Status, topic: &Known, place: Option<&Place>, findings: &mut
             );
             let cure =
                 "keep a copy of the stopped server's data directory (docs/operating.md, restore points)";
-            findings.add(Complaint::new(Severity::Warning, "short_retention", what).cured_by(cure));
+            findings.add(Complaint::warning("short_retention", what, cure));
         }
         if of_server.applied < marks.low {
             let what = format!(
@@ -238,14 +241,16 @@ fn compare(status: &Status, topic: &Known, place: Option<&Place>, findings: &mut
                 of_server.applied, marks.low
             );
             let cure = "remove the server's data directory and start it again, to serve what is left";
-            findings.add(Complaint::new(Severity::Problem, "missed", what).cured_by(cure));
+            findings.add(Complaint::problem("missed", what, cure));
         }
         if of_server.applied > marks.high {
             let what = format!(
                 "the server has applied partition {partition} up to {}, and the topic ends at {}: the topic lost its end",
                 of_server.applied, marks.high
             );
-            findings.add(Complaint::new(Severity::Problem, "lost_end", what));
+            let cure = "wait until the server has read the partition anew, which it does by itself; then find out why it was lost: \
+                        unclean.leader.election.enable, replication (docs/operating.md)";
+            findings.add(Complaint::problem("lost_end", what, cure));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Facts and complaints on the output.
 
 use super::Findings;
-use super::complaint::{Complaint, Severity};
+use super::complaint::Severity;
 use crate::console::Console;
 use crate::escape;
 use crate::exit::Ended;
@@ -29,14 +29,19 @@ fn table(findings: &Findings, console: &mut Console<'_>) -> Result<(), Ended> {
     if findings.complaints.is_empty() {
         return console.line("nothing found");
     }
-    for Complaint { severity, what, cure, .. } in &findings.complaints {
+    for complaint in &findings.complaints {
+        let severity = complaint.severity();
         let (color, plain) = match (console.looks.has_colors, severity) {
             (false, _) | (_, Severity::Note) => ("", ""),
             (true, Severity::Warning) => ("\x1b[1;33m", "\x1b[0m"),
             (true, Severity::Problem) => ("\x1b[1;31m", "\x1b[0m"),
         };
-        console.line(format_args!("{color}{}{plain}: {}", severity.name(), escape::text(what)))?;
-        if let Some(cure) = cure {
+        console.line(format_args!(
+            "{color}{}{plain}: {}",
+            severity.name(),
+            escape::text(complaint.what())
+        ))?;
+        if let Some(cure) = complaint.cure() {
             console.line(format_args!("  cure: {}", escape::text(cure)))?;
         }
     }
@@ -51,10 +56,10 @@ fn json(findings: &Findings) -> Vec<u8> {
         object.text("value", &fact.value);
     });
     object.list_of("findings", &findings.complaints, |object, complaint| {
-        object.text("severity", complaint.severity.name());
-        object.text("kind", complaint.kind);
-        object.text("what", &complaint.what);
-        if let Some(cure) = &complaint.cure {
+        object.text("severity", complaint.severity().name());
+        object.text("kind", complaint.kind());
+        object.text("what", complaint.what());
+        if let Some(cure) = complaint.cure() {
             object.text("cure", cure);
         }
     });

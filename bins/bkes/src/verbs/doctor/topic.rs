@@ -1,7 +1,7 @@
 //! A look at a topic: its settings, this user's rights, its marks, its keys and its clock. It blocks its thread.
 
 use super::Findings;
-use super::complaint::{Complaint, Severity};
+use super::complaint::Complaint;
 use super::keys::{newest, placed};
 use crate::byte_argument::quoted;
 use crate::limits::{DOCTOR_CLOCK_AHEAD_MAX, DOCTOR_QUESTIONS, DOCTOR_TRANSACTION_WAIT};
@@ -128,13 +128,13 @@ pub(super) fn look(side: &TopicSide) -> (Option<Known>, Findings) {
                 if topic_id.is_empty() { "none: the brokers are older than Kafka 2.8" } else { topic_id };
             findings.fact("topic id", id);
         }
-        Err(error) => findings.add(no_answer("its id", error)),
+        Err(error) => findings.add(no_answer("its id", error, place)),
     }
     let mut known = Known { identity: identity.ok(), marks: Vec::new() };
     let count = match log.partition_count() {
         Ok(count) => count,
         Err(error) => {
-            findings.add(no_answer("the number of its partitions", &error));
+            findings.add(no_answer("the number of its partitions", &error, place));
             return (Some(known), findings);
         }
     };
@@ -145,14 +145,19 @@ pub(super) fn look(side: &TopicSide) -> (Option<Known>, Findings) {
     look_at_group(&**log, &partitions, side, &mut findings);
     let may_read = !matches!(rights, Ok(Some(TopicRights { read: false, .. })));
     if may_read {
-        placed(&**log, count, &mut findings);
-        look_at_clock(newest(&**log, &known.marks), SystemTime::now(), &mut findings);
+        placed(&**log, count, place, &mut findings);
+        let (newest, trouble) = newest(&**log, &known.marks);
+        if let Some(detail) = trouble {
+            let what = format!("not all of the newest records could be read, to compare clocks: {detail}");
+            findings.add(no_answer_of(what, place));
+        }
+        look_at_clock(newest, SystemTime::now(), &mut findings);
     }
     (Some(known), findings)
 }
 
 fn of_connecting(error: &ConnectError, place: &Place) -> Complaint {
-    let of = |kind| Complaint::new(Severity::Problem, kind, error.to_string());
+    let of = |kind, cure: String| Complaint::problem(kind, error.to_string(), cure);
     match error {
         ConnectError::NoSuchTopic { .. } => {
             let rest = format!(
@@ -161,37 +166,39 @@ fn of_connecting(error: &ConnectError, place: &Place) -> Complaint {
                 quoted(&place.topic)
             );
             let what = format!("topic {} does not exist", place.topic);
-            Complaint::new(Severity::Problem, "no_topic", what)
-                .cured_by(place.command("kafka-topics.sh", &rest))
+            Complaint::problem("no_topic", what, place.command("kafka-topics.sh", &rest))
         }
         ConnectError::Denied { .. } => {
             let resource = format!("--topic {}", quoted(&place.topic));
-            of("no_right").cured_by(place.allow("Describe --operation Read --operation Write", &resource))
+            of("no_right", place.allow("Describe --operation Read --operation Write", &resource))
         }
         ConnectError::Unreachable { .. } => {
             let cure = "check the address, the network, and `security.protocol`; the brokers answer to ";
-            of("no_broker").cured_by(format!("{cure}{}", place.command("kafka-broker-api-versions.sh", "")))
+            of("no_broker", format!("{cure}{}", place.command("kafka-broker-api-versions.sh", "")))
         }
-        _ => of("no_topic"),
+        _ => of(
+            "no_topic",
+            place.command("kafka-topics.sh", &format!("--describe --topic {}", quoted(&place.topic))),
+        ),
     }
 }
 
 fn of_setting(finding: &Finding, place: &Place) -> Complaint {
-    let severity = match finding.severity {
-        bkes_kafka::Severity::Note => Severity::Note,
-        bkes_kafka::Severity::Warning => Severity::Warning,
-        bkes_kafka::Severity::LosesEvents | bkes_kafka::Severity::Refused => Severity::Problem,
+    let (kind, what) = ("topic_setting", &*finding.message);
+    let cure = || {
+        finding.cure.clone().unwrap_or_else(|| {
+            // More replicas are a plan that names brokers: the tool makes it.
+            let rest = "--generate --topics-to-move-json-file TOPICS.json --broker-list 1,2,3";
+            let tool = place.command("kafka-reassign-partitions.sh", rest);
+            format!("keep three replicas on three brokers, two of them in sync; begin with {tool}")
+        })
     };
-    let complaint = Complaint::new(severity, "topic_setting", &*finding.message);
-    let cure = finding.cure.clone().unwrap_or_else(|| {
-        // More replicas are a plan that names brokers: the tool makes it.
-        let rest = "--generate --topics-to-move-json-file TOPICS.json --broker-list 1,2,3";
-        let tool = place.command("kafka-reassign-partitions.sh", rest);
-        format!("keep three replicas on three brokers, two of them in sync; begin with {tool}")
-    });
-    match severity {
-        Severity::Note => complaint,
-        _ => complaint.cured_by(cure),
+    match finding.severity {
+        bkes_kafka::Severity::Note => Complaint::note(kind, what),
+        bkes_kafka::Severity::Warning => Complaint::warning(kind, what, cure()),
+        bkes_kafka::Severity::LosesEvents | bkes_kafka::Severity::Refused => {
+            Complaint::problem(kind, what, cure())
+        }
     }
 }
 
@@ -201,28 +208,24 @@ fn look_at_rights(rights: &Result<Option<TopicRights>, LogError>, place: &Place,
         Ok(None) => {
             let what =
                 "the brokers do not tell what this user may do with the topic: they are older than Kafka 2.3";
-            return findings.add(Complaint::new(Severity::Note, "rights_unknown", what));
+            return findings.add(Complaint::note("rights_unknown", what));
         }
-        Err(error) => return findings.add(no_answer("what this user may do with it", error)),
+        Err(error) => return findings.add(no_answer("what this user may do with it", error, place)),
     };
     let resource = format!("--topic {}", quoted(&place.topic));
-    let table = [
-        (rights.read, "Read", Severity::Problem, "nothing can be read"),
-        (rights.write, "Write", Severity::Problem, "every append is refused"),
-        (
-            rights.describe_configs,
-            "DescribeConfigs",
-            Severity::Warning,
-            "the topic's settings are not verified",
-        ),
-    ];
-    for (is_there, operation, severity, so) in table {
+    let mut check = |is_there: bool,
+                     operation: &str,
+                     so: &str,
+                     complain: fn(&'static str, String, String) -> Complaint| {
         if !is_there {
             let what = format!("this user has no right to {operation} on the topic: {so}");
-            findings
-                .add(Complaint::new(severity, "no_right", what).cured_by(place.allow(operation, &resource)));
+            findings.add(complain("no_right", what, place.allow(operation, &resource)));
         }
-    }
+    };
+    check(rights.read, "Read", "nothing can be read", Complaint::problem);
+    check(rights.write, "Write", "every append is refused", Complaint::problem);
+    let so = "the topic's settings are not verified";
+    check(rights.describe_configs, "DescribeConfigs", so, Complaint::warning);
 }
 
 /// How long a question to the leaders takes: no append is faster.
@@ -251,7 +254,9 @@ fn look_at_marks(
     for (partition, told) in partitions.iter().zip(log.watermarks_of(partitions)) {
         match told {
             Ok(told) => marks.push((*partition, told)),
-            Err(error) => findings.add(no_answer(&format!("the ends of partition {partition}"), &error)),
+            Err(error) => {
+                findings.add(no_answer(&format!("the ends of partition {partition}"), &error, place))
+            }
         }
     }
     let end: u64 = marks.iter().map(|(_, marks)| marks.high.0 - marks.low.0).sum();
@@ -261,8 +266,9 @@ fn look_at_marks(
             "partition {partition} begins at offset {low}: what lay below was removed from the topic"
         );
         let cure = "set the topic's retention to -1 before more is removed; what a server's store still has of it can be read \
-                    there, and copied to another topic with `bkes export --all`";
-        findings.add(Complaint::new(Severity::Problem, "head_removed", what).cured_by(cure));
+                    there, and kept with `bkes export --all`; aggregates that it has from their first event on can be imported into \
+                    another topic";
+        findings.add(Complaint::problem("head_removed", what, cure));
     }
     let is_held = |marks: &Watermarks| marks.stable < marks.high;
     let held: Vec<_> = marks.iter().filter(|(_, marks)| is_held(marks)).collect();
@@ -280,7 +286,7 @@ fn look_at_marks(
             );
             let rest = format!("find-hanging --topic {} --partition {partition}", quoted(&place.topic));
             let cure = place.command("kafka-transactions.sh", &rest);
-            findings.add(Complaint::new(Severity::Problem, "open_transaction", what).cured_by(cure));
+            findings.add(Complaint::problem("open_transaction", what, cure));
         }
     }
     marks
@@ -293,9 +299,9 @@ fn look_at_group(log: &dyn Log, partitions: &[Partition], side: &TopicSide, find
             let what = format!("this user may not describe the group {}: {cause}", side.group);
             let resource = format!("--group {}", quoted(&side.group));
             let cure = side.place.allow("Describe", &resource);
-            findings.add(Complaint::new(Severity::Warning, "no_right", what).cured_by(cure));
+            findings.add(Complaint::warning("no_right", what, cure));
         }
-        Err(error) => findings.add(no_answer("its consumer group", &error)),
+        Err(error) => findings.add(no_answer("its consumer group", &error, &side.place)),
     }
 }
 
@@ -313,16 +319,28 @@ fn look_at_clock(newest: Option<i64>, now: SystemTime, findings: &mut Findings) 
             ahead_ms / 1_000
         );
         let cure = "timedatectl status, here and where the writers run";
-        findings.add(Complaint::new(Severity::Warning, "clock", what).cured_by(cure));
+        findings.add(Complaint::warning("clock", what, cure));
     }
 }
 
-fn no_answer(about: &str, error: &LogError) -> Complaint {
-    Complaint::new(Severity::Warning, "no_answer", format!("the brokers do not tell {about}: {error}"))
+fn no_answer(about: &str, error: &LogError, place: &Place) -> Complaint {
+    no_answer_of(format!("the brokers do not tell {about}: {error}"), place)
+}
+
+/// That brokers did not tell something.
+pub(super) fn no_answer_of(what: String, place: &Place) -> Complaint {
+    let rest = format!("--describe --topic {}", quoted(&place.topic));
+    let see = place.command("kafka-topics.sh", &rest);
+    Complaint::warning(
+        "no_answer",
+        what,
+        format!("try again; if it stays so, see which brokers lead, and read their logs: {see}"),
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::complaint::Severity;
     use super::*;
 
     fn at(newest: Option<i64>, now_ms: u64) -> Findings {
@@ -338,7 +356,7 @@ mod tests {
         assert!(at(Some(1_010_000), 1_000_000).complaints.is_empty(), "clocks differ a little");
         let found = at(Some(4_600_000), 1_000_000).complaints;
         assert!(
-            found[0].what.contains("3600 s ahead") && found[0].severity == Severity::Warning,
+            found[0].what().contains("3600 s ahead") && found[0].severity() == Severity::Warning,
             "{found:?}"
         );
     }
@@ -363,8 +381,8 @@ mod tests {
         ];
         for (error, expected) in table {
             let complaint = of_connecting(&error, &place);
-            let cure = complaint.cure.unwrap_or_default();
-            assert!(complaint.severity == Severity::Problem && cure.contains(expected), "{error}: {cure}");
+            let cure = complaint.cure().unwrap_or_default();
+            assert!(complaint.severity() == Severity::Problem && cure.contains(expected), "{error}: {cure}");
         }
     }
 
@@ -374,7 +392,7 @@ mod tests {
         let mut findings = Findings::default();
         let rights = TopicRights { read: false, write: false, describe_configs: false };
         look_at_rights(&Ok(Some(rights)), &place, &mut findings);
-        let cures: Vec<_> = findings.complaints.iter().filter_map(|found| found.cure.as_deref()).collect();
+        let cures: Vec<_> = findings.complaints.iter().filter_map(Complaint::cure).collect();
         assert_eq!(cures.len(), 3);
         for (cure, operation) in cures.iter().zip(["Read", "Write", "DescribeConfigs"]) {
             assert!(cure.contains(&format!("--operation {operation} --topic ")), "{cure}");
