@@ -1,5 +1,6 @@
 //! Which server: a flag over a context that is named over `BKES_SERVER` over the context in use over this machine.
 
+use crate::byte_argument::quoted;
 use crate::contexts::Contexts;
 use crate::exit::Ended;
 use std::ffi::OsString;
@@ -23,6 +24,16 @@ pub struct ServerArgs {
     /// The context that names the server
     #[arg(long, global = true, value_name = "NAME", help_heading = "Options of every verb")]
     pub context: Option<String>,
+}
+
+impl ServerArgs {
+    /// The program as it is called for this server, for advice that repeats it.
+    pub fn program(&self) -> String {
+        let flag = |name: &str, value: &Option<String>| {
+            value.as_ref().map_or_else(String::new, |value| format!(" --{name} {}", quoted(value)))
+        };
+        format!("bkes{}{}", flag("server", &self.server), flag("context", &self.context))
+    }
 }
 
 /// What the environment says. A variable without content is not set.
@@ -159,6 +170,16 @@ mod tests {
             let resolved = resolve(&flags, &environment(variables));
             assert_eq!(resolved.as_deref().ok(), expected, "{flags:?} {variables:?}");
         }
+    }
+
+    #[test]
+    fn advice_names_the_server_as_it_was_named() {
+        let program = |server: Option<&str>, context: Option<&str>| {
+            ServerArgs { server: server.map(Into::into), context: context.map(Into::into) }.program()
+        };
+        assert_eq!(program(None, None), "bkes");
+        assert_eq!(program(Some("host:1,other"), None), "bkes --server host:1,other");
+        assert_eq!(program(None, Some("my own")), "bkes --context 'my own'");
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Console<'a> {
     pub looks: Looks,
     /// Where Ctrl-C is told.
     pub interrupt: Interrupt,
+    /// What the commands of an advice begin with: the program, and the server it was told.
+    pub program: String,
 }
 
 impl<'a> Console<'a> {
@@ -48,7 +50,8 @@ impl<'a> Console<'a> {
         talk: &'a mut dyn Write,
         looks: Looks,
     ) -> Console<'a> {
-        Console { input, input_is_taken: false, output, talk, looks, interrupt: Interrupt::new() }
+        let (interrupt, program) = (Interrupt::new(), "bkes".to_owned());
+        Console { input, input_is_taken: false, output, talk, looks, interrupt, program }
     }
 
     /// Writes data.

@@ -13,7 +13,11 @@ pub const TOKENS: &str = "The format of -f is as kcat's; nothing ends a line but
 
 /// A format, read.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Format(Vec<Part>);
+pub struct Format {
+    parts: Vec<Part>,
+    /// As it was typed.
+    text: String,
+}
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Part {
@@ -60,7 +64,7 @@ impl FromStr for Format {
         if !literal.is_empty() {
             parts.push(Part::Literal(literal));
         }
-        Ok(Format(parts))
+        Ok(Format { parts, text: text.to_owned() })
     }
 }
 
@@ -100,13 +104,18 @@ fn escaped(chars: &mut std::str::Chars<'_>) -> Result<u8, String> {
 }
 
 impl Format {
+    /// As it was typed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Writes an event so. What comes of the event is escaped if `escape` says how; the format's own bytes never are.
     pub fn write(&self, out: &mut Vec<u8>, key: &Key, event: &Event, escape: Option<Escape>) {
         let put = |out: &mut Vec<u8>, bytes: &[u8]| match escape {
             None => out.extend(bytes),
             Some(escape) => out.extend(escape::bytes(bytes, escape).into_bytes()),
         };
-        for part in &self.0 {
+        for part in &self.parts {
             let token = match part {
                 Part::Literal(bytes) => {
                     out.extend(bytes);

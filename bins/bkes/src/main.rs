@@ -57,6 +57,7 @@ fn main() -> ExitCode {
     let mut output = BufWriter::with_capacity(64 * 1024, io::stdout());
     let mut talk = io::stderr();
     let mut console = Console::new(&mut input, &mut output, &mut talk, looks(&arguments));
+    console.program = arguments.server.program();
     let ended = run(&arguments, &environment, &mut console);
     let flushed = console.flush();
     match ended.and(flushed) {

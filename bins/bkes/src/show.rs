@@ -1,5 +1,6 @@
 //! Events on the output: as a table, as JSON lines, as raw values or in a format of the caller's.
 
+use crate::byte_argument::quoted;
 use crate::console::Console;
 use crate::escape::{self, Escape};
 use crate::exit::Ended;
@@ -8,6 +9,7 @@ use crate::json_event;
 use crate::limits::{TABLE_HEADERS_MAX, TABLE_KEY_MAX};
 use crate::moment;
 use bkes_api::{Event, Key};
+use clap::ValueEnum;
 use std::fmt::Write;
 
 /// How lists and numbers are shown.
@@ -56,6 +58,17 @@ pub struct EventShapeArgs {
     /// Show events in this format, as kcat does: %k key, %s value, %n order, ... \n
     #[arg(short, long, value_name = "FORMAT", conflicts_with = "output")]
     pub format: Option<Format>,
+}
+
+impl EventShapeArgs {
+    /// The same as flags, with a blank before each.
+    pub fn flags(&self) -> String {
+        let output = self
+            .output
+            .and_then(|shape| Some(format!(" --output {}", shape.to_possible_value()?.get_name())));
+        let format = self.format.as_ref().map(|format| format!(" --format {}", quoted(format.text())));
+        [output, format].into_iter().flatten().collect()
+    }
 }
 
 /// What shows events.

@@ -69,7 +69,7 @@ async fn flags_are_what_the_store_is_asked() {
 async fn events_are_shown_and_an_end_of_the_stream_says_how_to_go_on() {
     let (ran, _) = follow(&["-f", "%k%o ", "--prefix", "it's"], some()).await;
     assert_eq!((ran.code, ran.text()), (Some(Code::Unavailable), "a4 b9 a6 "));
-    let go_on = r"bkes follow --prefix 'it'\''s' --from topic-1@0:7,1:10";
+    let go_on = r"bkes follow --prefix 'it'\''s' --format '%k%o ' --from topic-1@0:7,1:10";
     assert!(ran.talk.contains(go_on), "{} lacks {go_on}", ran.talk);
 
     let failure = Failure::new(Reason::ShuttingDown, "the server stops");
@@ -93,10 +93,10 @@ async fn it_ends_where_it_is_told_to() {
     ];
     let (ran, _) = follow(&["-f", "%k", "--until-caught-up", "--key", "a"], items).await;
     assert_eq!((ran.code, ran.text()), (None, "a"));
-    assert!(ran.talk.contains("bkes follow --key a --from topic-1@0:8"), "{}", ran.talk);
+    assert!(ran.talk.contains("bkes follow --key a --format %k --from topic-1@0:8"), "{}", ran.talk);
     let (ran, _) = follow(&["-f", "%k", "--limit", "2", "--partitions", "0,1"], some()).await;
     assert_eq!((ran.code, ran.text()), (None, "ab"));
-    assert!(ran.talk.contains("--partitions 0,1 --from topic-1@0:5,1:10"), "{}", ran.talk);
+    assert!(ran.talk.contains("--partitions 0,1 --format %k --from topic-1@0:5,1:10"), "{}", ran.talk);
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn an_interrupt_ends_it_with_the_command_to_go_on() {
     };
     let (ended, talk) = Run::of(&["follow", "-f", "%k%o\\n"]).to(&store, &mut output, tell).await;
     assert_eq!((ended, &*output), (Ok(()), &b"a4\n"[..]));
-    assert!(talk.contains("go on with: bkes follow --from topic-1@0:5"), "{talk}");
+    assert!(talk.contains(r"go on with: bkes follow --format '%k%o\n' --from topic-1@0:5"), "{talk}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use super::Run;
 use super::memory::{Habits, MemoryStore, key};
 use crate::exit::Code;
-use bkes_api::{Failure, Freshness, Reason, WaitFor};
+use bkes_api::{Failure, Freshness, KeyList, ListedKey, Order, Partition, Reason, WaitFor};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,4 +99,20 @@ async fn the_code_of_status_says_whether_it_is_ready() {
     let ran = Run::of(&["status"]).on_a_terminal().on(&store).await;
     assert!(ran.code == Some(Code::Unavailable) && ran.text().contains("not ready"), "{}", ran.text());
     assert!(ran.talk.contains("10 of 12 offsets applied (CATCHING_UP)"), "{}", ran.talk);
+}
+
+/// The story: a list that says that there is more and shows the same page again was listed, and exported, without an end.
+#[tokio::test]
+async fn a_list_that_does_not_go_on_ends_with_an_error() {
+    let listed =
+        |name: &'static str| ListedKey { key: key(name), next: Order(1), partitions: vec![Partition(0)] };
+    for names in [&["a", "b"][..], &["b", "a"], &["a", "a"], &[]] {
+        let list = KeyList { keys: names.iter().map(|name| listed(name)).collect(), more: true };
+        for words in [&["keys"][..], &["export", "--all"]] {
+            let store = MemoryStore::with(Habits { list: Some(list.clone()), ..Habits::default() });
+            let ran = Run::of(words).on(&store).await;
+            assert_eq!(ran.code, Some(Code::InputOutput), "{names:?} {words:?}: {}", ran.talk);
+            assert!(ran.talk.contains("does not go on in order"), "{}", ran.talk);
+        }
+    }
 }

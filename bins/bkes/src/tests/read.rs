@@ -63,6 +63,7 @@ async fn what_is_not_there_and_what_breaks_off_is_told() {
     store.add(&key("k"), vec!["a".into(), "b".into(), "c".into()], None);
     let ran = Run::of(&["read", "k", "-o", "raw"]).on(&store).await;
     assert_eq!((ran.code, ran.text()), (Some(Code::Unavailable), "ab"));
+    assert!(ran.talk.contains("The same with --from 2 shows the rest"), "{}", ran.talk);
 
     let retry_after = Some(Duration::from_secs(2));
     let failure = Failure { retry_after, ..Failure::new(Reason::CatchingUp, "catching up\x1b[2J") };

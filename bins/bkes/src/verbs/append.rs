@@ -104,7 +104,7 @@ pub async fn run(args: &AppendArgs, store: &dyn EventStore, console: &mut Consol
     };
     match appended {
         Ok(appended) => show(args, &key, &appended, console),
-        Err(failure) => Err(explained(failure, &key, identity.as_ref())),
+        Err(failure) => Err(explained(failure, &key, identity.as_ref(), &console.program)),
     }
 }
 
@@ -235,7 +235,7 @@ fn interrupted(identity: Option<&Identity>) -> AppendFailure {
 }
 
 /// The end that a failure makes, with what to do.
-fn explained(failure: AppendFailure, key: &Key, identity: Option<&Identity>) -> Ended {
+fn explained(failure: AppendFailure, key: &Key, identity: Option<&Identity>, program: &str) -> Ended {
     let key = spelled(key.bytes());
     match failure {
         AppendFailure::Conflict(conflict) => {
@@ -247,11 +247,11 @@ fn explained(failure: AppendFailure, key: &Key, identity: Option<&Identity>) -> 
             if expected > current {
                 return ended
                     .advise("It has fewer events than were expected: perhaps this is another store, or another key.")
-                    .advise(format_args!("See where it stands: bkes head {key} --latest"));
+                    .advise(format_args!("See where it stands: {program} head {key} --latest"));
             }
             ended
                 .advise(format_args!(
-                    "Read what came since, and decide again: bkes read {key} --from {expected}"
+                    "Read what came since, and decide again: {program} read {key} --from {expected}"
                 ))
                 .advise(format_args!("What still holds is appended with --at {current}."))
         }
@@ -266,12 +266,12 @@ fn explained(failure: AppendFailure, key: &Key, identity: Option<&Identity>) -> 
                     spelled(id.bytes())
                 )),
                 None => ended.advise(format_args!(
-                    "Read whether it is there before another try: bkes read {key} --latest"
+                    "Read whether it is there before another try: {program} read {key} --latest"
                 )),
             }
         }
         AppendFailure::IdUsed { first, .. } => Ended::new(Code::Rejected, &failure)
-            .advise(format_args!("The append of that id is stored: bkes read {key} --from {first}")),
+            .advise(format_args!("The append of that id is stored: {program} read {key} --from {first}")),
         AppendFailure::IdReused { .. } => {
             Ended::new(Code::Rejected, &failure).advise("Another append needs another id.")
         }

@@ -123,7 +123,7 @@ impl Shown {
 /// Follows, until it is told to end.
 pub async fn run(args: &FollowArgs, store: &dyn EventStore, console: &mut Console<'_>) -> Result<(), Ended> {
     let follow = follow(args, console)?;
-    let flags = flags(&follow.followed, args.no_headers);
+    let flags = flags(&follow.followed, args);
     let mut shown = Shown::from(&follow.from);
     let with_key = !matches!(follow.followed, Followed::Key(_));
     let printer = EventPrinter::new(&args.shape, console, with_key, !args.no_headers);
@@ -133,7 +133,10 @@ pub async fn run(args: &FollowArgs, store: &dyn EventStore, console: &mut Consol
         // What was shown is out before it is said that it was.
         console.flush()?;
         match shown.flag() {
-            Some(flag) => console.say(format_args!("bkes: go on with: bkes follow{flags} {flag}")),
+            Some(flag) => {
+                let program = console.program.clone();
+                console.say(format_args!("bkes: go on with: {program} follow{flags} {flag}"));
+            }
             None => console.say("bkes: it ended before the server had told a position to go on from"),
         }
     }
@@ -201,8 +204,8 @@ fn follow(args: &FollowArgs, console: &mut Console<'_>) -> Result<Follow, Ended>
     Ok(Follow { followed, from, with_headers: !args.no_headers })
 }
 
-/// The flags that say whose events are followed.
-fn flags(followed: &Followed, no_headers: bool) -> String {
+/// The flags that say whose events are followed, and how they are shown.
+fn flags(followed: &Followed, args: &FollowArgs) -> String {
     let whose = match followed {
         Followed::All => String::new(),
         Followed::Prefix(prefix) => format!(" --prefix {}", spelled(prefix)),
@@ -212,5 +215,5 @@ fn flags(followed: &Followed, no_headers: bool) -> String {
             format!(" --partitions {}", list.join(","))
         }
     };
-    whose + if no_headers { " --no-headers" } else { "" }
+    whose + if args.no_headers { " --no-headers" } else { "" } + &args.shape.flags()
 }

@@ -1,13 +1,13 @@
 //! `bkes keys`: which aggregates there are.
 
-use crate::byte_argument::ByteArgument;
+use crate::byte_argument::{ByteArgument, spelled};
 use crate::console::Console;
 use crate::escape::{self, Escape};
-use crate::exit::Ended;
+use crate::exit::{Code, Ended};
 use crate::freshness::FreshnessArgs;
 use crate::json_writer::Object;
 use crate::show::EventShape;
-use bkes_api::{EventStore, Freshness, KEYS_MAX, KeysRequest, ListedKey};
+use bkes_api::{EventStore, Freshness, KEYS_MAX, Key, KeysRequest, ListedKey};
 use bytes::Bytes;
 
 const EXAMPLES: &str = "Examples:
@@ -109,11 +109,30 @@ impl KeyPages {
             return Ok(None);
         }
         let list = store.keys(self.request.clone()).await?;
-        // A page without a key says nothing of where the next begins.
-        self.is_over = !list.more || list.keys.is_empty();
+        let mut after = self.request.after.as_ref();
+        for listed in &list.keys {
+            if after.is_some_and(|after| listed.key <= *after) {
+                return Err(does_not_go_on(after));
+            }
+            after = Some(&listed.key);
+        }
+        if list.more && list.keys.is_empty() {
+            return Err(does_not_go_on(after));
+        }
+        self.is_over = !list.more;
         if let Some(last) = list.keys.last() {
             self.request.after = Some(last.key.clone());
         }
         Ok(Some(list.keys))
     }
+}
+
+/// Who went on from there would never come to an end, or leave keys out.
+fn does_not_go_on(after: Option<&Key>) -> Ended {
+    let place =
+        after.map_or("from its beginning".to_owned(), |key| format!("after key {}", spelled(key.bytes())));
+    Ended::new(
+        Code::InputOutput,
+        format_args!("the server's list of aggregates does not go on in order {place}"),
+    )
 }

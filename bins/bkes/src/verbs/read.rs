@@ -84,16 +84,30 @@ pub async fn run(args: &ReadArgs, store: &dyn EventStore, console: &mut Console<
     };
     let mut printer = EventPrinter::new(&args.shape, console, false, !args.no_headers);
     let mut pages = store.read(read).await?;
+    let mut last = None;
     while let Some(page) = pages.next().await {
-        let page = page?;
+        let page = page.map_err(|failure| go_on_after(last, args, failure.into()))?;
         for event in &page.events {
             printer.show(console, &key, event)?;
+            last = Some(event.order);
         }
         if let Some(end) = page.end {
             return ended(args, &end, &spelled(key.bytes()), console);
         }
     }
-    Err(cut_off())
+    Err(go_on_after(last, args, cut_off()))
+}
+
+/// Where the rest of a read that broke off begins. It is another read, which may show what came meanwhile: one read shows one moment.
+fn go_on_after(last: Option<Order>, args: &ReadArgs, ended: Ended) -> Ended {
+    let Some(last) = last else { return ended };
+    let next = if args.backwards { last.0.checked_sub(1).map(Order) } else { last.plus(1) };
+    match next {
+        Some(next) => ended.advise(format_args!(
+            "Shown is what there is up to order {last}. The same with --from {next} shows the rest, as it is by then."
+        )),
+        None => ended,
+    }
 }
 
 /// A stream of pages without an end.
