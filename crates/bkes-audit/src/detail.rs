@@ -178,7 +178,7 @@ impl Detail {
                 self.drop_extra(key, told);
             }
             if let Some(shown) = self.window.events.pop_front() {
-                self.compare(key, &view, place, &shown, told);
+                self.compare(key, (&view, place), &shown, told);
             }
             return Ok(());
         }
@@ -186,7 +186,7 @@ impl Detail {
         if let Some(shown) = self.extras.iter().position(is_there).and_then(|index| self.extras.remove(index))
         {
             self.extras_bytes -= shown.content_bytes();
-            self.compare(key, &view, place, &shown, told);
+            self.compare(key, (&view, place), &shown, told);
             return Ok(());
         }
         let elsewhere = self.window.events.front().filter(|shown| shown.order == event.order);
@@ -208,8 +208,7 @@ impl Detail {
     fn compare(
         &mut self,
         key: &Key,
-        view: &EventView<'_>,
-        event: Place,
+        (view, event): (&EventView<'_>, Place),
         shown: &Event,
         told: &mut Told<'_, '_>,
     ) {

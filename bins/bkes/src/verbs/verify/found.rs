@@ -96,12 +96,8 @@ pub fn of_instance(finding: &Finding) -> Found {
             Found::new("not_listed", "it can be read, and is not in the list of all").of(key)
         }
         Finding::WronglyListed { key, next, partitions, more_partitions } => {
-            let more = match more_partitions {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            let listed = listed(partitions);
-            let words = format!("the list says next order {next} in {listed}{more}, which is not so");
+            let listed = listed(partitions, *more_partitions);
+            let words = format!("the list says next order {next} in {listed}, which is not so");
             Found::new("wrongly_listed", words).of(key)
         }
         Finding::ListDisorder { after } => {
@@ -131,32 +127,14 @@ pub fn of_instance(finding: &Finding) -> Found {
             let words = format!("a read ends with next order {next}, which is not what it showed");
             Found::new("wrong_end", words).of(key)
         }
-        Finding::WrongLayout { key, is_split } => {
-            let words = match is_split {
-                true => "it is not said to lie in the partitions that its events are in",
-                false => "it is said to lie in several partitions, and all its events are in one",
-            };
-            Found::new("wrong_layout", words).of(key)
-        }
-        Finding::WrongHead { key, next: Some(next) } => {
-            let words = format!(
-                "its head says next order {next}, and where its last event lies, otherwise than a read"
-            );
-            Found::new("wrong_head", words).of(key)
-        }
-        Finding::WrongHead { key, next: None } => {
-            Found::new("wrong_head", "its head says that there is no such aggregate").of(key)
-        }
+        Finding::WrongLayout { key, is_split } => Found::new("wrong_layout", layout(*is_split)).of(key),
+        Finding::WrongHead { key, next } => Found::new("wrong_head", head(*next)).of(key),
         Finding::TooManyNewer { key, shown } => {
             let words = format!("{shown} events are shown above the end: more than there are offsets");
             Found::new("too_many_newer", words).of(key)
         }
         Finding::SplitDiffers { key, partitions } => {
-            let part = |(partition, topic, shown): &(Partition, u64, u64)| {
-                format!("partition {partition} has {topic} events and {shown} are shown")
-            };
-            let parts: Vec<_> = partitions.iter().map(part).collect();
-            Found::new("split_differs", format!("split: {}", parts.join("; "))).of(key)
+            Found::new("split_differs", format!("split: {}", parts(partitions))).of(key)
         }
         Finding::Unsteady { key } => {
             Found::new("unsteady", "it differed when it was read first, and not when it was read again")
@@ -169,13 +147,37 @@ pub fn of_instance(finding: &Finding) -> Found {
     }
 }
 
-fn listed(partitions: &[Partition]) -> String {
+fn listed(partitions: &[Partition], more: usize) -> String {
     let numbers: Vec<_> = partitions.iter().map(ToString::to_string).collect();
-    match &numbers[..] {
-        [] => "no partition".to_owned(),
-        [one] => format!("partition {one}"),
-        _ => format!("partitions {}", numbers.join(", ")),
+    match (&numbers[..], more) {
+        ([], _) => "no partition".to_owned(),
+        ([one], 0) => format!("partition {one}"),
+        (_, 0) => format!("partitions {}", numbers.join(", ")),
+        (_, more) => format!("partitions {} and {more} more", numbers.join(", ")),
     }
+}
+
+fn layout(is_split: bool) -> &'static str {
+    match is_split {
+        true => "it is not said to lie in the partitions that its events are in",
+        false => "it is said to lie in several partitions, and all its events are in one",
+    }
+}
+
+fn head(next: Option<Order>) -> String {
+    match next {
+        Some(next) => {
+            format!("its head says next order {next}, and where its last event lies, otherwise than a read")
+        }
+        None => "its head says that there is no such aggregate".to_owned(),
+    }
+}
+
+fn parts(partitions: &[(Partition, u64, u64)]) -> String {
+    let part = |(partition, topic, shown): &(Partition, u64, u64)| {
+        format!("partition {partition} has {topic} events and {shown} are shown")
+    };
+    partitions.iter().map(part).collect::<Vec<_>>().join("; ")
 }
 
 fn field_name(field: Field) -> &'static str {
