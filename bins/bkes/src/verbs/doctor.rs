@@ -4,12 +4,13 @@
 
 mod complaint;
 mod keys;
+mod place;
 mod server;
 mod shown;
 mod topic;
 
 #[cfg(test)]
-pub use self::topic::Place;
+pub use self::place::Place;
 pub use self::topic::TopicSide;
 
 use self::complaint::{Complaint, Fact, Severity};

@@ -2,7 +2,7 @@
 
 use super::Findings;
 use super::complaint::Complaint;
-use super::topic::{Place, no_answer_of};
+use super::place::Place;
 use crate::limits::{DOCTOR_COUNTS_BYTES_MAX, DOCTOR_READ_MAX};
 use bkes_api::Partition;
 use bkes_consumer::{BlockingConsumer, ConsumerOptions, Decided, Item, Stop, Writer};
@@ -30,7 +30,7 @@ pub(super) fn placed(log: &dyn Log, count: NonZeroU32, place: &Place, findings: 
         Ok(consumer) => consumer,
         Err(error) => {
             let what = format!("the topic's keys could not be read: {error}");
-            return findings.add(no_answer_of(what, place));
+            return findings.add(place.no_answer(what));
         }
     };
     let (until, keys_max) = (Instant::now() + DOCTOR_READ_MAX, keys_of_a_partition_max(count));
@@ -53,7 +53,7 @@ pub(super) fn placed(log: &dyn Log, count: NonZeroU32, place: &Place, findings: 
     let trouble = trouble.filter(|_| !is_whole);
     if let Some(detail) = &trouble {
         let what = format!("not all of the topic's records could be read: {detail}");
-        findings.add(no_answer_of(what, place));
+        findings.add(place.no_answer(what));
         if keys.is_empty() {
             return;
         }

@@ -1,7 +1,8 @@
 //! A look at a server: its status, beside what is known of the topic.
 
 use super::complaint::Complaint;
-use super::topic::{Known, Place};
+use super::place::Place;
+use super::topic::Known;
 use super::{Findings, ServerSide};
 use crate::byte_argument::quoted;
 use crate::exit::described;

@@ -3,6 +3,7 @@
 use super::Findings;
 use super::complaint::Complaint;
 use super::keys::{newest, placed};
+use super::place::Place;
 use crate::byte_argument::quoted;
 use crate::limits::{DOCTOR_CLOCK_AHEAD_MAX, DOCTOR_QUESTIONS, DOCTOR_TRANSACTION_WAIT};
 use crate::topic_args::TopicToReach;
@@ -20,15 +21,6 @@ pub struct TopicSide {
     place: Place,
     group: String,
     found: Result<Reached, ConnectError>,
-}
-
-/// How the topic is named in commands.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
-    /// The brokers to begin with.
-    pub brokers: String,
-    /// Its name.
-    pub topic: String,
 }
 
 /// A topic that was connected to.
@@ -90,18 +82,6 @@ impl TopicSide {
     }
 }
 
-impl Place {
-    /// A command of Kafka's for this topic: `--bootstrap-server` is set.
-    pub fn command(&self, script: &str, rest: &str) -> String {
-        format!("{script} --bootstrap-server {} {rest}", quoted(&self.brokers))
-    }
-
-    fn allow(&self, operation: &str, resource: &str) -> String {
-        let rest = format!("--add --allow-principal User:NAME --operation {operation} {resource}");
-        self.command("kafka-acls.sh", &rest)
-    }
-}
-
 /// Looks at all of it; `None` where it cannot be reached.
 pub(super) fn look(side: &TopicSide) -> (Option<Known>, Findings) {
     let mut findings = Findings::default();
@@ -149,7 +129,7 @@ pub(super) fn look(side: &TopicSide) -> (Option<Known>, Findings) {
         let (newest, trouble) = newest(&**log, &known.marks);
         if let Some(detail) = trouble {
             let what = format!("not all of the newest records could be read, to compare clocks: {detail}");
-            findings.add(no_answer_of(what, place));
+            findings.add(place.no_answer(what));
         }
         look_at_clock(newest, SystemTime::now(), &mut findings);
     }
@@ -324,18 +304,7 @@ fn look_at_clock(newest: Option<i64>, now: SystemTime, findings: &mut Findings) 
 }
 
 fn no_answer(about: &str, error: &LogError, place: &Place) -> Complaint {
-    no_answer_of(format!("the brokers do not tell {about}: {error}"), place)
-}
-
-/// That brokers did not tell something.
-pub(super) fn no_answer_of(what: String, place: &Place) -> Complaint {
-    let rest = format!("--describe --topic {}", quoted(&place.topic));
-    let see = place.command("kafka-topics.sh", &rest);
-    Complaint::warning(
-        "no_answer",
-        what,
-        format!("try again; if it stays so, see which brokers lead, and read their logs: {see}"),
-    )
+    place.no_answer(format!("the brokers do not tell {about}: {error}"))
 }
 
 #[cfg(test)]
