@@ -2,8 +2,8 @@
 
 use super::memory::{Habits, MemoryStore, key};
 use bkes_api::{
-    Build, Counters, Event, Order, Origin, Partition, PartitionState, PartitionStatus, Position, Status,
-    TopicId,
+    Build, Counters, Event, Header, Order, Origin, Partition, PartitionState, PartitionStatus, Position,
+    Status, TopicId,
 };
 use bkes_log::{Log, MemoryLog, NewRecord, ReadEvent, wake_pair};
 use std::collections::BTreeMap;
@@ -17,11 +17,23 @@ pub fn topic(partitions: u32) -> MemoryLog {
 
 /// Adds events that another program wrote, each a key in a partition with a value.
 pub fn write(log: &MemoryLog, records: &[(&str, u32, &str)]) {
+    write_with(log, records, |_| Vec::new());
+}
+
+/// The same, with the value as the order in a header.
+pub fn write_in_order(log: &MemoryLog, records: &[(&str, u32, &str)]) {
+    write_with(log, records, |order| {
+        vec![Header { name: "order".into(), value: Some(order.to_owned().into()) }]
+    });
+}
+
+fn write_with(log: &MemoryLog, records: &[(&str, u32, &str)], headers: impl Fn(&str) -> Vec<Header>) {
     let (waker, _waiter) = wake_pair();
     let mut appender = log.appender(waker).expect("memory has one");
     for (token, (key, partition, value)) in (0..).zip(records) {
+        let headers = headers(value);
         let (key, value) = (Some((*key).to_owned().into()), Some((*value).to_owned().into()));
-        let record = NewRecord { partition: Partition(*partition), key, value, headers: Vec::new() };
+        let record = NewRecord { partition: Partition(*partition), key, value, headers };
         appender.send(record, token).expect("memory takes it");
     }
     appender.flush();

@@ -1,17 +1,20 @@
 //! `bkes verify`, on a topic and a store in memory.
 
 use super::memory::{Habits, MemoryStore, key};
-use super::topics::{served, topic, write};
+use super::topics::{served, topic, write, write_in_order};
 use super::{Closing, Ran, Run, is_harmless};
 use crate::arguments::{Arguments, TopicVerb, Verb};
 use crate::console::Console;
 use crate::exit::{Code, Ended};
-use bkes_api::{EventStore, Failure, Offset, Reason};
+use bkes_api::{Append, EventStore, Failure, Offset, Reason};
+use bkes_core::Partitioner;
+use bkes_engine::{Engine, EngineOptions};
 use bkes_log::{Log, MemoryLog};
 use clap::Parser;
 use serde_json::json;
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Run<'_> {
     async fn audits_to(
@@ -134,5 +137,39 @@ async fn a_server_that_does_not_answer_is_no_finding() {
         let store = MemoryStore::with(Habits { fails, ..Habits::default() });
         let ran = Run::of(&[]).audits(&log, Some(&store)).await;
         assert_eq!((ran.code, ran.output.len()), (Some(code), 0), "{}", ran.talk);
+    }
+}
+
+/// The audit of the engine that servers run: what it compares is what that shows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_engine_is_right_however_it_shows_split_aggregates() {
+    for split_by_order_headers in [false, true] {
+        let log = topic(2);
+        write_in_order(&log, &[("split", 0, "0"), ("split", 1, "2"), ("split", 0, "1"), ("split", 1, "3")]);
+        write(&log, &[("foreign", 0, "a"), ("foreign", 0, "b")]);
+        let options = EngineOptions {
+            split_by_order_headers,
+            partitioner: Some(Partitioner::Murmur2),
+            ..EngineOptions::default()
+        };
+        let (of_engine, store) = (Arc::new(log.clone()), Arc::new(bkes_storage::MemoryStore::new()));
+        let engine = Engine::start(of_engine, store, options).expect("it starts");
+        let handle = engine.handle();
+        tokio::time::timeout(Duration::from_secs(60), handle.ready()).await.expect("it becomes ready");
+        for name in ["one", "two", "three"] {
+            let append = Append::start(key(name)).event("a").event("b");
+            EventStore::append(&handle, append).await.expect("it is new");
+        }
+        let (audited, runtime) = (log.clone(), tokio::runtime::Handle::current());
+        let report = tokio::task::spawn_blocking(move || {
+            let instance = bkes_audit::Instance { store: &handle, runtime: &runtime };
+            bkes_audit::audit(&audited, Some(instance), &bkes_audit::Options::default(), &mut |_| {})
+        });
+        let report = report.await.expect("no panic").expect("both can be read");
+        let compared = report.compared.expect("it was compared");
+        assert_eq!((compared.findings.kept, report.split), (Vec::new(), 1), "{split_by_order_headers}");
+        assert_eq!((compared.aggregates, compared.events, compared.heads), (5, 12, 5));
+        let stopping = tokio::task::spawn_blocking(move || engine.stop(Duration::from_secs(10)));
+        stopping.await.expect("no panic").expect("the store closes");
     }
 }
