@@ -157,7 +157,8 @@ impl<A: Aggregate> Aggregates<A> {
         let outcome = decide(&*self.store, key, self.known(key), options, encoded).await;
         let done = outcome.map_err(|error| of_caller(key, error))?;
         self.keep(key, &done.known);
-        let (mut state, mut next) = (done.known.state, done.known.next);
+        let mut next = done.known.next();
+        let mut state = done.known.into_state();
         if let Outcome::Appended(appended) = &done.outcome {
             decided.iter().for_each(|event| state.apply(event));
             next = appended.next();

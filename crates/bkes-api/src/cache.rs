@@ -1,7 +1,7 @@
 //! States that were folded before, kept in memory.
 //!
-//! A state that is kept is never an answer by itself: what came after it is read first, beginning with its last event, which shows that
-//! the aggregate is still the one that was folded.
+//! A state that is kept is never an answer by itself: what came after it is read first. That read begins with events that are in it, which
+//! shows that the aggregate is still the one that was folded.
 
 use crate::decide::Known;
 use bkes_core::Key;

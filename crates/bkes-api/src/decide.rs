@@ -5,6 +5,10 @@
 //! An append of a decision carries an id, so an outcome that is not known is settled by trying again. A new id is drawn only once the
 //! append before is settled: as long as it may be stored, nothing else is decided. What cannot be settled is handed up with its id.
 
+mod known;
+
+pub use known::{BoxError, Known, State, catch_up};
+
 use crate::append::{Append, AppendFailure, Appended, Conflict, draw_append_id};
 use crate::event::{Event, Origin};
 use crate::failure::Failure;
@@ -14,36 +18,9 @@ use crate::retry::{RetryBudget, RetryPolicy, append_with_retries};
 use crate::store::EventStore;
 use bkes_core::append::EventContent;
 use bkes_core::append_id::{AppendId, ID_WINDOW, Identity};
-use bkes_core::{Key, Offset, Order, Partition, TimestampMs};
+use bkes_core::{Key, Order};
+use known::take_in;
 use tokio_stream::StreamExt;
-
-/// An error of a caller's own.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// What is known of an aggregate: its events up to an order, folded into a state.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Known<S> {
-    /// The state.
-    pub state: S,
-    /// The order of the next event that is not in it.
-    pub next: Order,
-    /// The last event in it: by this it is seen whether it is still part of the aggregate.
-    last: Option<EventPlace>,
-}
-
-/// What tells an event from any other that could have its order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct EventPlace {
-    partition: Partition,
-    offset: Offset,
-    timestamp: Option<TimestampMs>,
-}
-
-impl EventPlace {
-    fn of(event: &Event) -> EventPlace {
-        EventPlace { partition: event.partition, offset: event.offset, timestamp: event.timestamp }
-    }
-}
 
 /// How to decide. `Default` gives what most want.
 #[derive(Clone, Debug)]
@@ -130,69 +107,6 @@ pub enum DecideError<E> {
     Append(AppendFailure),
 }
 
-/// What events are folded into. [`Aggregate`](crate::Aggregate) is the same with typed events.
-pub trait State: Sized {
-    /// That of an aggregate without events.
-    fn empty() -> Self;
-
-    /// Takes an event in, or says why it cannot be read.
-    fn fold(&mut self, event: &Event) -> Result<(), BoxError>;
-}
-
-impl<S: State> Known<S> {
-    /// Of an aggregate of which nothing was read.
-    pub fn nothing() -> Known<S> {
-        Known { state: S::empty(), next: Order::FIRST, last: None }
-    }
-
-    fn fold<E>(&mut self, key: &Key, event: &Event) -> Result<(), DecideError<E>> {
-        let unread = |source| DecideError::Event { key: key.clone(), order: event.order, source };
-        self.state.fold(event).map_err(unread)?;
-        self.next = Order(event.order.0 + 1);
-        self.last = Some(EventPlace::of(event));
-        Ok(())
-    }
-}
-
-/// Brings what is known up to date: reads what comes after it. If the last known event is not where it was, the aggregate is another
-/// one, or the log lost its end: it is read from the beginning then.
-pub async fn catch_up<S: State, E>(
-    store: &dyn EventStore,
-    key: &Key,
-    known: Known<S>,
-    freshness: Freshness,
-) -> Result<Known<S>, DecideError<E>> {
-    if let Some(known) = read_on(store, key, known, freshness.clone()).await? {
-        return Ok(known);
-    }
-    let read = read_on(store, key, Known::nothing(), freshness).await?;
-    Ok(read.expect("of nothing that is known no event can be elsewhere"))
-}
-
-/// Folds what comes after what is known; `None` if its last event is not there any more.
-async fn read_on<S: State, E>(
-    store: &dyn EventStore,
-    key: &Key,
-    mut known: Known<S>,
-    freshness: Freshness,
-) -> Result<Option<Known<S>>, DecideError<E>> {
-    // The last known event is read again, to see that it is still the same.
-    let mut unseen = known.last.map(|last| (Order(known.next.0 - 1), last));
-    let from = unseen.map(|(order, _)| order);
-    let read = Read { from, freshness, ..Read::all(key.clone()) };
-    let mut pages = store.read(read).await.map_err(DecideError::Read)?;
-    while let Some(page) = pages.next().await {
-        for event in &page.map_err(DecideError::Read)?.events {
-            match unseen.take() {
-                Some(seen) if seen != (event.order, EventPlace::of(event)) => return Ok(None),
-                Some(_) => {}
-                None => known.fold(key, event)?,
-            }
-        }
-    }
-    Ok(unseen.is_none().then_some(known))
-}
-
 /// Decides on an aggregate, and appends what was decided.
 ///
 /// What is `known` is gone on from; [`Known::nothing`] reads all of it. `decide_on` says what is to be appended: nothing, 1 to 1,000
@@ -210,7 +124,7 @@ pub async fn decide<S: State, E>(
     let mut rounds = 0;
     loop {
         rounds += 1;
-        let events = match decide_on(&known.state) {
+        let events = match decide_on(known.state()) {
             Ok(events) if !events.is_empty() => events,
             nothing => {
                 // What the state says may be what this very command did.
@@ -222,7 +136,7 @@ pub async fn decide<S: State, E>(
                 return Ok(Decided { known, outcome: Outcome::Nothing });
             }
         };
-        let append = Append::at(key.clone(), known.next).events(events).with_missing();
+        let append = Append::at(key.clone(), known.next()).events(events).with_missing();
         let append = match &options.command {
             // It may have been carried out before: it is looked for in each try.
             Some(command) => Append { identity: Some(Identity::of(command.clone())), ..append },
@@ -241,7 +155,7 @@ pub async fn decide<S: State, E>(
         if rounds >= options.rounds_max {
             return Err(DecideError::Contended { rounds, last: conflict });
         }
-        known = take_in(store, key, known, *conflict).await?;
+        known = take_in(store, key, known, *conflict, options.freshness.clone()).await?;
     }
 }
 
@@ -264,21 +178,5 @@ async fn find_command(
     Ok(None)
 }
 
-/// What is known after a conflict: with the events it brought, and those it did not.
-async fn take_in<S: State, E>(
-    store: &dyn EventStore,
-    key: &Key,
-    mut known: Known<S>,
-    conflict: Conflict,
-) -> Result<Known<S>, DecideError<E>> {
-    let Conflict { current, missing, more, .. } = conflict;
-    let follows = missing.first().is_some_and(|event| event.order == known.next);
-    for event in missing.iter().filter(|_| follows) {
-        known.fold(key, event)?;
-    }
-    if follows && !more && known.next == current {
-        return Ok(known);
-    }
-    // An aggregate that ends before what is known is not the one that was read.
-    catch_up(store, key, known, Freshness::Local).await
-}
+#[cfg(test)]
+mod tests;

@@ -112,7 +112,7 @@ async fn main() -> anyhow::Result<()> {
         }
         ["balance", name] => {
             let known = accounts.load(&key(name)?, Freshness::Latest).await?;
-            println!("{}", known.state.balance);
+            println!("{}", known.state().balance);
         }
         ["drain", name] => println!("{}", drain(&accounts, &key(name)?).await?),
         _ => bail!("usage: bank open NAME AMOUNT | withdraw NAME AMOUNT | balance NAME | drain NAME"),

@@ -73,7 +73,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let seen = books.load(&book, Freshness::Local).await?;
     let lent_to = |name: &str| {
         let event = serde_json::to_vec(&BookEvent::Lent { to: name.into() }).expect("it is written");
-        Append::at(book.clone(), seen.next).event(event).with_missing()
+        Append::at(book.clone(), seen.next()).event(event).with_missing()
     };
     let (ann, bob) = tokio::join!(store.append(lent_to("Ann")), store.append(lent_to("Bob")));
     for (name, answer) in [("Ann", ann), ("Bob", bob)] {

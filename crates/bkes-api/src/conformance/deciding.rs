@@ -87,7 +87,7 @@ async fn many_who_decide_at_once_lose_nothing(suite: &Suite) {
     let withdrawn: i64 = within(deciders.join_all()).await.into_iter().sum();
     assert_eq!(withdrawn, DECIDERS * 5, "all of it, and no more");
     let known = within(accounts(suite).load(&key, Freshness::Latest)).await.expect("it is read");
-    assert_eq!((known.state.balance, known.next), (0, Order(1 + DECIDERS as u64 * 5)));
+    assert_eq!((known.state().balance, known.next()), (0, Order(1 + DECIDERS as u64 * 5)));
 }
 
 async fn what_is_refused_appends_nothing(suite: &Suite) {
@@ -120,7 +120,7 @@ async fn a_cached_state_is_never_stale(suite: &Suite) {
     let cached = accounts(suite).with_cache(NonZeroUsize::new(8).expect("not 0"));
     for round in 0..20 {
         let known = within(cached.load(&key, Freshness::Local)).await.expect("it is read");
-        assert_eq!((known.state.events, known.next), (round, Order(round)));
+        assert_eq!((known.state().events, known.next()), (round, Order(round)));
         suite.stored(Append::at(key.clone(), Order(round)).event("1")).await;
     }
     let change = within(cached.decide(&key, withdraw(20))).await.expect("there is enough");

@@ -1,0 +1,3 @@
+//! Commands, and decisions that append nothing.
+
+use super::*;
