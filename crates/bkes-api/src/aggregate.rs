@@ -132,8 +132,8 @@ impl<A: Aggregate> Aggregates<A> {
         Ok(known)
     }
 
-    /// Decides what happens to an aggregate, and appends it. `decide` is asked again when somebody else was faster: it must not do
-    /// anything but decide.
+    /// Decides what happens to an aggregate, and appends it. `decide_on` is asked again when somebody else was faster, and before nothing is
+    /// appended: it must not do anything but decide.
     pub async fn decide<E>(
         &self,
         key: &Key,

@@ -13,11 +13,12 @@ use crate::store::BoxStream;
 use crate::wait::WaitFor;
 use async_trait::async_trait;
 use bkes_core::append::Expected;
-use bkes_core::{Offset, Partition, Position};
+use bkes_core::{BatchPlace, Offset, Partition, Position};
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+mod commands;
 mod known;
 
 /// What a read shows, or why it does not.
