@@ -91,10 +91,41 @@ impl Append {
         self
     }
 
-    /// As the first try of an append with this id.
+    /// As the first try of an append with this id. Whoever repeats it says so, by [`again`](Append::again).
     #[must_use]
     pub fn id(mut self, id: AppendId) -> Append {
         self.identity = Some(Identity { id, is_first: true, seen: None });
+        self
+    }
+
+    /// As another try of it: an earlier one may be stored, because its answer was not known, or its caller does not know whether it
+    /// made one. Without an id it stays as it is.
+    ///
+    /// A first try that takes any order is sent when it is not found among the aggregate's last events. So an append that is repeated as
+    /// it was would be stored twice once enough others came in between. Of one that says that it is repeated, that is unknown, with
+    /// [`Reason::AppendIdWindow`].
+    ///
+    /// ```
+    /// # use bkes_api::{Append, AppendFailure, Appended, EventStore, Reason};
+    /// # use std::time::Duration;
+    /// /// Appends, until it is known what became of it or that cannot be known any more.
+    /// async fn settle(store: &dyn EventStore, mut append: Append) -> Result<Appended, AppendFailure> {
+    ///     loop {
+    ///         match store.append(append.clone()).await {
+    ///             Err(AppendFailure::Unknown { id: Some(_), failure }) if failure.reason != Reason::AppendIdWindow => {
+    ///                 tokio::time::sleep(failure.retry_after.unwrap_or(Duration::from_secs(1))).await;
+    ///                 append = append.again();
+    ///             }
+    ///             ended => return ended,
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn again(mut self) -> Append {
+        if let Some(identity) = &mut self.identity {
+            identity.is_first = false;
+        }
         self
     }
 

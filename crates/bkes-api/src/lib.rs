@@ -8,7 +8,7 @@
 //! * An append that was answered with success is at its place on every instance, for good.
 //! * An error's [`class`](Failure::class) says what may be concluded: *rejected* (not stored, and it never will be), *unavailable*
 //!   (not stored, a retry is safe), or *unknown* (stored at most once). An append that carries an [`AppendId`] may be repeated
-//!   after any of them: it is stored once.
+//!   after any of them, by [`Append::again`], which says that an earlier try may be stored: it is stored once.
 //! * An append rests only on events that were read or acknowledged. What rests on an unacknowledged append goes into one batch
 //!   with it.
 

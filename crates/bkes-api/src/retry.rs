@@ -3,7 +3,8 @@
 //! *Rejected* and *unavailable* speak of one try. Once a try ended unknown, the append may be stored, or may still come to be: a try
 //! that is on its way can be accepted after a later one was refused. From then on only success ends it, or a proof that no try of
 //! it can ever be accepted: its order was taken by another append. Everything else is unknown, and the id goes with it, so that the
-//! caller can go on.
+//! caller can go on, with [`Append::again`]. The tries that it makes then begin as those of an append that may be stored: what is
+//! unavailable is unknown.
 //!
 //! [`Tries`] is a pure machine: outcomes go in, what to do comes out. [`append_with_retries`] drives one, at the pace of a [`Pacer`].
 
@@ -125,7 +126,7 @@ impl Tries {
         match failure.class() {
             ErrorClass::Unknown => self.judge_unknown(failure),
             // A try that is proven not to be stored may be made again; those before it are as unknown as they were.
-            ErrorClass::Unavailable => Verdict::Again(self.told(failure)),
+            ErrorClass::Unavailable => Verdict::Again(self.told_unavailable(failure)),
             ErrorClass::Rejected if self.proves_end(&failure) => Verdict::Ended(Err(failure)),
             ErrorClass::Rejected => Verdict::Ended(Err(self.told(failure))),
         }
@@ -171,6 +172,20 @@ impl Tries {
         let message = format!("{}; a later try was answered: {failure}", unknown.message);
         let failure = Failure { message, ..unknown.clone() };
         AppendFailure::Unknown { id: self.append.append_id().cloned(), failure }
+    }
+
+    /// The same of a try that is proven not to be stored. Where the caller had tried before, that says nothing of the append.
+    fn told_unavailable(&self, failure: AppendFailure) -> AppendFailure {
+        let Some(identity) = self.append.identity.as_ref().filter(|identity| !identity.is_first) else {
+            return self.told(failure);
+        };
+        if self.may_be_stored.is_some() {
+            return self.told(failure);
+        }
+        let message = format!("an earlier try may be stored; this one is not: {failure}");
+        let retry_after = failure.retry_after();
+        let failure = Failure { retry_after, ..Failure::new(Reason::OutcomeUnknown, message) };
+        AppendFailure::Unknown { id: Some(identity.id.clone()), failure }
     }
 }
 

@@ -38,7 +38,7 @@
 //!     match failure.class() {
 //!         ErrorClass::Rejected => "not stored, and the same append never will be: read, and decide again",
 //!         ErrorClass::Unavailable => "not stored: try again",
-//!         ErrorClass::Unknown => "stored once or not at all: try again if it has an id, otherwise read",
+//!         ErrorClass::Unknown => "stored once or not at all: repeat it by `again` if it has an id, otherwise read",
 //!     }
 //! }
 //! # use bkes_api::{Failure, Reason};
@@ -49,7 +49,8 @@
 //!
 //! A connection that ends, a deadline that passes here, and whatever a proxy says leave an append unknown, since its request may have
 //! arrived. Only where no connection could be made it was not sent. Give appends an [`AppendId`](bkes_api::AppendId), and they may be
-//! tried again after anything.
+//! tried again after anything: the client does so while there is time, and whoever goes on after that repeats the append by
+//! [`again`](bkes_api::Append::again), which says that an earlier try may be stored.
 //!
 //! # Many appends
 //!

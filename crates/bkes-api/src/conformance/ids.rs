@@ -17,12 +17,6 @@ pub async fn check(suite: &Suite) {
     readers_see_the_id(suite).await;
 }
 
-/// The append, tried once more.
-fn again(append: Append) -> Append {
-    let identity = append.identity.map(|identity| Identity { is_first: false, ..identity });
-    Append { identity, ..append }
-}
-
 async fn a_retry_has_the_answer_of_the_try_that_was_stored(suite: &Suite) {
     let key = suite.key("retry");
     for (order, events) in [(0, 1), (1, 1), (2, 200), (202, 1)] {
@@ -30,7 +24,7 @@ async fn a_retry_has_the_answer_of_the_try_that_was_stored(suite: &Suite) {
             .events((0..events).map(|event| format!("{order}-{event}")))
             .id(draw_append_id());
         let first = suite.stored(append.clone()).await;
-        for retry in [append.clone(), again(append)] {
+        for retry in [append.clone(), append.again()] {
             let second = suite.stored(retry).await;
             assert_eq!(second, crate::Appended { by_earlier_try: true, ..first.clone() });
         }
@@ -56,7 +50,7 @@ async fn an_id_is_used_once(suite: &Suite) {
     let (key, id) = (suite.key("used"), draw_append_id());
     let first = suite.stored(Append::start(key.clone()).event("a").id(id.clone())).await;
     suite.stored(Append::at(key.clone(), Order(1)).event("b")).await;
-    let anew = again(Append::at(key.clone(), Order(2)).event("a").id(id.clone()));
+    let anew = Append::at(key.clone(), Order(2)).event("a").id(id.clone()).again();
     let used = failed(suite.append(anew).await, Reason::AppendIdUsed);
     let (partition, offset) = (first.partition, first.first_offset);
     assert_eq!(used, AppendFailure::IdUsed { id, first: Order(0), partition, offset });
@@ -70,7 +64,7 @@ async fn appends_anywhere_are_stored_once(suite: &Suite) {
     assert_eq!(first.first, Order(0));
     let noted = Append::existing(key.clone(), draw_append_id()).events(["b", "c"]);
     assert_eq!(suite.stored(noted.clone()).await.first, Order(1));
-    for retry in [again(begun), again(noted)] {
+    for retry in [begun.again(), noted.again()] {
         assert!(suite.stored(retry).await.by_earlier_try);
     }
     assert_eq!(suite.values(Read::all(key)).await, ["a", "b", "c"]);
@@ -88,8 +82,9 @@ async fn below_the_window_nothing_is_known(suite: &Suite) {
     let append = Append::any(key.clone(), id.clone()).event("a");
     suite.stored(append.clone()).await;
     grow(suite, &key, 300).await;
-    let unknown = failed(suite.append(again(append.clone())).await, Reason::AppendIdWindow);
+    let unknown = failed(suite.append(append.clone().again()).await, Reason::AppendIdWindow);
     assert!(matches!(unknown, AppendFailure::Unknown { id: Some(of), .. } if of == id));
+    assert_eq!(suite.read(Read::all(key.clone())).await.1.next, Order(304), "nothing is stored");
     let identity = Identity { id, is_first: false, seen: Some(Order(3)) };
     let seen = suite.stored(Append { identity: Some(identity), ..append }).await;
     assert_eq!((seen.first, seen.by_earlier_try), (Order(3), true));

@@ -135,6 +135,28 @@ fn an_unknown_append_without_an_id_is_not_tried_again() {
     assert!(judged(without, &[not_stored(Reason::NotStored)]).1);
 }
 
+/// An append was told unknown and repeated by its caller. The try was unavailable, and its caller was told that the append was not stored.
+#[test]
+fn what_is_unavailable_of_a_repeated_append_is_unknown() {
+    for expected in [AT_5, Expected::Any] {
+        let busy = Failure::new(Reason::Overloaded, "busy").after(Duration::from_secs(3));
+        let (told, again) = judged(append(expected).again(), &[AppendFailure::NotStored(busy)]);
+        assert_eq!(
+            (told.class(), told.reason().class(), again),
+            (ErrorClass::Unknown, ErrorClass::Unknown, true)
+        );
+        assert_eq!(told.retry_after(), Some(Duration::from_secs(3)));
+        assert!(
+            told.to_string().contains("an earlier try may be stored") && told.to_string().contains("busy"),
+            "{told}"
+        );
+    }
+    // What was looked for before it was refused is refused.
+    for refusal in [conflict(AT_5, 9), used(3), not_stored(Reason::TooLarge)] {
+        assert_eq!(judged(append(AT_5).again(), std::slice::from_ref(&refusal)), (refusal, false));
+    }
+}
+
 #[test]
 fn what_lies_below_the_window_is_not_looked_for_again() {
     let failure = Failure::new(Reason::AppendIdWindow, "below");
@@ -154,9 +176,7 @@ fn a_try_is_the_first_until_one_may_be_stored() {
     tries.judge(Err(not_stored(Reason::Overloaded)));
     assert!(!is_first(&tries));
     // Of one that its caller had tried before, no try is.
-    let mut before = append(AT_5);
-    before.identity.as_mut().expect("it has an id").is_first = false;
-    assert!(!is_first(&Tries::new(before)));
+    assert!(!is_first(&Tries::new(append(AT_5).again())));
 }
 
 /// A store of one aggregate in which tries are held up on their way: each arrives when it likes, and is accepted if its order is free.
