@@ -18,20 +18,27 @@ use tokio::time::Instant;
 /// How often and how long an append is tried.
 #[derive(Clone, Debug)]
 pub struct RetryPolicy {
-    /// Most tries, the first one included; at least 1.
+    /// Most tries, the first one included; at least 1. It is time and [budget](RetryBudget) that end them as a rule.
     pub tries_max: u32,
     /// The pause after the first try. Each later one is twice as long, of a random part between half and all of it.
     pub pause_first: Duration,
     /// The longest pause, unless the store asked for a longer one.
     pub pause_max: Duration,
-    /// The time for all tries, for appends that bring [none](Append::timeout) of their own.
+    /// The time for all tries, for appends that bring [none](Append::timeout) of their own. A year at most.
     pub time: Duration,
 }
+
+/// Tries by default: more than there is time for. Pauses from 20 ms to 2 s, each between half and all of that, let 15 to 37 of them go
+/// into 30 s, so that a store which takes its time to start again is waited for.
+const TRIES_MAX: u32 = 64;
+
+/// No call and no pause is longer: what is added to a moment has to be a moment.
+const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Default for RetryPolicy {
     fn default() -> RetryPolicy {
         RetryPolicy {
-            tries_max: 8,
+            tries_max: TRIES_MAX,
             pause_first: Duration::from_millis(20),
             pause_max: Duration::from_secs(2),
             time: Duration::from_secs(30),
@@ -50,7 +57,7 @@ impl RetryPolicy {
         let doubled = self.pause_first.saturating_mul(1 << tries.saturating_sub(1).min(20));
         let longest = doubled.min(self.pause_max);
         let part = longest / 2 + (longest / 2).mul_f64((random % 1_024) as f64 / 1_024.0);
-        part.max(asked_for.unwrap_or_default())
+        part.max(asked_for.unwrap_or_default()).min(TIME_MAX)
     }
 }
 
@@ -170,7 +177,8 @@ impl Tries {
     fn told(&self, failure: AppendFailure) -> AppendFailure {
         let Some(unknown) = &self.may_be_stored else { return failure };
         let message = format!("{}; a later try was answered: {failure}", unknown.message);
-        let failure = Failure { message, ..unknown.clone() };
+        // When to come again is said by the store that was asked last.
+        let failure = Failure { message, retry_after: failure.retry_after(), ..unknown.clone() };
         AppendFailure::Unknown { id: self.append.append_id().cloned(), failure }
     }
 
@@ -202,8 +210,9 @@ pub struct Pacer<'a> {
 }
 
 impl<'a> Pacer<'a> {
-    /// For a call that begins now and has so much time.
+    /// For a call that begins now and has so much time, a year at most.
     pub fn new(policy: &'a RetryPolicy, budget: &'a RetryBudget, time: Duration) -> Pacer<'a> {
+        let time = time.min(TIME_MAX);
         Pacer { policy, budget, time, until: Instant::now() + time, made: 0, random: jitter }
     }
 

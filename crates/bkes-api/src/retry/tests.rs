@@ -123,6 +123,10 @@ fn unavailable_after_unknown_stays_unknown_and_is_tried_again() {
     assert_eq!((told.class(), again), (ErrorClass::Unknown, true));
     assert_eq!(told.reason(), Reason::AnswerLost);
     assert!(told.to_string().contains("a later try was answered: not now"), "{told}");
+    // Whoever asks for a rest gets it, however it is told.
+    let busy = Failure::new(Reason::Overloaded, "busy").after(Duration::from_secs(3));
+    let (told, _) = judged(append(AT_5), &[unknown(), AppendFailure::NotStored(busy)]);
+    assert_eq!(told.retry_after(), Some(Duration::from_secs(3)));
 }
 
 #[test]
@@ -332,4 +336,35 @@ async fn a_budget_that_is_used_up_ends_retries_and_successes_fill_it() {
     }
     let (ended, made) = run(&RetryPolicy::default(), &budget, outcomes()).await;
     assert_eq!((ended.is_ok(), made.len()), (true, 2));
+}
+
+/// A server that was started again was back after five seconds. Eight tries had ended after two and a half, though there was time for 30 s.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_for_a_while_is_waited_for_as_long_as_there_is_time() {
+    for (away, lost) in [(5, not_stored(Reason::Unreachable)), (20, unknown())] {
+        let (policy, budget, begun) = (RetryPolicy::default(), RetryBudget::default(), Instant::now());
+        let is_away = || begun.elapsed() < Duration::from_secs(away);
+        let try_once = async |_| if is_away() { Err(lost.clone()) } else { Ok(stored()) };
+        let ended = append_with_retries(append(AT_5), &policy, &budget, try_once);
+        assert_eq!(ended.await, Ok(stored()), "{away}");
+    }
+}
+
+/// Moments that no clock has ended the program.
+#[tokio::test(start_paused = true)]
+async fn times_and_pauses_without_end_are_bounded() {
+    let all = Duration::MAX;
+    let policy = RetryPolicy { pause_first: all, pause_max: all, time: all, ..RetryPolicy::default() };
+    let without_end = Failure::new(Reason::LogDown, "down").after(all);
+    for outcome in [not_stored(Reason::LogDown), AppendFailure::NotStored(without_end)] {
+        let tried = Cell::new(0);
+        let try_once = async |_| {
+            tried.set(tried.get() + 1);
+            Err(outcome.clone())
+        };
+        let ended =
+            append_with_retries(append(AT_5).within(all), &policy, &RetryBudget::default(), try_once).await;
+        assert_eq!(ended.expect_err("it is down").reason(), Reason::LogDown);
+        assert!(tried.get() <= 3, "a pause may be as long as all the time");
+    }
 }
