@@ -142,7 +142,7 @@ impl<A: Aggregate> Aggregates<A> {
         self.decide_as(key, &self.options, &mut decide_on).await
     }
 
-    /// The same with options of its own: for a command with an id, say.
+    /// The same with options of its own, but for the budget, which all share: for a command with an id, say.
     pub async fn decide_as<E>(
         &self,
         key: &Key,
@@ -154,7 +154,9 @@ impl<A: Aggregate> Aggregates<A> {
             decided = decide_on(state).map_err(Ended::Refused)?;
             decided.iter().map(A::Codec::encode).collect::<Result<Vec<_>, _>>().map_err(Ended::Unwritten)
         };
-        let outcome = decide(&*self.store, key, self.known(key), options, encoded).await;
+        let budget = Arc::clone(&self.options.budget);
+        let options = DecideOptions { budget, ..options.clone() };
+        let outcome = decide(&*self.store, key, self.known(key), &options, encoded).await;
         let done = outcome.map_err(|error| of_caller(key, error))?;
         self.keep(key, &done.known);
         let mut next = done.known.next();

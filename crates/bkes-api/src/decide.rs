@@ -23,6 +23,7 @@ use bkes_core::append::EventContent;
 use bkes_core::append_id::{AppendId, ID_WINDOW, Identity};
 use bkes_core::{Key, Order};
 use known::take_in;
+use std::sync::Arc;
 use tokio_stream::StreamExt;
 
 /// How to decide. `Default` gives what most want.
@@ -30,8 +31,12 @@ use tokio_stream::StreamExt;
 pub struct DecideOptions {
     /// How often what was decided is appended, the first time included, while others are faster; at least 1.
     pub rounds_max: u32,
-    /// How an append is tried again while its outcome is not known, or the store is unavailable.
+    /// How an append is tried again while its outcome is not known, or the store is unavailable. A store that [tries
+    /// again](EventStore::tries_again) by itself, as a client does, is asked once, and goes by its own policy and time.
     pub retry: RetryPolicy,
+    /// Bounds the retries of all decisions that share it. [`Aggregates`](crate::Aggregates) have one for all of theirs, that of their own
+    /// options.
+    pub budget: Arc<RetryBudget>,
     /// How fresh the reads are on which decisions rest. One that appends events is tried by the store: if it rests on too little, it is
     /// refused and made anew. One that appends nothing is tried by nobody. So it is made again on the [latest](Freshness::Latest), which
     /// costs a read that asks the log how far it goes, unless it rests on that already.
@@ -43,8 +48,8 @@ pub struct DecideOptions {
 
 impl Default for DecideOptions {
     fn default() -> DecideOptions {
-        let (retry, freshness) = (RetryPolicy::default(), Freshness::Local);
-        DecideOptions { rounds_max: 10, retry, freshness, command: None }
+        let (retry, budget, freshness) = (RetryPolicy::default(), Arc::default(), Freshness::Local);
+        DecideOptions { rounds_max: 10, retry, budget, freshness, command: None }
     }
 }
 
@@ -125,7 +130,6 @@ pub async fn decide<S: State, E>(
 ) -> Result<Decided<S>, DecideError<E>> {
     let mut known = catch_up(store, key, known, options.freshness.clone()).await?;
     let mut is_latest = options.freshness == Freshness::Latest;
-    let budget = RetryBudget::default();
     let mut rounds = 0;
     loop {
         let events = match decide_on(known.state()) {
@@ -153,9 +157,7 @@ pub async fn decide<S: State, E>(
             Some(command) => Append { identity: Some(Identity::of(command.clone())), ..append },
             None => append.id(draw_append_id()),
         };
-        let appended =
-            append_with_retries(append, &options.retry, &budget, |append| store.append(append)).await;
-        let conflict = match appended {
+        let conflict = match append_until_settled(store, append, options).await {
             Ok(appended) => return Ok(Decided { known, outcome: Outcome::Appended(appended) }),
             // Of a command that is delivered twice at once the other delivery may have decided otherwise.
             Err(AppendFailure::IdUsed { first, .. } | AppendFailure::IdReused { first, .. })
@@ -172,6 +174,18 @@ pub async fn decide<S: State, E>(
         known = take_in(store, key, known, *conflict, options.freshness.clone()).await?;
         is_latest = false;
     }
+}
+
+/// Appends, and tries again: here or in the store, and not in both.
+async fn append_until_settled(
+    store: &dyn EventStore,
+    append: Append,
+    options: &DecideOptions,
+) -> Result<Appended, AppendFailure> {
+    if store.tries_again() {
+        return store.append(append).await;
+    }
+    append_with_retries(append, &options.retry, &options.budget, |append| store.append(append)).await
 }
 
 /// The command was carried out before, and its events begin there: they are part of what is known.

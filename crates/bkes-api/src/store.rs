@@ -24,6 +24,11 @@ pub trait EventStore: Send + Sync + 'static {
     /// Appends 1 to 1,000 events to one aggregate, all or nothing, and waits until the log has decided.
     async fn append(&self, append: Append) -> Result<Appended, AppendFailure>;
 
+    /// Whether [`append`](EventStore::append) tries again by itself, until it is settled or its time is over: then its callers need not.
+    fn tries_again(&self) -> bool {
+        false
+    }
+
     /// Appends in the order they come, many at a time, and answers each by its tag, in the order they end. An append of a key waits
     /// for the one before it of the same key, and fails with [`Reason::PredecessorFailed`](crate::Reason) if that one was not
     /// stored, unless it [stands alone](TaggedAppend::stands_alone). When the answers are dropped, what was not sent is withdrawn.

@@ -85,12 +85,12 @@ fn accounts() -> anyhow::Result<Accounts> {
     let options = ClientOptions {
         append_timeout: Duration::from_secs(60),
         read_timeout: Duration::from_secs(60),
-        retry: retry.clone(),
+        retry,
         ..ClientOptions::default()
     };
     let store = Client::connect_to(&servers, options)?;
     // Many take from one account: they decide again as often as it takes.
-    let options = DecideOptions { rounds_max: 100_000, retry, ..DecideOptions::default() };
+    let options = DecideOptions { rounds_max: 100_000, ..DecideOptions::default() };
     Ok(Accounts::new(Arc::new(store)).with_options(options).with_cache(NonZeroUsize::MIN))
 }
 

@@ -123,6 +123,10 @@ impl EventStore for Client {
         self.append_until_answered(append).await
     }
 
+    fn tries_again(&self) -> bool {
+        true
+    }
+
     async fn append_stream(
         &self,
         appends: BoxStream<TaggedAppend>,

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 mod commands;
 mod known;
+mod retries;
 
 /// What a read shows, or why it does not.
 type Shown = Result<Vec<Page>, Failure>;
@@ -31,6 +32,7 @@ struct Scripted {
     asked: Mutex<Vec<Read>>,
     appends: Mutex<VecDeque<Result<Appended, AppendFailure>>>,
     sent: Mutex<Vec<Append>>,
+    tries_again: bool,
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -62,6 +64,10 @@ impl EventStore for Scripted {
     async fn append(&self, append: Append) -> Result<Appended, AppendFailure> {
         lock(&self.sent).push(append);
         lock(&self.appends).pop_front().expect("an append that the script knows")
+    }
+
+    fn tries_again(&self) -> bool {
+        self.tries_again
     }
 
     async fn read(&self, read: Read) -> Result<BoxStream<Result<Page, Failure>>, Failure> {
