@@ -29,7 +29,11 @@ impl Client {
         let mut incoming = Incoming { shared, messages: None, came: VecDeque::new(), broken: None };
         let (at, mut wire) = self.instances.current();
         let begun = self.in_time(wire.append_stream(request)).await;
-        incoming.messages = Some(begun.inspect_err(|failure| self.instances.leave(at, failure.reason))?);
+        let messages = begun.map_err(|unanswered| {
+            self.turn(at, &unanswered);
+            unanswered.failure
+        })?;
+        incoming.messages = Some(messages);
         incoming.shared.open();
         Ok(Box::pin(incoming))
     }

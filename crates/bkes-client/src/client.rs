@@ -8,10 +8,11 @@ use crate::options::{ClientOptions, ConnectError};
 use crate::span::{EMPTY, traced};
 use crate::streams::{FollowTurn, Messages, ReadManyTurn, ReadTurn};
 use crate::wait::in_slices;
+use crate::succession::Succession;
 use async_trait::async_trait;
 use bkes_api::{
     Append, AppendFailure, Appended, BoxStream, EventStore, Failure, Follow, FollowItem, Freshness, Head,
-    Key, KeyList, KeyedPage, KeysRequest, Page, Read, ReadMany, RetryBudget, Status, TaggedAnswer,
+    Key, KeyList, KeyedPage, KeysRequest, ListedKey, Page, Read, ReadMany, RetryBudget, Status, TaggedAnswer,
     TaggedAppend, WaitFor,
 };
 use bkes_wire::v2::event_store_client::EventStoreClient;
@@ -50,8 +51,11 @@ impl Client {
         Client::connect_to(&[address], options)
     }
 
-    /// A client of several instances of one topic. One of them is called, until it does not answer or says that it does not serve: then
-    /// the next one is.
+    /// A client of several instances of one topic. One of them is called, until it cannot be reached or says that it does not serve: then
+    /// the next one is. A deadline of the caller's own that passes is no reason to turn.
+    ///
+    /// *Local* is what the instance that is called has read. After a turn that is another one, which may not have read yet what the one
+    /// before had shown: reads that must not go back are [at least](Freshness::AtLeast) as fresh as what was seen, or the latest.
     ///
     /// # Panics
     ///
@@ -103,6 +107,24 @@ fn misread(bad: BadField) -> Failure {
     bad.in_answer()
 }
 
+/// A list makes sense if its keys rise, above the one that was named, are those asked for, and whoever goes on after them comes farther.
+fn check_list(request: &KeysRequest, list: &KeyList) -> Result<(), BadField> {
+    if list.keys.len() > request.keys_max.max(1) {
+        return Err(BadField::new("keys", "are more than were asked for"));
+    }
+    if list.keys.is_empty() && list.more {
+        return Err(BadField::new("keys", "are none, and there are more"));
+    }
+    let mut after = request.after.as_ref();
+    for (index, ListedKey { key, .. }) in list.keys.iter().enumerate() {
+        if after.is_some_and(|after| key <= after) || !key.bytes().starts_with(&request.prefix) {
+            return Err(BadField::new(format!("keys[{index}].key"), "is not one that comes next"));
+        }
+        after = Some(key);
+    }
+    Ok(())
+}
+
 /// The page, no longer than asked for: the wire has one bound on the bytes of keys for all.
 fn cut(mut list: KeyList, bytes_max: usize) -> KeyList {
     let mut bytes = 0;
@@ -137,13 +159,13 @@ impl EventStore for Client {
     async fn read(&self, read: Read) -> Result<BoxStream<Result<Page, Failure>>, Failure> {
         let span = debug_span!("read", key_bytes = read.key.bytes().len(), outcome = EMPTY);
         traced(span, async {
+            let turn = ReadTurn::new(Succession::of(&read));
             let message = to_wire::read(read).map_err(refused)?;
             let begin = |mut wire: Wire, _| {
                 let request = self.request(message.clone(), None);
                 async move { wire.read(request).await }
             };
             let pages = self.safely(self.options.read_timeout, begin).await?;
-            let turn = ReadTurn::default();
             Ok(Box::pin(Messages::new(pages, turn, Some(self.options.read_timeout))) as BoxStream<_>)
         })
         .await
@@ -157,7 +179,8 @@ impl EventStore for Client {
                 async move { wire.read_many(request).await }
             };
             let pages = self.safely(self.options.read_timeout, begin).await?;
-            let turn = ReadManyTurn::new(read.keys);
+            let of_each = Succession::of_each(&read);
+            let turn = ReadManyTurn::new(read.keys, of_each);
             Ok(Box::pin(Messages::new(pages, turn, Some(self.options.read_timeout))) as BoxStream<_>)
         })
         .await
@@ -185,7 +208,9 @@ impl EventStore for Client {
                 async move { wire.list_keys(request).await }
             };
             let reply = self.safely(self.options.read_timeout, call).await?;
-            Ok(cut(from_wire::key_list(reply).map_err(misread)?, request.bytes_max))
+            let list = from_wire::key_list(reply).map_err(misread)?;
+            check_list(&request, &list).map_err(misread)?;
+            Ok(cut(list, request.bytes_max))
         })
         .await
     }
@@ -239,7 +264,7 @@ impl EventStore for Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bkes_api::{ListedKey, Order};
+    use bkes_api::Order;
 
     fn list(lengths: &[usize]) -> KeyList {
         let listed = |length: &usize| {
@@ -256,6 +281,26 @@ mod tests {
         {
             let cut = cut(list(&[3, 3, 3]), bytes_max);
             assert_eq!((cut.keys.len(), cut.more), (count, more), "{bytes_max}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_of_keys_that_rise_from_where_it_was_asked_for() {
+        let key = |name: &&str| Key::new((*name).to_owned()).expect("it has bytes");
+        let request = KeysRequest {
+            prefix: "b".into(),
+            after: Some(key(&"b2")),
+            keys_max: 3,
+            ..KeysRequest::default()
+        };
+        let is_right = |names: &[&str], more| {
+            let listed = |name| ListedKey { key: key(name), next: Order(1), partitions: Vec::new() };
+            check_list(&request, &KeyList { keys: names.iter().map(listed).collect(), more }).is_ok()
+        };
+        assert!(is_right(&["b3", "b4", "b5"], true) && is_right(&["b3"], false) && is_right(&[], false));
+        assert!(!is_right(&[], true), "whoever goes on after that comes no farther");
+        for names in [&["b2"][..], &["b1"], &["b4", "b3"], &["b3", "b3"], &["c"], &["b3", "b4", "b5", "b6"]] {
+            assert!(!is_right(names, false), "{names:?}");
         }
     }
 

@@ -116,6 +116,7 @@ mod call;
 mod span;
 mod streams;
 mod wait;
+mod succession;
 
 pub use client::Client;
 pub use options::{ClientOptions, ConnectError};

@@ -1,5 +1,7 @@
-//! Streams of answers: each message turned, and the end checked.
+//! Streams of answers: each message turned and checked, and the end too.
 
+use crate::limits::TIMEOUT_MAX;
+use crate::succession::Succession;
 use bkes_api::{Failure, FollowItem, Key, KeyedPage, Page, Reason};
 use bkes_wire::{BadField, from_wire, status, v2};
 use std::pin::Pin;
@@ -27,14 +29,24 @@ pub trait Turn: Send + Unpin + 'static {
 pub struct Messages<T: Turn> {
     messages: Streaming<T::Message>,
     turn: T,
-    /// How long each message may take, and the clock for it.
-    patience: Option<(Duration, Pin<Box<Sleep>>)>,
+    patience: Option<Patience>,
     has_ended: bool,
+}
+
+/// How long each message may take.
+struct Patience {
+    time: Duration,
+    /// Runs while a message is waited for: the time in which the caller looks at an item is the caller's.
+    clock: Pin<Box<Sleep>>,
+    is_running: bool,
 }
 
 impl<T: Turn> Messages<T> {
     pub fn new(messages: Streaming<T::Message>, turn: T, patience: Option<Duration>) -> Messages<T> {
-        let patience = patience.map(|patience| (patience, Box::pin(sleep(patience))));
+        let patience = patience.map(|time| {
+            let time = time.min(TIMEOUT_MAX);
+            Patience { time, clock: Box::pin(sleep(time)), is_running: false }
+        });
         Messages { messages, turn, patience, has_ended: false }
     }
 
@@ -54,11 +66,15 @@ impl<T: Turn> Messages<T> {
     }
 
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T::Item, Failure>>> {
-        let Some((patience, clock)) = &mut self.patience else { return Poll::Pending };
+        let Some(Patience { time, clock, is_running }) = &mut self.patience else { return Poll::Pending };
+        if !*is_running {
+            clock.as_mut().reset(Instant::now() + *time);
+            *is_running = true;
+        }
         if clock.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        let why = format!("nothing more came of the answer within {patience:?}");
+        let why = format!("nothing more came of the answer within {time:?}");
         Poll::Ready(Some(Err(Failure::new(Reason::Unreachable, why))))
     }
 }
@@ -74,11 +90,7 @@ impl<T: Turn> Stream for Messages<T> {
         let polled = this.poll_item(cx);
         match &polled {
             Poll::Ready(Some(Ok(_))) => {
-                // The time in which the caller looks at an item is the caller's.
-                this.patience = this.patience.take().map(|(patience, mut clock)| {
-                    clock.as_mut().reset(Instant::now() + patience);
-                    (patience, clock)
-                });
+                this.patience.iter_mut().for_each(|patience| patience.is_running = false);
             }
             Poll::Ready(_) => this.has_ended = true,
             Poll::Pending => {}
@@ -94,9 +106,15 @@ fn cut() -> Failure {
 }
 
 /// The pages of one aggregate.
-#[derive(Default)]
 pub struct ReadTurn {
+    succession: Succession,
     has_end: bool,
+}
+
+impl ReadTurn {
+    pub fn new(succession: Succession) -> ReadTurn {
+        ReadTurn { succession, has_end: false }
+    }
 }
 
 impl Turn for ReadTurn {
@@ -108,6 +126,7 @@ impl Turn for ReadTurn {
             return Err(BadField::new("end", "was set in a message before"));
         }
         let page = from_wire::page(message)?;
+        self.succession.check(&page)?;
         self.has_end = page.end.is_some();
         Ok(Some(page))
     }
@@ -122,11 +141,14 @@ pub struct ReadManyTurn {
     keys: Vec<Key>,
     /// The aggregate that is read, as an index into the keys.
     at: usize,
+    /// Of each aggregate, and of the one that is read.
+    of_each: Succession,
+    succession: Succession,
 }
 
 impl ReadManyTurn {
-    pub fn new(keys: Vec<Key>) -> ReadManyTurn {
-        ReadManyTurn { keys, at: 0 }
+    pub fn new(keys: Vec<Key>, of_each: Succession) -> ReadManyTurn {
+        ReadManyTurn { keys, at: 0, succession: of_each.clone(), of_each }
     }
 }
 
@@ -140,7 +162,11 @@ impl Turn for ReadManyTurn {
             return Err(BadField::new("index", format!("is {index} where {} comes next", self.at)));
         }
         let keyed = from_wire::read_many_page(message, &self.keys)?;
-        self.at += usize::from(keyed.page.end.is_some());
+        self.succession.check(&keyed.page)?;
+        if keyed.page.end.is_some() {
+            self.at += 1;
+            self.succession = self.of_each.clone();
+        }
         Ok(Some(keyed))
     }
 
@@ -160,7 +186,8 @@ impl Turn for FollowTurn {
         from_wire::follow_item(message)
     }
 
+    /// Nothing ends it but an error.
     fn end(&self) -> Option<Failure> {
-        None
+        Some(cut())
     }
 }

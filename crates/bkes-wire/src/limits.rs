@@ -1,6 +1,7 @@
 //! Every limit of messages and statuses in one place, with the reason for its number.
 
 use bkes_core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_HEADERS_MAX};
+use std::time::Duration;
 
 /// A status has no more header bytes than this, as HTTP/2 counts them: names, values, and 32 for each of its three headers. Many clients
 /// take 8 KiB of trailers, some 4 KiB, and what does not fit turns a true refusal into an unknown outcome.
@@ -33,3 +34,6 @@ pub const PARTITIONS_MAX: usize = 100_000;
 
 /// The largest request to follow: a byte may be the number of a partition, which takes 4 in memory, so that 16 MiB are the most.
 pub const FOLLOW_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The longest rest that is believed when a server asks for it. What a store waits for passes in seconds; after a day somebody has looked.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);

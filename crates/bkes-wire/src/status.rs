@@ -3,16 +3,19 @@
 //! Ours carry a `google.rpc.ErrorInfo` of the domain `bkes`. Whatever carries none is from a proxy or a transport, and knows nothing of what
 //! became of an append. The table stands at the head of `proto/bkes/v2/event_store.proto`.
 
-use crate::limits::FIELD_BYTES_MAX;
+use crate::limits::{FIELD_BYTES_MAX, RETRY_AFTER_MAX};
 use crate::v2;
 use crate::wire_failure::{WireFailure, at_most, cut};
 use bkes_api::{AppendFailure, AppendId, Failure, Reason};
 use std::time::Duration;
-use tonic::{Code, ConnectError, Status};
+use tonic::{Code, ConnectError, Status, TimeoutExpired};
 use tonic_types::{ErrorDetails, StatusExt};
 
 /// The domain of our reasons.
 const DOMAIN: &str = "bkes";
+
+/// The metadata in which whoever cannot read an encoding says what it can read.
+const ACCEPTED_ENCODINGS: &str = "grpc-accept-encoding";
 
 /// The status that a call ends with.
 pub fn of(failure: &Failure) -> Status {
@@ -28,7 +31,7 @@ pub fn of_append(failure: &AppendFailure) -> Status {
 pub fn failure(status: &Status) -> Failure {
     match from_status(status) {
         Some(told) => told.failure(),
-        None if status.code() == Code::Unimplemented => Failure::new(Reason::Unsupported, status.message()),
+        None if is_unknown_call(status) => Failure::new(Reason::Unsupported, status.message()),
         None => Failure::new(Reason::Unreachable, in_words(status)),
     }
 }
@@ -37,8 +40,7 @@ pub fn failure(status: &Status) -> Failure {
 pub fn append_failure(status: &Status, id: Option<AppendId>) -> AppendFailure {
     match from_status(status) {
         Some(told) => told.append_failure(id),
-        // The server, or a proxy that routes by name, has no such call.
-        None if status.code() == Code::Unimplemented => {
+        None if is_unknown_call(status) => {
             AppendFailure::NotStored(Failure::new(Reason::Unsupported, status.message()))
         }
         None if is_unsent(status) => {
@@ -53,11 +55,26 @@ pub fn is_ours(status: &Status) -> bool {
     from_status(status).is_some()
 }
 
+/// Whether the server, or a proxy that routes by name, has no such call. An answer that is compressed in a way that we do not know is
+/// given this code by our own library, which says beside it what we do know: the call was made.
+fn is_unknown_call(status: &Status) -> bool {
+    status.code() == Code::Unimplemented && !status.metadata().contains_key(ACCEPTED_ENCODINGS)
+}
+
 /// Whether there was no connection to send anything on. No peer can claim that: the source is local.
 fn is_unsent(status: &Status) -> bool {
+    comes_from::<ConnectError>(status)
+}
+
+/// Whether the caller's own clock ended the call. That says nothing of the server.
+pub fn is_timed_out(status: &Status) -> bool {
+    comes_from::<TimeoutExpired>(status)
+}
+
+fn comes_from<E: std::error::Error + 'static>(status: &Status) -> bool {
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
-        if error.is::<ConnectError>() {
+        if error.is::<E>() {
             return true;
         }
         source = error.source();
@@ -98,7 +115,7 @@ fn to_wire(told: WireFailure) -> v2::Failure {
 
 fn from_wire(message: v2::Failure) -> WireFailure {
     let v2::Failure { code, reason, message, metadata, retry_after_ms } = message;
-    let retry_after = retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
+    let retry_after = retry_after_ms.map(|ms| Duration::from_millis(ms.into()).min(RETRY_AFTER_MAX));
     WireFailure { code: Code::from_i32(code), reason, message, metadata, retry_after }
 }
 
@@ -129,7 +146,10 @@ fn from_status(status: &Status) -> Option<WireFailure> {
         reason: info.reason.clone(),
         message: status.message().to_owned(),
         metadata: info.metadata.clone(),
-        retry_after: details.retry_info().and_then(|info| info.retry_delay),
+        retry_after: details
+            .retry_info()
+            .and_then(|info| info.retry_delay)
+            .map(|rest| rest.min(RETRY_AFTER_MAX)),
     })
 }
 

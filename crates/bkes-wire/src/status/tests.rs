@@ -143,6 +143,32 @@ fn an_append_for_which_there_was_no_connection_was_not_sent() {
     assert_eq!((failure.class(), failure.reason()), (ErrorClass::Unavailable, Reason::Unreachable));
 }
 
+/// A server stored an append, and answered in an encoding that our library does not know. The library made that `UNIMPLEMENTED`, and the
+/// append was told as rejected.
+#[test]
+fn an_answer_that_cannot_be_decoded_leaves_an_append_unknown() {
+    let mut status = Status::unimplemented("Content is compressed with `x` which isn't supported");
+    status.metadata_mut().insert("grpc-accept-encoding", "identity".parse().expect("text"));
+    let (appended, other) = (append_failure(&status, None), failure(&status));
+    assert_eq!((appended.class(), appended.reason()), (ErrorClass::Unknown, Reason::AnswerLost));
+    assert_eq!(other.reason, Reason::Unreachable);
+}
+
+#[test]
+fn a_deadline_of_the_callers_own_is_told_from_what_a_server_says() {
+    let own = Status::from_error(Box::new(tonic::TimeoutExpired(())));
+    assert!(is_timed_out(&own) && append_failure(&own, None).class() == ErrorClass::Unknown);
+    assert!(!is_timed_out(&Status::new(own.code(), own.message())));
+}
+
+#[test]
+fn a_rest_is_believed_for_a_day_at_most() {
+    let asks = Failure::new(Reason::LogDown, "down").after(Duration::MAX);
+    for failure in [failure(&of(&asks)), from_message(to_message(&asks))] {
+        assert_eq!(failure.retry_after, Some(RETRY_AFTER_MAX));
+    }
+}
+
 #[test]
 fn a_reason_of_a_newer_server_goes_by_its_code() {
     let told = |code| {
