@@ -4,9 +4,10 @@
 //! the caller gets. They share which appends are sent and not answered. When the stream breaks off those are unknown; what comes of the
 //! caller after that was not sent, and is answered so.
 
+use crate::append::Sent;
 use crate::client::Client;
-use crate::limits::{STREAM_APPENDS_MAX, STREAM_MESSAGE_BYTES};
-use bkes_api::{AppendFailure, AppendId, BoxStream, ErrorClass, Failure, Reason, TaggedAnswer, TaggedAppend};
+use crate::limits::{SERVER_GRACE, STREAM_APPENDS_MAX, STREAM_MESSAGE_BYTES, TIMEOUT_MAX};
+use bkes_api::{AppendFailure, BoxStream, ErrorClass, Failure, Reason, TaggedAnswer, TaggedAppend};
 use bkes_wire::{from_wire, status, to_wire, v2};
 use prost::Message;
 use std::collections::{HashMap, VecDeque};
@@ -14,6 +15,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
@@ -26,7 +28,8 @@ impl Client {
         let shared = Shared::new(appends, self.options.append_timeout);
         let request = self.request(Outgoing(shared.clone()), None);
         // Made first: should the call fail, or its caller give it up, dropping this ends the body.
-        let mut incoming = Incoming { shared, messages: None, came: VecDeque::new(), broken: None };
+        let mut incoming =
+            Incoming { shared, messages: None, came: VecDeque::new(), clock: None, broken: None };
         let (at, mut wire) = self.instances.current();
         let begun = self.in_time(wire.append_stream(request)).await;
         let messages = begun.map_err(|unanswered| {
@@ -49,9 +52,13 @@ struct State {
     timeout: Duration,
     /// Whether the server has taken the call.
     is_open: bool,
-    /// What was sent and not answered, or answered and not taken: tags, with the ids of their appends.
-    unanswered: HashMap<u64, VecDeque<Option<AppendId>>>,
+    /// The longest time that an append was given.
+    timeout_max: Duration,
+    /// What was sent and not answered, or answered and not taken, by tags.
+    unanswered: HashMap<u64, VecDeque<Sent>>,
     count: usize,
+    /// Since when there has been something in it.
+    since: Instant,
     /// The body's, which waits for the server, for appends, or for answers to be taken.
     waker: Option<Waker>,
 }
@@ -63,8 +70,10 @@ impl Shared {
             appends,
             timeout,
             is_open: false,
+            timeout_max: Duration::ZERO,
             unanswered,
             count: 0,
+            since: Instant::now(),
             waker: None,
         })))
     }
@@ -83,19 +92,30 @@ impl Shared {
         wake(waker);
     }
 
-    /// An append with this tag is answered, and the caller takes the answer: its id. `None` if there is none.
-    fn land(&self, tag: u64) -> Option<Option<AppendId>> {
+    /// How long the server may say nothing while it has appends to answer.
+    fn patience(&self) -> Duration {
+        self.lock().timeout_max.saturating_add(SERVER_GRACE).min(TIMEOUT_MAX)
+    }
+
+    /// How long there have been appends to answer; `None` if there are none.
+    fn waited(&self) -> Option<Duration> {
+        let state = self.lock();
+        (state.count > 0).then(|| state.since.elapsed())
+    }
+
+    /// An append with this tag is answered, and the caller takes the answer: what was sent. `None` if nothing was.
+    fn land(&self, tag: u64) -> Option<Sent> {
         let mut state = self.lock();
         let with_tag = state.unanswered.get_mut(&tag)?;
-        let id = with_tag.pop_front();
+        let sent = with_tag.pop_front();
         if with_tag.is_empty() {
             state.unanswered.remove(&tag);
         }
-        state.count -= usize::from(id.is_some());
+        state.count -= usize::from(sent.is_some());
         let waker = state.waker.take();
         drop(state);
         wake(waker);
-        id
+        sent
     }
 }
 
@@ -120,10 +140,14 @@ impl State {
             let Some(appends) = &mut self.appends else { break };
             match appends.as_mut().poll_next(cx) {
                 Poll::Ready(Some(mut tagged)) => {
-                    tagged.append.timeout.get_or_insert(self.timeout);
-                    let id = tagged.append.append_id().cloned();
-                    self.unanswered.entry(tagged.tag).or_default().push_back(id);
+                    let timeout = *tagged.append.timeout.get_or_insert(self.timeout);
+                    self.timeout_max = self.timeout_max.max(timeout);
+                    if self.count == 0 {
+                        self.since = Instant::now();
+                    }
                     self.count += 1;
+                    let sent = Sent::of(&tagged.append);
+                    self.unanswered.entry(tagged.tag).or_default().push_back(sent);
                     let tagged = to_wire::tagged_append(tagged);
                     bytes += tagged.encoded_len();
                     message.appends.push(tagged);
@@ -160,13 +184,25 @@ struct Incoming {
     messages: Option<Streaming<v2::AppendStreamReply>>,
     /// What came in the last message and was not taken yet.
     came: VecDeque<v2::TaggedAnswer>,
+    /// Runs while the next message is waited for.
+    clock: Option<Pin<Box<Sleep>>>,
     /// The stream has ended before its appends had.
     broken: Option<Broken>,
 }
 
+/// How a stream ended before its appends had.
+enum End {
+    /// The server, or the transport, said why.
+    Told(Status),
+    /// The server ended it.
+    Silent,
+    /// The server said nothing for so long.
+    TimedOut(Duration),
+}
+
 struct Broken {
     /// What was sent and not answered.
-    unknown: Vec<(u64, Option<AppendId>)>,
+    unknown: Vec<(u64, Sent)>,
     why: Failure,
     /// What the caller appends still: not sent.
     appends: Option<BoxStream<TaggedAppend>>,
@@ -175,27 +211,29 @@ struct Broken {
 }
 
 impl Broken {
-    fn new(shared: &Shared, end: Option<Status>) -> Broken {
-        let words = |status: &Status| format!("{:?}: {}", status.code(), status.message());
-        let end_words = end.as_ref().map_or_else(|| "it was ended".to_owned(), words);
+    fn new(shared: &Shared, end: End) -> Broken {
+        let end_words = match &end {
+            End::Told(status) => format!("{:?}: {}", status.code(), status.message()),
+            End::Silent => "it was ended".to_owned(),
+            End::TimedOut(patience) => format!("nothing came of it within {patience:?}"),
+        };
+        let end = if let End::Told(status) = end { Some(status) } else { None };
         let why = Failure::new(Reason::AnswerLost, format!("the stream broke off: {end_words}"));
         // Of what was not sent the server can say why it takes no more, but not that it is unknown.
         let told = end.as_ref().map(status::failure).filter(|failure| failure.class() != ErrorClass::Unknown);
         let unsent = told.unwrap_or_else(|| Failure::new(Reason::Unreachable, why.message.clone()));
         let mut state = shared.lock();
         let unanswered = std::mem::take(&mut state.unanswered);
-        let unknown = unanswered.into_iter().flat_map(|(tag, ids)| ids.into_iter().map(move |id| (tag, id)));
+        let unknown =
+            unanswered.into_iter().flat_map(|(tag, sent)| sent.into_iter().map(move |sent| (tag, sent)));
         state.count = 0;
         Broken { unknown: unknown.collect(), why, appends: state.appends.take(), unsent }
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Option<TaggedAnswer>> {
-        if let Some((tag, id)) = self.unknown.pop() {
-            let failure = self.why.clone();
-            return Poll::Ready(Some(TaggedAnswer {
-                tag,
-                answer: Err(AppendFailure::Unknown { id, failure }),
-            }));
+        if let Some((tag, Sent { id, .. })) = self.unknown.pop() {
+            let answer = Err(AppendFailure::Unknown { id, failure: self.why.clone() });
+            return Poll::Ready(Some(TaggedAnswer { tag, answer }));
         }
         let Some(appends) = &mut self.appends else { return Poll::Ready(None) };
         let answer = ready!(appends.as_mut().poll_next(cx)).map(|TaggedAppend { tag, .. }| TaggedAnswer {
@@ -217,7 +255,10 @@ impl Stream for Incoming {
         loop {
             if let Some(answer) = this.came.pop_front() {
                 match this.shared.land(answer.tag) {
-                    Some(id) => return Poll::Ready(Some(from_wire::tagged_answer(answer, id))),
+                    Some(sent) => {
+                        let TaggedAnswer { tag, answer } = from_wire::tagged_answer(answer, sent.id.clone());
+                        return Poll::Ready(Some(TaggedAnswer { tag, answer: sent.check(answer) }));
+                    }
                     None => {
                         tracing::warn!("the server answered append {}, which it was not sent", answer.tag)
                     }
@@ -228,14 +269,34 @@ impl Stream for Incoming {
                 return broken.poll_answer(cx);
             }
             let Some(messages) = &mut this.messages else { return Poll::Ready(None) };
-            match ready!(Pin::new(messages).poll_next(cx)) {
-                Some(Ok(v2::AppendStreamReply { answers })) => this.came = answers.into(),
-                ended => {
-                    this.messages = None;
-                    let end = ended.and_then(Result::err);
-                    this.broken = Some(Broken::new(&this.shared, end));
+            let end = match Pin::new(messages).poll_next(cx) {
+                Poll::Ready(Some(Ok(v2::AppendStreamReply { answers }))) => {
+                    (this.came, this.clock) = (answers.into(), None);
+                    continue;
                 }
+                Poll::Ready(Some(Err(told))) => End::Told(told),
+                Poll::Ready(None) => End::Silent,
+                Poll::Pending => ready!(this.poll_silence(cx)),
+            };
+            this.messages = None;
+            this.broken = Some(Broken::new(&this.shared, end));
+        }
+    }
+}
+
+impl Incoming {
+    /// The server keeps its connection up and answers nothing. All that it has was due, since nothing came for as long as any of it was
+    /// given. The time in which the caller looks at an answer does not count.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let patience = self.shared.patience();
+        let clock = self.clock.get_or_insert_with(|| Box::pin(sleep(patience)));
+        loop {
+            ready!(clock.as_mut().poll(cx));
+            let waited = self.shared.waited().unwrap_or_default();
+            if waited >= patience {
+                return Poll::Ready(End::TimedOut(patience));
             }
+            clock.as_mut().reset(Instant::now() + (patience - waited));
         }
     }
 }

@@ -25,8 +25,8 @@ pub const ANSWER_GRACE: Duration = Duration::from_secs(2);
 /// The longest wait that one call asks for: as long as the contract lets one wait. A longer one is made of several.
 pub const WAIT_SLICE: Duration = Duration::from_secs(60);
 
-/// How much longer than a wait its call may take. A server takes an eighth off for its answer, which of a wait of a minute is 7.5 s; and what
-/// is over is to be said by the server, in its own words.
+/// How much longer than a wait its call may take, and how much longer than its appends a stream may be silent. A server takes an eighth off
+/// for its answer, which of a wait of a minute is 7.5 s; and what is over is to be said by the server, in its own words.
 pub const SERVER_GRACE: Duration = Duration::from_secs(15);
 
 /// The longest time that a server is told, and that is waited here: a year. gRPC's numbers end, and so do a clock's.

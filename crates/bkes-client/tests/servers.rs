@@ -38,6 +38,12 @@ struct Script {
     ended: Arc<AtomicUsize>,
     /// Streams are not taken.
     is_deaf: bool,
+    /// Streams of appends are taken, and nothing is answered.
+    is_mute: bool,
+    /// What an append's answer says that it is encoded in.
+    encoding: Option<&'static str>,
+    /// How often the head was asked for.
+    heads: Arc<AtomicUsize>,
 }
 
 impl Script {
@@ -61,7 +67,13 @@ impl Wire for Script {
     async fn append(&self, request: Request<v2::AppendRequest>) -> Result<Response<v2::AppendReply>, Status> {
         self.hear(&request);
         match &self.append {
-            Some(reply) => reply.clone().map(Response::new),
+            Some(reply) => reply.clone().map(|reply| {
+                let mut response = Response::new(reply);
+                if let Some(encoding) = self.encoding {
+                    response.metadata_mut().insert("grpc-encoding", encoding.parse().expect("text"));
+                }
+                response
+            }),
             None => std::future::pending().await,
         }
     }
@@ -81,7 +93,7 @@ impl Wire for Script {
             return std::future::pending().await;
         }
         tokio::spawn(async move {
-            let mut left = script.answered;
+            let mut left = if script.is_mute { usize::MAX } else { script.answered };
             while let Some(Ok(message)) = messages.next().await {
                 script.messages.fetch_add(1, Ordering::SeqCst);
                 for tagged in message.appends {
@@ -93,6 +105,9 @@ impl Wire for Script {
                         return;
                     }
                     left -= 1;
+                    if script.is_mute {
+                        continue;
+                    }
                     let outcome = Some(v2::tagged_answer::Outcome::Stored(v2::Stored::default()));
                     let answers = vec![v2::TaggedAnswer { tag: tagged.tag, outcome }];
                     let _ = to.send(Ok(v2::AppendStreamReply { answers })).await;
@@ -116,6 +131,7 @@ impl Wire for Script {
 
     async fn head(&self, request: Request<v2::HeadRequest>) -> Result<Response<v2::HeadReply>, Status> {
         self.hear(&request);
+        self.heads.fetch_add(1, Ordering::SeqCst);
         Ok(Response::new(v2::HeadReply { exists: true, partition: -7, ..v2::HeadReply::default() }))
     }
 
@@ -244,7 +260,8 @@ async fn an_answer_that_makes_no_sense_is_a_fault_of_the_server() {
 
 #[tokio::test]
 async fn a_read_that_ends_without_its_end_is_cut() {
-    let page = v2::ReadReply { events: vec![v2::Event::default()], end: None };
+    let event = |order| v2::Event { order, ..v2::Event::default() };
+    let page = v2::ReadReply { events: vec![event(0)], end: None };
     let end = v2::ReadReply { end: Some(v2::ReadEnd::default()), ..v2::ReadReply::default() };
     let read = async |pages: Vec<v2::ReadReply>| -> Vec<_> {
         let pages = pages.into_iter().map(Ok).collect();
@@ -257,13 +274,23 @@ async fn a_read_that_ends_without_its_end_is_cut() {
     assert_eq!(reasons(&read(vec![page.clone(), end.clone()]).await), [None, None]);
     assert_eq!(reasons(&read(vec![page.clone()]).await), [None, Some(Reason::Unreachable)]);
     assert_eq!(reasons(&read(vec![]).await), [Some(Reason::Unreachable)]);
-    assert_eq!(reasons(&read(vec![end, page]).await), [None, Some(Reason::Internal)]);
+    assert_eq!(reasons(&read(vec![end, page.clone()]).await), [None, Some(Reason::Internal)]);
+    // What does not follow, or is nothing, is no page.
+    let nothing = v2::ReadReply { events: vec![], end: None };
+    let jump = v2::ReadReply { events: vec![event(2)], end: None };
+    for nonsense in [nothing, jump, page.clone()] {
+        assert_eq!(reasons(&read(vec![page.clone(), nonsense]).await), [None, Some(Reason::Internal)]);
+    }
 }
 
 #[tokio::test]
 async fn pages_of_several_aggregates_are_those_asked_for_or_a_fault() {
     let end = Some(v2::ReadEnd::default());
-    let page = |index, end| v2::ReadManyReply { index, events: Vec::new(), end };
+    let event = |order| v2::Event { order, ..v2::Event::default() };
+    let page = |index, end: Option<v2::ReadEnd>| {
+        let events = if end.is_none() { vec![event(0)] } else { vec![] };
+        v2::ReadManyReply { index, events, end }
+    };
     let read = async |keyed: Vec<v2::ReadManyReply>| -> Vec<_> {
         let client = client_of(Script { keyed, ..Script::default() }).await;
         let freshness = Freshness::Local;
@@ -275,7 +302,11 @@ async fn pages_of_several_aggregates_are_those_asked_for_or_a_fault() {
     assert_eq!(read(vec![page(0, None), page(0, end.clone()), page(1, end.clone())]).await, [None; 3]);
     assert_eq!(read(vec![page(0, end.clone())]).await, [None, Some(Reason::Unreachable)]);
     assert_eq!(read(vec![page(1, end.clone())]).await, [Some(Reason::Internal)]);
-    assert_eq!(read(vec![page(7, end)]).await, [Some(Reason::Internal)]);
+    assert_eq!(read(vec![page(7, end.clone())]).await, [Some(Reason::Internal)]);
+    // Each aggregate is read from where all are.
+    let from_1 = v2::ReadManyReply { index: 1, events: vec![event(0)], end: end.clone() };
+    assert_eq!(read(vec![page(0, None), page(0, end.clone()), from_1]).await, [None; 3]);
+    assert_eq!(read(vec![page(0, None), page(0, None)]).await, [None, Some(Reason::Internal)]);
 }
 
 #[tokio::test]
@@ -285,7 +316,9 @@ async fn what_only_a_newer_server_says_to_followers_is_passed_over() {
     let client = client_of(Script { items, ..Script::default() }).await;
     let items: Vec<_> =
         soon(client.follow(Follow::default()).await.expect("it opens").collect::<Vec<_>>()).await;
-    assert_eq!(items, [Ok(FollowItem::CaughtUp)]);
+    let items: Vec<_> = items.into_iter().map(|item| item.map_err(|failure| failure.reason)).collect();
+    // A server that ends it says why: without that it was cut.
+    assert_eq!(items, [Ok(FollowItem::CaughtUp), Err(Reason::Unreachable)]);
 }
 
 fn tagged(tag: u64) -> TaggedAppend {
@@ -423,4 +456,92 @@ async fn what_changes_nothing_is_asked_again_at_another_instance() {
     let client = Client::connect_to(&[&nowhere, &serves], ClientOptions::default()).expect("addresses");
     let mut pages = soon(client.read(Read::all(key()))).await.expect("it begins");
     assert!(soon(pages.next()).await.expect("a page").expect("it is read").end.is_some());
+}
+
+/// A call's own short deadline turned all clones of the client to another instance, where local reads may show less.
+#[tokio::test]
+async fn a_deadline_of_the_callers_own_turns_nobody() {
+    let first = Script::default();
+    let (one, two) = (serve(first.clone()).await, serve(Script::default()).await);
+    let options = ClientOptions { read_timeout: Duration::from_millis(100), ..ClientOptions::default() };
+    let client = Client::connect_to(&[&one, &two], options).expect("addresses");
+    let short = append().within(Duration::from_millis(100));
+    assert_eq!(soon(client.append(short)).await.expect_err("no answer").class(), ErrorClass::Unknown);
+    let _ = client.head(key(), Freshness::Local).await;
+    assert_eq!(first.heads.load(Ordering::SeqCst), 1, "the first instance is called still");
+    assert!(soon(client.keys(bkes_api::KeysRequest::default())).await.is_err());
+    let _ = client.head(key(), Freshness::Local).await;
+    assert_eq!(first.heads.load(Ordering::SeqCst), 2, "the first instance is called still");
+}
+
+/// The time in which a caller looked at a page was taken off the next one, where that had not come whole: what a stream may send before it
+/// is read is less than a page here.
+#[tokio::test]
+async fn a_caller_may_take_its_time_over_a_page() {
+    let page = |order, end| {
+        let event = v2::Event { order, value: Some(vec![b'v'; 1_500_000].into()), ..v2::Event::default() };
+        Ok(v2::ReadReply { events: vec![event], end })
+    };
+    let pages = vec![page(0, None), page(1, Some(v2::ReadEnd::default()))];
+    let options = ClientOptions { read_timeout: Duration::from_millis(200), ..ClientOptions::default() };
+    let script = Script { pages, ..Script::default() };
+    let client = Client::connect_with(&serve(script).await, options).expect("an address");
+    let mut pages = client.read(Read::all(key())).await.expect("it opens");
+    soon(pages.next()).await.expect("a page").expect("it is read");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    soon(pages.next()).await.expect("a page").expect("it is read");
+}
+
+/// A server that took appends and answered nothing held them for ever, as long as it answered pings.
+#[tokio::test]
+async fn appends_of_a_stream_that_says_nothing_end_unknown() {
+    let script = Script { is_mute: true, ..Script::default() };
+    let client = client_of(script.clone()).await;
+    let (to, appends) = mpsc::unbounded_channel();
+    let mut answers =
+        client.append_stream(Box::pin(UnboundedReceiverStream::new(appends))).await.expect("it opens");
+    to.send(tagged(1)).expect("it is open");
+    let mut first = Box::pin(answers.next());
+    while script.messages.load(Ordering::SeqCst) == 0 {
+        assert!(tokio::time::timeout(Duration::from_millis(5), &mut first).await.is_err());
+    }
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    let answer = first.await.expect("an answer").answer.expect_err("nothing came");
+    assert!(
+        matches!(&answer, AppendFailure::Unknown { id: Some(of), failure } if *of == id() && failure.reason == Reason::AnswerLost)
+    );
+    let waited = begun.elapsed();
+    assert!(waited > Duration::from_secs(30) && waited < Duration::from_secs(60), "{waited:?}");
+    assert!(client.append_stream(Box::pin(tokio_stream::empty())).await.is_ok());
+}
+
+/// Times without end, or as good as that, made the program end.
+#[tokio::test]
+async fn times_without_end_are_times_of_a_year() {
+    let all = Duration::MAX;
+    let retry = RetryPolicy { time: all, ..RetryPolicy::default() };
+    let options = ClientOptions { read_timeout: all, append_timeout: all, retry, ..ClientOptions::default() };
+    let pages = vec![Ok(v2::ReadReply { end: Some(v2::ReadEnd::default()), ..v2::ReadReply::default() })];
+    let script = Script { append: stored(), pages, answered: 1, ..Script::default() };
+    let client = Client::connect_with(&serve(script).await, options).expect("an address");
+    soon(client.append(append())).await.expect("it is stored");
+    soon(client.append(append().within(all))).await.expect("it is stored");
+    soon(client.try_append(append().within(all))).await.expect("it is stored");
+    let pages: Vec<_> = soon(client.read(Read::all(key())).await.expect("it opens").collect()).await;
+    assert!(pages.iter().all(Result::is_ok), "{pages:?}");
+    let _ = soon(client.head(key(), Freshness::Local)).await;
+    let wait = bkes_api::WaitFor { positions: Default::default(), group: None, timeout: all };
+    assert_eq!(soon(client.wait_for(wait)).await.expect_err("an old server").reason, Reason::Unsupported);
+    let appends = tokio_stream::iter([tagged(1)]);
+    let mut answers = client.append_stream(Box::pin(appends)).await.expect("it opens");
+    soon(answers.next()).await.expect("an answer").answer.expect("it is stored");
+}
+
+/// A server that answers in an encoding which the library does not know: the library ends the call as if there were no such call.
+#[tokio::test]
+async fn an_append_whose_answer_cannot_be_decoded_is_unknown() {
+    let script = Script { append: stored(), encoding: Some("x-unknown"), ..Script::default() };
+    let failure = client_of(script).await.try_append(append()).await.expect_err("it cannot be read");
+    assert_eq!((failure.class(), failure.reason()), (ErrorClass::Unknown, Reason::AnswerLost));
 }
