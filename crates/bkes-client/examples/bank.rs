@@ -81,7 +81,7 @@ fn accounts() -> anyhow::Result<Accounts> {
     let servers = std::env::var("BKES_SERVER").unwrap_or_else(|_| "http://127.0.0.1:50030".into());
     let servers: Vec<&str> = servers.split(',').collect();
     // An instance that died is left at once for the next one; with one server it may take a minute to be back.
-    let retry = RetryPolicy { tries_max: 60, time: Duration::from_secs(60), ..RetryPolicy::default() };
+    let retry = RetryPolicy { tries_max: 120, ..RetryPolicy::default() };
     let options = ClientOptions {
         append_timeout: Duration::from_secs(60),
         read_timeout: Duration::from_secs(60),

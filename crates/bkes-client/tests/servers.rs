@@ -234,14 +234,15 @@ async fn what_a_proxy_says_is_no_answer_whatever_its_code() {
         Code::ResourceExhausted,
     ] {
         let script = Script { append: Some(Err(Status::new(code, "a proxy"))), ..Script::default() };
-        let failure = client_of(script).await.append(append()).await.expect_err("it failed");
+        let failure = client_of(script).await.try_append(append()).await.expect_err("it failed");
         assert_eq!(
             (failure.class(), failure.reason()),
             (ErrorClass::Unknown, Reason::AnswerLost),
             "{code:?}"
         );
     }
-    let client = client_of(Script::default()).await;
+    let options = ClientOptions { retry: RetryPolicy::never(), ..ClientOptions::default() };
+    let client = Client::connect_with(&serve(Script::default()).await, options).expect("an address");
     assert_eq!(client.status().await.expect_err("a proxy").reason, Reason::Unreachable);
     let wait =
         bkes_api::WaitFor { positions: Default::default(), group: None, timeout: Duration::from_secs(1) };
@@ -254,7 +255,7 @@ async fn an_answer_that_makes_no_sense_is_a_fault_of_the_server() {
     let failure = client.head(key(), Freshness::Local).await.expect_err("no partition has that number");
     assert_eq!(failure.reason, Reason::Internal);
     let script = Script { append: Some(Ok(v2::AppendReply::default())), ..Script::default() };
-    let failure = client_of(script).await.append(append()).await.expect_err("it says nothing");
+    let failure = client_of(script).await.try_append(append()).await.expect_err("it says nothing");
     assert_eq!((failure.class(), failure.reason()), (ErrorClass::Unknown, Reason::Internal));
 }
 

@@ -9,7 +9,7 @@ use crate::item::{ConsumeError, Item, Stop};
 use crate::key_table::{KeyHash, KeyHasher, KeyTable};
 use crate::limits::COUNTS_BYTES_MAX;
 use bkes_core::checksum::record_sum;
-use bkes_core::{Fingerprint, LeaderEpoch, Order, Partition, Position, ReadFailure, Record};
+use bkes_core::{Fingerprint, LeaderEpoch, Offset, Order, Partition, Position, ReadFailure, Record};
 use bkes_log::{Log, LogIdentity, LogReader, ReadEvent, Waker};
 use std::collections::BTreeMap;
 
@@ -32,19 +32,28 @@ impl Default for ConsumerOptions {
 #[derive(Clone, Debug)]
 struct Reading {
     fold: Fold,
-    /// The last record that was applied.
+    /// A record that was applied: the last one, unless reading stopped in the middle of what was fetched.
     last: Option<Fingerprint>,
+    /// Where the last record lies that was applied.
+    last_offset: Option<Offset>,
     /// After a new beginning at a checkpoint: the record that must be met before anything is applied.
     expected: Option<Fingerprint>,
-    /// Records below it were applied before the checkpoint, and come again after that record.
+    /// What lies below it was read before the checkpoint. The records that were applied come again after that record; where others come, up
+    /// to here, there were none.
     known_below: Position,
     is_stopped: bool,
 }
 
 impl Reading {
     fn new(partition: Partition, from: Position) -> Reading {
-        let (fold, last, expected) = (Fold::new(partition, from), None, None);
-        Reading { fold, last, expected, known_below: from, is_stopped: false }
+        Reading {
+            fold: Fold::new(partition, from),
+            last: None,
+            last_offset: None,
+            expected: None,
+            known_below: from,
+            is_stopped: false,
+        }
     }
 }
 
@@ -202,6 +211,11 @@ impl Consumer {
         }
         let position = reading.fold.position();
         if record.offset < position.offset() && position == reading.known_below {
+            // What is stable is never followed by a record below it, so this is another log where the one before had none.
+            let is_new = reading.last_offset.is_none_or(|last| record.offset > last);
+            if let Some(expected) = reading.last.filter(|_| is_new) {
+                return self.stop(partition, Stop::Diverged { expected, found: Some(mark()) }, out);
+            }
             return;
         }
         if record.offset < position.offset() {
@@ -216,9 +230,11 @@ impl Consumer {
         {
             return self.stop(partition, Stop::TooManyKeys(full), out);
         }
+        let offset = record.offset;
         let result = reading.fold.apply(record, next, &mut self.decided);
-        if result.is_ok() && last.is_some() {
-            reading.last = last;
+        if result.is_ok() {
+            reading.last_offset = Some(offset);
+            reading.last = last.or(reading.last);
         }
         self.tell(partition, hash, out);
         if let Err(newer) = result {

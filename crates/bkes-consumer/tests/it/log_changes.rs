@@ -74,6 +74,28 @@ fn a_checkpoint_of_a_log_that_lost_its_end_meanwhile_is_not_gone_on_from() {
     assert!(matches!(error, Some(ConsumeError::AnotherLog { .. })), "{error:?}");
 }
 
+/// Control records lay above the last event. The log lost its end there and grew again, with events in their place. They lay below what was
+/// read, and were passed over.
+#[test]
+fn events_where_a_lost_end_had_no_records_are_not_passed_over() {
+    let topic = Topic::new(1, 1, 1);
+    (0..5).for_each(|_| foreign(&topic, "k"));
+    topic.log.skip_offsets(ZERO, 3);
+    let mut consumer = open(&topic);
+    drain(&mut consumer, 9);
+    let checkpoint = consumer.checkpoint();
+    assert_eq!(consumer.positions().next(), Some((ZERO, Position(8))));
+    let resume = || Consumer::resume(&topic.log, wake_pair().0, checkpoint.clone()).expect("the same log");
+    assert_eq!(stops(&drain(&mut resume(), 9)), []);
+    topic.log.truncate(ZERO, Position(5));
+    (0..3).for_each(|_| foreign(&topic, "j"));
+    let items = drain(&mut resume(), 9);
+    assert!(
+        matches!(&stops(&items)[..], [Stop::Diverged { found: Some(found), .. }] if found.offset.0 == 5),
+        "{items:?}"
+    );
+}
+
 #[test]
 fn a_checkpoint_whose_last_record_retention_removed_is_gone_on_from() {
     let topic = Topic::new(1, 1, 1);
