@@ -105,6 +105,12 @@ impl Consumer {
         let mut consumer = Consumer::of(log, waker, checkpoint)?;
         for (partition, reading) in &mut consumer.state.readings {
             let low = log.watermarks(*partition)?.low;
+            if reading.last_offset.is_none() {
+                // There was no record to know the log by: it is read from its beginning, as one that was never read.
+                *reading = Reading::new(*partition, low);
+                consumer.reader.assign(*partition, low);
+                continue;
+            }
             let last = reading.last.filter(|last| last.offset >= low.offset());
             (reading.expected, reading.is_stopped) = (last, false);
             reading.known_below = reading.fold.position();

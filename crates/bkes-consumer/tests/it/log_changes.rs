@@ -97,6 +97,19 @@ fn events_where_a_lost_end_had_no_records_are_not_passed_over() {
 }
 
 #[test]
+fn a_partition_in_which_there_was_no_record_is_read_from_its_beginning_again() {
+    let topic = Topic::new(1, 1, 1);
+    topic.log.skip_offsets(ZERO, 3);
+    let mut consumer = open(&topic);
+    drain(&mut consumer, 9);
+    topic.log.truncate(ZERO, Position(0));
+    (0..3).for_each(|_| foreign(&topic, "j"));
+    let mut resumed =
+        Consumer::resume(&topic.log, wake_pair().0, consumer.checkpoint()).expect("the same log");
+    assert_eq!(events(&drain(&mut resumed, 9)), 3);
+}
+
+#[test]
 fn a_checkpoint_whose_last_record_retention_removed_is_gone_on_from() {
     let topic = Topic::new(1, 1, 1);
     (0..5).for_each(|_| foreign(&topic, "k"));
