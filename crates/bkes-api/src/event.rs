@@ -2,7 +2,7 @@
 
 use bkes_core::append_id::AppendId;
 use bkes_core::marker::ID_HEADER;
-use bkes_core::{BatchPlace, Header, Offset, Order, Partition, StoredEvent, TimestampMs};
+use bkes_core::{BatchPlace, Header, Offset, Order, Partition, StoredEvent, TimestampMs, content_bytes};
 use bytes::Bytes;
 
 /// An event: an accepted record.
@@ -55,9 +55,9 @@ impl Event {
         event
     }
 
-    /// Value and headers together, as the limits of reads count them.
+    /// Value and headers together, as the limits of reads count them: each header with what it takes in memory beside its bytes.
     pub fn content_bytes(&self) -> usize {
-        self.value_bytes().len() + self.headers.iter().map(Header::bytes).sum::<usize>()
+        content_bytes(self.value_bytes().len(), &self.headers)
     }
 }
 

@@ -77,7 +77,8 @@ impl Read {
     }
 }
 
-/// Events of an aggregate that follow each other: at most 1 MiB of values and headers, one larger event aside.
+/// Events of an aggregate that follow each other: at most 1 MiB of values and headers, each header with 64 bytes
+/// beside its own, one larger event aside.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Page {
     /// The events, in the direction of the read.

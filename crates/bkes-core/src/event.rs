@@ -1,5 +1,6 @@
 //! An event: an accepted record, as stores keep it and readers see it.
 
+use crate::limits::HEADER_MEMORY_BYTES;
 use crate::marker::{ID_HEADER, is_reserved};
 use crate::{Header, Offset, Order, Partition, Record, Stamp, TimestampMs};
 use bytes::Bytes;
@@ -70,9 +71,9 @@ impl StoredEvent {
         Stamp::append_of(self.stamp, self.order)
     }
 
-    /// Value and headers together, as the limits of reads count them.
+    /// Value and headers together, as the limits of reads count them: each header with what it takes in memory beside its bytes.
     pub fn content_bytes(&self) -> usize {
-        self.value.len() + self.headers.iter().map(Header::bytes).sum::<usize>()
+        content_bytes(self.value.len(), &self.headers)
     }
 
     /// The id of the append that this event begins, if that has one.
@@ -86,6 +87,13 @@ impl StoredEvent {
         let StoredEvent { order, partition, offset, timestamp, stamp, .. } = *self;
         EventOutline { order, partition, offset, timestamp, stamp, append_id }
     }
+}
+
+/// What a value of so many bytes and these headers take in memory. A header with nothing in it takes 64 bytes all the same: without them
+/// a page of a thousand such headers an event would be as large as one likes.
+pub fn content_bytes(value_bytes: usize, headers: &[Header]) -> usize {
+    let of = |header: &Header| header.bytes() + HEADER_MEMORY_BYTES as usize;
+    value_bytes + headers.iter().map(of).sum::<usize>()
 }
 
 /// The id of the append that an event begins, by its stamp and its headers: the first member of what BKES wrote has one if its writer

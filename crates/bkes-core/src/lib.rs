@@ -30,7 +30,7 @@ pub use accept::{
 };
 pub use cause::Cause;
 pub use checkpoint::{Checkpoint, Counters, Fingerprint, Unread};
-pub use event::{EventOutline, StoredEvent};
+pub use event::{EventOutline, StoredEvent, content_bytes};
 pub use heads::{Count, Head, Heads};
 pub use log_words::{Delivery, ReadFailure, Token, Watermarks, record_bytes};
 pub use marker::{BatchPlace, Marker, RecordClass, Stamp};

@@ -14,7 +14,7 @@
 
 use crate::lock::lock;
 use bkes_core::machine::{Accepted, FoldId, Records};
-use bkes_core::{Offset, Position};
+use bkes_core::{Offset, Position, content_bytes};
 use bkes_log::Waker;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -219,17 +219,13 @@ fn bytes_of(accepted: &Accepted) -> usize {
         Records::Batch(records) => records,
     };
     let of = |record: &bkes_core::Record| {
-        let headers: usize = record.headers.iter().map(|header| header.bytes() + HEADER_BYTES).sum();
-        record.payload_bytes() + headers + RECORD_BYTES
+        content_bytes(record.payload_bytes(), &record.headers) + RECORD_BYTES
     };
     records.iter().map(of).sum()
 }
 
 /// What a record takes beside its content: its fields and its share of the allocations around it.
 const RECORD_BYTES: usize = 200;
-
-/// The same of a header: two shared slices of bytes.
-const HEADER_BYTES: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -163,7 +163,7 @@ pub const RETRY_SOON: Duration = Duration::from_millis(100);
 /// looks at these itself.
 pub const RETRY_LATER: Duration = LOOK_INTERVAL;
 
-/// Bytes of values and headers in a page of a read, one larger event aside. It is made in some 2 ms, and a reader that takes its pages
+/// Bytes of values and headers in a page of a read, each header with what it takes in memory, one larger event aside. It is made in some 2 ms, and a reader that takes its pages
 /// slowly holds no more.
 pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -198,6 +198,10 @@ pub const FOLLOW_GROUP_EVENTS: usize = 256;
 
 /// Bytes of keys, values and headers in one message to one who follows, but for its last append.
 pub const FOLLOW_GROUP_BYTES: usize = 256 * 1024;
+
+/// Events that wait to be taken by one who follows: with what they take beside their content ([`READ_EVENT_BYTES`], and a key) so many small
+/// ones are 0.5 MB.
+pub const FOLLOW_UNTAKEN_EVENTS: usize = 2_048;
 
 /// Records of the past that are judged together: as many as make the look-ups of one snapshot worth it.
 pub const FOLLOW_BLOCK_RECORDS: usize = 2_048;

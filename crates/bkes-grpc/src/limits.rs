@@ -94,6 +94,11 @@ pub const SMALL_RECORDS: usize = 16_384;
 /// What an event that was found takes beside its value while it becomes a record: 200 bytes as the engine counts it, 72 as a record.
 pub const FOUND_EVENT_BYTES: usize = 200 + 72;
 
+/// What is read for a reply may be so many times as large as the reply: events come with their headers, which count with 64 bytes
+/// each beside their own, and which the first contract's records do not have. Five of 40 bytes beside a value of 500 are about as much
+/// again.
+pub const FOUND_PER_REPLY: usize = 2;
+
 /// A reply up to this size is not counted among those that are not taken yet: all streams of a connection with one each are 16 MiB,
 /// and counting costs more than it is worth.
 pub const REPLY_SMALL_BYTES: usize = 16 * 1024;

@@ -8,7 +8,7 @@ use crate::api::{
 use crate::errors::Failure;
 use crate::gate::Gate;
 use crate::limits::{
-    FOUND_EVENT_BYTES, RECORD_BYTES_MIN, REPLY_ENVELOPE_BYTES, SMALL_RECORDS, ServeOptions,
+    FOUND_EVENT_BYTES, FOUND_PER_REPLY, RECORD_BYTES_MIN, REPLY_ENVELOPE_BYTES, SMALL_RECORDS, ServeOptions,
     WORKING_REQUEST_BYTES,
 };
 use crate::peers::Peer;
@@ -83,8 +83,8 @@ impl Service {
         let from = page.map_or(Order::FIRST, |page| page.from);
         let whole = page.is_none();
         let events_max = page.map_or(usize::MAX, |page| page.events_max).min(records_max(limit));
-        let freshness = Freshness::Local;
-        let read = ReadRequest { key, from, events_max, bytes_max: limit, whole, include_pending, freshness };
+        let (freshness, bytes_max) = (Freshness::Local, limit.saturating_mul(FOUND_PER_REPLY));
+        let read = ReadRequest { key, from, events_max, bytes_max, whole, include_pending, freshness };
         let found = engine.read(read).await.map_err(Failure::Read)?;
         if let (true, Layout::PartByPart(partitions)) = (whole, &found.layout) {
             return Err(Failure::Split { partitions: partitions.clone() });
@@ -93,7 +93,7 @@ impl Service {
             let (bytes, bytes_max) = (limit as u64 + 1, limit as u64);
             return Err(Failure::ReplyTooLarge { bytes, bytes_max });
         }
-        let weight = found.events.iter().map(|event| event.value.len() + FOUND_EVENT_BYTES).sum();
+        let weight = found.events.iter().map(|event| event.content_bytes() + FOUND_EVENT_BYTES).sum();
         let _room = self.weigh(peer, weight)?;
         let mut bytes = REPLY_ENVELOPE_BYTES;
         let mut records = Vec::with_capacity(found.events.len());

@@ -1,6 +1,8 @@
 //! What one who follows is given next: items in their order, events in groups of a bounded size.
 
-use crate::limits::{FOLLOW_GROUP_BYTES, FOLLOW_GROUP_EVENTS, FOLLOW_POSITIONS_MS};
+use crate::limits::{
+    FOLLOW_GROUP_BYTES, FOLLOW_GROUP_EVENTS, FOLLOW_POSITIONS_MS, FOLLOW_UNTAKEN_EVENTS,
+};
 use bkes_api::{Event, Failure, FollowItem, FollowedEvent, Positions, TopicId};
 use bkes_core::sequence::NowMs;
 use bkes_core::{Key, Partition, Position, StoredEvent};
@@ -14,7 +16,8 @@ pub struct Outbox {
     /// The group that is being filled, and its bytes.
     group: Vec<FollowedEvent>,
     group_bytes: usize,
-    /// Bytes of all events that were not taken.
+    /// How many events were not taken, and their bytes.
+    events: usize,
     bytes: usize,
     /// The positions that were told last, and when.
     told: Vec<(Partition, Position)>,
@@ -32,6 +35,7 @@ impl Outbox {
             items: VecDeque::new(),
             group: Vec::new(),
             group_bytes: 0,
+            events: 0,
             bytes: 0,
             told: Vec::new(),
             told_at: now,
@@ -44,7 +48,7 @@ impl Outbox {
     pub fn next(&mut self) -> Option<Result<FollowItem, Failure>> {
         if self.items.is_empty() {
             self.close_group();
-            self.bytes = 0;
+            (self.events, self.bytes) = (0, 0);
         }
         match self.items.pop_front() {
             Some(item) => Some(Ok(item)),
@@ -59,7 +63,7 @@ impl Outbox {
 
     /// Whether so much waits to be taken that no more is put in.
     pub fn is_full(&self) -> bool {
-        self.bytes >= FOLLOW_GROUP_BYTES
+        self.bytes >= FOLLOW_GROUP_BYTES || self.events >= FOLLOW_UNTAKEN_EVENTS
     }
 
     /// Whether everything that was there was shown, when this was told last.
@@ -76,6 +80,7 @@ impl Outbox {
         if is_over(self.group.len() + events.len(), self.group_bytes + bytes) {
             self.close_group();
         }
+        self.events += events.len();
         self.group.extend(events);
         self.group_bytes += bytes;
         self.bytes += bytes;
@@ -182,6 +187,23 @@ mod tests {
         let mut large = outbox();
         (0..3).for_each(|_| large.show(&key, events(1, 200_000)));
         assert_eq!(sizes(&mut large), [1, 1, 1]);
+    }
+
+    /// The story: an event without content has the bytes of its key alone, so that any number was put in.
+    #[test]
+    fn no_more_is_put_in_after_so_many_bytes_or_events_were() {
+        let key = Key::new("k").expect("not empty");
+        for (bytes, until_full) in [(200_000, 2), (0, FOLLOW_UNTAKEN_EVENTS)] {
+            let mut outbox = outbox();
+            let mut shown = 0;
+            while !outbox.is_full() {
+                outbox.show(&key, events(1, bytes));
+                shown += 1;
+            }
+            assert_eq!(shown, until_full, "of {bytes} bytes");
+            sizes(&mut outbox);
+            assert!(!outbox.is_full());
+        }
     }
 
     #[test]

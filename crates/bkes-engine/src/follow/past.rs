@@ -11,7 +11,7 @@ use super::outbox::Outbox;
 use crate::context::Context;
 use crate::limits::{FOLLOW_BLOCK_BYTES, FOLLOW_BLOCK_RECORDS, FOLLOW_POLL_RECORDS};
 use bkes_api::{Failure, Reason};
-use bkes_core::{Header, Key, Order, Partition, Position, ReadFailure, Record, StoredEvent};
+use bkes_core::{Key, Order, Partition, Position, ReadFailure, Record, StoredEvent, content_bytes};
 use bkes_log::{LogReader, ReadEvent, Waker};
 use bkes_storage::ReadPart;
 use std::collections::{BTreeMap, VecDeque};
@@ -275,7 +275,7 @@ impl Raw {
 }
 
 fn record_bytes(record: &Record) -> usize {
-    record.payload_bytes() + record.headers.iter().map(Header::bytes).sum::<usize>()
+    content_bytes(record.payload_bytes(), &record.headers)
 }
 
 /// What becomes of it when the reader cannot go on in a partition.

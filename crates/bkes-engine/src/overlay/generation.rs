@@ -5,7 +5,6 @@
 
 use crate::epoch::Epoch;
 use crate::limits::EVENT_OVERHEAD_BYTES;
-use bkes_core::limits::HEADER_MEMORY_BYTES;
 use bkes_core::machine::{Accepted, Records};
 use bkes_core::{
     Checkpoint, EventOutline, Head, Incarnation, IncarnationState, Key, Offset, Order, Partition, StoredEvent,
@@ -266,6 +265,5 @@ impl Chain {
 }
 
 fn event_bytes(key: &Key, event: &StoredEvent) -> usize {
-    let headers = event.headers.len() * HEADER_MEMORY_BYTES as usize;
-    key.bytes().len() + event.content_bytes() + headers + EVENT_OVERHEAD_BYTES
+    key.bytes().len() + event.content_bytes() + EVENT_OVERHEAD_BYTES
 }

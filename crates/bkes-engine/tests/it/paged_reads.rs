@@ -108,6 +108,29 @@ fn pages_begin_small_grow_and_are_bounded_in_events() {
     }
 }
 
+/// The story: a page had at most a megabyte of content and 4,096 events. A header with nothing in it has no content and takes 64 bytes, and
+/// with a thousand of them an event the page was 262 MB.
+#[test]
+fn what_headers_take_in_memory_counts_in_a_page_either_way() {
+    let (log, mut bench) = one_partition();
+    let headers = vec![Header { name: "".into(), value: None }; 1_000];
+    for _ in 0..400 {
+        log.append_foreign(Partition(0), Some("a".into()), None, headers.clone());
+    }
+    // Applied and not committed yet, and committed.
+    for wait_ms in [1, 500] {
+        bench.run(wait_ms);
+        for read in [all("a"), backwards("a")] {
+            let shown = bench.show(read).expect("it is there");
+            assert_eq!(shown.orders().len(), 400);
+            for page in &shown.pages {
+                let headers: usize = page.events.iter().map(|event| event.headers.len()).sum();
+                assert!(headers * 64 <= PAGE_BYTES, "{headers} headers");
+            }
+        }
+    }
+}
+
 #[test]
 fn headers_are_left_out_where_they_are_not_wanted() {
     let (log, mut bench) = one_partition();
