@@ -13,7 +13,8 @@ use std::time::Duration;
 /// Most events that a conflict brings along.
 pub const MISSING_MAX: usize = 1_000;
 
-/// Most bytes of values and headers that a conflict brings along, one larger event aside.
+/// Most bytes of values and headers that a conflict brings along, each header with 64 bytes beside its own. Of a larger event it says that
+/// there is more.
 pub const MISSING_BYTES_MAX: usize = 1024 * 1024;
 
 /// One append: 1 to 1,000 events of one aggregate, all or nothing.

@@ -30,10 +30,14 @@ impl EngineHandle {
 /// go on from the expected order, or does not reach so far, is of another beginning of the fold, or of an aggregate that is split by now.
 fn with_events(conflict: Conflict, from: Order, read: Events) -> Conflict {
     let Events { mut events, next, layout, .. } = read;
-    trim(&mut events, MISSING_BYTES_MAX);
+    let bytes = trim(&mut events, MISSING_BYTES_MAX);
     let goes_on = events.first().is_some_and(|first| first.order == from);
     if !goes_on || next < conflict.current || layout != Layout::OnePartition {
         return conflict;
+    }
+    if bytes > MISSING_BYTES_MAX {
+        // The first one alone. It is to be read, in a call whose replies may be as large.
+        return Conflict { current: next, more: true, ..conflict };
     }
     let missing: Vec<Event> = events.into_iter().map(Event::from).collect();
     let more = from.0 + (missing.len() as u64) < next.0;
@@ -83,6 +87,17 @@ mod tests {
         assert_eq!((orders(&later).len(), later.current, later.more), (5, Order(8), false));
         let part = with_events(conflict(), Order(3), read(3, 3, 8));
         assert_eq!((orders(&part).len(), part.current, part.more), (3, Order(8), true));
+    }
+
+    /// The story: a conflict brought one event along however large it was, where the contract promises 1 MiB at most.
+    #[test]
+    fn an_event_that_is_too_large_is_left_to_be_read() {
+        for (bytes, missing) in [(MISSING_BYTES_MAX, 1), (MISSING_BYTES_MAX + 1, 0)] {
+            let mut found = read(3, 3, 6);
+            found.events[0].value = vec![0; bytes].into();
+            let told = with_events(conflict(), Order(3), found);
+            assert_eq!((told.missing.len(), told.current, told.more), (missing, Order(6), true));
+        }
     }
 
     #[test]

@@ -75,8 +75,8 @@ pub struct AppendRequest {
     /// What a retry is known by; none when left out.
     #[prost(message, optional, tag = "7")]
     pub append_id: ::core::option::Option<AppendId>,
-    /// On a conflict: answer with `conflict` and at most so many events from the expected order on, 1,000 and 1 MiB at most. When 0 a conflict
-    /// is a status.
+    /// On a conflict: answer with `conflict` and at most so many events from the expected order on, 1,000 and 1 MiB at most (counted as in a
+    /// page; an event that is larger alone is left out, and `more` is set). When 0 a conflict is a status.
     #[prost(uint32, tag = "8")]
     pub missing_events_max: u32,
     /// What the aggregate is believed to be. Exactly one is set.
@@ -339,7 +339,7 @@ pub mod read_request {
         AsOfTimestampMs(i64),
     }
 }
-/// A page: at most 1 MiB of values and headers, one larger event aside.
+/// A page: at most 1 MiB of values and headers, each header with 64 bytes beside its own, one larger event aside.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReadReply {
     /// The events, in the direction of the read.
@@ -966,8 +966,10 @@ pub mod event_store_client {
             self.inner.unary(req, path, codec).await
         }
         /// Shows events of many aggregates as they are decided, from now, from the beginning, or from positions. Records that are no events are
-        /// not shown. For people, caches and small projections: a heavy consumer reads Kafka itself, through the accept rule. At most 64
-        /// followers at a time. A client that does not take what is sent is ended with READER_TOO_SLOW, after positions that say where to go on.
+        /// not shown. For people, caches and small projections: a heavy consumer reads Kafka itself, through the accept rule. The events of an
+        /// append stay in one message, which is as large as the append: up to 16 MiB of content. Many clients refuse messages above 4 MiB unless
+        /// they are told otherwise, and would meet the same one again wherever they go on: give them a limit of 64 MiB. At most 64 followers at
+        /// a time. A client that does not take what is sent is ended with READER_TOO_SLOW, after positions that say where to go on.
         pub async fn follow(
             &mut self,
             request: impl tonic::IntoRequest<super::FollowRequest>,
@@ -1114,8 +1116,10 @@ pub mod event_store_server {
             + std::marker::Send
             + 'static;
         /// Shows events of many aggregates as they are decided, from now, from the beginning, or from positions. Records that are no events are
-        /// not shown. For people, caches and small projections: a heavy consumer reads Kafka itself, through the accept rule. At most 64
-        /// followers at a time. A client that does not take what is sent is ended with READER_TOO_SLOW, after positions that say where to go on.
+        /// not shown. For people, caches and small projections: a heavy consumer reads Kafka itself, through the accept rule. The events of an
+        /// append stay in one message, which is as large as the append: up to 16 MiB of content. Many clients refuse messages above 4 MiB unless
+        /// they are told otherwise, and would meet the same one again wherever they go on: give them a limit of 64 MiB. At most 64 followers at
+        /// a time. A client that does not take what is sent is ended with READER_TOO_SLOW, after positions that say where to go on.
         async fn follow(
             &self,
             request: tonic::Request<super::FollowRequest>,
