@@ -8,19 +8,23 @@ use prost::Message;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A contract: its file in `proto/`, its package, and the codec of its generated clients and servers if that is one of ours.
+/// A contract: its file in `proto/`, its package, and the codec of its generated clients and servers.
 struct Contract {
     file: &'static str,
     package: &'static str,
-    codec: Option<&'static str>,
+    codec: &'static str,
 }
 
 const CONTRACTS: [Contract; 2] = [
-    Contract { file: "api.proto", package: "tech.gklijs.bkes.api", codec: None },
+    Contract {
+        file: "api.proto",
+        package: "tech.gklijs.bkes.api",
+        codec: "crate::codec::OwnMemoryCodec",
+    },
     Contract {
         file: "bkes/v2/event_store.proto",
         package: "bkes.v2",
-        codec: Some("crate::codec::BoundedCodec"),
+        codec: "crate::codec::BoundedCodec",
     },
 ];
 
@@ -59,10 +63,11 @@ fn of_contract(contract: &Contract) -> Result<[(String, Vec<u8>); 2]> {
 
     let code = format!("{}.rs", contract.package);
     let out = tempdir()?;
-    let mut builder = tonic_prost_build::configure().bytes(".").emit_rerun_if_changed(false).out_dir(&out);
-    if let Some(codec) = contract.codec {
-        builder = builder.codec_path(codec);
-    }
+    let builder = tonic_prost_build::configure()
+        .bytes(".")
+        .codec_path(contract.codec)
+        .emit_rerun_if_changed(false)
+        .out_dir(&out);
     let written = builder.compile_fds(set).context("the contract does not compile to Rust").and_then(|()| {
         let names: Vec<_> = fs::read_dir(&out)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
         ensure!(

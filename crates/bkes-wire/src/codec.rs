@@ -1,13 +1,17 @@
-//! The codec of the second contract: protobuf, and a bound on what a message becomes in memory.
+//! The codecs of both contracts: protobuf, with requests in memory of their own; and of the second one with a bound on what a message
+//! becomes in memory.
 //!
 //! A message of 32 MiB is legal, and two of its bytes may be an empty header that takes 64 in memory. So before a message is decoded its
 //! parts are counted where it lies: how many there are of each repeated field that a peer may fill, and what they take together. What
 //! passes a bound is refused, and was never built.
 
+mod own_memory;
+
 use crate::limits::{
-    DECODED_PARTS_BYTES_MAX, FOLLOW_BYTES_MAX, PARTITIONS_MAX, READ_MANY_KEYS_MAX, STREAM_MESSAGE_APPENDS_MAX,
+    DECODED_PARTS_BYTES_MAX, PARTITIONS_MAX, QUESTION_BYTES_MAX, READ_MANY_KEYS_MAX,
+    STREAM_MESSAGE_APPENDS_MAX,
 };
-use crate::{BadField, status, v2};
+use crate::{BadField, status, v1, v2};
 use bkes_core::limits::{BATCH_EVENTS_MAX, EVENT_HEADERS_MAX};
 use bytes::{Buf, Bytes};
 use prost::Message;
@@ -107,12 +111,16 @@ pub trait Shaped {
 
     /// The most bytes that it may have, where the limit of all requests is too much for it.
     const BYTES_MAX: usize = usize::MAX;
+
+    /// Whether it comes to a server, and gets memory of its own there.
+    const IS_REQUEST: bool = false;
 }
 
 macro_rules! shapes {
     ($($message:ident $(= $shape:expr $(, at most $bytes_max:expr)?)?);* $(;)?) => {
         $(impl Shaped for v2::$message {
             $(const SHAPE: Shape = $shape;
+            const IS_REQUEST: bool = true;
             $(const BYTES_MAX: usize = $bytes_max;)?)?
         })*
     };
@@ -121,13 +129,13 @@ macro_rules! shapes {
 shapes! {
     AppendRequest = APPEND;
     AppendStreamRequest = APPEND_STREAM;
-    ReadRequest = READ;
-    ReadManyRequest = READ_MANY;
-    HeadRequest = HEAD;
-    ListKeysRequest = LIST_KEYS;
-    FollowRequest = FOLLOW, at most FOLLOW_BYTES_MAX;
-    WaitForRequest = WAIT_FOR;
-    StatusRequest;
+    ReadRequest = READ, at most QUESTION_BYTES_MAX;
+    ReadManyRequest = READ_MANY, at most QUESTION_BYTES_MAX;
+    HeadRequest = HEAD, at most QUESTION_BYTES_MAX;
+    ListKeysRequest = LIST_KEYS, at most QUESTION_BYTES_MAX;
+    FollowRequest = FOLLOW, at most QUESTION_BYTES_MAX;
+    WaitForRequest = WAIT_FOR, at most QUESTION_BYTES_MAX;
+    StatusRequest = NOTHING, at most QUESTION_BYTES_MAX;
     AppendReply;
     AppendStreamReply;
     ReadReply;
@@ -137,6 +145,20 @@ shapes! {
     FollowReply;
     WaitForReply;
     StatusReply;
+}
+
+macro_rules! requests_of_v1 {
+    ($($message:ident $is_request:literal),* $(,)?) => {
+        $(impl Shaped for v1::$message {
+            const IS_REQUEST: bool = $is_request;
+        })*
+    };
+}
+
+requests_of_v1! {
+    StartRequest true, StartReply false,
+    AddRequest true, AddReply false,
+    RetrieveRequest true, RetrieveReply false,
 }
 
 /// Counts the parts of an encoded message, and refuses what passes a bound or is no message at all.
@@ -199,7 +221,54 @@ fn broken() -> BadField {
     BadField::new("message", "is not one of this call")
 }
 
-/// The codec that the generated clients and servers use.
+/// Decodes a message that is all that is there; a request into memory of its own.
+fn decoded<M: Message + Default + Shaped>(buf: &mut DecodeBuf<'_>) -> Result<M, prost::DecodeError> {
+    // The library hands over a whole message in one piece.
+    assert_eq!(buf.chunk().len(), buf.remaining(), "a message lies in one piece");
+    if M::IS_REQUEST { own_memory::decode(buf) } else { M::decode(buf) }
+}
+
+/// The codec that the generated clients and servers of the first contract use.
+pub struct OwnMemoryCodec<T, U>(PhantomData<(T, U)>);
+
+impl<T, U> Default for OwnMemoryCodec<T, U> {
+    fn default() -> OwnMemoryCodec<T, U> {
+        OwnMemoryCodec(PhantomData)
+    }
+}
+
+impl<T, U> Codec for OwnMemoryCodec<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Default + Shaped + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = SizedEncoder<T>;
+    type Decoder = OwnMemoryDecoder<U>;
+
+    fn encoder(&mut self) -> SizedEncoder<T> {
+        SizedEncoder(PhantomData)
+    }
+
+    fn decoder(&mut self) -> OwnMemoryDecoder<U> {
+        OwnMemoryDecoder(PhantomData)
+    }
+}
+
+/// Decodes messages, requests into memory of their own.
+pub struct OwnMemoryDecoder<U>(PhantomData<U>);
+
+impl<U: Message + Default + Shaped> Decoder for OwnMemoryDecoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        decoded(buf).map(Some).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+/// The codec that the generated clients and servers of the second contract use.
 pub struct BoundedCodec<T, U>(PhantomData<(T, U)>);
 
 impl<T, U> Default for BoundedCodec<T, U> {
@@ -250,10 +319,8 @@ impl<U: Message + Default + Shaped> Decoder for BoundedDecoder<U> {
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         let refused = |bad: BadField| status::of(&bad.in_request());
-        // The library hands over a whole message in one piece.
-        assert_eq!(buf.chunk().len(), buf.remaining(), "a message lies in one piece");
         check::<U>(buf.chunk()).map_err(refused)?;
-        U::decode(buf).map(Some).map_err(|error| refused(BadField::new("message", error.to_string())))
+        decoded(buf).map(Some).map_err(|error| refused(BadField::new("message", error.to_string())))
     }
 }
 

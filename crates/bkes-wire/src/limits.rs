@@ -32,8 +32,13 @@ pub const READ_MANY_KEYS_MAX: usize = 1_000;
 /// Most positions or partitions in a request: Kafka runs with some thousand partitions a topic, and each position takes 16 bytes.
 pub const PARTITIONS_MAX: usize = 100_000;
 
-/// The largest request to follow: a byte may be the number of a partition, which takes 4 in memory, so that 16 MiB are the most.
-pub const FOLLOW_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The largest request that is no append: a thousand keys of 4 KB, or a hundred thousand positions of 20 bytes each and a key of 2 MB. A byte
+/// of one that follows may be the number of a partition, which takes 4 in memory, so that 16 MiB are the most.
+pub const QUESTION_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A request up to this size is decoded from a copy: as much is copied in some 5 us. A larger one has a buffer of its own, the size of which
+/// was made for it.
+pub const COPIED_BYTES_MAX: usize = 64 * 1024;
 
 /// The longest rest that is believed when a server asks for it. What a store waits for passes in seconds; after a day somebody has looked.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);

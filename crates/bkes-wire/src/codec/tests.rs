@@ -57,10 +57,31 @@ fn the_other_lists_are_bounded_too() {
     let head = v2::HeadRequest { key: "k".into(), freshness };
     assert_eq!(refusal::<v2::HeadRequest>(&head), Some("freshness.at_least.positions".into()));
     let follow = v2::FollowRequest {
-        followed: Some(v2::follow_request::Followed::Prefix(vec![0; FOLLOW_BYTES_MAX].into())),
+        followed: Some(v2::follow_request::Followed::Prefix(vec![0; QUESTION_BYTES_MAX].into())),
         ..v2::FollowRequest::default()
     };
     assert_eq!(refusal::<v2::FollowRequest>(&follow), Some("message".into()));
+}
+
+/// The story: a request that is no append could have 33 MiB as an append may, and be kept for as long as its answer was not taken.
+#[test]
+fn a_request_that_is_no_append_is_small() {
+    let key: Bytes = vec![7; QUESTION_BYTES_MAX].into();
+    let head = v2::HeadRequest { key: key.clone(), freshness: None };
+    let list = v2::ListKeysRequest { prefix: key.clone(), ..v2::ListKeysRequest::default() };
+    let many = v2::ReadManyRequest { keys: vec![key.clone()], ..v2::ReadManyRequest::default() };
+    let read = v2::ReadRequest { key: key.clone(), ..v2::ReadRequest::default() };
+    let too_large = Some("message".to_owned());
+    assert_eq!(refusal::<v2::HeadRequest>(&head), too_large);
+    assert_eq!(refusal::<v2::ListKeysRequest>(&list), too_large);
+    assert_eq!(refusal::<v2::ReadManyRequest>(&many), too_large);
+    assert_eq!(refusal::<v2::ReadRequest>(&read), too_large);
+    // Whatever it is to a call that has no such field.
+    assert_eq!(refusal::<v2::WaitForRequest>(&read), too_large);
+    assert_eq!(refusal::<v2::StatusRequest>(&read), too_large);
+    let keys = vec![vec![7; 4_000].into(); READ_MANY_KEYS_MAX];
+    let largest = v2::ReadManyRequest { keys, ..v2::ReadManyRequest::default() };
+    assert_eq!(refusal::<v2::ReadManyRequest>(&largest), None);
 }
 
 /// Whatever passes is a message or refused by the library; what the library takes and the count does not is a group or passes a bound.
