@@ -3,6 +3,7 @@
 //! Whoever gets a status without our details takes it for one of a proxy, and an append for unknown. These come from here, before anything
 //! was handed to the store, so they say what they are. A panic's is unknown too, and says that.
 
+use crate::limits::{OVERLOADED_REST, STARTING_REST};
 use bkes_api::{Failure, Reason};
 use bkes_wire::status;
 use tonic::body::Body;
@@ -31,7 +32,12 @@ pub fn ours(told: &Status) -> Status {
         Code::Unimplemented => Reason::Unsupported,
         _ => Reason::Internal,
     };
-    status::of(&Failure::new(reason, told.message()))
+    let failure = Failure::new(reason, told.message());
+    status::of(&match reason {
+        Reason::Overloaded => failure.after(OVERLOADED_REST),
+        Reason::ShuttingDown => failure.after(STARTING_REST),
+        _ => failure,
+    })
 }
 
 #[cfg(test)]
@@ -49,7 +55,10 @@ mod tests {
         ] {
             let response = with_its_status(Status::new(code, "why").into_http());
             let told = Status::from_header_map(response.headers()).expect("it is a status");
-            assert_eq!(status::failure(&told).reason, reason);
+            let failure = status::failure(&told);
+            assert_eq!(failure.reason, reason);
+            let passes = matches!(code, Code::ResourceExhausted | Code::Unavailable);
+            assert_eq!(failure.retry_after.is_some(), passes, "{failure:?}");
         }
         let failure = Failure::new(Reason::OutOfRange, "ours");
         let response = with_its_status(status::of(&failure).into_http());
