@@ -97,7 +97,7 @@ struct Places {
 impl Connection {
     fn new(stream: TcpStream, peer: Peer, places: Places) -> Connection {
         let phase = peer.phase().clone();
-        let stopping = reaches(phase.clone(), Phase::Stopping);
+        let stopping = reaches(phase, Phase::Stopping);
         let patience = async move {
             // Early or late, the answer is the same: no longer.
             let _ = tokio::time::timeout(PREFACE_WAIT, stopping).await;
@@ -106,7 +106,7 @@ impl Connection {
             stream: Gathering::new(stream),
             preface_bytes_left: PREFACE_BYTES,
             patience: Some(Box::pin(patience)),
-            cut: Box::pin(reaches(phase, Phase::Cut)),
+            cut: Box::pin(peer.clone().is_cut()),
             is_over: false,
             peer,
             _places: places,

@@ -79,6 +79,10 @@ pub const UNREAD_PART: usize = 4;
 /// What a request weighs beside its bytes among those worked on.
 pub const WORKING_REQUEST_BYTES: usize = 1024;
 
+/// A request that is no append is not counted up to this size: all streams of a connection with one each are 13 MiB, and counting costs more
+/// than it is worth.
+pub const QUESTION_SMALL_BYTES: usize = 16 * 1024;
+
 /// What a reply needs beside its records: two tags, two lengths of up to five bytes, two flags, two orders of up to ten
 /// bytes with their tags.
 pub const REPLY_ENVELOPE_BYTES: usize = 2 + 2 * 5 + 2 * 2 + 2 * 11;
@@ -216,6 +220,18 @@ pub const READ_STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Longest that a call waits for positions, as the second contract says.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How long past its time a wait may take to say what did not come: an engine looks at its clock more often than that.
+pub const WAIT_ANSWER_TIME: Duration = Duration::from_millis(250);
+
+/// The same as a part of the caller's time, where that is less: half of the eighth that is left when the wait's time is over.
+pub const WAIT_ANSWER_PART: u32 = 16;
+
+/// Of a caller's time one part in so many is left for the answer to reach it, before the library ends the call without a word.
+pub const ANSWER_RESERVE_PART: u32 = 8;
+
+/// The most that is left for it: the last steps of an answer take a millisecond, and on a loaded machine some ten.
+pub const ANSWER_RESERVE_MAX: Duration = Duration::from_millis(100);
 
 /// When to come again where too much is worked on: what is worked on ends within milliseconds as a rule.
 pub const OVERLOADED_REST: Duration = Duration::from_millis(100);

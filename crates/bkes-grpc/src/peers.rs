@@ -2,11 +2,12 @@
 
 use crate::inbound::HasUnread;
 use crate::limits::{STREAMS_PART, ServeOptions, UNREAD_PART, WORKING_PART};
-use crate::phase::Phase;
+use crate::phase::{Phase, reaches};
 use crate::reply_budget::{ReplyBudget, Room};
 use crate::shares::{Pool, Share};
 use std::sync::Arc;
-use tokio::sync::watch;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::{Notify, watch};
 
 /// The bounds of all connections.
 #[derive(Clone)]
@@ -40,6 +41,8 @@ impl Peers {
             streams: self.streams.share(),
             working_bytes: self.working_bytes.share(),
             phase: self.phase.clone(),
+            is_cut_off: AtomicBool::new(false),
+            cut_off: Notify::new(),
         }))
     }
 }
@@ -55,9 +58,28 @@ struct Parts {
     streams: Share,
     working_bytes: Share,
     phase: watch::Receiver<Phase>,
+    is_cut_off: AtomicBool,
+    cut_off: Notify,
 }
 
 impl Peer {
+    /// Ends the connection, and all calls on it: its client keeps what others need, and takes nothing.
+    pub fn cut_off(&self) {
+        // Once: many of its streams may say so.
+        if !self.0.is_cut_off.swap(true, Ordering::Relaxed) {
+            tracing::warn!("a client takes nothing of what was sent: its connection is closed");
+            self.0.cut_off.notify_one();
+        }
+    }
+
+    /// Resolves when the connection is to end at once, for its client's sake or the server's. One at a time waits for that.
+    pub async fn is_cut(self) {
+        tokio::select! {
+            () = reaches(self.phase().clone(), Phase::Cut) => {}
+            () = self.0.cut_off.notified() => {}
+        }
+    }
+
     /// Room for replies that are not taken yet.
     pub fn room(&self) -> &Room {
         &self.0.room

@@ -96,6 +96,11 @@ impl Taken {
         Taken(None)
     }
 
+    /// Whether it is room that others cannot have.
+    pub fn counts(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Lets the room stay taken as long as the body of `response` lives.
     pub fn travel_with<T>(self, response: &mut tonic::Response<T>) {
         if self.0.is_some() {

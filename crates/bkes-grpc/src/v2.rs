@@ -4,6 +4,7 @@
 //! for what is worked on and for what is not taken, deadlines, and the end of streams.
 
 mod append_stream;
+mod call;
 mod follow;
 mod handover;
 mod held;

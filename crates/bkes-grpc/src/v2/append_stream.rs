@@ -11,6 +11,7 @@
 //! read, or sends faster than the log takes, waits.
 
 mod answers;
+mod apart;
 mod attention;
 mod broken_keys;
 mod intake;
@@ -37,10 +38,8 @@ struct Shared(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// Those the store has, by their tags. A client may use one more than once.
-    in_flight: HashMap<u64, VecDeque<InFlight>>,
-    /// How many they are.
-    count: usize,
+    /// Those the store has, by the numbers that it knows them by.
+    in_flight: HashMap<u64, InFlight>,
     /// Answers that were made here.
     made: VecDeque<v2::TaggedAnswer>,
     /// What the stream ends with when all is answered, if the client did not end it.
@@ -53,6 +52,8 @@ struct State {
 
 /// An append that the store has.
 struct InFlight {
+    /// What its caller knows it by, among others perhaps.
+    tag: u64,
     /// Its caller asked for what is missing in case of a conflict.
     missing_asked: bool,
     /// The room of the message that it came in, which lies in memory until all of its appends are answered.

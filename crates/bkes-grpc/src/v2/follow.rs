@@ -53,8 +53,12 @@ impl Feed for FollowFeed {
         Ok(vec![(message, self.shown.clone())])
     }
 
-    fn last_words(&self, mark: Option<&Self::Mark>) -> Option<v2::FollowReply> {
-        let positions = mark?.as_ref()?;
+    fn beginning(&self) -> Self::Mark {
+        self.shown.clone()
+    }
+
+    fn last_words(&self, mark: &Self::Mark) -> Option<v2::FollowReply> {
+        let positions = mark.as_ref()?;
         to_wire::follow_item(FollowItem::Positions((**positions).clone())).ok()
     }
 
@@ -91,6 +95,22 @@ mod tests {
         made.last().expect("one message").1.as_deref().cloned()
     }
 
+    /// The story: a stream that was ended before it had shown anything said nothing of where to go on, though its client had said it.
+    #[test]
+    fn a_client_that_was_shown_nothing_goes_on_where_it_began() {
+        let began = positions(&[(0, 5), (2, 9)]);
+        for (from, told) in [
+            (FollowFrom::Positions(began.clone()), Some(began)),
+            (FollowFrom::Beginning, Some(Positions::default())),
+            (FollowFrom::Now, None),
+        ] {
+            let feed = FollowFeed::new(&from);
+            let last = feed.last_words(&feed.beginning());
+            let last = last.map(|reply| bkes_wire::from_wire::follow_item(reply).expect("it is one"));
+            assert_eq!(last, told.map(|told| Some(FollowItem::Positions(told))), "{from:?}");
+        }
+    }
+
     #[test]
     fn a_client_goes_on_behind_the_last_event_of_each_partition() {
         let mut feed = FollowFeed::new(&FollowFrom::Positions(positions(&[(0, 5), (2, 9)])));
@@ -106,12 +126,12 @@ mod tests {
         let mut feed = FollowFeed::new(&FollowFrom::Now);
         assert_eq!(mark_after(&mut feed, FollowItem::CaughtUp), None);
         assert_eq!(mark_after(&mut feed, FollowItem::Events(vec![followed(1, 3)])), None);
-        assert_eq!(feed.last_words(Some(&None)), None);
+        assert_eq!(feed.last_words(&None), None);
         let said = positions(&[(0, 7), (1, 4)]);
         assert_eq!(mark_after(&mut feed, FollowItem::Positions(said.clone())), Some(said));
         let after = mark_after(&mut feed, FollowItem::Events(vec![followed(1, 6)]));
         assert_eq!(after, Some(positions(&[(0, 7), (1, 7)])));
-        let last = feed.last_words(Some(&after.map(Arc::new))).expect("it is known");
+        let last = feed.last_words(&after.map(Arc::new)).expect("it is known");
         assert!(matches!(last.item, Some(v2::follow_reply::Item::Positions(_))));
     }
 }

@@ -6,6 +6,7 @@
 use crate::reply_budget::Taken;
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
@@ -15,7 +16,7 @@ use tonic::Status;
 /// The two sides. `broken` is the end of a stream whose writer was dropped without one: it panicked.
 pub fn handover<T>(broken: fn() -> Status) -> (Writer<T>, Messages<T>) {
     let state = State { queued: VecDeque::new(), end: None, has_reader: true, waker: None };
-    let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() });
+    let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), holds_room: false.into() });
     (Writer { shared: Arc::clone(&shared), broken }, Messages { shared, holding: OnTheirWay::default() })
 }
 
@@ -23,7 +24,7 @@ pub fn handover<T>(broken: fn() -> Status) -> (Writer<T>, Messages<T>) {
 pub fn whole<T>(message: T) -> Messages<T> {
     let queued = VecDeque::from([(message, Taken::of_a_small_one())]);
     let state = State { queued, end: Some(Ok(())), has_reader: true, waker: None };
-    let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() });
+    let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), holds_room: false.into() });
     Messages { shared, holding: OnTheirWay::default() }
 }
 
@@ -31,6 +32,8 @@ struct Shared<T> {
     state: Mutex<State<T>>,
     /// For the writer: something was taken, or nobody takes any more.
     changed: Notify,
+    /// Whether what was taken holds room that counts.
+    holds_room: AtomicBool,
 }
 
 struct State<T> {
@@ -76,6 +79,11 @@ impl<T> Writer<T> {
     /// Resolves when nobody takes any more.
     pub async fn abandoned(&self) {
         self.until(|state| !state.has_reader).await;
+    }
+
+    /// Whether what was taken holds room that others want.
+    pub fn holds_room(&self) -> bool {
+        self.shared.holds_room.load(Ordering::Relaxed)
     }
 
     async fn until(&self, is_so: impl Fn(&State<T>) -> bool) {
@@ -133,6 +141,11 @@ impl OnTheirWay {
         let [before, last] = &mut self.0;
         *before = last.replace(room);
     }
+
+    /// Whether any of their room counts.
+    pub fn holds_room(&self) -> bool {
+        self.0.iter().flatten().any(Taken::counts)
+    }
 }
 
 /// The side of the connection: the messages of a call.
@@ -151,6 +164,7 @@ impl<T> Stream for Messages<T> {
         if let Some((message, room)) = state.queued.pop_front() {
             drop(state);
             self.holding.push(room);
+            shared.holds_room.store(self.holding.holds_room(), Ordering::Relaxed);
             shared.changed.notify_waiters();
             return Poll::Ready(Some(Ok(message)));
         }

@@ -1,12 +1,11 @@
 //! The task behind a stream of answers: it takes from the store, waits for room, and ends the stream when the client takes nothing, when
 //! the server stops, or when nobody listens any more.
 
+use super::call::stopped_for;
 use super::handover::{Messages, Writer, handover, whole};
 use super::held::Place;
-use crate::inbound::HasUnread;
-use crate::limits::REPLY_SMALL_BYTES;
+use crate::limits::{OVERLOADED_REST, REPLY_SMALL_BYTES, STARTING_REST};
 use crate::peers::Peer;
-use crate::phase::{Phase, reaches};
 use crate::reply_budget::Taken;
 use bkes_api::{BoxStream, Failure, Reason};
 use bkes_wire::status;
@@ -15,7 +14,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::StreamExt;
 use tonic::Status;
 
@@ -28,11 +27,14 @@ pub trait Feed: Send + 'static {
     /// How far a client is that was sent a message and all before it.
     type Mark: Send + Sync;
 
+    /// How far a client is that was sent nothing.
+    fn beginning(&self) -> Self::Mark;
+
     /// Messages, each with how far a client is with it.
     fn messages(&mut self, item: Self::Item) -> Result<Made<Self>, Failure>;
 
     /// What to say at last to a client that is so far, before the stream is ended for a cause of the server's.
-    fn last_words(&self, mark: Option<&Self::Mark>) -> Option<Self::Message>;
+    fn last_words(&self, mark: &Self::Mark) -> Option<Self::Message>;
 
     /// What the store's own end means.
     fn end(&self) -> Result<(), Failure>;
@@ -86,7 +88,8 @@ pub fn pump<F: Feed>(
         }
     }
     let (writer, messages) = handover(panicked);
-    let pump = Pump { feed, peer, patience, before_queued: None, with_queued: None };
+    let (before_queued, with_queued) = (feed.beginning(), feed.beginning());
+    let pump = Pump { feed, peer, patience, before_queued, with_queued };
     tokio::spawn(async move {
         let _place = place;
         pump.run(first, items, writer).await;
@@ -103,9 +106,9 @@ struct Pump<F: Feed> {
     peer: Peer,
     patience: Patience,
     /// How far a client is that took nothing of what is queued.
-    before_queued: Option<F::Mark>,
+    before_queued: F::Mark,
     /// How far it is when it took all of it.
-    with_queued: Option<F::Mark>,
+    with_queued: F::Mark,
 }
 
 /// Why a stream is ended early.
@@ -122,15 +125,16 @@ enum Early {
 
 impl Early {
     fn status(&self) -> Status {
-        let (reason, why) = match self {
-            Early::Abandoned => (Reason::Unreachable, "nobody listens"),
-            Early::Slow => (Reason::ReaderTooSlow, "what was sent was not taken for too long"),
-            Early::NoRoom => (Reason::Overloaded, "too many other replies are not taken yet"),
+        let (reason, why, rest) = match self {
+            Early::Abandoned => (Reason::Unreachable, "nobody listens", OVERLOADED_REST),
+            Early::Slow => (Reason::ReaderTooSlow, "what was sent was not taken for too long", OVERLOADED_REST),
+            Early::NoRoom => (Reason::Overloaded, "too many other replies are not taken yet", OVERLOADED_REST),
             Early::Stopped => {
-                (Reason::ShuttingDown, "the server stops: go on at another instance, or here later")
+                let why = "the server stops: go on at another instance, or here later";
+                (Reason::ShuttingDown, why, STARTING_REST)
             }
         };
-        status::of(&Failure::new(reason, why))
+        status::of(&Failure::new(reason, why).after(rest))
     }
 }
 
@@ -145,12 +149,13 @@ impl<F: Feed> Pump<F> {
             Ok(end) => {
                 writer.end(end.map_err(|failure| status::of(&failure)));
                 // The last message has the time of any other.
-                if tokio::time::timeout(self.patience.reader, writer.all_taken()).await.is_err() {
-                    writer.take_back(self.last_words(self.before_queued.as_ref()), Early::Slow.status());
+                if timeout(self.patience.reader, writer.all_taken()).await.is_err() {
+                    writer.take_back(self.last_words(&self.before_queued), Early::Slow.status());
                 }
             }
             Err(early) => self.end_early(&writer, &early),
         }
+        see_off(&self.peer, self.patience.reader, &writer).await;
     }
 
     /// Hands over what was made first and all that comes, to the store's end.
@@ -160,11 +165,8 @@ impl<F: Feed> Pump<F> {
         mut items: BoxStream<Result<F::Item, Failure>>,
         writer: &Writer<F::Message>,
     ) -> Result<Result<(), Failure>, Early> {
-        let (phase, patience) = (self.peer.phase().clone(), self.patience.stop);
-        let mut stop = pin!(async move {
-            reaches(phase, Phase::Stopping).await;
-            tokio::time::sleep(patience).await;
-        });
+        let peer = self.peer.clone();
+        let mut stop = pin!(stopped_for(&peer, self.patience.stop));
         loop {
             let made = match first.take() {
                 Some(made) => made,
@@ -215,25 +217,32 @@ impl<F: Feed> Pump<F> {
                 return Err(if waits_for_room.load(Ordering::Relaxed) { Early::NoRoom } else { Early::Slow });
             }
         };
-        self.before_queued = self.with_queued.take();
-        self.with_queued = Some(mark);
+        self.before_queued = std::mem::replace(&mut self.with_queued, mark);
         writer.put(message, room);
         Ok(())
     }
 
     fn end_early(&self, writer: &Writer<F::Message>, early: &Early) {
-        let before_queued = || self.last_words(self.before_queued.as_ref());
+        let before_queued = || self.last_words(&self.before_queued);
         if matches!(early, Early::Slow) && writer.take_back(before_queued(), early.status()) {
             return;
         }
         // All was taken, in the last moment perhaps, or will be.
-        if let Some((last, room)) = self.last_words(self.with_queued.as_ref()) {
+        if let Some((last, room)) = self.last_words(&self.with_queued) {
             writer.put(last, room);
         }
         writer.end(Err(early.status()));
     }
 
-    fn last_words(&self, mark: Option<&F::Mark>) -> Option<(F::Message, Taken)> {
+    fn last_words(&self, mark: &F::Mark) -> Option<(F::Message, Taken)> {
         self.feed.last_words(mark).map(|last| (last, Taken::of_a_small_one()))
+    }
+}
+
+/// What was taken lies in the library until the client has room for it, and its room stays taken. A client that takes nothing of that
+/// either is not told that its stream has ended, and would keep the room from others for good.
+async fn see_off<T>(peer: &Peer, patience: Duration, writer: &Writer<T>) {
+    if timeout(patience, writer.abandoned()).await.is_err() && writer.holds_room() {
+        peer.cut_off();
     }
 }

@@ -31,7 +31,9 @@ impl Feed for ReadFeed {
         Ok(cut(page).into_iter().map(|part| (part, ())).collect())
     }
 
-    fn last_words(&self, _: Option<&()>) -> Option<v2::ReadReply> {
+    fn beginning(&self) {}
+
+    fn last_words(&self, (): &()) -> Option<v2::ReadReply> {
         None
     }
 
@@ -78,7 +80,9 @@ impl Feed for ReadManyFeed {
         Ok(cut(page).into_iter().map(keyed).collect())
     }
 
-    fn last_words(&self, _: Option<&()>) -> Option<v2::ReadManyReply> {
+    fn beginning(&self) {}
+
+    fn last_words(&self, (): &()) -> Option<v2::ReadManyReply> {
         None
     }
 

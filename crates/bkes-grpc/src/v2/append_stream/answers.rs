@@ -57,7 +57,7 @@ impl Answers {
         let (shared, answers) = (unanswered.0, Arc::new(Mutex::new(Some(answers))));
         let attention = Attention::new();
         let (of_shared, of_answers) = (Arc::downgrade(&shared.0), Arc::downgrade(&answers));
-        let watching = watch(Arc::clone(&attention), of_shared, of_answers, patience);
+        let watching = watch(Arc::clone(&attention), of_shared, of_answers, patience, peer.clone());
         let watchdog = tokio::spawn(watching).abort_handle();
         let holding = OnTheirWay::default();
         Answers { shared, answers, attention, watchdog, peer, holding, has_ended: false, _place: place }
@@ -77,7 +77,11 @@ impl Answers {
                 state.answers = Some(cx.waker().clone());
             }
             match self.poll_store(cx) {
-                Poll::Ready(Some(Some(answer))) => return Poll::Ready(Some(self.to_wire(answer))),
+                Poll::Ready(Some(Some(answer))) => {
+                    if let Some(answer) = self.to_wire(answer) {
+                        return Poll::Ready(Some(answer));
+                    }
+                }
                 Poll::Ready(Some(None)) => self.settle(),
                 Poll::Ready(None) => return Poll::Ready(None),
                 // What was made while the store was asked wakes us: its waker is there.
@@ -98,20 +102,16 @@ impl Answers {
         Poll::Ready(Some(answer))
     }
 
-    fn to_wire(&self, answer: TaggedAnswer) -> v2::TaggedAnswer {
-        let flying = self.landed(answer.tag);
-        to_wire::tagged_answer(answer, flying.is_some_and(|flying| flying.missing_asked))
+    /// The answer under its caller's tag; `None` of what is answered already.
+    fn to_wire(&self, answer: TaggedAnswer) -> Option<v2::TaggedAnswer> {
+        let InFlight { tag, missing_asked, .. } = self.landed(answer.tag)?;
+        Some(to_wire::tagged_answer(TaggedAnswer { tag, ..answer }, missing_asked))
     }
 
-    /// One in flight with this tag is answered.
-    fn landed(&self, tag: u64) -> Option<InFlight> {
+    /// The one in flight that has this number is answered.
+    fn landed(&self, number: u64) -> Option<InFlight> {
         let mut state = self.shared.lock();
-        let with_tag = state.in_flight.get_mut(&tag)?;
-        let flying = with_tag.pop_front();
-        if with_tag.is_empty() {
-            state.in_flight.remove(&tag);
-        }
-        state.count -= usize::from(flying.is_some());
+        let flying = state.in_flight.remove(&number);
         let waker = state.intake.take();
         drop(state);
         wake(waker);
@@ -122,15 +122,15 @@ impl Answers {
     fn settle(&self) {
         let mut state = self.shared.lock();
         state.is_closed = true;
-        let left: Vec<(u64, usize)> =
-            state.in_flight.drain().map(|(tag, flying)| (tag, flying.len())).collect();
-        state.count = 0;
-        for (tag, times) in left {
+        let left: Vec<InFlight> = state.in_flight.drain().map(|(_, flying)| flying).collect();
+        for InFlight { tag, .. } in &left {
             let failure = Failure::new(Reason::Internal, "the store left the append unanswered");
             let answer = Err(AppendFailure::Unknown { id: None, failure });
-            let answer = to_wire::tagged_answer(TaggedAnswer { tag, answer }, false);
-            state.made.extend(std::iter::repeat_n(answer, times));
+            state.made.push_back(to_wire::tagged_answer(TaggedAnswer { tag: *tag, answer }, false));
         }
+        drop(state);
+        // Their room is given back when nothing is locked.
+        drop(left);
     }
 
     /// What ended until now, as one message.
@@ -193,7 +193,7 @@ impl Stream for Answers {
         let waker = this.attention.asks(cx.waker());
         let message = this.poll_message(&mut Context::from_waker(&waker));
         if matches!(message, Poll::Ready(Some(Ok(_)))) {
-            this.attention.is_given();
+            this.attention.is_given(this.holding.holds_room());
         }
         message
     }

@@ -16,12 +16,14 @@ struct State {
     idle_since: Option<Instant>,
     /// The connection's.
     connection: Option<Waker>,
+    /// Whether what it was given holds room.
+    holds_room: bool,
 }
 
 impl Attention {
     /// A connection that has not asked yet.
     pub fn new() -> Arc<Attention> {
-        Arc::new(Attention(Mutex::new(State { idle_since: Some(Instant::now()), connection: None })))
+        Arc::new(Attention(Mutex::new(State { idle_since: Some(Instant::now()), connection: None, holds_room: false })))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -38,9 +40,15 @@ impl Attention {
         Waker::from(Arc::clone(self))
     }
 
-    /// It was given something.
-    pub fn is_given(&self) {
-        self.lock().idle_since = Some(Instant::now());
+    /// It was given something, and holds room for what it was given last or does not.
+    pub fn is_given(&self, holds_room: bool) {
+        let mut state = self.lock();
+        (state.idle_since, state.holds_room) = (Some(Instant::now()), holds_room);
+    }
+
+    /// Whether it holds room for what it was given last.
+    pub fn holds_room(&self) -> bool {
+        self.lock().holds_room
     }
 
     /// Whether it has not asked for so long though there was something.
@@ -86,7 +94,8 @@ mod tests {
         waker.wake();
         assert!(attention.is_lost(patience), "from the first time it was woken");
         attention.asks(Waker::noop());
-        attention.is_given();
+        attention.is_given(true);
+        assert!(attention.holds_room());
         later().await;
         assert!(attention.is_lost(patience));
     }

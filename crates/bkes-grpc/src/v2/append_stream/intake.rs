@@ -1,5 +1,6 @@
 //! The way in: messages become appends, one by one, as there is room.
 
+use super::apart::take_apart;
 use super::broken_keys::BrokenKeys;
 use super::{InFlight, MessageRoom, Shared, State, wake};
 use crate::inbound::HasUnread;
@@ -8,9 +9,10 @@ use crate::peers::Peer;
 use crate::phase::{Phase, reaches};
 use crate::v2::held::Bytes;
 use crate::v2::statuses::ours;
-use crate::v2::weight::weight;
+use crate::v2::weight::of_append;
 use bkes_api::{AppendFailure, Failure, Reason, TaggedAnswer, TaggedAppend};
 use bkes_wire::{BadField, from_wire, status, to_wire, v2};
+use prost::Message;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,11 +30,20 @@ pub struct Intake {
     peer: Peer,
     /// When the time of the call is over, if it has one.
     until: Option<Instant>,
-    /// What came in the last message and was not taken yet, with its room.
-    waiting: Option<(VecDeque<v2::TaggedAppend>, Arc<MessageRoom>)>,
+    waiting: Option<Waiting>,
+    /// How many appends were handed on: each has a number of its own, since a client may use a tag more than once.
+    handed_on: u64,
     stream_bytes: Arc<AtomicUsize>,
     broken: BrokenKeys,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// What came in the last message and was not taken yet.
+struct Waiting {
+    appends: VecDeque<v2::TaggedAppend>,
+    /// Of the message, encoded.
+    bytes: usize,
+    room: Arc<MessageRoom>,
 }
 
 impl Intake {
@@ -45,23 +56,25 @@ impl Intake {
         let stopping = Box::pin(reaches(peer.phase().clone(), Phase::Stopping));
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let (stream_bytes, broken) = (Arc::default(), BrokenKeys::default());
-        Intake { messages, shared, peer, until, waiting: None, stream_bytes, broken, stopping }
+        let (waiting, handed_on) = (None, 0);
+        Intake { messages, shared, peer, until, waiting, handed_on, stream_bytes, broken, stopping }
     }
 
     /// The next append of those that wait; `None` when none does.
     fn next_waiting(&mut self) -> Option<(v2::TaggedAppend, Arc<MessageRoom>)> {
-        let (appends, room) = self.waiting.as_mut()?;
-        let next = appends.pop_front().map(|append| (append, Arc::clone(room)));
-        if next.is_none() {
+        let Waiting { appends, bytes, room } = self.waiting.as_mut()?;
+        let Some(mut next) = appends.pop_front() else {
             self.waiting = None;
-        }
-        next
+            return None;
+        };
+        next.append.iter_mut().for_each(|append| take_apart(append, *bytes));
+        Some((next, Arc::clone(room)))
     }
 
     /// Waits until one more append may be in flight.
     fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.shared.lock();
-        if state.count + state.made.len() < STREAM_APPENDS_MAX {
+        if state.in_flight.len() + state.made.len() < STREAM_APPENDS_MAX {
             return Poll::Ready(());
         }
         state.intake = Some(cx.waker().clone());
@@ -80,11 +93,13 @@ impl Intake {
 
     /// Takes a message in: it waits from now on, unless there is no room for it in memory. Then it is answered, and the stream ends.
     fn take(&mut self, message: v2::AppendStreamRequest) -> Result<(), Status> {
+        let bytes = message.encoded_len();
         let v2::AppendStreamRequest { appends } = message;
-        let bytes = appends.iter().map(|tagged| tagged.append.as_ref().map_or(0, weight)).sum();
-        match Bytes::take(&self.peer, bytes) {
-            Some(bytes) => {
-                self.waiting = Some((appends.into(), MessageRoom::new(bytes, &self.stream_bytes)));
+        let weight: usize = appends.iter().map(|tagged| tagged.append.as_ref().map_or(0, of_append)).sum();
+        match Bytes::take(&self.peer, weight.max(bytes)) {
+            Some(taken) => {
+                let room = MessageRoom::new(taken, &self.stream_bytes);
+                self.waiting = Some(Waiting { appends: appends.into(), bytes, room });
                 Ok(())
             }
             None => {
@@ -113,27 +128,33 @@ impl Intake {
         wake(waker);
     }
 
-    /// The append, and whether its caller asked for what is missing. What has no words is a failure, and breaks its key.
+    /// The append, under its number, and whether its caller asked for what is missing. What has no words, or what no store takes, is the
+    /// failure that Append would end with, and breaks its key.
     fn turn(&mut self, tagged: v2::TaggedAppend) -> Result<(TaggedAppend, bool), Refused> {
-        let v2::TaggedAppend { tag, append, timeout_ms, stands_alone } = tagged;
-        let bad = |bad: BadField| Refused::This(bad.within("append").in_request());
+        let v2::TaggedAppend { tag: _, append, timeout_ms, stands_alone } = tagged;
+        let bad = |bad: BadField| Refused::This(bad.in_request());
         let append = append.ok_or_else(|| bad(BadField::new("append", "is not set")))?;
         let (key, missing_asked) = (append.key.clone(), append.missing_events_max > 0);
         if !stands_alone && self.broken.contains(&key) {
             let why = "the append of this key before it on this stream was refused";
             return Err(Refused::This(Failure::new(Reason::PredecessorFailed, why)));
         }
-        let timeout = match timeout_ms {
-            0 => self.until.map(|until| until.saturating_duration_since(Instant::now())),
-            ms => Some(Duration::from_millis(ms.into())),
-        };
-        match from_wire::append(append, timeout) {
+        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+        let own = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms.into()));
+        // Nobody hears of what ends after the stream.
+        let timeout = own.into_iter().chain(left).min();
+        let checked = from_wire::append(append, timeout).and_then(|append| {
+            from_wire::check_append(&append)?;
+            Ok(append)
+        });
+        match checked {
             Ok(append) => {
                 self.broken.remove(&key);
-                Ok((TaggedAppend { tag, append, stands_alone }, missing_asked))
+                self.handed_on += 1;
+                Ok((TaggedAppend { tag: self.handed_on, append, stands_alone }, missing_asked))
             }
             Err(field) if key.is_empty() || self.broken.insert(&key) => Err(bad(field)),
-            Err(field) => Err(Refused::Stream(field.within("append").in_request())),
+            Err(field) => Err(Refused::Stream(field.in_request())),
         }
     }
 
@@ -148,7 +169,7 @@ impl Intake {
     fn stop(&mut self) -> Poll<Option<TaggedAppend>> {
         let why = "the server stops: it was not sent";
         let failure = Failure::new(Reason::ShuttingDown, why).after(STARTING_REST);
-        if let Some((appends, _)) = self.waiting.take() {
+        if let Some(Waiting { appends, .. }) = self.waiting.take() {
             self.refuse(appends, &failure);
         }
         self.close(Some(status::of(&failure)))
@@ -191,10 +212,8 @@ impl Stream for Intake {
                 let tag = tagged.tag;
                 match this.turn(tagged) {
                     Ok((append, missing_asked)) => {
-                        let mut state = this.shared.lock();
-                        state.count += 1;
-                        let flying = InFlight { missing_asked, _message: room };
-                        state.in_flight.entry(tag).or_default().push_back(flying);
+                        let flying = InFlight { tag, missing_asked, _message: room };
+                        this.shared.lock().in_flight.insert(append.tag, flying);
                         return Poll::Ready(Some(append));
                     }
                     Err(Refused::This(failure)) => this.answer(tag, AppendFailure::NotStored(failure)),

@@ -5,6 +5,8 @@
 
 use super::attention::Attention;
 use super::{Shared, State, StoreAnswers, wake};
+use crate::limits::OVERLOADED_REST;
+use crate::peers::Peer;
 use bkes_api::{Failure, Reason};
 use bkes_wire::status;
 use std::sync::{Arc, Mutex, Weak};
@@ -13,12 +15,14 @@ use std::time::Duration;
 /// Looks so often in the time that a client is given.
 const LOOKS: u32 = 4;
 
-/// Gives the stream up when its client has taken nothing for so long. Ends with the stream.
+/// Gives the stream up when its client has taken nothing for so long, and its connection when it has not for as long again and holds room
+/// that others want. Ends with the stream.
 pub async fn watch(
     attention: Arc<Attention>,
     shared: Weak<Mutex<State>>,
     answers: Weak<Mutex<StoreAnswers>>,
     patience: Duration,
+    peer: Peer,
 ) {
     while !attention.is_lost(patience) {
         tokio::time::sleep(patience / LOOKS).await;
@@ -27,7 +31,12 @@ pub async fn watch(
     Shared(shared).give_up();
     // Outside of the lock: a store may have much to put away.
     let left = take(&answers);
-    drop(left);
+    drop((left, answers));
+    // What was taken before lies in the library, with its room, until the client takes it.
+    tokio::time::sleep(patience).await;
+    if attention.holds_room() {
+        peer.cut_off();
+    }
 }
 
 fn take(answers: &Arc<Mutex<StoreAnswers>>) -> StoreAnswers {
@@ -39,9 +48,9 @@ impl Shared {
         let (flying, made, waker) = {
             let mut state = self.lock();
             let failure = Failure::new(Reason::ReaderTooSlow, "answers were not taken for too long");
+            let failure = failure.after(OVERLOADED_REST);
             state.end = Some(status::of(&failure));
             state.is_closed = true;
-            state.count = 0;
             (std::mem::take(&mut state.in_flight), std::mem::take(&mut state.made), state.intake.take())
         };
         drop((flying, made));

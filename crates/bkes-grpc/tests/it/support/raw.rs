@@ -41,12 +41,19 @@ impl Raw {
 
     /// Begins a call: its headers and nothing more.
     pub async fn begin(&mut self, path: &str) -> Result<Call, h2::Error> {
+        self.begin_within(path, None).await
+    }
+
+    /// The same of one who waits so many milliseconds, and does not look at a clock.
+    pub async fn begin_within(&mut self, path: &str, timeout_ms: Option<u64>) -> Result<Call, h2::Error> {
         let mut send = self.send.clone().ready().await?;
-        let request = Request::post(format!("http://localhost{path}"))
+        let mut request = Request::post(format!("http://localhost{path}"))
             .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())
-            .expect("a request");
+            .header("te", "trailers");
+        if let Some(timeout_ms) = timeout_ms {
+            request = request.header("grpc-timeout", format!("{timeout_ms}m"));
+        }
+        let request = request.body(()).expect("a request");
         let (answer, body) = send.send_request(request, false)?;
         Ok(Call { answer, body })
     }
@@ -86,19 +93,24 @@ impl Call {
 pub struct Answer(ResponseFuture);
 
 impl Answer {
-    /// The status that the call ends with; `None` when it ends with a reply.
+    /// The code that the call ends with; `None` when it ends with a reply.
     pub async fn code(self) -> Option<Code> {
+        self.status().await.map(|status| status.code())
+    }
+
+    /// The status that the call ends with; `None` when it ends with a reply.
+    pub async fn status(self) -> Option<Status> {
         let response = self.0.await.expect("the connection is there");
         let headers = response.headers().clone();
         if let Some(status) = Status::from_header_map(&headers) {
-            return Some(status.code());
+            return Some(status);
         }
         let mut body = response.into_body();
         while let Some(chunk) = body.data().await {
             let _ = body.flow_control().release_capacity(chunk.expect("the connection is there").len());
         }
         let trailers = body.trailers().await.expect("the connection is there")?;
-        Status::from_header_map(&trailers).map(|status| status.code()).filter(|code| *code != Code::Ok)
+        Status::from_header_map(&trailers).filter(|status| status.code() != Code::Ok)
     }
 }
 

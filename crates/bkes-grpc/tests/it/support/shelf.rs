@@ -18,6 +18,15 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 /// A key that nobody may read.
 pub const MINE: &[u8] = b"mine";
 
+/// A key of which nothing ever comes.
+pub const NEVER: &[u8] = b"never";
+
+async fn nothing_of(key: &[u8]) {
+    if key == NEVER {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Shelf(Arc<Inner>);
@@ -217,12 +226,14 @@ impl EventStore for Shelf {
 
     async fn read(&self, read: Read) -> Result<BoxStream<Result<Page, Failure>>, Failure> {
         assert!(read.key.as_ref() != MINE, "on purpose");
+        nothing_of(read.key.as_ref()).await;
         let from = read.from.map_or(0, |from| from.0 as usize);
         let pages = self.pages(&read.key, from, read.limit, read.direction == bkes_api::Direction::Backwards);
         Ok(Box::pin(tokio_stream::iter(pages.into_iter().map(Ok))))
     }
 
     async fn read_many(&self, read: ReadMany) -> Result<BoxStream<Result<KeyedPage, Failure>>, Failure> {
+        nothing_of(read.keys[0].as_ref()).await;
         let mut pages = Vec::new();
         for key in &read.keys {
             let of_key = self.pages(key, read.from.0 as usize, read.limit, false);
@@ -232,6 +243,7 @@ impl EventStore for Shelf {
     }
 
     async fn head(&self, key: Key, _: Freshness) -> Result<Option<Head>, Failure> {
+        nothing_of(key.as_ref()).await;
         let aggregates = self.0.aggregates.lock().expect("no panic");
         Ok(aggregates.get(&key).and_then(|events| events.last()).map(|last| Head {
             next: Order(last.order.0 + 1),
@@ -243,6 +255,7 @@ impl EventStore for Shelf {
     }
 
     async fn keys(&self, request: KeysRequest) -> Result<KeyList, Failure> {
+        nothing_of(&request.prefix).await;
         let aggregates = self.0.aggregates.lock().expect("no panic");
         let mut wanted = aggregates.iter().filter(|(key, _)| {
             key.bytes().starts_with(&request.prefix)
@@ -258,6 +271,9 @@ impl EventStore for Shelf {
     }
 
     async fn follow(&self, follow: Follow) -> Result<BoxStream<Result<FollowItem, Failure>>, Failure> {
+        if let Followed::Prefix(prefix) = &follow.followed {
+            nothing_of(prefix).await;
+        }
         let mut news = self.0.news.subscribe();
         let (items, out) = mpsc::unbounded_channel();
         let is_followed = move |followed: &FollowedEvent| match &follow.followed {

@@ -4,7 +4,7 @@ use super::{gate_to, key, serve, serve_with, tagged, wire};
 use crate::support::shelf::Shelf;
 use crate::support::{Server, soon};
 use bkes_api::{
-    Append, AppendFailure, AppendId, ErrorClass, EventStore, Order, Reason, TaggedAnswer, TaggedAppend,
+    Append, AppendFailure, AppendId, Detail, ErrorClass, EventStore, Failure, Order, Reason, TaggedAnswer, TaggedAppend,
 };
 use bkes_client::Client;
 use bkes_grpc::{Drained, ServeOptions};
@@ -27,6 +27,16 @@ fn start(tag: u64) -> TaggedAppend {
 
 fn reason(answer: &TaggedAnswer) -> Option<Reason> {
     answer.answer.as_ref().err().map(AppendFailure::reason)
+}
+
+/// The field that a refusal names.
+fn field(answer: &TaggedAnswer) -> Option<String> {
+    match &answer.answer {
+        Err(AppendFailure::NotStored(Failure { detail: Some(Detail::Field(field)), .. })) => {
+            Some(field.clone())
+        }
+        _ => None,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,6 +80,10 @@ async fn what_follows_an_append_that_is_none_fails_as_behind_any_other_until_one
             Append::any(super::key(key), AppendId::new(format!("{tag}")).expect("it has bytes")).event("x");
         to_wire::tagged_append(TaggedAppend { tag, append, stands_alone })
     };
+    let reserved = |tag, key: &'static str| {
+        let append = Append::start(super::key(key)).event("x").header("bkes-x", "y");
+        to_wire::tagged_append(tagged(tag, append))
+    };
     let appends = vec![
         none(1, "a"),
         any(2, "a", false),
@@ -79,6 +93,8 @@ async fn what_follows_an_append_that_is_none_fails_as_behind_any_other_until_one
         any(6, "b", false),
         none(7, ""),
         v2::TaggedAppend { tag: 8, ..Default::default() },
+        reserved(9, "c"),
+        any(10, "c", false),
     ];
     let request = tokio_stream::iter([v2::AppendStreamRequest { appends }]);
     let answers = wire(&server).await.append_stream(request).await.expect("it opens").into_inner();
@@ -86,11 +102,25 @@ async fn what_follows_an_append_that_is_none_fails_as_behind_any_other_until_one
     let answers = replies.into_iter().flat_map(|reply| reply.expect("no status").answers);
     let mut reasons: Vec<_> = answers
         .map(|answer| bkes_wire::from_wire::tagged_answer(answer, None))
-        .map(|answer| (answer.tag, reason(&answer)))
+        .map(|answer| (answer.tag, reason(&answer).map(|reason| (reason, field(&answer)))))
         .collect();
     reasons.sort_by_key(|(tag, _)| *tag);
-    let (invalid, behind) = (Some(Reason::InvalidRequest), Some(Reason::PredecessorFailed));
-    let expected = [invalid, behind, behind, None, None, None, invalid, invalid];
+    // What Append would end with, and the same field of the append.
+    let invalid = |field: &str| Some((Reason::InvalidRequest, Some(field.to_owned())));
+    let empty = Some((Reason::EmptyKey, Some("key".to_owned())));
+    let behind = || Some((Reason::PredecessorFailed, None));
+    let expected = [
+        invalid("expected"),
+        behind(),
+        behind(),
+        None,
+        None,
+        None,
+        empty,
+        invalid("append"),
+        invalid("events[0].headers"),
+        behind(),
+    ];
     assert_eq!(reasons, (1..).zip(expected).collect::<Vec<_>>());
 }
 
@@ -327,14 +357,56 @@ async fn each_append_has_its_own_time_or_that_of_the_stream() {
     let answer = soon("it is answered", answers.next()).await.expect("an answer");
     assert_eq!(reason(&answer), Some(Reason::NotSent));
 
-    let append = to_wire::tagged_append(start(2));
-    let mut request =
-        tonic::Request::new(tokio_stream::iter([v2::AppendStreamRequest { appends: vec![append] }]));
-    request.set_timeout(Duration::from_millis(300));
+    // The stream's is shorter than the append's, too.
+    for timeout_ms in [0, 60_000] {
+        let append = v2::TaggedAppend { timeout_ms, ..to_wire::tagged_append(start(2)) };
+        let mut request =
+            tonic::Request::new(tokio_stream::iter([v2::AppendStreamRequest { appends: vec![append] }]));
+        request.set_timeout(Duration::from_millis(300));
+        let mut answers = wire(&server).await.append_stream(request).await.expect("it opens").into_inner();
+        let reply = soon("it is answered", answers.next()).await.expect("a reply").expect("no status");
+        let answer = bkes_wire::from_wire::tagged_answer(reply.answers[0].clone(), None);
+        assert_eq!(reason(&answer), Some(Reason::NotSent), "{timeout_ms} ms");
+    }
+}
+
+/// The story: what an append had asked for was found by its tag, and of two with one tag the other's was taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_appends_with_one_tag_each_is_answered_as_it_asked() {
+    let shelf = Shelf::held();
+    let (server, _) = serve(shelf.clone()).await;
+    shelf.open(4);
+    super::fill(&shelf, "a", 2, 1).await;
+    super::fill(&shelf, "b", 2, 1).await;
+    let append = |name, next| Append::at(key(name), Order(next)).event("x");
+    let appends = [
+        TaggedAppend { tag: 1, append: append("a", 2), stands_alone: false },
+        // It waits for the one before it, and the next one does not.
+        TaggedAppend { tag: 7, append: append("a", 1), stands_alone: true },
+        TaggedAppend { tag: 7, append: append("b", 1).with_missing(), stands_alone: false },
+    ];
+    let appends = appends.map(to_wire::tagged_append).into();
+    let request = tokio_stream::iter([v2::AppendStreamRequest { appends }]);
     let mut answers = wire(&server).await.append_stream(request).await.expect("it opens").into_inner();
-    let reply = soon("it is answered", answers.next()).await.expect("a reply").expect("no status");
-    let answer = bkes_wire::from_wire::tagged_answer(reply.answers[0].clone(), None);
-    assert_eq!(reason(&answer), Some(Reason::NotSent));
+    soon("they are taken", async {
+        while shelf.taken() < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    shelf.open(2);
+    let mut told = Vec::new();
+    while let Some(reply) = soon("it goes on", answers.next()).await {
+        told.extend(reply.expect("no status").answers);
+        if told.len() == 2 {
+            shelf.open(1);
+        }
+    }
+    use v2::tagged_answer::Outcome;
+    let of_7: Vec<_> = told.iter().filter(|answer| answer.tag == 7).collect();
+    assert!(matches!(&of_7[0].outcome, Some(Outcome::Conflict(told)) if told.missing_events.len() == 1));
+    assert!(matches!(&of_7[1].outcome, Some(Outcome::Failure(_))), "{:?}", of_7[1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,15 +1,17 @@
 //! Each call does what the contract says, on a small store.
 
 use super::{gate_to, key, serve, serve_with, wire};
-use crate::support::shelf::{MINE, Shelf};
+use crate::support::raw::{Answer, Raw, prefix};
+use crate::support::shelf::{MINE, NEVER, Shelf};
 use crate::support::{Server, soon};
 use bkes_api::{
     Append, AppendFailure, AppendId, ErrorClass, EventStore, Expected, Follow, FollowFrom, FollowItem,
     Freshness, KeysRequest, Order, Read, ReadMany, Reason, WaitFor,
 };
 use bkes_client::{Client, ClientOptions};
-use bkes_grpc::{Gate, ServeOptions};
-use bkes_wire::{status, v2};
+use bkes_grpc::{Drained, Gate, ServeOptions};
+use bkes_wire::{status, to_wire, v2};
+use prost::Message;
 use std::time::Duration;
 use tokio_stream::StreamExt;
 use tonic::Code;
@@ -146,10 +148,79 @@ async fn a_bad_field_is_named_in_the_status() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_callers_deadline_goes_with_its_append_and_the_store_says_that_it_was_not_sent() {
     let (_server, client) = serve(Shelf::held()).await;
-    let append = Append::start(key("k")).event("x").within(Duration::from_millis(400));
+    let append = Append::start(key("k")).event("x").within(Duration::from_millis(1_000));
     let failure = soon("it is answered", client.append(append)).await.expect_err("its time is over");
-    // The store has the caller's whole time here, so that the library may be first to say that it is over.
-    assert!(matches!(failure.reason(), Reason::NotSent | Reason::AnswerLost), "{failure:?}");
+    assert_eq!(failure.reason(), Reason::NotSent, "{failure:?}");
+}
+
+/// Every call that may wait, of what never comes, as it is sent.
+fn never() -> Vec<(&'static str, Vec<u8>)> {
+    let key = || bkes_api::Key::new(NEVER).expect("it has bytes").bytes().clone();
+    let follow = v2::follow_request::Followed::Prefix(key());
+    let far = vec![v2::Position { partition: 0, offset: 1_000_000 }];
+    let positions = Some(v2::Positions { topic_id: String::new(), positions: far });
+    vec![
+        ("Read", v2::ReadRequest { key: key(), ..Default::default() }.encode_to_vec()),
+        ("ReadMany", v2::ReadManyRequest { keys: vec![key()], ..Default::default() }.encode_to_vec()),
+        ("Head", v2::HeadRequest { key: key(), ..Default::default() }.encode_to_vec()),
+        ("ListKeys", v2::ListKeysRequest { prefix: key(), ..Default::default() }.encode_to_vec()),
+        ("Follow", v2::FollowRequest { followed: Some(follow), ..Default::default() }.encode_to_vec()),
+        ("WaitFor", v2::WaitForRequest { positions, ..Default::default() }.encode_to_vec()),
+    ]
+}
+
+/// Begins a call of one who waits so many milliseconds.
+async fn begin(raw: &mut Raw, call: &str, message: &[u8], timeout_ms: Option<u64>) -> Answer {
+    let path = format!("/bkes.v2.EventStore/{call}");
+    let (mut body, answer) = raw.begin_within(&path, timeout_ms).await.expect("it begins").split();
+    let message = [&prefix(message.len() as u32)[..], message].concat();
+    body.send_data(message.into(), true).expect("it is open");
+    answer
+}
+
+/// The story: the store had its caller's whole time, and the library's timer was first to say that it was over, with a status that says
+/// nothing: an append that was never sent was unknown. The client here has no timer.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_hears_from_us_before_its_time_is_over() {
+    let (server, _) = serve(Shelf::held()).await;
+    let mut raw = Raw::connect(server.address).await;
+    let append = to_wire::append(Append::start(key("k")).event("x")).encode_to_vec();
+    let mut answers = Vec::new();
+    for n in 0..30 {
+        let answer = begin(&mut raw, "Append", &append, Some(1_000 + n * 10)).await;
+        answers.push(("Append", answer, Reason::NotSent));
+    }
+    for (call, message) in never() {
+        let answer = begin(&mut raw, call, &message, Some(1_000)).await;
+        answers.push((call, answer, Reason::DeadlineExceeded));
+    }
+    for (call, answer, reason) in answers {
+        let told = soon("it is answered", answer.status()).await.expect("its time is over");
+        let failure = status::append_failure(&told, None);
+        assert_eq!(failure.reason(), reason, "{call}: {told:?}");
+    }
+}
+
+/// The story: a call that waited for its answer to begin held up the stop of the server for as long as it waited.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_calls_whose_answers_do_not_begin() {
+    let (server, _) = serve(Shelf::new()).await;
+    let mut raw = Raw::connect(server.address).await;
+    let mut answers = Vec::new();
+    for (call, message) in never() {
+        answers.push((call, begin(&mut raw, call, &message, None).await));
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let began = std::time::Instant::now();
+    let stopping = server.ask_to_stop();
+    for (call, answer) in answers {
+        let told = soon("it is answered", answer.status()).await.expect("a status");
+        let failure = status::failure(&told);
+        assert_eq!(failure.reason, Reason::ShuttingDown, "{call}: {told:?}");
+        assert!(failure.retry_after.is_some(), "{call}");
+    }
+    assert_eq!(soon("the server stops", stopping).await.expect("no panic"), Drained::Whole);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

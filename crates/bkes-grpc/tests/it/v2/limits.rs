@@ -148,3 +148,31 @@ async fn any_bytes_as_any_request_are_answered_and_the_server_goes_on() {
     assert!(codes.contains(&None) && codes.contains(&Some(3)), "{codes:?}");
     client.append(Append::start(key("after")).event("x")).await.expect("the server goes on");
 }
+
+/// The story: a request was not weighed unless it was an append, and what it asked for was kept for as long as its answer was not taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_open_streams_were_asked_for_is_weighed_until_they_end() {
+    let options = ServeOptions { working_bytes_max: 300_000, ..ServeOptions::default() };
+    let (server, _) = serve_with(Shelf::new(), options).await;
+    let mut wire = wire(&server).await;
+    let mut open = Vec::new();
+    let follow = || v2::FollowRequest {
+        followed: Some(v2::follow_request::Followed::Prefix(vec![7; 100_000].into())),
+        ..v2::FollowRequest::default()
+    };
+    for _ in 0..2 {
+        open.push(wire.follow(follow()).await.expect("there is room"));
+    }
+    let told = wire.follow(follow()).await.expect_err("there is no room");
+    let failure = status::failure(&told);
+    assert_eq!((failure.reason, failure.retry_after.is_some()), (Reason::Overloaded, true));
+    // What is small is not weighed.
+    open.push(wire.follow(v2::FollowRequest::default()).await.expect("it is small"));
+    open.clear();
+    soon("there is room again", async {
+        while wire.follow(follow()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}

@@ -12,8 +12,11 @@ use std::time::Duration;
 use tokio_stream::StreamExt;
 
 fn impatient() -> ServeOptions {
-    ServeOptions { reader_patience: Duration::from_millis(700), ..ServeOptions::default() }
+    ServeOptions { reader_patience: Duration::from_millis(1_500), ..ServeOptions::default() }
 }
+
+/// Longer than the patience with one who takes nothing, and shorter than with one who does not even take the end.
+const A_WHILE: Duration = Duration::from_millis(2_200);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_aggregate_comes_in_pages_that_any_client_takes() {
@@ -44,7 +47,7 @@ async fn a_reader_that_takes_nothing_is_ended_and_others_are_served() {
     let mut slow = wire(&server).await;
     let request = v2::ReadRequest { key: "k".into(), ..Default::default() };
     let mut pages = slow.read(request.clone()).await.expect("it opens").into_inner();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(A_WHILE).await;
     let whole: Vec<_> = client.read(Read::all(key("k"))).await.expect("it opens").collect().await;
     assert!(whole.last().is_some_and(|page| page.as_ref().is_ok_and(|page| page.end.is_some())));
 
@@ -64,13 +67,15 @@ async fn the_last_page_is_taken_back_like_any_other() {
     let shelf = Shelf::new();
     // One is on its way and another one at hand: the third is the last.
     fill(&shelf, "k", 3, 900_000).await;
-    let (server, _) = serve_with(shelf, impatient()).await;
+    // What is on its way is read through its small window before the connection is cut off.
+    let options = ServeOptions { reader_patience: Duration::from_secs(4), ..ServeOptions::default() };
+    let (server, _) = serve_with(shelf, options).await;
     let endpoint = bkes_grpc::Channel::from_shared(format!("http://{}", server.address)).expect("an address");
-    let channel = endpoint.initial_stream_window_size(1_000).connect().await.expect("it connects");
+    let channel = endpoint.initial_stream_window_size(10_000).connect().await.expect("it connects");
     let mut slow = v2::event_store_client::EventStoreClient::new(channel);
     let request = v2::ReadRequest { key: "k".into(), ..Default::default() };
     let mut pages = slow.read(request).await.expect("it opens").into_inner();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     for _ in 0..2 {
         let page = soon("what was on its way comes", pages.next()).await.expect("a page").expect("no status");
         assert!(page.end.is_none() && page.events.len() == 1);
@@ -105,7 +110,7 @@ async fn a_follower_that_takes_nothing_is_ended_after_positions_from_which_it_go
         v2::FollowRequest { from: Some(v2::follow_request::From::Beginning(true)), ..Default::default() };
     let mut items = slow.follow(request).await.expect("it opens").into_inner();
     fill(&shelf, "k", 40, 500_000).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(A_WHILE).await;
 
     let (mut seen, mut last) = (Vec::new(), None);
     let told = loop {
@@ -211,4 +216,38 @@ async fn streams_that_nobody_reads_hold_no_more_than_a_connection_may_and_end_wh
         has_end = page.expect("it goes on").end.is_some();
     }
     assert!(has_end);
+}
+
+/// The story: a stream whose client takes nothing was ended, but what it had taken before lay in the library with its room for as long as
+/// the connection lived. A few clients that answered pings and read nothing held all of the room for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_takes_holds_room_for_twice_the_patience_and_no_longer() {
+    let shelf = Shelf::new();
+    fill(&shelf, "k", 6, 900_000).await;
+    let patience = Duration::from_millis(700);
+    let options = ServeOptions {
+        reply_bytes_max: 1_000_000,
+        // Three messages, of which two are on their way.
+        connection_replies_bytes_max: 3_000_000,
+        replies_bytes_max: 6_000_000,
+        reader_patience: patience,
+        ..ServeOptions::default()
+    };
+    let (server, client) = serve_with(shelf, options).await;
+    let request = v2::ReadRequest { key: "k".into(), ..Default::default() };
+    let mut unread = Vec::new();
+    for _ in 0..3 {
+        let endpoint = bkes_grpc::Channel::from_shared(format!("http://{}", server.address));
+        let endpoint = endpoint.expect("an address").initial_stream_window_size(1_000);
+        let channel = endpoint.connect().await.expect("it connects");
+        let mut slow = v2::event_store_client::EventStoreClient::new(channel);
+        for _ in 0..3 {
+            unread.push(slow.read(request.clone()).await.expect("it opens").into_inner());
+        }
+    }
+    tokio::time::sleep(3 * patience + Duration::from_millis(500)).await;
+    let whole: Vec<_> = client.read(Read::all(key("k"))).await.expect("it opens").collect().await;
+    let events: usize = whole.iter().map(|page| page.as_ref().map_or(0, |page| page.events.len())).sum();
+    assert_eq!(events, 6, "{:?}", whole.last().map(|page| page.as_ref().err()));
+    drop(unread);
 }
