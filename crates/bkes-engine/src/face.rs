@@ -13,7 +13,7 @@ mod reads;
 mod stream;
 
 pub use appends::room_wait;
-pub(crate) use failures::of_unready;
+pub(crate) use failures::{in_field, of_unready};
 
 use self::failures::of_read;
 use crate::api;

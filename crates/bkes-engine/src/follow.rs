@@ -33,9 +33,10 @@ use self::past::Past;
 use self::stream::FollowStream;
 use crate::board::PartitionBoard;
 use crate::context::Context;
+use crate::face::in_field;
 use crate::handle::EngineHandle;
 use crate::limits::FOLLOWERS_MAX;
-use bkes_api::{BoxStream, Failure, Follow, FollowFrom, FollowItem, Followed, Positions, Reason, TopicId};
+use bkes_api::{BoxStream, Failure, Follow, FollowFrom, FollowItem, Followed, Positions, TopicId};
 use bkes_core::append::{Unit, Unready};
 use bkes_core::{Key, Partition};
 use bkes_log::wake_pair;
@@ -123,13 +124,12 @@ fn these(
 ) -> Result<Vec<Arc<PartitionBoard>>, Failure> {
     let chosen: BTreeSet<Partition> = partitions.into_iter().collect();
     if chosen.is_empty() {
-        return Err(Failure::new(Reason::InvalidRequest, "partitions: at least one has to be named"));
+        return Err(in_field("partitions", "at least one has to be named"));
     }
     let of = |partition: Partition| {
         boards.get(partition.0 as usize).cloned().ok_or_else(|| {
-            let message =
-                format!("partitions: there is no partition {partition}: the topic has {}", boards.len());
-            Failure::new(Reason::InvalidRequest, message)
+            let why = format!("there is no partition {partition}: the topic has {}", boards.len());
+            in_field("partitions", why)
         })
     };
     chosen.into_iter().map(of).collect()

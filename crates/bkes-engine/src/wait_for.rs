@@ -1,9 +1,9 @@
 //! Waiting until positions are applied here, and until a consumer group has committed as far.
 
 use crate::at_least::Missed;
-use crate::face::of_unready;
+use crate::face::{in_field, of_unready};
 use crate::handle::EngineHandle;
-use crate::limits::{GROUP_NAME_BYTES_MAX, WAIT_FOR_MS_MAX};
+use crate::limits::{GROUP_NAME_BYTES_MAX, RETRY_LATER, WAIT_FOR_MS_MAX};
 use crate::position_waits::Late;
 use bkes_api::{Failure, Reason, WaitFor};
 use bkes_core::sequence::NowMs;
@@ -21,14 +21,10 @@ impl EngineHandle {
     pub async fn wait_for(&self, wait: WaitFor) -> Result<(), Failure> {
         let WaitFor { positions, group, timeout } = wait;
         if group.as_deref().is_some_and(|name| name.is_empty() || name.contains('\0')) {
-            return Err(Failure::new(
-                Reason::InvalidRequest,
-                "group: a name has at least a byte, and no zero byte",
-            ));
+            return Err(in_field("group", "a name has at least a byte, and no zero byte"));
         }
         if group.as_ref().is_some_and(|name| name.len() > GROUP_NAME_BYTES_MAX) {
-            let words = format!("group: a name has at most {GROUP_NAME_BYTES_MAX} bytes");
-            return Err(Failure::new(Reason::InvalidRequest, words));
+            return Err(in_field("group", format!("a name has at most {GROUP_NAME_BYTES_MAX} bytes")));
         }
         let timeout_ms = NowMs::try_from(timeout.as_millis()).unwrap_or(NowMs::MAX).min(WAIT_FOR_MS_MAX);
         let deadline = self.now().saturating_add(timeout_ms);
@@ -74,6 +70,6 @@ fn group_failure(error: &LogError) -> Failure {
             Failure::new(Reason::PermissionDenied, words)
         }
         LogError::Unsupported { .. } => Failure::new(Reason::Unsupported, error.to_string()),
-        error => Failure::new(Reason::LogDown, error.to_string()),
+        error => Failure::new(Reason::LogDown, error.to_string()).after(RETRY_LATER),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::api::ReadError;
 use crate::limits::{RETRY_LATER, RETRY_SOON};
-use bkes_api::{AppendFailure, AppendId, Conflict, Expected, Failure, Order, Reason};
+use bkes_api::{AppendFailure, AppendId, Conflict, Detail, Expected, Failure, Order, Reason};
 use bkes_core::append::{AppendError, Unready};
 use std::fmt;
 use std::time::Duration;
@@ -20,6 +20,7 @@ pub struct Tried {
 /// What the writer of an append is told that has no success. A conflict has no missing events yet.
 pub fn of_append(error: AppendError, tried: &Tried) -> AppendFailure {
     let rejected = |reason, advice: &str| AppendFailure::NotStored(failure(reason, &error, advice));
+    let invalid = |field, advice| AppendFailure::NotStored(in_field(field, format!("{error}: {advice}")));
     match error {
         AppendError::Conflict { expected, current } => conflict(Expected::At(expected), current),
         AppendError::AlreadyExists { current } => conflict(Expected::New, current),
@@ -33,17 +34,11 @@ pub fn of_append(error: AppendError, tried: &Tried) -> AppendFailure {
         AppendError::IdUsed { id, first, partition, offset } => {
             AppendFailure::IdUsed { id, first, partition, offset }
         }
-        AppendError::NeedsId => rejected(Reason::InvalidRequest, "give the append an id"),
-        AppendError::BadCount { .. } => rejected(Reason::InvalidRequest, "change the number of events"),
-        AppendError::ReservedHeader { .. } => {
-            rejected(Reason::InvalidRequest, "give the header another name")
-        }
-        AppendError::TooManyHeaders { .. } => {
-            rejected(Reason::InvalidRequest, "give the event fewer headers")
-        }
-        AppendError::LongHeaderName { .. } => {
-            rejected(Reason::InvalidRequest, "give the header a shorter name")
-        }
+        AppendError::NeedsId => invalid("append_id", "give the append an id"),
+        AppendError::BadCount { .. } => invalid("events", "change the number of events"),
+        AppendError::ReservedHeader { .. } => invalid("events.headers", "give the header another name"),
+        AppendError::TooManyHeaders { .. } => invalid("events.headers", "give the event fewer headers"),
+        AppendError::LongHeaderName { .. } => invalid("events.headers", "give the header a shorter name"),
         AppendError::TooLarge { .. } => {
             rejected(Reason::TooLarge, "make it smaller, or raise the topic's max.message.bytes")
         }
@@ -129,6 +124,11 @@ fn conflict(expected: Expected, current: Order) -> AppendFailure {
     AppendFailure::Conflict(Box::new(Conflict { expected, current, missing: Vec::new(), more }))
 }
 
+/// A field of a request that makes no sense.
+pub(crate) fn in_field(field: &str, why: impl fmt::Display) -> Failure {
+    Failure::new(Reason::InvalidRequest, format!("{field}: {why}")).about(Detail::Field(field.to_owned()))
+}
+
 /// What went wrong, and what to do.
 pub fn failure(reason: Reason, error: &dyn fmt::Display, advice: &str) -> Failure {
     Failure::new(reason, format!("{error}: {advice}"))
@@ -205,6 +205,19 @@ mod tests {
                 assert_eq!(failure.class(), error.class(), "{error}");
                 assert_eq!(failure.reason().class(), error.class(), "{error}");
             }
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_names_its_field() {
+        for error in errors() {
+            let told = of_append(error.clone(), &tried(None));
+            let is_named = matches!(
+                &told,
+                AppendFailure::NotStored(Failure { detail: Some(Detail::Field(field)), message, .. })
+                    if message.starts_with(field)
+            );
+            assert_eq!(is_named, told.reason() == Reason::InvalidRequest, "{told:?}");
         }
     }
 

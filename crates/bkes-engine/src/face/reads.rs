@@ -1,6 +1,6 @@
 //! Reads: an aggregate is frozen when the call begins, and its events come page by page. What is appended later is not shown.
 
-use super::failures::{failure, of_read, of_unready};
+use super::failures::{failure, in_field, of_read, of_unready};
 use super::pages::Pages;
 use super::range::shown;
 use crate::api::ReadError;
@@ -25,8 +25,7 @@ struct Begun {
 impl EngineHandle {
     pub(super) async fn read_pages(&self, read: Read) -> Result<BoxStream<Result<Page, Failure>>, Failure> {
         if read.part_by_part && (read.direction == Direction::Backwards || read.as_of.is_some()) {
-            let why = "part_by_part: parts are read forwards and as of now only";
-            return Err(Failure::new(Reason::InvalidRequest, why));
+            return Err(in_field("part_by_part", "parts are read forwards and as of now only"));
         }
         self.fresh(&read.freshness, Some(&read.key)).await.map_err(of_read)?;
         let is_verified = &mut (read.freshness == Freshness::Latest);
@@ -46,8 +45,8 @@ impl EngineHandle {
     ) -> Result<BoxStream<Result<KeyedPage, Failure>>, Failure> {
         let ReadMany { keys, from, limit, freshness, with_headers } = read;
         if keys.len() > READ_KEYS_MAX {
-            let why = format!("keys: one call reads {READ_KEYS_MAX} aggregates at most, not {}", keys.len());
-            return Err(Failure::new(Reason::InvalidRequest, why));
+            let why = format!("one call reads {READ_KEYS_MAX} aggregates at most, not {}", keys.len());
+            return Err(in_field("keys", why));
         }
         let one = match &keys[..] {
             [key] => Some(key),

@@ -3,7 +3,7 @@
 use crate::support::Bench;
 use crate::support::follows::{Follows, Shown, all, at, is_last_of_append, marked, model, of};
 use crate::support::scene::Scene;
-use bkes_api::{FollowFrom, Followed, Reason, TopicId};
+use bkes_api::{Detail, FollowFrom, Followed, Reason, TopicId};
 use bkes_core::{Header, Key, Partition, Position};
 use bkes_engine::{EngineOptions, Expected};
 use bkes_storage::{RedbStore, Store};
@@ -200,9 +200,10 @@ fn a_prefix_and_partitions_show_their_own_and_positions_all_the_same() {
     bench.run(10);
     assert_eq!(some.drain().shown.last().map(|shown| &shown.4[..]), Some("followed"));
     assert_eq!(prefix.drain().shown.last().map(|shown| &shown.4[..]), Some("not followed"));
+    let named = || Some(Detail::Field("partitions".into()));
     for none in [vec![], vec![Partition(3)]] {
         let refused = Follows::try_on(&mut bench, of(Followed::Partitions(none), FollowFrom::Now));
-        assert_eq!(refused.map(drop).expect_err("no such partition").reason, Reason::InvalidRequest);
+        assert_eq!(refused.map(drop).expect_err("no such partition").detail, named());
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::support::face::key;
 use crate::support::flawed::FlawedLog;
 use crate::support::{Bench, poll};
-use bkes_api::{AsOf, Direction, Event, EventStore, Freshness, Layout, PageEnd, Read, ReadMany, Reason};
+use bkes_api::{AsOf, Detail, Direction, Event, EventStore, Freshness, Layout, PageEnd, Read, ReadMany, Reason};
 use bkes_core::{Header, Offset, Order, Partition, Position, TimestampMs};
 use bkes_engine::{EngineOptions, Expected};
 use bkes_storage::MemoryStore;
@@ -324,6 +324,7 @@ fn a_split_aggregate_is_refused_unless_its_parts_are_asked_for() {
     for other in [Read { direction: Direction::Backwards, ..parts.clone() }, Read { as_of, ..parts }] {
         let refused = bench.open(other).err().expect("there are no such parts");
         assert_eq!(refused.reason, Reason::InvalidRequest);
+        assert_eq!(refused.detail, Some(Detail::Field("part_by_part".into())));
     }
 }
 
@@ -384,7 +385,8 @@ fn several_aggregates_come_one_after_the_other() {
     assert!(bench.next(&mut none).is_none());
     let too_many = ReadMany { keys: vec![key("small"); 1_001], ..many };
     let refused = bench.call(async |handle| EventStore::read_many(&handle, too_many).await.map(drop));
-    assert_eq!(refused.expect_err("too many").reason, Reason::InvalidRequest);
+    let refused = refused.expect_err("too many");
+    assert_eq!((refused.reason, refused.detail), (Reason::InvalidRequest, Some(Detail::Field("keys".into()))));
 }
 
 /// One look at the log is enough for all of a call.

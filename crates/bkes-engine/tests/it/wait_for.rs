@@ -2,6 +2,7 @@
 
 use crate::support::flawed::FlawedLog;
 use crate::support::{Bench, poll};
+use bkes_api::Detail;
 use bkes_core::{Partition, Position};
 use bkes_engine::assembly::begin_stop;
 use bkes_engine::{Engine, EngineOptions, Positions, TopicId, WaitFor};
@@ -97,7 +98,11 @@ fn what_can_never_come_is_not_waited_for() {
     assert_eq!(at_once(&bench, foreign), Err(Reason::ForeignPositions));
     let long = "g".repeat(1_025);
     for group in ["", "a\0b", &long] {
-        assert_eq!(at_once(&bench, wait(&[], Some(group), 30)), Err(Reason::InvalidRequest));
+        let (handle, wait) = (bench.handle.clone(), wait(&[], Some(group), 30));
+        let mut call: Call = Box::pin(async move { handle.wait_for(wait).await });
+        let refused = poll(&mut call).expect("it is told at once").expect_err("no such name");
+        let field = Some(Detail::Field("group".into()));
+        assert_eq!((refused.reason, refused.detail), (Reason::InvalidRequest, field));
     }
     bench.step_askers();
     assert_eq!(bench.values("a"), Vec::<String>::new());
