@@ -90,6 +90,8 @@ pub struct Page {
 /// Where an aggregate stood when it was read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PageEnd {
+    /// The order of its first event that is there. Those below are gone: the head of the log was removed.
+    pub first: Order,
     /// The order that its next event takes, at the moment it is shown at; the first if there is no such aggregate.
     pub next: Order,
     /// Whether it has events at that moment.
@@ -146,6 +148,8 @@ pub struct KeyedPage {
 /// Where an aggregate stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Head {
+    /// The order of its first event that is there. Those below are gone: the head of the log was removed.
+    pub first: Order,
     /// The order that its next event takes.
     pub next: Order,
     /// The partition of its last event. Of a split aggregate: the last of the order that reads show it in.

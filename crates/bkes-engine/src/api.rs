@@ -49,6 +49,8 @@ pub struct Events {
     /// What is sent and not decided, when asked for and `events` reaches the end: if it is accepted, the first of these takes the
     /// order `next`, which no event had taken when this was read.
     pub pending: Vec<EventContent>,
+    /// The order of the first event that the aggregate has: above 0 where the head of the log was removed.
+    pub first: Order,
     /// The order the aggregate's next event takes, as of this read.
     pub next: Order,
     /// Whether there are accepted events after these.
@@ -60,6 +62,8 @@ pub struct Events {
 /// Where an aggregate stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AggregateHead {
+    /// The order of its first event: above 0 where the head of the log was removed.
+    pub first: Order,
     /// The order its next event takes.
     pub next: Order,
     /// Its last event. Of a split aggregate: the last of the order that reads show it in.

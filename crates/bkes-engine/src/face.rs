@@ -48,9 +48,9 @@ impl EventStore for EngineHandle {
 
     async fn head(&self, key: Key, freshness: Freshness) -> Result<Option<Head>, Failure> {
         match EngineHandle::head(self, key, freshness).await {
-            Ok(api::AggregateHead { next, last, layout }) => {
+            Ok(api::AggregateHead { first, next, last, layout }) => {
                 let api::LastEvent { partition, offset, timestamp } = last;
-                Ok(Some(Head { next, partition, offset, timestamp, layout }))
+                Ok(Some(Head { first, next, partition, offset, timestamp, layout }))
             }
             Err(api::ReadError::NoSuchAggregate { .. }) => Ok(None),
             Err(error) => Err(of_read(error)),

@@ -218,9 +218,8 @@ fn bytes_of(accepted: &Accepted) -> usize {
         Records::One(record) => std::slice::from_ref(record),
         Records::Batch(records) => records,
     };
-    let of = |record: &bkes_core::Record| {
-        content_bytes(record.payload_bytes(), &record.headers) + RECORD_BYTES
-    };
+    let of =
+        |record: &bkes_core::Record| content_bytes(record.payload_bytes(), &record.headers) + RECORD_BYTES;
     records.iter().map(of).sum()
 }
 

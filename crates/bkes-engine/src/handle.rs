@@ -326,10 +326,10 @@ impl EngineHandle {
     /// Where an aggregate stands: a read of its last event without the event.
     pub async fn head(&self, key: Key, freshness: Freshness) -> Result<AggregateHead, ReadError> {
         let from_end = ReadRequest { events_max: 1, bytes_max: 1, freshness, ..ReadRequest::all(key) };
-        let Events { events, next, layout, .. } = self.read_from(from_end, ReadFrom::Last).await?;
+        let Events { events, first, next, layout, .. } = self.read_from(from_end, ReadFrom::Last).await?;
         let last = events.first().expect("an aggregate that is there has events");
         let last = LastEvent { partition: last.partition, offset: last.offset, timestamp: last.timestamp };
-        Ok(AggregateHead { next, last, layout })
+        Ok(AggregateHead { first, next, last, layout })
     }
 
     /// Lists aggregates by their keys. In a [local](Freshness::Local) list one that another instance was told of a moment ago may be

@@ -99,7 +99,14 @@ impl Located {
     /// The answer that nothing was read of an aggregate in one partition, and that there is something.
     pub fn more(&self) -> Events {
         let (events, pending) = (Vec::new(), Vec::new());
-        Events { events, pending, next: self.end(), more: true, layout: Layout::OnePartition }
+        Events {
+            events,
+            pending,
+            first: self.base(),
+            next: self.end(),
+            more: true,
+            layout: Layout::OnePartition,
+        }
     }
 }
 
@@ -200,7 +207,7 @@ impl View<'_> {
             [] | [_] => Layout::OnePartition,
             parts => Layout::PartByPart(parts.iter().map(|head| head.partition).collect()),
         };
-        Ok(Events { events, pending: Vec::new(), next: end, more, layout })
+        Ok(Events { events, pending: Vec::new(), first: base, next: end, more, layout })
     }
 
     /// Reads events of one part below its head, as many as the budget has room for; it is at least one if there is one.

@@ -67,7 +67,7 @@ impl View<'_> {
         }
         let layout = Layout::ByOrderHeaders(partitions);
         let (pending, more) = (Vec::new(), next < end);
-        Ok(Events { events, pending, next: Order(end as u64), more, layout })
+        Ok(Events { events, pending, first: Order::FIRST, next: Order(end as u64), more, layout })
     }
 
     /// The places of all events, in the order of their headers.

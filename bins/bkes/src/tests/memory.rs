@@ -312,8 +312,13 @@ impl State {
         }
         let page = |events: &[Event]| Page { events: events.to_vec(), end: None };
         let mut pages: Vec<Page> = events.chunks(PAGE).map(page).collect();
-        let end =
-            PageEnd { next, exists: next > Order::FIRST, is_complete: true, layout: Layout::OnePartition };
+        let end = PageEnd {
+            first: Order::FIRST,
+            next,
+            exists: next > Order::FIRST,
+            is_complete: true,
+            layout: Layout::OnePartition,
+        };
         pages.push(Page { events: Vec::new(), end: Some(end) });
         Ok(pages)
     }
@@ -403,6 +408,7 @@ impl EventStore for MemoryStore {
         let both = || Layout::PartByPart(vec![Partition(0), Partition(1)]);
         let layout = if state.split.contains(&key) { both() } else { Layout::OnePartition };
         Ok(events.last().map(|last| Head {
+            first: Order::FIRST,
             next: Order(events.len() as u64),
             partition: last.partition,
             offset: last.offset,

@@ -162,6 +162,7 @@ impl Held {
         let events: Vec<Event> = chosen.cloned().collect();
         let taken = events.len().min(usize::try_from(limit).unwrap_or(usize::MAX));
         let mut end = PageEnd {
+            first: Order::FIRST,
             next: next_of(&all),
             exists: !all.is_empty(),
             is_complete: taken == events.len(),

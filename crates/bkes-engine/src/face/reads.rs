@@ -97,6 +97,7 @@ impl EngineHandle {
         }
         let left = shown(&read, base, end);
         let end = PageEnd {
+            first: base,
             next: end,
             exists: end > base,
             is_complete: left.is_complete,
@@ -176,7 +177,7 @@ impl EngineHandle {
 /// The only page of an aggregate that does not exist.
 fn nothing() -> Page {
     let layout = Layout::OnePartition;
-    let end = PageEnd { next: Order::FIRST, exists: false, is_complete: true, layout };
+    let end = PageEnd { first: Order::FIRST, next: Order::FIRST, exists: false, is_complete: true, layout };
     Page { events: Vec::new(), end: Some(end) }
 }
 

@@ -1,8 +1,6 @@
 //! What one who follows is given next: items in their order, events in groups of a bounded size.
 
-use crate::limits::{
-    FOLLOW_GROUP_BYTES, FOLLOW_GROUP_EVENTS, FOLLOW_POSITIONS_MS, FOLLOW_UNTAKEN_EVENTS,
-};
+use crate::limits::{FOLLOW_GROUP_BYTES, FOLLOW_GROUP_EVENTS, FOLLOW_POSITIONS_MS, FOLLOW_UNTAKEN_EVENTS};
 use bkes_api::{Event, Failure, FollowItem, FollowedEvent, Positions, TopicId};
 use bkes_core::sequence::NowMs;
 use bkes_core::{Key, Partition, Position, StoredEvent};

@@ -3,7 +3,9 @@
 use crate::support::face::key;
 use crate::support::flawed::FlawedLog;
 use crate::support::{Bench, poll};
-use bkes_api::{AsOf, Detail, Direction, Event, EventStore, Freshness, Layout, PageEnd, Read, ReadMany, Reason};
+use bkes_api::{
+    AsOf, Detail, Direction, Event, EventStore, Freshness, Layout, PageEnd, Read, ReadMany, Reason,
+};
 use bkes_core::{Header, Offset, Order, Partition, Position, TimestampMs};
 use bkes_engine::{EngineOptions, Expected};
 use bkes_storage::MemoryStore;
@@ -38,7 +40,8 @@ fn backwards(name: &str) -> Read {
 }
 
 fn end(next: u64, is_complete: bool) -> PageEnd {
-    PageEnd { next: Order(next), exists: true, is_complete, layout: Layout::OnePartition }
+    let (first, next) = (Order(0), Order(next));
+    PageEnd { first, next, exists: true, is_complete, layout: Layout::OnePartition }
 }
 
 #[test]
@@ -264,9 +267,13 @@ fn a_moment_of_which_the_events_were_removed_is_out_of_range() {
     log.cut_start(Partition(0), Position(2));
     let mut bench = Bench::ready(log, Arc::new(MemoryStore::new()));
     let shown = bench.show(all("a")).expect("what is left");
-    assert_eq!((shown.orders(), shown.end()), (vec![2, 3], &end(4, true)));
+    // It says that there were others.
+    let cut = PageEnd { first: Order(2), ..end(4, true) };
+    assert_eq!((shown.orders(), shown.end()), (vec![2, 3], &cut));
     let back = bench.show(Read { from: Some(Order(1)), ..backwards("a") }).expect("what is left");
-    assert_eq!((back.orders(), back.end()), (vec![], &end(4, true)));
+    assert_eq!((back.orders(), back.end()), (vec![], &cut));
+    let head = bench.call(async |handle| EventStore::head(&handle, key("a"), Freshness::Local).await);
+    assert_eq!(head.map(|head| head.map(|head| (head.first, head.next))), Ok(Some((Order(2), Order(4)))));
     for as_of in [AsOf::Time(TimestampMs(15)), AsOf::Offset(Offset(1))] {
         let refused = bench.open(Read { as_of: Some(as_of), ..all("a") }).err().expect("it is not known");
         assert_eq!(refused.reason, Reason::OutOfRange, "{as_of:?}");
@@ -386,7 +393,10 @@ fn several_aggregates_come_one_after_the_other() {
     let too_many = ReadMany { keys: vec![key("small"); 1_001], ..many };
     let refused = bench.call(async |handle| EventStore::read_many(&handle, too_many).await.map(drop));
     let refused = refused.expect_err("too many");
-    assert_eq!((refused.reason, refused.detail), (Reason::InvalidRequest, Some(Detail::Field("keys".into()))));
+    assert_eq!(
+        (refused.reason, refused.detail),
+        (Reason::InvalidRequest, Some(Detail::Field("keys".into())))
+    );
 }
 
 /// One look at the log is enough for all of a call.

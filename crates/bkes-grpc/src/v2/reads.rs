@@ -146,7 +146,8 @@ mod tests {
     }
 
     fn end() -> Option<PageEnd> {
-        Some(PageEnd { next: Order(9), exists: true, is_complete: true, layout: Default::default() })
+        let (first, next, layout) = (Order(0), Order(9), Default::default());
+        Some(PageEnd { first, next, exists: true, is_complete: true, layout })
     }
 
     /// The story: a page has at most 1 MiB of content, and of empty events that would be any number.

@@ -108,9 +108,10 @@ pub fn page(message: v2::ReadReply) -> Result<Page, BadField> {
 }
 
 fn page_end(message: v2::ReadEnd) -> Result<PageEnd, BadField> {
-    let v2::ReadEnd { exists, next_order, complete, split_over, by_order_headers } = message;
+    let v2::ReadEnd { exists, next_order, complete, split_over, by_order_headers, first_order } = message;
     let layout = layout(split_over, by_order_headers).map_err(|bad| bad.within("end"))?;
-    Ok(PageEnd { next: Order(next_order), exists, is_complete: complete, layout })
+    let (first, next) = (Order(first_order), Order(next_order));
+    Ok(PageEnd { first, next, exists, is_complete: complete, layout })
 }
 
 /// A page of one of the aggregates that were asked for by these keys.
@@ -131,11 +132,13 @@ pub fn head(message: v2::HeadReply) -> Result<Option<Head>, BadField> {
         timestamp_ms,
         split_over,
         by_order_headers,
+        first_order,
     } = message;
     if !exists {
         return Ok(None);
     }
     Ok(Some(Head {
+        first: Order(first_order),
         next: Order(next_order),
         partition: partition(number)?,
         offset: offset("offset", at)?,

@@ -367,6 +367,9 @@ pub struct ReadEnd {
     /// A split aggregate that is shown in the one order that the `order` headers of its records give.
     #[prost(bool, tag = "5")]
     pub by_order_headers: bool,
+    /// The order of the first event that there is. Above 0 those below it are gone: the head of the topic was removed.
+    #[prost(uint64, tag = "6")]
+    pub first_order: u64,
 }
 /// Which aggregates.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -434,6 +437,9 @@ pub struct HeadReply {
     /// A split aggregate that is shown in the one order that the `order` headers of its records give.
     #[prost(bool, tag = "7")]
     pub by_order_headers: bool,
+    /// The order of the first event that there is. Above 0 those below it are gone: the head of the topic was removed.
+    #[prost(uint64, tag = "8")]
+    pub first_order: u64,
 }
 /// Which aggregates.
 #[derive(Clone, PartialEq, ::prost::Message)]

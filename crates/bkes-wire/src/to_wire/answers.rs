@@ -107,14 +107,15 @@ pub fn page(page: Page) -> Result<v2::ReadReply, BadField> {
 }
 
 fn page_end(end: PageEnd) -> Result<v2::ReadEnd, BadField> {
-    let PageEnd { next, exists, is_complete, layout: lies } = end;
+    let PageEnd { first, next, exists, is_complete, layout: lies } = end;
     let (split_over, by_order_headers) = layout(&lies)?;
-    Ok(v2::ReadEnd { exists, next_order: next.0, complete: is_complete, split_over, by_order_headers })
+    let (first_order, next_order, complete) = (first.0, next.0, is_complete);
+    Ok(v2::ReadEnd { exists, next_order, complete, split_over, by_order_headers, first_order })
 }
 
 /// Where an aggregate stands.
 pub fn head(head: Option<Head>) -> Result<v2::HeadReply, BadField> {
-    let Some(Head { next, partition: of, offset, timestamp, layout: lies }) = head else {
+    let Some(Head { first, next, partition: of, offset, timestamp, layout: lies }) = head else {
         return Ok(v2::HeadReply::default());
     };
     let (split_over, by_order_headers) = layout(&lies)?;
@@ -126,6 +127,7 @@ pub fn head(head: Option<Head>) -> Result<v2::HeadReply, BadField> {
         timestamp_ms: timestamp.map(|time| time.0),
         split_over,
         by_order_headers,
+        first_order: first.0,
     })
 }
 

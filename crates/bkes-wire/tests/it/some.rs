@@ -163,6 +163,7 @@ fn layout(random: &mut Rng) -> Layout {
 
 pub fn page(random: &mut Rng) -> Page {
     let end = maybe(random, |random| PageEnd {
+        first: Order(edge(random)),
         next: Order(edge(random)),
         exists: random.bool(),
         is_complete: random.bool(),
@@ -182,6 +183,7 @@ pub fn keys(random: &mut Rng) -> Vec<Key> {
 
 pub fn head(random: &mut Rng) -> Option<Head> {
     maybe(random, |random| Head {
+        first: Order(edge(random)),
         next: Order(edge(random)),
         partition: partition(random),
         offset: offset(random),

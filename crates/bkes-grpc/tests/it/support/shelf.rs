@@ -154,6 +154,7 @@ impl Shelf {
             true => events.iter().rev().take(limit).cloned().collect(),
         };
         let end = PageEnd {
+            first: Order::FIRST,
             next: Order(events.len() as u64),
             exists: !events.is_empty(),
             is_complete: wanted.len() == events.len().saturating_sub(from),
@@ -246,6 +247,7 @@ impl EventStore for Shelf {
         nothing_of(key.as_ref()).await;
         let aggregates = self.0.aggregates.lock().expect("no panic");
         Ok(aggregates.get(&key).and_then(|events| events.last()).map(|last| Head {
+            first: Order::FIRST,
             next: Order(last.order.0 + 1),
             partition: last.partition,
             offset: last.offset,

@@ -4,7 +4,8 @@ use super::{gate_to, key, serve, serve_with, tagged, wire};
 use crate::support::shelf::Shelf;
 use crate::support::{Server, soon};
 use bkes_api::{
-    Append, AppendFailure, AppendId, Detail, ErrorClass, EventStore, Failure, Order, Reason, TaggedAnswer, TaggedAppend,
+    Append, AppendFailure, AppendId, Detail, ErrorClass, EventStore, Failure, Order, Reason, TaggedAnswer,
+    TaggedAppend,
 };
 use bkes_client::Client;
 use bkes_grpc::{Drained, ServeOptions};

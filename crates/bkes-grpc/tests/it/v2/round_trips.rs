@@ -60,7 +60,8 @@ fn appended() -> Appended {
 }
 
 fn end(layout: Layout) -> Option<PageEnd> {
-    Some(PageEnd { next: Order(u64::MAX), exists: true, is_complete: false, layout })
+    let (first, next) = (Order(7), Order(u64::MAX));
+    Some(PageEnd { first, next, exists: true, is_complete: false, layout })
 }
 
 fn script() -> Script {
@@ -88,7 +89,8 @@ fn script() -> Script {
     ];
     let followed = events().into_iter().map(|event| FollowedEvent { key: key("f"), event }).collect();
     let timestamp = Some(TimestampMs(9));
-    let head = Head { next: Order(4), partition: Partition(1), offset: Offset(9), timestamp, layout: split };
+    let (first, next, partition, offset) = (Order(2), Order(4), Partition(1), Offset(9));
+    let head = Head { first, next, partition, offset, timestamp, layout: split };
     let listed = ListedKey { key: key("l"), next: Order(4), partitions: vec![Partition(0), Partition(9)] };
     Script {
         append: Ok(appended()),
