@@ -16,16 +16,8 @@ struct Contract {
 }
 
 const CONTRACTS: [Contract; 2] = [
-    Contract {
-        file: "api.proto",
-        package: "tech.gklijs.bkes.api",
-        codec: "crate::codec::OwnMemoryCodec",
-    },
-    Contract {
-        file: "bkes/v2/event_store.proto",
-        package: "bkes.v2",
-        codec: "crate::codec::BoundedCodec",
-    },
+    Contract { file: "api.proto", package: "tech.gklijs.bkes.api", codec: "crate::codec::OwnMemoryCodec" },
+    Contract { file: "bkes/v2/event_store.proto", package: "bkes.v2", codec: "crate::codec::BoundedCodec" },
 ];
 
 /// Writes the generated files, and says which changed.

@@ -16,7 +16,8 @@ use tonic::Status;
 /// The two sides. `broken` is the end of a stream whose writer was dropped without one: it panicked.
 pub fn handover<T>(broken: fn() -> Status) -> (Writer<T>, Messages<T>) {
     let state = State { queued: VecDeque::new(), end: None, has_reader: true, waker: None };
-    let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), holds_room: false.into() });
+    let shared =
+        Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), holds_room: false.into() });
     (Writer { shared: Arc::clone(&shared), broken }, Messages { shared, holding: OnTheirWay::default() })
 }
 
@@ -24,7 +25,8 @@ pub fn handover<T>(broken: fn() -> Status) -> (Writer<T>, Messages<T>) {
 pub fn whole<T>(message: T) -> Messages<T> {
     let queued = VecDeque::from([(message, Taken::of_a_small_one())]);
     let state = State { queued, end: Some(Ok(())), has_reader: true, waker: None };
-    let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), holds_room: false.into() });
+    let shared =
+        Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), holds_room: false.into() });
     Messages { shared, holding: OnTheirWay::default() }
 }
 

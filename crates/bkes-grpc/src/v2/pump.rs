@@ -127,8 +127,12 @@ impl Early {
     fn status(&self) -> Status {
         let (reason, why, rest) = match self {
             Early::Abandoned => (Reason::Unreachable, "nobody listens", OVERLOADED_REST),
-            Early::Slow => (Reason::ReaderTooSlow, "what was sent was not taken for too long", OVERLOADED_REST),
-            Early::NoRoom => (Reason::Overloaded, "too many other replies are not taken yet", OVERLOADED_REST),
+            Early::Slow => {
+                (Reason::ReaderTooSlow, "what was sent was not taken for too long", OVERLOADED_REST)
+            }
+            Early::NoRoom => {
+                (Reason::Overloaded, "too many other replies are not taken yet", OVERLOADED_REST)
+            }
             Early::Stopped => {
                 let why = "the server stops: go on at another instance, or here later";
                 (Reason::ShuttingDown, why, STARTING_REST)

@@ -83,7 +83,11 @@ impl Service {
         Failure::new(Reason::Overloaded, why).after(OVERLOADED_REST)
     }
 
-    async fn stored(&self, call: &Call, message: v2::AppendRequest) -> Result<v2::AppendReply, AppendFailure> {
+    async fn stored(
+        &self,
+        call: &Call,
+        message: v2::AppendRequest,
+    ) -> Result<v2::AppendReply, AppendFailure> {
         let not_stored = AppendFailure::NotStored;
         let (bytes, missing_asked) = (weight::of_append(&message), message.missing_events_max > 0);
         let (_place, store) = self.enter(&call.peer, 0).map_err(not_stored)?;
@@ -184,8 +188,7 @@ impl EventStore for Service {
         request: Request<v2::ReadManyRequest>,
     ) -> Result<Response<Self::ReadManyStream>, Status> {
         let (call, message) = Call::of(request);
-        let bytes =
-            of_question(&message, message.keys.len(), weight::positions(message.freshness.as_ref()));
+        let bytes = of_question(&message, message.keys.len(), weight::positions(message.freshness.as_ref()));
         let (place, store) = self.open(&call.peer, bytes).map_err(failed)?;
         let read = from_wire::read_many(message).map_err(refused)?;
         let feed = ReadManyFeed::new(read.keys.clone());
@@ -239,7 +242,8 @@ impl EventStore for Service {
         let longest = caller.map_or(WAIT_MAX, bkes_engine::room_wait).min(WAIT_MAX);
         let wait = from_wire::wait_for(message, longest).map_err(refused)?;
         // The store knows what it was that did not come, so it has longer to say that than to wait.
-        let answering = caller.map_or(WAIT_ANSWER_TIME, |caller| (caller / WAIT_ANSWER_PART).min(WAIT_ANSWER_TIME));
+        let answering =
+            caller.map_or(WAIT_ANSWER_TIME, |caller| (caller / WAIT_ANSWER_PART).min(WAIT_ANSWER_TIME));
         let call = Call { time: Some(longest + answering), ..call };
         call.until_stop(Duration::ZERO, store.wait_for(wait)).await.map_err(failed)?;
         Ok(Response::new(v2::WaitForReply {}))

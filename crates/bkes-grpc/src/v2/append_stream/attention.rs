@@ -23,7 +23,11 @@ struct State {
 impl Attention {
     /// A connection that has not asked yet.
     pub fn new() -> Arc<Attention> {
-        Arc::new(Attention(Mutex::new(State { idle_since: Some(Instant::now()), connection: None, holds_room: false })))
+        Arc::new(Attention(Mutex::new(State {
+            idle_since: Some(Instant::now()),
+            connection: None,
+            holds_room: false,
+        })))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
