@@ -106,7 +106,7 @@ impl Connection {
             stream: Gathering::new(stream),
             preface_bytes_left: PREFACE_BYTES,
             patience: Some(Box::pin(patience)),
-            cut: Box::pin(peer.clone().is_cut()),
+            cut: Box::pin(peer.clone().until_cut()),
             is_over: false,
             peer,
             _places: places,

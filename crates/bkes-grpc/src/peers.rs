@@ -73,7 +73,7 @@ impl Peer {
     }
 
     /// Resolves when the connection is to end at once, for its client's sake or the server's. One at a time waits for that.
-    pub async fn is_cut(self) {
+    pub async fn until_cut(self) {
         tokio::select! {
             () = reaches(self.phase().clone(), Phase::Cut) => {}
             () = self.0.cut_off.notified() => {}
