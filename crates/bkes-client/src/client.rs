@@ -7,8 +7,8 @@ use crate::limits::{
 use crate::options::{ClientOptions, ConnectError};
 use crate::span::{EMPTY, traced};
 use crate::streams::{FollowTurn, Messages, ReadManyTurn, ReadTurn};
-use crate::wait::in_slices;
 use crate::succession::Succession;
+use crate::wait::in_slices;
 use async_trait::async_trait;
 use bkes_api::{
     Append, AppendFailure, Appended, BoxStream, EventStore, Failure, Follow, FollowItem, Freshness, Head,

@@ -115,8 +115,8 @@ mod append_stream;
 mod call;
 mod span;
 mod streams;
-mod wait;
 mod succession;
+mod wait;
 
 pub use client::Client;
 pub use options::{ClientOptions, ConnectError};

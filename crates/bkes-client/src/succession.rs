@@ -84,7 +84,8 @@ mod tests {
             headers: Vec::new(),
             origin: Origin::Foreign,
         };
-        let end = PageEnd { next: Order(9), exists: true, is_complete: true, layout: Layout::OnePartition };
+        let (first, next, layout) = (Order(0), Order(9), Layout::OnePartition);
+        let end = PageEnd { first, next, exists: true, is_complete: true, layout };
         Page { events: orders.iter().map(event).collect(), end: has_end.then_some(end) }
     }
 

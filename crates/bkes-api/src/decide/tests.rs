@@ -129,8 +129,13 @@ fn other_event(order: u64, value: i64) -> Event {
 
 /// These events in one page, of an aggregate whose next order is this.
 fn page(events: Vec<Event>, next: u64) -> Shown {
-    let end =
-        PageEnd { next: Order(next), exists: next > 0, is_complete: true, layout: Layout::OnePartition };
+    let end = PageEnd {
+        first: Order(0),
+        next: Order(next),
+        exists: next > 0,
+        is_complete: true,
+        layout: Layout::OnePartition,
+    };
     Ok(vec![Page { events, end: Some(end) }])
 }
 

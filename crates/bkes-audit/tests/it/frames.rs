@@ -160,7 +160,8 @@ fn a_head_that_says_something_else_than_the_reads_is_found() {
     let (topic, held) = topic();
     let last = held.events[&key("whole")][4].clone();
     let Event { partition, offset, timestamp, .. } = last;
-    let head = Head { next: Order(5), partition, offset, timestamp, layout: Layout::OnePartition };
+    let (first, next, layout) = (Order(0), Order(5), Layout::OnePartition);
+    let head = Head { first, next, partition, offset, timestamp, layout };
     let check = |lie: HeadLie, next: Option<Order>| {
         let found = findings(&topic, &Held { head: lie, ..held.clone() });
         assert_eq!(found, [Finding::WrongHead { key: key("whole"), next }]);

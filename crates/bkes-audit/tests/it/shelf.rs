@@ -193,8 +193,9 @@ impl Held {
         }
         let (all, layout) = self.shown(key);
         let next = next_of(&all);
+        let first = all.first()?.order;
         let Event { partition, offset, timestamp, .. } = all.last()?.clone();
-        Some(Head { next, partition, offset, timestamp, layout })
+        Some(Head { first, next, partition, offset, timestamp, layout })
     }
 
     /// These pages, or without an end.
