@@ -77,31 +77,31 @@ impl EventStore for Scripted {
     }
 
     async fn append_stream(&self, _: BoxStream<TaggedAppend>) -> Result<BoxStream<TaggedAnswer>, Failure> {
-        unimplemented!("nobody decides by it")
+        unreachable!("nobody decides by it")
     }
 
     async fn read_many(&self, _: ReadMany) -> Result<BoxStream<Result<KeyedPage, Failure>>, Failure> {
-        unimplemented!("nobody decides by it")
+        unreachable!("nobody decides by it")
     }
 
     async fn head(&self, _: Key, _: Freshness) -> Result<Option<Head>, Failure> {
-        unimplemented!("nobody decides by it")
+        unreachable!("nobody decides by it")
     }
 
     async fn keys(&self, _: KeysRequest) -> Result<KeyList, Failure> {
-        unimplemented!("nobody decides by it")
+        unreachable!("nobody decides by it")
     }
 
     async fn follow(&self, _: Follow) -> Result<BoxStream<Result<FollowItem, Failure>>, Failure> {
-        unimplemented!("nobody decides by it")
+        unreachable!("nobody decides by it")
     }
 
     async fn wait_for(&self, _: WaitFor) -> Result<(), Failure> {
-        unimplemented!("nobody decides by it")
+        unreachable!("nobody decides by it")
     }
 
     async fn status(&self) -> Result<Status, Failure> {
-        unimplemented!("nobody decides by it")
+        unreachable!("nobody decides by it")
     }
 }
 

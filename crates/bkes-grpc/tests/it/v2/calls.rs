@@ -6,7 +6,7 @@ use crate::support::shelf::{MINE, NEVER, Shelf};
 use crate::support::{Server, soon};
 use bkes_api::{
     Append, AppendFailure, AppendId, ErrorClass, EventStore, Expected, Follow, FollowFrom, FollowItem,
-    Freshness, KeysRequest, Order, Read, ReadMany, Reason, WaitFor,
+    Freshness, KeysRequest, Order, Read, ReadMany, Reason, RetryPolicy, WaitFor,
 };
 use bkes_client::{Client, ClientOptions};
 use bkes_grpc::{Drained, Gate, ServeOptions};
@@ -245,7 +245,8 @@ async fn a_standby_and_a_closed_gate_say_so_and_a_standby_tells_its_status() {
     assert_eq!(told.unready.map(|failure| failure.reason), Some(Reason::Standby));
 
     let server = Server::start(Gate::new(), ServeOptions::default()).await;
-    let client = Client::connect(&format!("http://{}", server.address)).expect("an address");
+    let options = ClientOptions { retry: RetryPolicy::never(), ..ClientOptions::default() };
+    let client = Client::connect_with(&format!("http://{}", server.address), options).expect("an address");
     let appends = Box::pin(tokio_stream::iter([super::tagged(1, Append::start(key("k")).event("x"))]));
     let reasons = [
         client.append(Append::start(key("k")).event("x")).await.expect_err("no store").reason(),
@@ -277,7 +278,10 @@ async fn a_server_that_is_not_there_leaves_an_append_unsent_and_one_that_goes_le
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
-    let client = Client::connect(&format!("http://{address}")).expect("an address");
+    let retry = RetryPolicy { tries_max: 3, ..RetryPolicy::default() };
+    let client_options = ClientOptions { retry, ..ClientOptions::default() };
+    let client =
+        Client::connect_with(&format!("http://{address}"), client_options.clone()).expect("an address");
     let failure = client.append(Append::start(key("k")).event("x")).await.expect_err("nobody is there");
     assert_eq!(
         (failure.class(), failure.reason()),
@@ -287,7 +291,7 @@ async fn a_server_that_is_not_there_leaves_an_append_unsent_and_one_that_goes_le
 
     let options = ServeOptions { drain: Duration::from_millis(100), ..ServeOptions::default() };
     let server = Server::start(gate_to(Shelf::held()), options).await;
-    let client = Client::connect_with(&format!("http://{}", server.address), ClientOptions::default());
+    let client = Client::connect_with(&format!("http://{}", server.address), client_options);
     let client = client.expect("an address");
     let id = AppendId::new("id").expect("it has bytes");
     let appending = {

@@ -37,13 +37,30 @@ fn event(order: u64, origin: Origin) -> Event {
     }
 }
 
-fn events() -> Vec<Event> {
+/// Events of these orders, by each kind of writer.
+fn events_of(orders: impl IntoIterator<Item = u64>) -> Vec<Event> {
     let batch = Some(BatchPlace { i: 1, count: 1_000 });
-    vec![
-        event(0, Origin::Foreign),
-        event(1, Origin::Bkes { batch: None, append_id: None }),
-        event(u64::MAX >> 2, Origin::Bkes { batch, append_id: Some(id()) }),
-    ]
+    let origins = [
+        Origin::Foreign,
+        Origin::Bkes { batch: None, append_id: None },
+        Origin::Bkes { batch, append_id: Some(id()) },
+    ];
+    orders.into_iter().zip(origins.into_iter().cycle()).map(|(order, origin)| event(order, origin)).collect()
+}
+
+/// Events that do not follow each other.
+fn events() -> Vec<Event> {
+    events_of([0, 1, u64::MAX >> 2])
+}
+
+/// Where an aggregate stands that lies in several partitions.
+fn split() -> Layout {
+    Layout::PartByPart(vec![Partition(1), Partition(2)])
+}
+
+/// Two pages of these events, and the end.
+fn pages(first: Vec<Event>, last: Vec<Event>) -> Vec<Result<Page, Failure>> {
+    vec![Ok(Page { events: first, end: None }), Ok(Page { events: last, end: end(split()) })]
 }
 
 fn appended() -> Appended {
@@ -53,7 +70,7 @@ fn appended() -> Appended {
         first_offset: Offset(5),
         last_offset: Offset(i64::MAX as u64),
         timestamp: Some(TimestampMs(i64::MIN)),
-        first: Order(0),
+        first: Order(u64::MAX - 1),
         last: Order(u64::MAX - 1),
         by_earlier_try: true,
     }
@@ -65,9 +82,8 @@ fn end(layout: Layout) -> Option<PageEnd> {
 }
 
 fn script() -> Script {
-    let split = Layout::PartByPart(vec![Partition(1), Partition(2)]);
-    let page = Page { events: events(), end: None };
-    let last = Page { events: events(), end: end(split.clone()) };
+    let page = Page { events: events_of(4..7), end: None };
+    let last = Page { events: events_of(7..8), end: end(split()) };
     let keyed = |name: &str, page: &Page| Ok(KeyedPage { key: key(name), page: page.clone() });
     let by_headers = Page { events: Vec::new(), end: end(Layout::ByOrderHeaders(vec![Partition(7)])) };
     let status = |state| PartitionStatus {
@@ -90,11 +106,12 @@ fn script() -> Script {
     let followed = events().into_iter().map(|event| FollowedEvent { key: key("f"), event }).collect();
     let timestamp = Some(TimestampMs(9));
     let (first, next, partition, offset) = (Order(2), Order(4), Partition(1), Offset(9));
-    let head = Head { first, next, partition, offset, timestamp, layout: split };
-    let listed = ListedKey { key: key("l"), next: Order(4), partitions: vec![Partition(0), Partition(9)] };
+    let head = Head { first, next, partition, offset, timestamp, layout: split() };
+    let listed = bkes_api::Key::new(&b"\xff\x00l"[..]).expect("it has bytes");
+    let listed = ListedKey { key: listed, next: Order(4), partitions: vec![Partition(0), Partition(9)] };
     Script {
         append: Ok(appended()),
-        pages: vec![Ok(page.clone()), Ok(Page::default()), Ok(last.clone())],
+        pages: pages(events_of(0..3), events_of(3..4)),
         keyed: vec![keyed("a", &page), keyed("a", &last), keyed("b", &by_headers), keyed("a", &by_headers)],
         items: vec![
             Ok(FollowItem::Events(followed)),
@@ -124,27 +141,37 @@ fn script() -> Script {
 
 fn some_append() -> Append {
     let timeout = Duration::from_millis(45_250);
-    Append::at(key("k"), Order(u64::MAX)).event("x").header("n", "v").id(id()).with_missing().within(timeout)
+    Append::at(key("k"), Order(u64::MAX - 1))
+        .event("x")
+        .header("n", "v")
+        .id(id())
+        .with_missing()
+        .within(timeout)
 }
 
-fn reads() -> Vec<Read> {
+/// Reads, with what may come of each.
+fn reads() -> Vec<(Read, Vec<Result<Page, Failure>>)> {
+    const FAR: u64 = u64::MAX >> 3;
     let at_least = Freshness::AtLeast(positions());
+    let last = Read {
+        as_of: Some(AsOf::Offset(Offset(5))),
+        freshness: at_least,
+        with_headers: false,
+        ..Read::last(key("k"), 3)
+    };
+    let first = Read { as_of: Some(AsOf::Time(TimestampMs(-5))), to: Some(Order(0)), ..Read::all(key("k")) };
+    let part_by_part = Read {
+        part_by_part: true,
+        direction: Direction::Forwards,
+        freshness: Freshness::Latest,
+        ..Read::all(key("k"))
+    };
     vec![
-        Read::all(key("k")),
-        Read::after(key("k"), Order(7)),
-        Read {
-            as_of: Some(AsOf::Offset(Offset(5))),
-            freshness: at_least,
-            with_headers: false,
-            ..Read::last(key("k"), 3)
-        },
-        Read { as_of: Some(AsOf::Time(TimestampMs(-5))), to: Some(Order(0)), ..Read::all(key("k")) },
-        Read {
-            part_by_part: true,
-            direction: Direction::Forwards,
-            freshness: Freshness::Latest,
-            ..Read::all(key("k"))
-        },
+        (Read::all(key("k")), pages(events_of(0..3), events_of(3..4))),
+        (Read::after(key("k"), Order(FAR)), pages(events_of(FAR..FAR + 3), vec![])),
+        (last, pages(events_of([9, 8]), events_of([7]))),
+        (first, pages(events_of([0]), vec![])),
+        (part_by_part, pages(events(), events())),
     ]
 }
 
@@ -167,10 +194,12 @@ async fn every_request_and_every_answer_comes_out_as_it_was_put_in() {
     let numbered = (1..).zip(appends).map(|(tag, append)| Asked::Tagged(TaggedAppend { tag, ..append }));
     assert_eq!(asked[1..], numbered.collect::<Vec<_>>());
 
-    for read in reads() {
-        let pages: Vec<_> = client.read(read.clone()).await.expect("it opens").collect().await;
-        assert_eq!((pages, store.asked()), (script.pages.clone(), vec![Asked::Read(read)]));
+    for (read, pages) in reads() {
+        store.play(Script { pages: pages.clone(), ..script.clone() });
+        let come: Vec<_> = client.read(read.clone()).await.expect("it opens").collect().await;
+        assert_eq!((come, store.asked()), (pages, vec![Asked::Read(read)]));
     }
+    store.play(script.clone());
     let keys = vec![key("a"), key("b"), key("a")];
     let many = ReadMany { keys, from: Order(4), limit: 9, freshness: Freshness::Latest, with_headers: false };
     let pages: Vec<_> = client.read_many(many.clone()).await.expect("it opens").collect().await;
@@ -194,7 +223,10 @@ async fn every_request_and_every_answer_comes_out_as_it_was_put_in() {
     let from = [FollowFrom::Now, FollowFrom::Beginning, FollowFrom::Positions(positions()), FollowFrom::Now];
     for (followed, from) in followed.into_iter().zip(from) {
         let follow = Follow { followed, from, with_headers: false };
-        let items: Vec<_> = client.follow(follow.clone()).await.expect("it opens").collect().await;
+        let mut items: Vec<_> = client.follow(follow.clone()).await.expect("it opens").collect().await;
+        // The store ends it without a word.
+        let end = items.pop().and_then(Result::err).map(|failure| failure.reason);
+        assert_eq!(end, Some(Reason::Unreachable));
         assert_eq!((items, store.asked()), (script.items.clone(), vec![Asked::Follow(follow)]));
     }
     let wait =
@@ -289,7 +321,8 @@ async fn every_failure_comes_out_as_it_was_put_in_of_every_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_that_the_store_breaks_off_is_a_failure_and_not_a_short_aggregate() {
-    let store = Scripted::new(Script { pages: vec![Ok(Page { events: events(), end: None })], ..script() });
+    let store =
+        Scripted::new(Script { pages: vec![Ok(Page { events: events_of(0..3), end: None })], ..script() });
     let (_server, client) = serve(store).await;
     let pages: Vec<_> = client.read(Read::all(key("k"))).await.expect("it opens").collect().await;
     assert_eq!(pages.len(), 2);
