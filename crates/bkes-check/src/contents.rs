@@ -4,7 +4,7 @@ use crate::history::{Content, Event, LogRecord};
 use crate::index::Index;
 use crate::violation::Violation;
 use bkes_core::{Key, Order, Partition};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Walks over every event of every content.
 pub fn check(index: &Index<'_>, found: &mut Vec<Violation>) {
@@ -20,7 +20,7 @@ pub fn check(index: &Index<'_>, found: &mut Vec<Violation>) {
     check_log(index, reference, found);
 }
 
-/// Each partition's orders are 0, 1, 2 and so on (in a cut one, from a base), and offsets rise with them.
+/// Each partition's orders are 0, 1, 2 and so on (in a cut one, from a base), and where appends lie rises with them.
 fn check_orders(
     index: &Index<'_>,
     content: &Content,
@@ -28,18 +28,36 @@ fn check_orders(
     found: &mut Vec<Violation>,
 ) {
     let mut last: HashMap<Partition, &Event> = HashMap::new();
+    let mut lines: BTreeMap<Partition, Vec<&Event>> = BTreeMap::new();
     for event in events {
         let before = last.insert(event.partition, event);
         let base = if index.is_cut(event.partition) { event.order } else { Order::FIRST };
         let expected = before.map_or(Some(base), |before| before.order.plus(1)).unwrap_or(Order::FIRST);
-        let (content, key) = (content.of, key.clone());
         if event.order != expected {
+            let (content, key) = (content.of, key.clone());
             found.push(Violation::Gap { content, key, expected, event: event.clone() });
-        } else if let Some(before) = before.filter(|before| before.offset >= event.offset) {
-            let (before, event) = (before.clone(), event.clone());
+        }
+        lines.entry(event.partition).or_default().push(event);
+    }
+    for line in lines.values() {
+        for (before, event) in falls(index, line) {
+            let (content, key, before, event) = (content.of, key.clone(), before.clone(), event.clone());
             found.push(Violation::OffsetsGoBack { content, key, before, event });
         }
     }
+}
+
+/// The pairs of events of a partition of which the second lies lower and should not. Within an append offsets rise. From one to the next
+/// its last offset does: the first members of a batch may lie below an event of a lower order, one that came between them and filled
+/// a gap before the batch was decided.
+fn falls<'e>(index: &Index<'_>, line: &[&'e Event]) -> Vec<(&'e Event, &'e Event)> {
+    let append = |event: &Event| index.writer(&event.value).map(|append| append.first().id);
+    let is_one = |one: &&Event, other: &&Event| append(one).is_some_and(|one| append(other) == Some(one));
+    let appends: Vec<&[&Event]> = line.chunk_by(is_one).collect();
+    let within = appends.iter().flat_map(|append| append.windows(2)).map(|pair| (pair[0], pair[1]));
+    let lasts: Vec<&Event> = appends.iter().filter_map(|append| append.last().copied()).collect();
+    let between = lasts.windows(2).map(|pair| (pair[0], pair[1]));
+    within.chain(between).filter(|(before, event)| before.offset >= event.offset).collect()
 }
 
 fn check_equal(index: &Index<'_>, one: &Content, other: &Content, found: &mut Vec<Violation>) {

@@ -264,6 +264,43 @@ fn orders_with_a_gap_are_caught() {
     });
 }
 
+/// The checker took it for offsets that go back: a batch is written at an order that is not reached, and another record fills the gap
+/// before its last member comes. What rises with the order is where appends lie.
+#[test]
+fn an_event_may_lie_between_the_members_of_a_batch_of_higher_orders() {
+    let history = || {
+        let mut forge = Forge::default();
+        forge.acknowledged(0, 0, "a", &["1"]);
+        forge.other(AppendOutcome::Unknown, None, "a", &["2", "3"]);
+        forge.store(0, "a", &["2"]);
+        forge.foreign(0, "a", Some("f"));
+        forge.store(0, "a", &["3"]);
+        let mut history = forge.finish();
+        everywhere(&mut history, "a", |events| {
+            events.swap(1, 2);
+            (events[1].order, events[2].order) = (Order(1), Order(2));
+        });
+        let batch = append(&mut history, 1);
+        batch.expected = Expecting::At(Order(2));
+        batch.premise = Premise::of([&b"1"[..], b"f"]);
+        history
+    };
+    assert_eq!(check(&history()), []);
+    let mut within = history();
+    everywhere(&mut within, "a", |events| {
+        (events[2].offset, events[3].offset) = (events[3].offset, events[2].offset);
+    });
+    let mut between = history();
+    everywhere(&mut between, "a", |events| {
+        (events[1].offset, events[3].offset) = (events[3].offset, events[1].offset);
+    });
+    for (what, history) in [("within the batch", within), ("from one append to the next", between)] {
+        let found = check(&history);
+        let goes_back = |one: &&Violation| matches!(one, Violation::OffsetsGoBack { .. });
+        assert!(found.iter().filter(goes_back).count() >= history.contents.len(), "{what}: {found:#?}");
+    }
+}
+
 #[test]
 fn a_premise_that_did_not_hold_is_caught() {
     use Promise::PremiseHeld;

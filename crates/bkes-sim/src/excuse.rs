@@ -6,8 +6,6 @@
 //! * An append with an id to a key that is, or becomes, split: each partition has its own orders, so one try may be accepted in one of
 //!   them and another try, by an instance that does not know that one, in another; and one of them may be told a conflict in the
 //!   other's partition.
-//! * A batch that rested on events that are lost with the *end of the log*, or with its head: others may have come between its members
-//!   until there were as many again, and it is decided at its last member.
 //! * A record that was decided by an instance that did not know yet that its log had lost its end: refused for what is lost,
 //!   it may be an event in what is left.
 //! * A key of which such an instance denies what was written since. Where the log still ends below what the instance had applied,
@@ -108,11 +106,8 @@ impl<'h> Excused<'h> {
             | Violation::AcknowledgedLost { key, .. }
             | Violation::AcknowledgedTwice { key, .. }
             | Violation::ReadBadPage { key, .. }
+            | Violation::OffsetsGoBack { key, .. }
             | Violation::StoredAtAnotherOrder { key, .. } => self.removed.contains(key),
-            Violation::OffsetsGoBack { key, event, .. } => {
-                let lost = &self.history.excuses.truncations;
-                self.removed.contains(key) || lost.iter().any(|lost| lost.partition == event.partition)
-            }
             Violation::KnownDenied { call, key, .. } => {
                 let begin = self.history.calls[call.0].begin;
                 let lost = &self.history.excuses.truncations;
