@@ -2,7 +2,7 @@
 //!
 //! What is to be shown of a partition is one sequence: its events in the order they were decided, which is that of the last offsets of
 //! their appends. A position divides it in two. So each stream is held against the sequence by itself, from where it was to begin: it
-//! shows the next event, and no other, and each position that it tells divides what was shown from what was not. A follower that goes on at
+//! shows the next event, and no other, those of an append together, and each position that it tells divides what was shown from what was not. A follower that goes on at
 //! positions it was told has then seen everything once, however often it was killed.
 
 use crate::history::{AppendOutcome, CallId, Event, InstanceId, Operation};
@@ -122,6 +122,9 @@ impl<'h> Shown<'_, 'h> {
                         let next = next.entry(event.partition).or_insert_with(|| self.begin(event.partition));
                         self.event(next, (key, event), found);
                     }
+                    for (partition, next) in &next {
+                        self.whole(next, *partition, found);
+                    }
                 }
                 FollowedItem::Positions(positions) => {
                     for (partition, position) in positions {
@@ -149,8 +152,10 @@ impl<'h> Shown<'_, 'h> {
             ends.any(|lost| lost.partition == partition && lost.from < position.offset())
                 || self.index.is_removed(partition, position.offset())
         };
-        // A partition that is not named is followed from its beginning, which nothing was told of.
-        if !positions.iter().any(|(partition, position)| is_lost(*partition, *position)) {
+        // A partition that is not named is followed from its beginning, which may be removed before it is shown.
+        let mut cuts = excuses.cuts.iter();
+        let may_pass = cuts.any(|(cut, _)| positions.iter().all(|(partition, _)| partition != cut));
+        if !may_pass && !positions.iter().any(|(partition, position)| is_lost(*partition, *position)) {
             found.push(Violation::FollowDenied { stream: self.of, positions: positions.clone() });
         }
     }
@@ -198,6 +203,17 @@ impl<'h> Shown<'_, 'h> {
         let expected = expected.map(|one| (one.key.clone(), one.event.clone()));
         let shown = (key.clone(), event.clone());
         found.push(Violation::FollowedAnother { stream: self.of, shown: Box::new(shown), expected });
+    }
+
+    /// What is shown together ends with the end of an append.
+    fn whole(&self, next: &Next, partition: Partition, found: &mut Vec<Violation>) {
+        let Some(at) = next.at.filter(|at| *at > 0 && !next.is_void) else { return };
+        let sequence = self.sequence(partition);
+        let (last, rest) = (sequence[at - 1], sequence.get(at));
+        if let Some(rest) = rest.filter(|rest| (rest.key, rest.lies_at) == (last.key, last.lies_at)) {
+            let of = |one: &Decided<'_>| Box::new((one.key.clone(), one.event.clone()));
+            found.push(Violation::FollowedTorn { stream: self.of, shown: of(&last), rest: of(rest) });
+        }
     }
 
     /// What begins now leaves out all that somebody was told before, and nothing of what was begun after it was open.

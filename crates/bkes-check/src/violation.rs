@@ -113,6 +113,8 @@ pub enum Violation {
     FollowedMissing { stream: StreamOf, position: (Partition, Position), event: Box<(Key, Event)> },
     /// A follower was told a position below what it had been shown: it would be shown it again.
     FollowedAhead { stream: StreamOf, position: (Partition, Position), event: Box<(Key, Event)> },
+    /// A follower was shown some events of an append without those that come next of it.
+    FollowedTorn { stream: StreamOf, shown: Box<(Key, Event)>, rest: Box<(Key, Event)> },
     /// A follower that begins now was to be shown what somebody had been told of before.
     FollowedBefore { stream: StreamOf, shown: Box<(Key, Event)>, append: CallId },
     /// Positions that a follower had been told were said to lie outside of the log.
@@ -156,6 +158,7 @@ impl Violation {
             Violation::FollowedAnother { .. }
             | Violation::FollowedMissing { .. }
             | Violation::FollowedAhead { .. }
+            | Violation::FollowedTorn { .. }
             | Violation::FollowedBefore { .. } => Promise::FollowedOnce,
         }
     }
@@ -285,6 +288,14 @@ impl fmt::Display for Violation {
             }
             Violation::FollowedAhead { stream, position: (partition, position), event } => {
                 write!(f, "{stream} was told {partition}/{position}, after {}", Of(event))
+            }
+            Violation::FollowedTorn { stream, shown, rest } => {
+                write!(
+                    f,
+                    "{stream} was shown {} without {}, which is of the same append",
+                    Of(shown),
+                    Of(rest)
+                )
             }
             Violation::FollowedBefore { stream, shown, append } => {
                 write!(

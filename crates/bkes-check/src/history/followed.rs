@@ -50,7 +50,8 @@ pub struct FollowStream {
 pub enum FollowedFrom {
     /// With what is decided after the call.
     Now,
-    /// At these positions, and at the beginning of partitions that are not named. Each position was told to a follower before.
+    /// At these positions, and at the beginning of partitions that are not named. Each was told to a follower before, or
+    /// lay in the log when the stream began.
     Positions(Vec<(Partition, Position)>),
 }
 

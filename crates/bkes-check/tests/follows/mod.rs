@@ -114,6 +114,15 @@ fn a_follower_that_misses_an_event_is_caught() {
         history.follows[0].streams[1].from = FollowedFrom::Positions(positions(history, &["1"]));
     });
     finds("a part of a batch", &[FollowedOnce], |history| items(history)[0] = events(history, &["f1", "3"]));
+    finds("the rest of a batch, at the end of what is shown together", &[FollowedOnce], |history| {
+        items(history).truncate(1);
+        items(history)[0] = events(history, &["f1", "2"]);
+    });
+    finds("the rest of a batch, until the next message", &[FollowedOnce], |history| {
+        items(history)[0] = events(history, &["f1", "2"]);
+        let rest = events(history, &["3"]);
+        items(history).insert(1, rest);
+    });
     finds("the last one, and a position behind it", &[FollowedOnce], |history| {
         items(history)[2] = events(history, &["b2"]);
     });
@@ -267,6 +276,17 @@ fn a_lost_end_excuses_what_was_shown_before_it_was_known() {
         items(history)[0] = events(history, &["2", "3"]);
         let lost = Truncation { partition: Partition(0), from: Offset(0), at: 1, until: 5 };
         history.excuses.truncations.push(lost);
+    });
+    finds("a partition that it did not name and that lost its head", &[], |history| {
+        only(history, Followed::All, Vec::new());
+        history.follows[0].streams[0].is_out_of_range = true;
+        history.excuses.cuts.push((Partition(2), Offset(1)));
+    });
+    finds("no partition that it did not name", &[Promise::RefusalsTrue], |history| {
+        only(history, Followed::All, Vec::new());
+        history.follows[0].streams[0].from = FollowedFrom::Positions(vec![(Partition(2), Position::START)]);
+        history.follows[0].streams[0].is_out_of_range = true;
+        history.excuses.cuts.push((Partition(2), Offset(0)));
     });
     finds("positions that are gone", &[], |history| {
         history.follows[0].streams[1].is_out_of_range = true;
