@@ -184,6 +184,8 @@ pub struct Coverage {
     pub answers: BTreeMap<&'static str, u64>,
     /// How often appends with ids were tried, and how.
     pub tries: BTreeMap<&'static str, u64>,
+    /// What followers met, and how often.
+    pub follows: BTreeMap<&'static str, u64>,
 }
 
 impl Coverage {
@@ -202,6 +204,11 @@ impl Coverage {
         *self.tries.entry(how).or_default() += 1;
     }
 
+    /// One more.
+    pub fn followed(&mut self, what: &'static str) {
+        *self.follows.entry(what).or_default() += 1;
+    }
+
     /// Adds what happened in another run.
     pub fn add(&mut self, other: &Coverage) {
         for (fault, count) in &other.faults {
@@ -212,6 +219,9 @@ impl Coverage {
         }
         for (how, count) in &other.tries {
             *self.tries.entry(how).or_default() += count;
+        }
+        for (what, count) in &other.follows {
+            *self.follows.entry(what).or_default() += count;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! An instance: a machine, and the process on it while it lives.
 
 use crate::faults::Fault;
+use crate::follower::Followers;
 use crate::link::{Link, LinkedLog, Rates};
 use crate::lock::locked;
 use crate::machine::{Machine, MachineStore};
@@ -35,6 +36,8 @@ pub struct World {
     pub keys: Vec<Key>,
     /// Where everything is written down.
     pub recorder: Recorder,
+    /// Who follows.
+    pub followers: Arc<Followers>,
 }
 
 impl World {
@@ -145,6 +148,7 @@ impl Instance {
             recorder: world.recorder.clone(),
             random: self.random.fork(),
             interleaved,
+            followers: Arc::clone(&world.followers),
         }));
         let rates = if self.healed { Rates::default() } else { rates(plan, &mut self.random) };
         let link = Link::new(world.log.clone(), Arc::clone(&stage), self.random.fork(), rates);
@@ -332,6 +336,10 @@ fn options(plan: &Plan) -> EngineOptions {
     }
     if plan.may(Fault::QueueFull) && random.bool() {
         options.append_bytes_max = random.usize(50..500);
+    }
+    // Followers fall behind when little is kept for them.
+    if plan.followers > 0 && random.u32(..4) > 0 {
+        options.feed_bytes_max = random.usize(300..4_000);
     }
     options
 }

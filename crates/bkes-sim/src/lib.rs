@@ -19,6 +19,7 @@ mod recorder;
 mod stage;
 
 mod client;
+mod follower;
 mod instance;
 mod link;
 mod machine;
@@ -31,6 +32,7 @@ mod shrink;
 mod world;
 
 pub use faults::{Coverage, Fault, Faults};
+pub use follower::FOLLOWING;
 pub use plan::{Mode, Plan, StoreKind, Topic};
 pub use recorder::{ANSWERS, TRIES};
 pub use shrink::shrink;
@@ -62,6 +64,8 @@ pub enum Finding {
     Panicked(String),
     /// Faults are over and an instance does not become ready.
     NotReady { instance: InstanceId, detail: String },
+    /// Faults are over, and a follower is not shown everything.
+    FollowsNot { detail: String },
     /// Faults are over and a call is not answered.
     NoAnswer { instance: InstanceId },
     /// Faults are over and an append that should succeed does not, or one to a split key does.
@@ -82,6 +86,7 @@ impl fmt::Display for Finding {
             Finding::Broken(violation) => violation.fmt(f),
             Finding::Panicked(said) => write!(f, "the engine panicked: {said}"),
             Finding::NotReady { instance, detail } => write!(f, "{instance} is not ready: {detail}"),
+            Finding::FollowsNot { detail } => f.write_str(detail),
             Finding::NoAnswer { instance } => write!(f, "{instance} does not answer"),
             Finding::AppendFails { call, key, told } => {
                 write!(f, "call {call}: the answer to an append to {key} is wrong: {told}")

@@ -45,6 +45,9 @@ struct Args {
     /// Instead of what the seed says
     #[arg(long)]
     calls: Option<u32>,
+    /// Instead of what the seed says
+    #[arg(long)]
+    followers: Option<u32>,
     /// On the store in memory, whatever the seed says
     #[arg(long)]
     memory: bool,
@@ -105,6 +108,7 @@ impl Args {
         plan.partitions = self.partitions.unwrap_or(plan.partitions);
         plan.owners = self.owners.unwrap_or(plan.owners);
         plan.calls = self.calls.unwrap_or(plan.calls);
+        plan.followers = self.followers.unwrap_or(plan.followers);
         if self.memory {
             plan.store = bkes_sim::StoreKind::Memory;
         }

@@ -64,6 +64,8 @@ pub struct Plan {
     pub owners: usize,
     /// Calls of all callers together.
     pub calls: u32,
+    /// Followers.
+    pub followers: u32,
     /// The faults that may happen.
     pub faults: Faults,
     /// How likely something unusual is, in 1,000 steps.
@@ -120,6 +122,7 @@ impl Plan {
             partitions: random.u32(1..=3),
             owners: random.usize(1..=3),
             calls: random.u32(20..=120),
+            followers: followers(seed),
             faults,
             fault_rate: [5, 15, 40][random.usize(..3)],
             calm: false,
@@ -145,6 +148,11 @@ impl Plan {
     pub fn may(&self, fault: Fault) -> bool {
         self.faults.has(fault)
     }
+}
+
+/// Every third run has followers. It is not drawn, so that nothing else of a seed changes.
+fn followers(seed: u64) -> u32 {
+    if seed % 3 == 1 { 1 + (seed / 3 % 3) as u32 } else { 0 }
 }
 
 impl fmt::Display for Mode {

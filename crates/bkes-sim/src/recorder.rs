@@ -91,6 +91,11 @@ impl Recorder {
         locked(&self.0.coverage).tried(how);
     }
 
+    /// A follower meets something.
+    pub fn followed(&self, what: &'static str) {
+        locked(&self.0.coverage).followed(what);
+    }
+
     /// A call begins.
     pub fn begin(&self, client: ClientId, instance: InstanceId, key: &Key, operation: Operation) -> usize {
         let begin = self.tick();
@@ -304,7 +309,7 @@ pub fn headers_of(value: &Bytes) -> Vec<Header> {
 }
 
 /// The header that carries the id of the append which begins with this value, if it has one.
-fn id_of(value: &Bytes) -> Option<Header> {
+pub fn id_of(value: &Bytes) -> Option<Header> {
     let id = value.strip_prefix(b"#")?.split(|byte| *byte == b' ').next()?;
     Some(Header { name: Bytes::from_static(ID_HEADER), value: Some(Bytes::copy_from_slice(id)) })
 }

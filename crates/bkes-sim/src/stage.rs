@@ -5,6 +5,7 @@
 //! of its own step is left alone, as a thread is only in one place.
 
 use crate::faults::Fault;
+use crate::follower::Followers;
 use crate::lock::locked;
 use crate::recorder::Recorder;
 use bkes_check::InstanceId;
@@ -33,6 +34,7 @@ pub struct Stage {
     /// How likely somebody comes in between, in 1,000.
     interleaved: u32,
     depth: AtomicU32,
+    followers: Arc<Followers>,
     cast: Mutex<Option<Arc<Cast>>>,
 }
 
@@ -84,6 +86,8 @@ pub struct Scene {
     pub random: Rng,
     /// How likely somebody does, in 1,000.
     pub interleaved: u32,
+    /// Who follows, some of them this process.
+    pub followers: Arc<Followers>,
 }
 
 /// Somebody who can be stepped.
@@ -102,7 +106,7 @@ pub enum Actor {
 impl Stage {
     /// A process whose parts are not there yet.
     pub fn new(scene: Scene) -> Stage {
-        let Scene { instance, clock, keys, recorder, random, interleaved } = scene;
+        let Scene { instance, clock, keys, recorder, random, interleaved, followers } = scene;
         Stage {
             instance,
             recorder,
@@ -112,6 +116,7 @@ impl Stage {
             random: Mutex::new(random),
             interleaved,
             depth: AtomicU32::new(0),
+            followers,
             cast: Mutex::default(),
         }
     }
@@ -191,23 +196,36 @@ impl Stage {
         if self.interleaved == 0 || self.depth.load(Ordering::Relaxed) >= DEPTH_MAX {
             return;
         }
-        let (dice, index, key) = {
+        let (dice, index, key, follower) = {
             let mut random = locked(&self.random);
             if random.u32(..1_000) >= self.interleaved {
                 return;
             }
-            (random.u32(..11), random.usize(..cast.owners.len()), random.usize(..self.keys.len()))
+            // Drawn only where there are followers, so that nothing else of other seeds changes.
+            let follows = !self.followers.is_empty() && random.u32(..3) == 0;
+            let follower = follows.then(|| random.usize(..));
+            let (owners, keys) = (cast.owners.len(), self.keys.len());
+            (random.u32(..11), random.usize(..owners), random.usize(..keys), follower)
         };
         self.depth.fetch_add(1, Ordering::Relaxed);
         self.recorder.fault(Fault::Interleaved);
-        match dice {
-            0..3 => drop(self.step(Actor::Owner(index))),
-            3..6 => drop(self.step(Actor::Writer)),
-            6 => drop(self.step(Actor::Monitor)),
-            10 => drop(self.step(Actor::Verifier)),
-            _ => self.recorder.read_at_once(self.instance, &cast.handle, &self.keys[key]),
+        match (follower, dice) {
+            (Some(drawn), _) => self.have_follower_take(drawn),
+            (None, 0..3) => drop(self.step(Actor::Owner(index))),
+            (None, 3..6) => drop(self.step(Actor::Writer)),
+            (None, 6) => drop(self.step(Actor::Monitor)),
+            (None, 10) => drop(self.step(Actor::Verifier)),
+            (None, _) => self.recorder.read_at_once(self.instance, &cast.handle, &self.keys[key]),
         }
         self.depth.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A follower of this process takes what is there.
+    fn have_follower_take(&self, drawn: usize) {
+        let Some(mut follower) = self.followers.one(drawn) else { return };
+        if follower.at().is_some_and(|(instance, _)| instance == self.instance) {
+            follower.take(&self.recorder, 2);
+        }
     }
 
     /// Owners get on while an answer is on its way.

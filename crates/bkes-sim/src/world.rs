@@ -2,6 +2,7 @@
 
 use crate::client::{Client, Polled, Server};
 use crate::faults::Fault;
+use crate::follower::{Followers, Served};
 use crate::instance::{Instance, World};
 use crate::plan::{Plan, RECORD_BYTES_MAX, Topic};
 use crate::recorder::Recorder;
@@ -34,6 +35,8 @@ pub struct Simulation {
     pub(crate) findings: Vec<Finding>,
     calls_left: u32,
     log_until: u64,
+    /// Decides which follower goes on, and when.
+    following: Rng,
 }
 
 /// Runs a plan to its end and judges it. With `taped`, what happened can be read afterwards.
@@ -78,8 +81,10 @@ impl Simulation {
             log.set_queue_max(random.usize(3..12));
         }
         log.set_append_time(random.u32(..5) == 0);
-        let keys = (0..plan.keys).filter_map(|number| Key::new(format!("k{number}"))).collect();
-        let world = World { plan: plan.clone(), log, now, keys, recorder };
+        let keys: Vec<Key> = (0..plan.keys).filter_map(|number| Key::new(format!("k{number}"))).collect();
+        let mut following = Rng::with_seed(plan.seed ^ 0xf0_110e_d0);
+        let followers = Arc::new(Followers::new(plan.followers, &keys, following.fork()));
+        let world = World { plan: plan.clone(), log, now, keys, recorder, followers };
         let instances = (0..plan.instances)
             .map(|number| Instance::new(InstanceId(number), &world, random.fork()))
             .collect();
@@ -95,6 +100,7 @@ impl Simulation {
             findings: Vec::new(),
             calls_left: plan.calls,
             log_until: 0,
+            following,
         }
     }
 
@@ -112,6 +118,7 @@ impl Simulation {
                 60..100 => self.let_somebody_call(),
                 _ => unreachable!("below 100"),
             }
+            self.let_somebody_follow();
             if self.random.u32(..1_000) < self.world.plan.fault_rate {
                 self.disturb();
             }
@@ -175,6 +182,34 @@ impl Simulation {
             if self.instances[instance.0 as usize].life.is_none() {
                 client.forget(&self.world);
             }
+        }
+        for mut follower in self.world.followers.iter() {
+            let is_gone = follower.at().is_some_and(|(instance, began)| {
+                let life = self.instances.iter().find(|of| of.id == instance).and_then(|of| of.life.as_ref());
+                life.is_none_or(|life| life.started_at > began)
+            });
+            if is_gone {
+                follower.lose(&self.world);
+            }
+        }
+    }
+
+    /// The instances that can be asked.
+    pub(crate) fn served(&self) -> Vec<Served> {
+        let of = |instance: &Instance| {
+            let life = instance.life.as_ref()?;
+            Some(Served { instance: instance.id, handle: life.stage.handle() })
+        };
+        self.instances.iter().filter_map(of).collect()
+    }
+
+    fn let_somebody_follow(&mut self) {
+        if self.world.followers.is_empty() || self.following.u32(..3) > 0 {
+            return;
+        }
+        let served = self.served();
+        if let Some(mut follower) = self.world.followers.one(self.following.usize(..)) {
+            follower.go_on(&self.world, &served);
         }
     }
 
@@ -405,15 +440,14 @@ impl Simulation {
 impl Simulation {
     /// What the checker is given, but for the calls.
     fn judge(mut self, contents: Vec<bkes_check::Content>) -> (History, Vec<Finding>) {
+        let follows = self.world.followers.iter().map(|mut follower| follower.end()).collect();
         let log = self.foreigners.log_records(&self.world.log);
         self.world.recorder.delivered(&self.world.log.fates());
         for truncation in &mut self.excuses.truncations {
             truncation.until = self.foreigners.noticed_at;
         }
-        (
-            History { calls: Vec::new(), follows: Vec::new(), log, contents, excuses: self.excuses },
-            self.findings,
-        )
+        let calls = Vec::new();
+        (History { calls, follows, log, contents, excuses: self.excuses }, self.findings)
     }
 }
 

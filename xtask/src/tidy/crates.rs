@@ -86,7 +86,15 @@ const ARROWS: &[Arrows] = &[
     },
     Arrows {
         name: "bkes-sim",
-        knows: &["bkes-check", "bkes-core", "bkes-engine", "bkes-log", "bkes-storage", "bkes-testkit"],
+        knows: &[
+            "bkes-api",
+            "bkes-check",
+            "bkes-core",
+            "bkes-engine",
+            "bkes-log",
+            "bkes-storage",
+            "bkes-testkit",
+        ],
         in_tests: &[],
     },
     Arrows {
