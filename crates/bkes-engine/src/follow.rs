@@ -38,6 +38,7 @@ use crate::handle::EngineHandle;
 use crate::limits::FOLLOWERS_MAX;
 use bkes_api::{BoxStream, Failure, Follow, FollowFrom, FollowItem, Followed, Positions, TopicId};
 use bkes_core::append::{Unit, Unready};
+use bkes_core::machine::Scope;
 use bkes_core::{Key, Partition};
 use bkes_log::wake_pair;
 use bytes::Bytes;
@@ -55,6 +56,10 @@ impl EngineHandle {
         let context = self.context();
         if context.board.stopping.load(Ordering::Acquire) {
             return Err(failure::unready(&Unready::ShuttingDown));
+        }
+        if follow.from == FollowFrom::Now {
+            // What another instance was told of before the call is not new, though it may not be applied here yet.
+            self.verify(Scope::All).await.map_err(|unready| failure::unready(&unready))?;
         }
         let (waker, waiter) = wake_pair();
         let place = context.feed.enter(waker.clone(), FOLLOWERS_MAX).ok_or_else(|| {

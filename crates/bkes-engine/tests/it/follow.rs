@@ -159,6 +159,28 @@ fn from_now_on_nothing_is_shown_that_was_answered_before_and_everything_after() 
     assert_eq!(follows.drain().told.len(), 3);
 }
 
+/// Where an instance lagged, a follower from now on was shown what another one had acknowledged before the call.
+#[test]
+fn from_now_on_nothing_is_shown_that_another_instance_was_told_before() {
+    for followed in [Followed::All, Followed::Key(Key::new("a").expect("not empty"))] {
+        let log = log(1);
+        let mut one = Bench::ready(log.clone(), Arc::new(SimulatedStore::new()));
+        let mut two = Bench::ready(log.clone(), Arc::new(SimulatedStore::new()));
+        one.put("a", 0, "before").expect("accepted");
+        let mut follows = Follows::on(&mut two, of(followed.clone(), FollowFrom::Now));
+        follows.catch_up(&mut two);
+        assert_eq!((follows.shown.len(), follows.position(0)), (0, 1), "{followed:?}");
+        one.put("a", 1, "after").expect("accepted");
+        two.run(10);
+        follows.drain();
+        assert_eq!(follows.shown, [(0, 1, "a".into(), 1, "after".into())], "{followed:?}");
+        log.go_down("no broker answers");
+        let refused = Follows::try_on(&mut two, of(followed, FollowFrom::Now)).map(drop);
+        let refused = refused.expect_err("what others were told is not known");
+        assert_eq!(refused.reason, Reason::Unverified);
+    }
+}
+
 #[test]
 fn headers_and_append_ids_come_with_events_or_headers_stay_away() {
     let log = log(1);

@@ -57,7 +57,7 @@ pub fn at(positions: &[(u32, u64)]) -> FollowFrom {
 }
 
 impl Follows {
-    /// Follows; what that waits for of owners is done.
+    /// Follows; what that waits for of the verifier and of owners is done.
     pub fn try_on(bench: &mut Bench, follow: Follow) -> Result<Follows, Failure> {
         let handle: EngineHandle = bench.handle.clone();
         let mut beginning = Box::pin(async move { handle.follow(follow).await });
@@ -66,6 +66,7 @@ impl Follows {
                 bench.step_owners();
                 return stream.map(Follows::of);
             }
+            bench.step_verifier();
             bench.step_owners();
         }
         panic!("following is not begun")
