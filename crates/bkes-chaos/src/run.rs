@@ -17,7 +17,7 @@ use crate::stream_client::StreamClient;
 use crate::summary::{self, Ended};
 use crate::topic;
 use anyhow::Context;
-use bkes_check::{Call, Content, ContentOf, Excuses, History, InstanceId, LogRecord};
+use bkes_check::{Call, Content, ContentOf, History, InstanceId, LogRecord};
 use bkes_core::{Key, Partition, Position};
 use bkes_foreign::Cluster;
 use fastrand::Rng;
@@ -311,7 +311,7 @@ async fn finish(
     }
     keep(ending::content(&rebuilt, ContentOf::Rebuilt, &keys).await, diary, &mut contents);
     let memory = Peak { instance: None, ..rebuilt.memory() };
-    Ok((History { calls, follows: Vec::new(), log, contents, excuses: Excuses::default() }, slowest, memory))
+    Ok((History { calls, log, contents, ..History::default() }, slowest, memory))
 }
 
 async fn rebuilt(args: &RunArgs, arena: &Arena) -> anyhow::Result<Instance> {

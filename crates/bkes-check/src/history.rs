@@ -4,8 +4,10 @@
 //! another began counts as overlapping it.
 
 mod followed;
+mod waited;
 
 pub use followed::{FollowStream, Followed, FollowedFrom, FollowedItem, Follower};
+pub use waited::{WaitCall, WaitOutcome};
 
 use bkes_core::{Key, Offset, Order, Partition, Position};
 use bytes::Bytes;
@@ -32,6 +34,8 @@ pub struct History {
     pub calls: Vec<Call>,
     /// What followers were shown.
     pub follows: Vec<Follower>,
+    /// Who waited for positions.
+    pub waits: Vec<WaitCall>,
     /// The visible, committed records that the log holds at the end; those of a partition in rising offset order.
     pub log: Vec<LogRecord>,
     /// What every instance, a resumed one and a rebuilt one hold at the end. The rebuilt one, or else the first, is what the

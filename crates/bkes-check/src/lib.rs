@@ -24,11 +24,13 @@ mod index;
 mod reads;
 mod refusals;
 mod views;
+mod waits;
 
 pub use history::{
     AppendCall, AppendOutcome, Call, CallId, ClientId, Content, ContentOf, Event, Excuses, Expecting,
     FollowStream, Followed, FollowedFrom, FollowedItem, Follower, Fresh, History, InstanceId, LogRecord,
     Operation, Premise, ReadCall, ReadOutcome, Truncation, TryOf, View,
+    WaitCall, WaitOutcome,
 };
 pub use violation::{Promise, StreamOf, Violation};
 
@@ -39,6 +41,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     appends::check(&index, &mut found);
     ids::check(&index, &mut found);
     reads::check(&index, &mut found);
+    waits::check(&index, &mut found);
     refusals::check(&index, &mut found);
     contents::check(&index, &mut found);
     follows::check(&index, &mut found);

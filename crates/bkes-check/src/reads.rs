@@ -116,7 +116,7 @@ impl Shown<'_, '_> {
     }
 }
 
-impl<'h> Shown<'_, 'h> {
+impl Shown<'_, '_> {
     /// Everything below the positions is shown that the key has there.
     fn check_positions(&self, found: &mut Vec<Violation>) {
         let Shown { id, call, read, index } = *self;
@@ -124,56 +124,69 @@ impl<'h> Shown<'_, 'h> {
             return self.check_denial(&[(partition, offset.next())], found);
         }
         let Fresh::AtLeast(positions) = &read.fresh else { return };
-        let shown = match &read.outcome {
-            ReadOutcome::Events { events, more: false } => events.as_slice(),
-            ReadOutcome::NoSuchAggregate => &[],
-            ReadOutcome::OutOfRange => return self.check_denial(positions, found),
-            _ => return,
-        };
-        let is_void = index.is_key_cut(&call.key) || index.is_before_truncation(&call.key, call.begin);
-        if is_void || read.from != Order::FIRST || read.view != View::Now {
-            return;
+        if read.outcome == ReadOutcome::OutOfRange {
+            return self.check_denial(positions, found);
         }
-        for (partition, position) in positions {
-            let Some(line) = index.line(&call.key, *partition) else { continue };
-            let is_shown = |event: &Event| {
-                shown.iter().any(|other| other.partition == event.partition && other.order == event.order)
-            };
-            let missing = line.events.iter().find(|event| {
-                self.is_below(event, *position)
-                    && !is_shown(event)
-                    && !index.is_excused(*partition, event.offset, call.begin)
-            });
-            if let Some(event) = missing {
-                let (key, position, event) = (call.key.clone(), (*partition, *position), (*event).clone());
+        for position in positions {
+            if let Some((position, event)) = missing_below(index, (call, read), [*position]) {
+                let (key, event) = (call.key.clone(), event.clone());
                 found.push(Violation::PositionNotShown { call: id, key, position, event });
             }
         }
     }
 
-    /// Whether an event lies below a position, with all of its append.
-    fn is_below(&self, event: &'h Event, position: Position) -> bool {
-        let is_there = |value: &Bytes| {
-            let mut places = self.index.places(value).iter();
-            places.all(|place| {
-                place.event.partition != event.partition || place.event.offset < position.offset()
-            })
-        };
-        let append = self.index.writer(&event.value);
-        event.offset < position.offset() && append.is_none_or(|append| append.values().iter().all(is_there))
-    }
-
-    /// A log ends below what somebody was told only if it lost its end.
     fn check_denial(&self, positions: &[(Partition, Position)], found: &mut Vec<Violation>) {
-        let Shown { id, index, .. } = *self;
-        let is_lost = |(partition, position): &(Partition, Position)| {
-            let mut lost = index.history.excuses.truncations.iter();
-            lost.any(|lost| lost.partition == *partition && lost.from < position.offset())
-        };
-        if !positions.iter().any(is_lost) {
-            found.push(Violation::PositionDenied { call: id, positions: positions.to_vec() });
+        if !may_lie_above(self.index, positions) {
+            found.push(Violation::PositionDenied { call: self.id, positions: positions.to_vec() });
         }
     }
+}
+
+/// Whether one of these positions may lie above the end of the log: it ends below what somebody was told only if it lost its end.
+pub fn may_lie_above(index: &Index<'_>, positions: &[(Partition, Position)]) -> bool {
+    positions.iter().any(|(partition, position)| {
+        let mut lost = index.history.excuses.truncations.iter();
+        lost.any(|lost| lost.partition == *partition && lost.from < position.offset())
+    })
+}
+
+/// An event that lies below one of these positions and that a read of the whole aggregate did not show.
+pub fn missing_below<'h>(
+    index: &Index<'h>,
+    (call, read): (&Call, &ReadCall),
+    positions: impl IntoIterator<Item = (Partition, Position)>,
+) -> Option<((Partition, Position), &'h Event)> {
+    let shown = match &read.outcome {
+        ReadOutcome::Events { events, more: false } => events.as_slice(),
+        ReadOutcome::NoSuchAggregate => &[],
+        _ => return None,
+    };
+    if read.from != Order::FIRST || read.view != View::Now {
+        return None;
+    }
+    if index.is_key_cut(&call.key) || index.is_before_truncation(&call.key, call.begin) {
+        return None;
+    }
+    let is_shown = |event: &Event| {
+        shown.iter().any(|other| other.partition == event.partition && other.order == event.order)
+    };
+    positions.into_iter().find_map(|(partition, position)| {
+        let line = index.line(&call.key, partition)?;
+        let mut below = line.events.iter().copied().filter(|event| is_below(index, event, position));
+        let missing = below
+            .find(|event| !is_shown(event) && !index.is_excused(partition, event.offset, call.begin))?;
+        Some(((partition, position), missing))
+    })
+}
+
+/// Whether an event lies below a position, with all of its append.
+fn is_below(index: &Index<'_>, event: &Event, position: Position) -> bool {
+    let is_there = |value: &Bytes| {
+        let mut places = index.places(value).iter();
+        places.all(|place| place.event.partition != event.partition || place.event.offset < position.offset())
+    };
+    let append = index.writer(&event.value);
+    event.offset < position.offset() && append.is_none_or(|append| append.values().iter().all(is_there))
 }
 
 /// What an instance showed of a key; of a split key also of each partition by itself.

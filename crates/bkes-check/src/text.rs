@@ -2,7 +2,8 @@
 
 use crate::history::{AppendCall, AppendOutcome, Call, CallId, Content, Expecting, History, LogRecord};
 use crate::history::{FollowStream, FollowedFrom, FollowedItem};
-use crate::history::{Fresh, Operation, ReadCall, ReadOutcome, TryOf, View};
+use crate::history::{Fresh, Operation, ReadCall, ReadOutcome, TryOf, View, WaitCall};
+use crate::violation::All;
 use bkes_core::{Partition, Position};
 use std::fmt;
 
@@ -19,6 +20,9 @@ impl fmt::Display for History {
                     follower.client.0, follower.followed
                 )?;
             }
+        }
+        for (number, wait) in self.waits.iter().enumerate() {
+            writeln!(f, "wait {number}: {wait}")?;
         }
         for record in &self.log {
             writeln!(f, "log {record}")?;
@@ -42,6 +46,17 @@ impl fmt::Display for Call {
             Operation::Append(append) => append.fmt(f),
             Operation::Read(read) => read.fmt(f),
         }
+    }
+}
+
+impl fmt::Display for WaitCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let WaitCall { client, instance, begin, end, positions, outcome } = self;
+        write!(f, "{begin}..")?;
+        if let Some(end) = end {
+            write!(f, "{end}")?;
+        }
+        write!(f, " client {} {instance}: wait for{} -> {outcome:?}", client.0, All(positions))
     }
 }
 

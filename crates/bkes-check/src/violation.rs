@@ -95,6 +95,11 @@ pub enum Violation {
     AcknowledgedNotShown { call: CallId, key: Key, shown: u64, append: CallId, order: Order },
     /// A read that was to take in everything below a position did not show an event that lies there.
     PositionNotShown { call: CallId, key: Key, position: (Partition, Position), event: Event },
+    /// A read did not show an event that lies below a position which its instance had been waited for to reach. `wait` is the place of
+    /// that call among those that waited.
+    WaitedNotShown { call: CallId, wait: usize, key: Key, position: (Partition, Position), event: Event },
+    /// Positions that a call had been told were said to lie above the end of the log, to one who waited for them.
+    WaitDenied { wait: usize, positions: Vec<(Partition, Position)> },
     /// A position that a call had been told was said to lie above the end of the log.
     PositionDenied { call: CallId, positions: Vec<(Partition, Position)> },
     /// Two contents differ.
@@ -145,14 +150,15 @@ impl Violation {
             Violation::ReadDiffers { .. }
             | Violation::ReadBadPage { .. }
             | Violation::ReadWentBack { .. } => Promise::ReadsOneHistory,
-            Violation::AcknowledgedNotShown { .. } | Violation::PositionNotShown { .. } => {
-                Promise::ReadsAcknowledged
-            }
+            Violation::AcknowledgedNotShown { .. }
+            | Violation::PositionNotShown { .. }
+            | Violation::WaitedNotShown { .. } => Promise::ReadsAcknowledged,
             Violation::ContentsDiffer { .. }
             | Violation::EventNotInLog { .. }
             | Violation::ForeignMissing { .. } => Promise::AllAgree,
             Violation::KnownDenied { .. }
             | Violation::PositionDenied { .. }
+            | Violation::WaitDenied { .. }
             | Violation::IdNotTaken { .. }
             | Violation::FollowDenied { .. } => Promise::RefusalsTrue,
             Violation::FollowedAnother { .. }
@@ -246,6 +252,14 @@ impl fmt::Display for Violation {
             Violation::PositionNotShown { call, key, position: (partition, position), event } => {
                 write!(f, "{key}: {call} was to take in {partition}/{position} and did not show {event}")
             }
+            Violation::WaitedNotShown { call, wait, key, position: (partition, position), event } => write!(
+                f,
+                "{key}: {call} did not show {event}, after its instance had said to wait {wait} that it has applied \
+                 {partition}/{position}"
+            ),
+            Violation::WaitDenied { wait, positions } => {
+                write!(f, "wait {wait} was told that the log ends below one of{}", All(positions))
+            }
             Violation::PositionDenied { call, positions } => {
                 write!(f, "{call} was told that the log ends below one of{}", All(positions))
             }
@@ -328,7 +342,7 @@ impl fmt::Display for Of<'_> {
 }
 
 /// Positions.
-struct All<'a>(&'a [(Partition, Position)]);
+pub struct All<'a>(pub &'a [(Partition, Position)]);
 
 impl fmt::Display for All<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

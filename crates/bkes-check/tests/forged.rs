@@ -6,8 +6,9 @@ mod ids;
 mod views;
 
 use bkes_check::{
-    AppendCall, AppendOutcome, Call, ContentOf, Event, Expecting, Fresh, History, InstanceId, LogRecord,
-    Operation, Premise, Promise, ReadCall, ReadOutcome, Truncation, View, Violation, check,
+    AppendCall, AppendOutcome, Call, ClientId, ContentOf, Event, Expecting, Fresh, History, InstanceId, LogRecord,
+    Operation, Premise, Promise, ReadCall, ReadOutcome, Truncation, View, Violation, WaitCall, WaitOutcome,
+    check,
 };
 use bkes_core::{Offset, Order, Partition, Position};
 use forge::{Forge, bytes, key};
@@ -442,6 +443,67 @@ fn a_read_that_misses_what_lies_below_its_positions_is_caught() {
     finds("a lost end excuses it", &[], |history| {
         at_least(6, (0, at(6) + 1))(history);
         let lost = Truncation { partition: Partition(0), from: Offset(at(6)), at: 1, until: 100 };
+        history.excuses.truncations.push(lost);
+    });
+}
+
+/// Somebody is told by the instance of the last read of "a" that positions are reached, before a call begins.
+fn waited(before: usize, positions: &[(u32, u64)], outcome: WaitOutcome) -> impl FnOnce(&mut History) {
+    let of = positions.iter().map(|(partition, position)| (Partition(*partition), Position(*position)));
+    let positions = of.collect();
+    move |history| {
+        let (begin, instance) = (history.calls[before].begin - 1, history.calls[20].instance);
+        let (client, end) = (ClientId(8), Some(begin));
+        history.waits.push(WaitCall { client, instance, begin, end, positions, outcome });
+    }
+}
+
+#[test]
+fn a_read_that_misses_what_its_instance_was_waited_for_is_caught() {
+    use Promise::{ReadsAcknowledged, RefusalsTrue};
+    let last = |history: &mut History| {
+        let event = shown(history, 20).last().cloned().expect("it shows events");
+        (event.partition.0, event.offset.0 + 1)
+    };
+    let end = last(&mut right());
+    // An instance that acknowledged nothing of it: nothing else is broken then.
+    let elsewhere = |history: &mut History| {
+        let only = shown(history, 20)[0].clone();
+        history.calls[20].instance = InstanceId(7);
+        *shown(history, 20) = vec![only];
+    };
+    for (what, positions, outcome, promise) in [
+        ("what lies below", end, WaitOutcome::Reached, &[ReadsAcknowledged][..]),
+        ("nothing lies below", (end.0, 0), WaitOutcome::Reached, &[]),
+        ("it was not reached", end, WaitOutcome::Unavailable, &[]),
+        ("it is said to lie above the end", end, WaitOutcome::OutOfRange, &[RefusalsTrue]),
+    ] {
+        finds(what, promise, |history| {
+            elsewhere(history);
+            waited(20, &[positions], outcome)(history);
+        });
+    }
+    finds("on another instance", &[], |history| {
+        elsewhere(history);
+        waited(20, &[end], WaitOutcome::Reached)(history);
+        history.waits[0].instance = InstanceId(3);
+    });
+    finds("after the read began", &[], |history| {
+        elsewhere(history);
+        waited(20, &[end], WaitOutcome::Reached)(history);
+        history.waits[0].end = Some(history.calls[20].begin);
+    });
+    finds("two that waited, and the farther counts", &[ReadsAcknowledged], |history| {
+        elsewhere(history);
+        waited(20, &[end], WaitOutcome::Reached)(history);
+        waited(20, &[(end.0, 0)], WaitOutcome::Reached)(history);
+    });
+    finds("what was lost", &[], |history| {
+        elsewhere(history);
+        waited(20, &[end], WaitOutcome::Reached)(history);
+        waited(20, &[end], WaitOutcome::OutOfRange)(history);
+        let until = history.calls[20].begin;
+        let lost = Truncation { partition: Partition(end.0), from: Offset(0), at: until, until };
         history.excuses.truncations.push(lost);
     });
 }

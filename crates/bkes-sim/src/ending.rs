@@ -107,6 +107,7 @@ impl Simulation {
     }
 
     fn heal(&mut self) {
+        self.lose_waiter();
         self.world.recorder.say(|| "== faults stop".into());
         self.world.log.set_faults(Delivery::default());
         self.world.log.come_up();

@@ -186,6 +186,8 @@ pub struct Coverage {
     pub tries: BTreeMap<&'static str, u64>,
     /// What followers met, and how often.
     pub follows: BTreeMap<&'static str, u64>,
+    /// How waits for positions ended, and how often.
+    pub waits: BTreeMap<&'static str, u64>,
 }
 
 impl Coverage {
@@ -209,6 +211,11 @@ impl Coverage {
         *self.follows.entry(what).or_default() += 1;
     }
 
+    /// One more.
+    pub fn waited(&mut self, how: &'static str) {
+        *self.waits.entry(how).or_default() += 1;
+    }
+
     /// Adds what happened in another run.
     pub fn add(&mut self, other: &Coverage) {
         for (fault, count) in &other.faults {
@@ -222,6 +229,9 @@ impl Coverage {
         }
         for (what, count) in &other.follows {
             *self.follows.entry(what).or_default() += count;
+        }
+        for (how, count) in &other.waits {
+            *self.waits.entry(how).or_default() += count;
         }
     }
 }

@@ -25,6 +25,7 @@ mod link;
 mod machine;
 mod named;
 mod topic;
+mod waiter;
 
 mod ending;
 mod excuse;
@@ -36,6 +37,7 @@ pub use follower::FOLLOWING;
 pub use plan::{Mode, Plan, StoreKind, Topic};
 pub use recorder::{ANSWERS, TRIES};
 pub use shrink::shrink;
+pub use waiter::WAITING;
 pub use world::run;
 
 use bkes_check::{History, InstanceId, Violation};

@@ -48,6 +48,9 @@ struct Args {
     /// Instead of what the seed says
     #[arg(long)]
     followers: Option<u32>,
+    /// Instead of what the seed says
+    #[arg(long)]
+    waits: Option<bool>,
     /// On the store in memory, whatever the seed says
     #[arg(long)]
     memory: bool,
@@ -109,6 +112,7 @@ impl Args {
         plan.owners = self.owners.unwrap_or(plan.owners);
         plan.calls = self.calls.unwrap_or(plan.calls);
         plan.followers = self.followers.unwrap_or(plan.followers);
+        plan.waits = self.waits.unwrap_or(plan.waits);
         if self.memory {
             plan.store = bkes_sim::StoreKind::Memory;
         }

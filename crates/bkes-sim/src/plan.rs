@@ -66,6 +66,8 @@ pub struct Plan {
     pub calls: u32,
     /// Followers.
     pub followers: u32,
+    /// Whether somebody waits for positions.
+    pub waits: bool,
     /// The faults that may happen.
     pub faults: Faults,
     /// How likely something unusual is, in 1,000 steps.
@@ -123,6 +125,7 @@ impl Plan {
             owners: random.usize(1..=3),
             calls: random.u32(20..=120),
             followers: followers(seed),
+            waits: seed % 3 == 2,
             faults,
             fault_rate: [5, 15, 40][random.usize(..3)],
             calm: false,
@@ -150,7 +153,8 @@ impl Plan {
     }
 }
 
-/// Every third run has followers. It is not drawn, so that nothing else of a seed changes.
+/// Every third run has followers, as every third has ids and in every third somebody waits. It is not drawn, so that nothing else of a
+/// seed changes.
 fn followers(seed: u64) -> u32 {
     if seed % 3 == 1 { 1 + (seed / 3 % 3) as u32 } else { 0 }
 }

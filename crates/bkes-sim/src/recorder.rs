@@ -91,6 +91,11 @@ impl Recorder {
         locked(&self.0.coverage).tried(how);
     }
 
+    /// A wait for positions ends.
+    pub fn waited(&self, how: &'static str) {
+        locked(&self.0.coverage).waited(how);
+    }
+
     /// A follower meets something.
     pub fn followed(&self, what: &'static str) {
         locked(&self.0.coverage).followed(what);

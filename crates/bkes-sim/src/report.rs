@@ -1,6 +1,6 @@
 //! What people are shown: a failing run at its smallest, and what happened how often.
 
-use bkes_sim::{ANSWERS, Coverage, FOLLOWING, Fault, Plan, StoreKind, TRIES, run, shrink};
+use bkes_sim::{ANSWERS, Coverage, FOLLOWING, Fault, Plan, StoreKind, TRIES, WAITING, run, shrink};
 
 /// Seeds in which everything must have happened.
 pub const SEEDS_FOR_ALL: u64 = 2_000;
@@ -40,10 +40,10 @@ pub fn tape(plan: &Plan) {
 }
 
 fn command(plan: &Plan) -> String {
-    let Plan { seed, mode, instances, clients, keys, partitions, owners, calls, followers, .. } = plan;
+    let Plan { seed, mode, instances, clients, keys, partitions, owners, calls, followers, waits, .. } = plan;
     let mut command = format!(
         "--seeds 1 --seed {seed} --mode {mode} --instances {instances} --clients {clients} --keys {keys} \
-         --partitions {partitions} --owners {owners} --calls {calls} --followers {followers}"
+         --partitions {partitions} --owners {owners} --calls {calls} --followers {followers} --waits {waits}"
     );
     let before = Plan::of(*seed);
     if before.store != plan.store && plan.store == StoreKind::Memory {
@@ -67,6 +67,8 @@ pub fn coverage(coverage: &Coverage) {
     columns(TRIES.iter().map(|how| (*how, coverage.tries.get(how).copied().unwrap_or(0))));
     println!("followers, how often they met each:");
     columns(FOLLOWING.iter().map(|what| (*what, coverage.follows.get(what).copied().unwrap_or(0))));
+    println!("waits for positions, how often they ended so:");
+    columns(WAITING.iter().map(|how| (*how, coverage.waits.get(how).copied().unwrap_or(0))));
 }
 
 fn columns(rows: impl Iterator<Item = (&'static str, u64)>) {
@@ -83,5 +85,6 @@ pub fn missing(coverage: &Coverage) -> Vec<&'static str> {
     let answers = ANSWERS.iter().filter(|answer| !coverage.answers.contains_key(*answer)).copied();
     let tries = TRIES.iter().filter(|how| !coverage.tries.contains_key(*how)).copied();
     let follows = FOLLOWING.iter().filter(|what| !coverage.follows.contains_key(*what)).copied();
-    faults.chain(answers).chain(tries).chain(follows).collect()
+    let waits = WAITING.iter().filter(|how| !coverage.waits.contains_key(*how)).copied();
+    faults.chain(answers).chain(tries).chain(follows).chain(waits).collect()
 }

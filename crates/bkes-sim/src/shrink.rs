@@ -54,6 +54,7 @@ fn smaller(plan: &Plan) -> Vec<Plan> {
     offer(Plan { clients: (plan.clients - 1).max(1), ..plan.clone() });
     offer(Plan { keys: (plan.keys - 1).max(1), ..plan.clone() });
     offer(Plan { partitions: (plan.partitions - 1).max(1), ..plan.clone() });
+    offer(Plan { waits: false, ..plan.clone() });
     offer(Plan { followers: plan.followers.saturating_sub(1), ..plan.clone() });
     offer(Plan { owners: (plan.owners - 1).max(1), ..plan.clone() });
     offer(Plan { store: StoreKind::Memory, ..plan.clone() });

@@ -8,6 +8,7 @@ use crate::plan::{Plan, RECORD_BYTES_MAX, Topic};
 use crate::recorder::Recorder;
 use crate::stage::Actor;
 use crate::topic::Foreigners;
+use crate::waiter::Waiter;
 use crate::{Finding, Run};
 use bkes_check::{ClientId, Excuses, History, InstanceId};
 use bkes_core::{Key, Partition};
@@ -35,8 +36,9 @@ pub struct Simulation {
     pub(crate) findings: Vec<Finding>,
     calls_left: u32,
     log_until: u64,
-    /// Decides which follower goes on, and when.
+    /// Decides which follower goes on, and when; and who waits where.
     following: Rng,
+    waiter: Option<Waiter>,
 }
 
 /// Runs a plan to its end and judges it. With `taped`, what happened can be read afterwards.
@@ -84,6 +86,7 @@ impl Simulation {
         let keys: Vec<Key> = (0..plan.keys).filter_map(|number| Key::new(format!("k{number}"))).collect();
         let mut following = Rng::with_seed(plan.seed ^ 0xf0_110e_d0);
         let followers = Arc::new(Followers::new(plan.followers, &keys, following.fork()));
+        let waiter = plan.waits.then(|| Waiter::new(following.fork()));
         let world = World { plan: plan.clone(), log, now, keys, recorder, followers };
         let instances = (0..plan.instances)
             .map(|number| Instance::new(InstanceId(number), &world, random.fork()))
@@ -101,6 +104,7 @@ impl Simulation {
             calls_left: plan.calls,
             log_until: 0,
             following,
+            waiter,
         }
     }
 
@@ -119,6 +123,7 @@ impl Simulation {
                 _ => unreachable!("below 100"),
             }
             self.let_somebody_follow();
+            self.let_somebody_wait();
             if self.random.u32(..1_000) < self.world.plan.fault_rate {
                 self.disturb();
             }
@@ -183,14 +188,17 @@ impl Simulation {
                 client.forget(&self.world);
             }
         }
+        let is_gone = |(instance, began): (InstanceId, u64)| {
+            let life = self.instances.iter().find(|of| of.id == instance).and_then(|of| of.life.as_ref());
+            life.is_none_or(|life| life.started_at > began)
+        };
         for mut follower in self.world.followers.iter() {
-            let is_gone = follower.at().is_some_and(|(instance, began)| {
-                let life = self.instances.iter().find(|of| of.id == instance).and_then(|of| of.life.as_ref());
-                life.is_none_or(|life| life.started_at > began)
-            });
-            if is_gone {
+            if follower.at().is_some_and(is_gone) {
                 follower.lose(&self.world);
             }
+        }
+        if let Some(waiter) = self.waiter.as_mut().filter(|waiter| waiter.at().is_some_and(is_gone)) {
+            waiter.lose(&self.world);
         }
     }
 
@@ -201,6 +209,20 @@ impl Simulation {
             Some(Served { instance: instance.id, handle: life.stage.handle() })
         };
         self.instances.iter().filter_map(of).collect()
+    }
+
+    fn let_somebody_wait(&mut self) {
+        let Some(waiter) = self.waiter.as_mut().filter(|_| self.following.u32(..4) == 0) else { return };
+        let instance = &self.instances[self.following.usize(..self.instances.len())];
+        let asked = instance.life.as_ref().map(|life| (instance.id, life.stage.handle()));
+        waiter.go_on(&self.world, asked);
+    }
+
+    /// Nobody waits any more.
+    pub(crate) fn lose_waiter(&mut self) {
+        if let Some(waiter) = &mut self.waiter {
+            waiter.lose(&self.world);
+        }
     }
 
     fn let_somebody_follow(&mut self) {
@@ -446,8 +468,9 @@ impl Simulation {
         for truncation in &mut self.excuses.truncations {
             truncation.until = self.foreigners.noticed_at;
         }
+        let waits = self.waiter.take().map_or(Vec::new(), Waiter::end);
         let calls = Vec::new();
-        (History { calls, follows, log, contents, excuses: self.excuses }, self.findings)
+        (History { calls, follows, waits, log, contents, excuses: self.excuses }, self.findings)
     }
 }
 
