@@ -29,8 +29,7 @@ mod waits;
 pub use history::{
     AppendCall, AppendOutcome, Call, CallId, ClientId, Content, ContentOf, Event, Excuses, Expecting,
     FollowStream, Followed, FollowedFrom, FollowedItem, Follower, Fresh, History, InstanceId, LogRecord,
-    Operation, Premise, ReadCall, ReadOutcome, Truncation, TryOf, View,
-    WaitCall, WaitOutcome,
+    Operation, Premise, ReadCall, ReadOutcome, Truncation, TryOf, View, WaitCall, WaitOutcome,
 };
 pub use violation::{Promise, StreamOf, Violation};
 

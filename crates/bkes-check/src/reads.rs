@@ -173,8 +173,8 @@ pub fn missing_below<'h>(
     positions.into_iter().find_map(|(partition, position)| {
         let line = index.line(&call.key, partition)?;
         let mut below = line.events.iter().copied().filter(|event| is_below(index, event, position));
-        let missing = below
-            .find(|event| !is_shown(event) && !index.is_excused(partition, event.offset, call.begin))?;
+        let missing =
+            below.find(|event| !is_shown(event) && !index.is_excused(partition, event.offset, call.begin))?;
         Some(((partition, position), missing))
     })
 }

@@ -4,7 +4,7 @@ use crate::history::{CallId, InstanceId, Operation, WaitCall, WaitOutcome};
 use crate::index::Index;
 use crate::reads::{may_lie_above, missing_below};
 use crate::violation::Violation;
-use bkes_core::{Partition, Position};
+use bkes_core::{Offset, Partition, Position};
 use std::collections::BTreeMap;
 
 /// Walks over the answers of each instance, and over what was read there later.
@@ -41,7 +41,12 @@ fn check_instance(
     let mut farthest: BTreeMap<Partition, (Position, usize)> = BTreeMap::new();
     for (begin, id) in reads {
         while let Some((_, number)) = reached.next_if(|(end, _)| *end < begin) {
-            for (partition, position) in &index.history.waits[*number].positions {
+            let WaitCall { begin, positions, .. } = &index.history.waits[*number];
+            // Where the log lost its end, a position above that is one of another log.
+            let holds = |(partition, position): &&(Partition, Position)| {
+                !index.is_excused(*partition, Offset(position.0.saturating_sub(1)), *begin)
+            };
+            for (partition, position) in positions.iter().filter(holds) {
                 let before = farthest.entry(*partition).or_insert((*position, *number));
                 *before = (*before).max((*position, *number));
             }

@@ -6,9 +6,9 @@ mod ids;
 mod views;
 
 use bkes_check::{
-    AppendCall, AppendOutcome, Call, ClientId, ContentOf, Event, Expecting, Fresh, History, InstanceId, LogRecord,
-    Operation, Premise, Promise, ReadCall, ReadOutcome, Truncation, View, Violation, WaitCall, WaitOutcome,
-    check,
+    AppendCall, AppendOutcome, Call, ClientId, ContentOf, Event, Expecting, Fresh, History, InstanceId,
+    LogRecord, Operation, Premise, Promise, ReadCall, ReadOutcome, Truncation, View, Violation, WaitCall,
+    WaitOutcome, check,
 };
 use bkes_core::{Offset, Order, Partition, Position};
 use forge::{Forge, bytes, key};
@@ -503,6 +503,13 @@ fn a_read_that_misses_what_its_instance_was_waited_for_is_caught() {
         waited(20, &[end], WaitOutcome::Reached)(history);
         waited(20, &[end], WaitOutcome::OutOfRange)(history);
         let until = history.calls[20].begin;
+        let lost = Truncation { partition: Partition(end.0), from: Offset(0), at: until, until };
+        history.excuses.truncations.push(lost);
+    });
+    finds("what was lost and written again, by a read that begins when all know of it", &[], |history| {
+        elsewhere(history);
+        waited(20, &[end], WaitOutcome::Reached)(history);
+        let until = history.waits[0].begin;
         let lost = Truncation { partition: Partition(end.0), from: Offset(0), at: until, until };
         history.excuses.truncations.push(lost);
     });

@@ -11,7 +11,7 @@ use crate::recorder::{event, page};
 use crate::stage::degraded;
 use crate::world::Simulation;
 use bkes_check::{ClientId, Content, ContentOf, Event, InstanceId};
-use bkes_core::{Key, Order, Partition, Position};
+use bkes_core::{Key, Order, Partition};
 use bkes_engine::{EngineHandle, PartitionState, PartitionStatus, Status, Unready};
 use bkes_log::Log;
 use bkes_testkit::log::Faults as Delivery;
@@ -46,9 +46,6 @@ const RETRIED: &[&str] = &[
 /// Within this time everyone has read the log again, and looked at it: a monitor rests for ten seconds at most.
 const NOTICED_MS: u64 = 15_000;
 
-/// How often followers are told how far everything is shown.
-const FOLLOW_POSITIONS_MS: u64 = 1_000;
-
 /// Who appends at the end.
 const LAST: ClientId = ClientId(901);
 
@@ -73,37 +70,6 @@ impl Simulation {
         }
         self.follow_to_the_end();
         contents
-    }
-
-    /// Every follower is shown everything, once all is at rest.
-    fn follow_to_the_end(&mut self) {
-        let all_up = |simulation: &Simulation| simulation.instances.iter().all(|of| simulation.is_up(of));
-        if self.world.followers.is_empty() || !all_up(self) {
-            return;
-        }
-        // Positions that change are told once a second.
-        let mut due = self.world.now();
-        let came = self.live_until(|simulation| {
-            if due <= simulation.world.now() {
-                simulation.advance(FOLLOW_POSITIONS_MS);
-                due = simulation.world.now() + FOLLOW_POSITIONS_MS;
-            }
-            let ends = simulation.ends();
-            simulation.world.followers.iter().all(|follower| follower.is_at(&ends))
-        });
-        if came {
-            return;
-        }
-        let ends = self.ends();
-        let mut behind = self.world.followers.iter().filter(|follower| !follower.is_at(&ends));
-        let behind = behind.next().map(|follower| format!("{} of {ends:?}", follower.describe()));
-        self.findings.extend(behind.map(|detail| Finding::FollowsNot { detail }));
-    }
-
-    /// Where the partitions end.
-    fn ends(&self) -> Vec<(Partition, Position)> {
-        let of = |partition| Some((partition, self.world.log.watermarks(partition).ok()?.high));
-        (0..self.world.log.partitions()).map(Partition).filter_map(of).collect()
     }
 
     fn heal(&mut self) {
@@ -134,7 +100,7 @@ impl Simulation {
     }
 
     /// Steps everything as threads would, until something is so or the time is over. Says whether it is.
-    fn live_until(&mut self, mut until: impl FnMut(&mut Simulation) -> bool) -> bool {
+    pub(crate) fn live_until(&mut self, mut until: impl FnMut(&mut Simulation) -> bool) -> bool {
         let deadline = self.world.now() + REST_MS;
         while self.world.now() < deadline {
             self.advance(ROUND_MS);
@@ -157,23 +123,13 @@ impl Simulation {
         false
     }
 
-    fn have_followers_catch_up(&self) {
-        if self.world.followers.is_empty() {
-            return;
-        }
-        let served = self.served();
-        for mut follower in self.world.followers.iter() {
-            follower.catch_up(&self.world, &served);
-        }
-    }
-
     fn is_at_rest(&self) -> bool {
         let idle = self.clients.iter().all(|client| client.busy_at().next().is_none());
         idle && self.world.log.on_the_way() == 0 && self.instances.iter().all(|instance| self.is_up(instance))
     }
 
     /// Ready, every partition served, and everything that the log holds is applied.
-    fn is_up(&self, instance: &Instance) -> bool {
+    pub(crate) fn is_up(&self, instance: &Instance) -> bool {
         let Some(life) = &instance.life else { return false };
         if instance.is_stopping() {
             return false;

@@ -223,6 +223,15 @@ impl Instance {
         }
     }
 
+    /// When the writer gets to open a broken store anew, or to empty it, readers are in the middle of a look into it.
+    pub fn overtake_readers(&self, actor: Actor) {
+        let Some(life) = &self.life else { return };
+        let is_due = life.store.is_broken.load(Ordering::Relaxed) && self.disk_until == 0;
+        if actor == Actor::Writer && is_due && life.stopping.is_none() {
+            life.stage.overtake_readers();
+        }
+    }
+
     fn part_stopped(&mut self, actor: Actor, world: &World) {
         let Some(life) = &mut self.life else { return };
         let stopping = life.stopping.get_or_insert_default();

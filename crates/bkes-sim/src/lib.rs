@@ -27,6 +27,7 @@ mod named;
 mod topic;
 mod waiter;
 
+mod audience;
 mod ending;
 mod excuse;
 mod shrink;
@@ -60,7 +61,7 @@ pub struct Run {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "each variant is documented, and its fields say what they are")]
 pub enum Finding {
-    /// One of the ten promises is broken.
+    /// One of the promises is broken.
     Broken(Violation),
     /// The engine panicked.
     Panicked(String),

@@ -122,6 +122,8 @@ pub struct MachineStore {
     pub kill_in_write: AtomicBool,
     /// Something was committed and is not durable.
     pub unsynced: AtomicBool,
+    /// Writing failed, or damage was met: it will be opened anew, or emptied.
+    pub is_broken: AtomicBool,
 }
 
 impl MachineStore {
@@ -135,6 +137,7 @@ impl MachineStore {
             show_fails: AtomicU32::new(0),
             kill_in_write: AtomicBool::new(false),
             unsynced: AtomicBool::new(false),
+            is_broken: AtomicBool::new(false),
         }
     }
 
@@ -157,6 +160,9 @@ impl MachineStore {
         self.stage.interlude();
         self.readable(rate, fault)?;
         let found = look(&*self.inner);
+        if matches!(found, Err(StoreError::Damaged { .. })) {
+            self.is_broken.store(true, Ordering::Relaxed);
+        }
         self.stage.interlude();
         found
     }
@@ -213,6 +219,7 @@ impl Store for MachineStore {
             return self.writable();
         }
         let committed = self.inner.commit(batch, durability);
+        self.is_broken.store(committed.is_err(), Ordering::Relaxed);
         if committed.is_ok() {
             self.unsynced.store(durability == Durability::Eventual && !batch.is_empty(), Ordering::Relaxed);
         }
@@ -226,7 +233,9 @@ impl Store for MachineStore {
 
     fn reopen(&self) -> Result<Loaded, StoreError> {
         self.writable()?;
-        self.inner.reopen()
+        let reopened = self.inner.reopen();
+        self.is_broken.store(reopened.is_err(), Ordering::Relaxed);
+        reopened
     }
 
     fn drop_partition(&self, partition: Partition) -> Result<(), StoreError> {
@@ -249,6 +258,7 @@ impl Store for MachineStore {
 
     fn reset(&self) -> Result<(), StoreError> {
         self.writable()?;
+        self.is_broken.store(false, Ordering::Relaxed);
         self.inner.reset()
     }
 

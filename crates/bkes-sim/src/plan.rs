@@ -17,7 +17,7 @@ pub enum Mode {
     Liveness,
 }
 
-/// What may happen to the topic. All ten promises hold for the first two.
+/// What may happen to the topic. All promises hold for the first two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Topic {
     /// Nothing: it stays as it is.

@@ -14,7 +14,7 @@ use bkes_core::sequence::NowMs;
 use bkes_engine::assembly::{MonitorPart, OwnerPart, Parts, Step, VerifierPart, WriterPart};
 use bkes_engine::{EngineHandle, PartitionState, Status};
 use fastrand::Rng;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 /// How deep steps may come in between steps.
@@ -34,6 +34,8 @@ pub struct Stage {
     /// How likely somebody comes in between, in 1,000.
     interleaved: u32,
     depth: AtomicU32,
+    /// So many readers are to be caught in the middle of a read, one after the other, before all others go on.
+    caught: AtomicUsize,
     followers: Arc<Followers>,
     cast: Mutex<Option<Arc<Cast>>>,
 }
@@ -116,6 +118,7 @@ impl Stage {
             random: Mutex::new(random),
             interleaved,
             depth: AtomicU32::new(0),
+            caught: AtomicUsize::new(0),
             followers,
             cast: Mutex::default(),
         }
@@ -193,6 +196,9 @@ impl Stage {
     pub fn interlude(&self) {
         let cast = locked(&self.cast).clone();
         let Some(cast) = cast else { return };
+        if self.caught.load(Ordering::Relaxed) > 0 {
+            return self.catch_another(&cast);
+        }
         if self.interleaved == 0 || self.depth.load(Ordering::Relaxed) >= DEPTH_MAX {
             return;
         }
@@ -216,6 +222,39 @@ impl Stage {
             (None, 6) => drop(self.step(Actor::Monitor)),
             (None, 10) => drop(self.step(Actor::Verifier)),
             (None, _) => self.recorder.read_at_once(self.instance, &cast.handle, &self.keys[key]),
+        }
+        self.depth.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A reader of each key loses the processor when it has copied the overlay and not looked into the store yet; meanwhile the writer and
+    /// the owners go on, and whatever begins anew is taken over. As if one reader were as slow as that by chance, and far more often.
+    pub fn overtake_readers(&self) {
+        if self.interleaved == 0 {
+            return;
+        }
+        self.caught.store(self.keys.len(), Ordering::Relaxed);
+        self.read_caught(&self.cast());
+        self.caught.store(0, Ordering::Relaxed);
+    }
+
+    /// Begins the read of the next key that is to be caught.
+    fn read_caught(&self, cast: &Cast) {
+        let key = &self.keys[self.caught.load(Ordering::Relaxed) - 1];
+        self.recorder.read_at_once(self.instance, &cast.handle, key);
+    }
+
+    /// A reader is caught: the next one begins, or all are caught and the others go on.
+    fn catch_another(&self, cast: &Cast) {
+        self.recorder.fault(Fault::Interleaved);
+        if self.caught.fetch_sub(1, Ordering::Relaxed) > 1 {
+            return self.read_caught(cast);
+        }
+        self.depth.fetch_add(1, Ordering::Relaxed);
+        self.step(Actor::Writer);
+        for _ in 0..2 {
+            for index in 0..cast.owners.len() {
+                self.step(Actor::Owner(index));
+            }
         }
         self.depth.fetch_sub(1, Ordering::Relaxed);
     }

@@ -2,7 +2,7 @@
 
 use crate::client::{Client, Polled, Server};
 use crate::faults::Fault;
-use crate::follower::{Followers, Served};
+use crate::follower::Followers;
 use crate::instance::{Instance, World};
 use crate::plan::{Plan, RECORD_BYTES_MAX, Topic};
 use crate::recorder::Recorder;
@@ -37,8 +37,9 @@ pub struct Simulation {
     calls_left: u32,
     log_until: u64,
     /// Decides which follower goes on, and when; and who waits where.
-    following: Rng,
-    waiter: Option<Waiter>,
+    pub(crate) following: Rng,
+    /// Who waits for positions.
+    pub(crate) waiter: Option<Waiter>,
 }
 
 /// Runs a plan to its end and judges it. With `taped`, what happened can be read afterwards.
@@ -188,51 +189,7 @@ impl Simulation {
                 client.forget(&self.world);
             }
         }
-        let is_gone = |(instance, began): (InstanceId, u64)| {
-            let life = self.instances.iter().find(|of| of.id == instance).and_then(|of| of.life.as_ref());
-            life.is_none_or(|life| life.started_at > began)
-        };
-        for mut follower in self.world.followers.iter() {
-            if follower.at().is_some_and(is_gone) {
-                follower.lose(&self.world);
-            }
-        }
-        if let Some(waiter) = self.waiter.as_mut().filter(|waiter| waiter.at().is_some_and(is_gone)) {
-            waiter.lose(&self.world);
-        }
-    }
-
-    /// The instances that can be asked.
-    pub(crate) fn served(&self) -> Vec<Served> {
-        let of = |instance: &Instance| {
-            let life = instance.life.as_ref()?;
-            Some(Served { instance: instance.id, handle: life.stage.handle() })
-        };
-        self.instances.iter().filter_map(of).collect()
-    }
-
-    fn let_somebody_wait(&mut self) {
-        let Some(waiter) = self.waiter.as_mut().filter(|_| self.following.u32(..4) == 0) else { return };
-        let instance = &self.instances[self.following.usize(..self.instances.len())];
-        let asked = instance.life.as_ref().map(|life| (instance.id, life.stage.handle()));
-        waiter.go_on(&self.world, asked);
-    }
-
-    /// Nobody waits any more.
-    pub(crate) fn lose_waiter(&mut self) {
-        if let Some(waiter) = &mut self.waiter {
-            waiter.lose(&self.world);
-        }
-    }
-
-    fn let_somebody_follow(&mut self) {
-        if self.world.followers.is_empty() || self.following.u32(..3) > 0 {
-            return;
-        }
-        let served = self.served();
-        if let Some(mut follower) = self.world.followers.one(self.following.usize(..)) {
-            follower.go_on(&self.world, &served);
-        }
+        self.lose_audience();
     }
 
     fn step_somebody(&mut self) {
@@ -249,6 +206,7 @@ impl Simulation {
             9 => Actor::Monitor,
             _ => Actor::Verifier,
         };
+        instance.overtake_readers(actor);
         instance.step(actor, &self.world);
         if matches!(actor, Actor::Owner(_)) {
             self.look_at_losses(index);
