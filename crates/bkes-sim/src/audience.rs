@@ -18,7 +18,7 @@ impl Simulation {
         }
         let served = self.served();
         if let Some(mut follower) = self.world.followers.one(self.following.usize(..)) {
-            follower.go_on(&self.world, &served);
+            follower.go_on(self.world.around(), &served);
         }
     }
 
@@ -41,7 +41,7 @@ impl Simulation {
         };
         for mut follower in self.world.followers.iter() {
             if follower.at().is_some_and(is_gone) {
-                follower.lose(&self.world);
+                follower.lose(self.world.around());
             }
         }
         if let Some(waiter) = self.waiter.as_mut().filter(|waiter| waiter.at().is_some_and(is_gone)) {
@@ -93,7 +93,7 @@ impl Simulation {
         }
         let served = self.served();
         for mut follower in self.world.followers.iter() {
-            follower.catch_up(&self.world, &served);
+            follower.catch_up(self.world.around(), &served);
         }
     }
 

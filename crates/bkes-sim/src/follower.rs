@@ -6,13 +6,13 @@
 mod start;
 
 use self::start::Start;
-use crate::instance::World;
 use crate::lock::locked;
 use crate::recorder::{Recorder, headers_of, id_of};
 use bkes_api::{BoxStream, Failure, Follow, FollowItem, Origin, Positions, Reason};
 use bkes_check::{ClientId, Event, FollowStream, Followed, FollowedItem, InstanceId};
 use bkes_core::{Partition, Position};
 use bkes_engine::EngineHandle;
+use bkes_testkit::log::SimulatedLog;
 use fastrand::Rng;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, TryLockError};
@@ -64,6 +64,17 @@ struct Open {
 enum Items {
     Asked(Pin<Box<dyn Future<Output = Result<BoxStream<Result<FollowItem, Failure>>, Failure>> + Send>>),
     Coming(BoxStream<Result<FollowItem, Failure>>),
+}
+
+/// What a follower sees of the world.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    /// Where everything is written down.
+    pub recorder: &'a Recorder,
+    /// The topic.
+    pub log: &'a SimulatedLog,
+    /// Milliseconds of the world.
+    pub now: u64,
 }
 
 /// An instance that can be asked.
@@ -120,37 +131,37 @@ impl Follower {
     }
 
     /// Goes on: opens a stream on one of these instances, or takes from the one that it has. Now and then it is killed.
-    pub fn go_on(&mut self, world: &World, served: &[Served]) {
+    pub fn go_on(&mut self, around: Around<'_>, served: &[Served]) {
         if self.open.is_none() {
-            return self.open(world, served);
+            return self.open(around, served);
         }
         if self.random.u32(..60) == 0 {
-            world.recorder.followed("follower killed");
-            return self.leave(world);
+            around.recorder.followed("follower killed");
+            return self.leave(around);
         }
         let most = match self.is_slow {
             true => self.random.usize(..2),
             false => self.random.usize(1..ITEMS_MAX),
         };
-        self.take(&world.recorder, most);
+        self.take(around.recorder, most);
     }
 
     /// Opens a stream unless it has one, and takes all there is.
-    pub fn catch_up(&mut self, world: &World, served: &[Served]) {
-        self.open(world, served);
-        self.take(&world.recorder, usize::MAX);
+    pub fn catch_up(&mut self, around: Around<'_>, served: &[Served]) {
+        self.open(around, served);
+        self.take(around.recorder, usize::MAX);
     }
 
     /// Lets its stream go; it opens another one after a while.
-    pub fn leave(&mut self, world: &World) {
+    pub fn leave(&mut self, around: Around<'_>) {
         self.close();
-        self.rests_until = world.now() + self.random.u64(..1_500);
+        self.rests_until = around.now + self.random.u64(..1_500);
     }
 
     /// Its instance is gone.
-    pub fn lose(&mut self, world: &World) {
-        world.recorder.followed("follower lost its instance");
-        self.leave(world);
+    pub fn lose(&mut self, around: Around<'_>) {
+        around.recorder.followed("follower lost its instance");
+        self.leave(around);
     }
 
     /// It forgets what it was told, in half of the cases, and begins elsewhere.
@@ -190,8 +201,8 @@ impl Follower {
         self.streams.extend(self.open.take().map(|open| open.record));
     }
 
-    fn open(&mut self, world: &World, served: &[Served]) {
-        if self.open.is_some() || served.is_empty() || self.rests_until > world.now() {
+    fn open(&mut self, around: Around<'_>, served: &[Served]) {
+        if self.open.is_some() || served.is_empty() || self.rests_until > around.now {
             return;
         }
         let Served { instance, handle } = &served[self.random.usize(..served.len())];
@@ -199,17 +210,17 @@ impl Follower {
             Some(told) => {
                 let is_same = self.last == Some(*instance);
                 let how = if is_same { "on the same instance again" } else { "on another instance" };
-                world.recorder.followed(how);
+                around.recorder.followed(how);
                 Start::at(told.clone())
             }
-            None => start::draw(world, &mut self.random),
+            None => start::draw(around, &mut self.random),
         };
         self.last = Some(*instance);
         let Start { from, begins } = start;
         let follow =
             Follow { followed: start::asked(&self.followed), from, with_headers: self.random.bool() };
-        world.recorder.say(|| format!("   f{} i{}: follow {begins:?}", self.id.0, instance.0));
-        let (begin, opened, items) = (world.recorder.tick(), None, Vec::new());
+        around.recorder.say(|| format!("   f{} i{}: follow {begins:?}", self.id.0, instance.0));
+        let (begin, opened, items) = (around.recorder.tick(), None, Vec::new());
         let record =
             FollowStream { instance: *instance, begin, opened, from: begins, items, is_out_of_range: false };
         let handle = handle.clone();

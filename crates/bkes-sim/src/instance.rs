@@ -1,7 +1,7 @@
 //! An instance: a machine, and the process on it while it lives.
 
 use crate::faults::Fault;
-use crate::follower::Followers;
+use crate::follower::{Around, Followers};
 use crate::link::{Link, LinkedLog, Rates};
 use crate::lock::locked;
 use crate::machine::{Machine, MachineStore};
@@ -44,6 +44,11 @@ impl World {
     /// Milliseconds of the world.
     pub fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
+    }
+
+    /// What followers see of it.
+    pub fn around(&self) -> Around<'_> {
+        Around { recorder: &self.recorder, log: &self.log, now: self.now() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whom one follows, and where one begins: drawn, positions in the middle of a batch among them.
 
-use crate::instance::World;
+use super::Around;
 use bkes_api::{FollowFrom, Positions};
 use bkes_check::{Followed, FollowedFrom};
 use bkes_core::marker::{RecordClass, classify};
@@ -50,32 +50,32 @@ pub fn asked(followed: &Followed) -> bkes_api::Followed {
 }
 
 /// Where one begins that was told nothing.
-pub fn draw(world: &World, random: &mut Rng) -> Start {
+pub fn draw(around: Around<'_>, random: &mut Rng) -> Start {
     let (how, start) = match random.u32(..8) {
         0..3 => {
             let begins = FollowedFrom::Positions(Vec::new());
             ("from the beginning", Start { from: FollowFrom::Beginning, begins })
         }
         3 | 4 => ("from now on", Start { from: FollowFrom::Now, begins: FollowedFrom::Now }),
-        _ => ("from positions", Start::at(positions(world, random))),
+        _ => ("from positions", Start::at(positions(around, random))),
     };
-    world.recorder.followed(how);
+    around.recorder.followed(how);
     start
 }
 
 /// Positions in some partitions, each at a record that the log holds, or after it.
-fn positions(world: &World, random: &mut Rng) -> Positions {
+fn positions(around: Around<'_>, random: &mut Rng) -> Positions {
     let mut of = Vec::new();
-    for partition in (0..world.log.partitions()).map(Partition) {
-        let records = world.log.records(partition);
-        let Ok(marks) = world.log.watermarks(partition) else { continue };
+    for partition in (0..around.log.partitions()).map(Partition) {
+        let records = around.log.records(partition);
+        let Ok(marks) = around.log.watermarks(partition) else { continue };
         if random.u32(..4) == 0 {
             continue;
         }
         let members: Vec<&Record> = records.iter().filter(|record| is_followed(record)).collect();
         let position = match &members[..] {
             [_, ..] if random.bool() => {
-                world.recorder.followed("from within a batch");
+                around.recorder.followed("from within a batch");
                 members[random.usize(..members.len())].offset.next()
             }
             _ => match records.get(random.usize(..=records.len())) {
