@@ -94,9 +94,9 @@ impl<'h> Excused<'h> {
     /// Whether this breaks nothing that was promised.
     pub fn excuses(&self, violation: &Violation) -> bool {
         match violation {
-            Violation::ReadWentBack { key, .. } | Violation::PremiseBroken { key, .. } => {
-                self.split.contains(key) || self.removed.contains(key)
-            }
+            Violation::ReadWentBack { key, .. }
+            | Violation::WaitedNotShown { key, .. }
+            | Violation::PremiseBroken { key, .. } => self.split.contains(key) || self.removed.contains(key),
             Violation::AcknowledgedNotShown { call, key, append, .. } => {
                 let (read, append) = (&self.history.calls[call.0], &self.history.calls[append.0]);
                 self.split.contains(key) || self.removed.contains(key) || self.hides_again(read, append)

@@ -54,6 +54,21 @@ fn both_modes_both_stores_and_every_fault_are_drawn() {
 }
 
 #[test]
+fn followers_and_those_who_wait_are_met_in_a_third_of_the_runs_each() {
+    let plans: Vec<Plan> = (0..300).map(Plan::of).collect();
+    let follow = |plan: &&Plan| plan.followers > 0;
+    assert_eq!(plans.iter().filter(follow).count(), 100);
+    assert_eq!(plans.iter().filter(|plan| plan.waits).count(), 100);
+    for plan in plans.iter().filter(follow).take(10) {
+        let (ran, alone) = (run(plan, false), run(&Plan { followers: 0, ..plan.clone() }, false));
+        assert_eq!(ran.history.follows.len(), plan.followers as usize, "seed {}", plan.seed);
+        assert!(ran.history.follows.iter().any(|follower| !follower.streams.is_empty()));
+        assert!(ran.coverage.follows.contains_key("events"), "seed {}", plan.seed);
+        assert!(alone.history.follows.is_empty() && alone.coverage.follows.is_empty());
+    }
+}
+
+#[test]
 fn a_fault_that_is_switched_off_does_not_happen() {
     for seed in 0..40 {
         let mut plan = Plan::of(seed);
