@@ -24,7 +24,7 @@ impl Simulation {
 
     pub(crate) fn let_somebody_wait(&mut self) {
         let Some(waiter) = &mut self.waiter else { return };
-        let rests = if waiter.at().is_some() { 4 } else { 30 };
+        let rests = if waiter.at().is_some() { 4 } else { 60 };
         if self.following.u32(..rests) > 0 {
             return;
         }

@@ -68,6 +68,15 @@ fn followers_and_those_who_wait_are_met_in_a_third_of_the_runs_each() {
     }
 }
 
+/// In this seed a follower missed an event: reading failed in one partition, and in another one the end counted though what lay before it
+/// had been left out.
+#[test]
+fn a_reader_that_fails_in_one_partition_hides_nothing_of_another() {
+    let plan = Plan::of(4_234);
+    assert!(plan.followers > 0);
+    assert_eq!(run(&plan, false).findings, []);
+}
+
 #[test]
 fn a_fault_that_is_switched_off_does_not_happen() {
     for seed in 0..40 {

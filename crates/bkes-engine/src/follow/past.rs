@@ -214,7 +214,7 @@ impl Past {
                     }
                     ReadEvent::End { partition, position } => {
                         if let Some(raw) = raw.get_mut(&partition) {
-                            raw.end = raw.end.max(position);
+                            raw.ended_at(position);
                         }
                     }
                     ReadEvent::Failed { partition: Some(partition), failure } => {
@@ -268,6 +268,13 @@ impl Raw {
         }
     }
 
+    /// The reader has given everything below the position. Of what is torn, some of that was left out.
+    fn ended_at(&mut self, position: Position) {
+        if !self.is_torn {
+            self.end = self.end.max(position);
+        }
+    }
+
     fn forget(&mut self) {
         self.is_torn |= !self.records.is_empty();
         self.records = VecDeque::new();
@@ -309,4 +316,21 @@ fn stored(
     let applied = applied.into_iter().filter(|part| part.head.partition == partition);
     events.extend(applied.flat_map(|part| part.events).filter(|event| (next..end).contains(&event.order)));
     Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reader that fails in one partition tears what is read of all: what it gives after that is left out. Where it then came to the end of
+    /// a partition, everything up to there counted as read, and a follower missed events without a word.
+    #[test]
+    fn the_end_of_what_is_torn_says_nothing() {
+        let end = |is_torn| {
+            let mut raw = Raw { records: VecDeque::new(), end: Position(5), is_torn };
+            raw.ended_at(Position(9));
+            raw.end
+        };
+        assert_eq!((end(false), end(true)), (Position(9), Position(5)));
+    }
 }
