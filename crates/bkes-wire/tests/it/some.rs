@@ -8,6 +8,7 @@ use bkes_api::{
     Positions, Read, ReadMany, Reason, Status, TaggedAppend, TimestampMs, TopicId,
 };
 use bkes_testkit::input::{edge, some_bytes, some_headers};
+use bkes_wire::limits::RETRY_AFTER_MAX;
 use bytes::Bytes;
 use fastrand::Rng;
 use std::time::Duration;
@@ -119,7 +120,9 @@ pub fn failure(random: &mut Rng) -> Failure {
         Reason::AppendIdWindow => Some(Detail::LookedFrom(Order(edge(random)))),
         _ => None,
     };
-    let retry_after = maybe(random, |random| Duration::from_millis(u64::from(random.u32(..))));
+    // What is longer is cut: a test of statuses has that.
+    let rest_ms_max = RETRY_AFTER_MAX.as_millis() as u64;
+    let retry_after = maybe(random, |random| Duration::from_millis(random.u64(..=rest_ms_max)));
     Failure { reason, message: text(random), retry_after, detail }
 }
 
