@@ -232,7 +232,10 @@ async fn every_request_and_every_answer_comes_out_as_it_was_put_in() {
     let wait =
         WaitFor { positions: positions(), group: Some("group".into()), timeout: Duration::from_secs(8) };
     assert_eq!(client.wait_for(wait.clone()).await, Ok(()));
-    assert_eq!(store.asked(), [Asked::Wait(wait)]);
+    let [Asked::Wait(asked)] = &store.asked()[..] else { panic!("it is asked once") };
+    // The server is told what is left of the time.
+    assert!((7_000..=8_000).contains(&asked.timeout.as_millis()), "{:?}", asked.timeout);
+    assert_eq!(WaitFor { timeout: wait.timeout, ..asked.clone() }, wait);
     // Of a call that says nothing else, an eighth of its time is left for the answer.
     let mut call = tonic::Request::new(v2::WaitForRequest::default());
     call.set_timeout(Duration::from_secs(8));
