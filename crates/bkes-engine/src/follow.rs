@@ -57,7 +57,8 @@ impl EngineHandle {
         if context.board.stopping.load(Ordering::Acquire) {
             return Err(failure::unready(&Unready::ShuttingDown));
         }
-        if follow.from == FollowFrom::Now {
+        let (is_now, since) = (follow.from == FollowFrom::Now, context.board.version());
+        if is_now {
             // What another instance was told of before the call is not new, though it may not be applied here yet.
             self.verify(Scope::All).await.map_err(|unready| failure::unready(&unready))?;
         }
@@ -95,6 +96,10 @@ impl EngineHandle {
                 Source::Partitions(Box::new(Partitions::new(period, prefix, lanes, past, count)))
             }
         };
+        if is_now && context.board.version() != since {
+            // A fold that began anew meanwhile has not applied again what was asked for.
+            return Err(failure::unready(&context.board.still_catching_up()));
+        }
         let follower = Follower::new(seat, source, outbox);
         Ok(Box::pin(FollowStream::new(follower, waiter, self.clock())))
     }

@@ -62,9 +62,11 @@ struct Open {
 }
 
 enum Items {
-    Asked(Pin<Box<dyn Future<Output = Result<BoxStream<Result<FollowItem, Failure>>, Failure>> + Send>>),
-    Coming(BoxStream<Result<FollowItem, Failure>>),
+    Asked(Pin<Box<dyn Future<Output = Result<Coming, Failure>> + Send>>),
+    Coming(Coming),
 }
+
+type Coming = BoxStream<Result<FollowItem, Failure>>;
 
 /// What a follower sees of the world.
 #[derive(Clone, Copy)]

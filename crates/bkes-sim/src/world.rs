@@ -85,7 +85,7 @@ impl Simulation {
         }
         log.set_append_time(random.u32(..5) == 0);
         let keys: Vec<Key> = (0..plan.keys).filter_map(|number| Key::new(format!("k{number}"))).collect();
-        let mut following = Rng::with_seed(plan.seed ^ 0xf0_110e_d0);
+        let mut following = Rng::with_seed(plan.seed ^ 0xf011_0ed0);
         let followers = Arc::new(Followers::new(plan.followers, &keys, following.fork()));
         let waiter = plan.waits.then(|| Waiter::new(following.fork()));
         let world = World { plan: plan.clone(), log, now, keys, recorder, followers };

@@ -71,7 +71,8 @@ impl Partitions {
         }
         if !self.is_past() {
             self.past.rest();
-            if is_all && !was_showing {
+            // Of a partition that is not served yet nothing is shown, though there may be something.
+            if is_all && !was_showing && self.lanes.not_begun().next().is_none() {
                 outbox.catch_up();
             }
         }
