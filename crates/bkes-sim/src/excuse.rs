@@ -1,7 +1,7 @@
 //! What BKES does not promise, and the checker cannot know: situations that the documents name.
 //!
 //! * A *split* key: it can be read, partition by partition. While one of its partitions is caught up and another is not, a
-//!   read shows the first only; and when a topic grows while several instances write, the same key may be begun in two
+//!   read shows the first only, and so does who follows the key, and is told that it is caught up; and when a topic grows while several instances write, the same key may be begun in two
 //!   partitions at once, by writers that rested on different halves.
 //! * An append with an id to a key that is, or becomes, split: each partition has its own orders, so one try may be accepted in one of
 //!   them and another try, by an instance that does not know that one, in another; and one of them may be told a conflict in the
@@ -17,7 +17,8 @@
 //! Everything else is held against every run.
 
 use bkes_check::{
-    AppendCall, AppendOutcome, Call, CallId, ContentOf, History, Operation, ReadOutcome, Violation,
+    AppendCall, AppendOutcome, Call, CallId, ContentOf, Followed, History, Operation, ReadOutcome, StreamOf,
+    Violation,
 };
 use bkes_core::{Key, Offset, Partition};
 use std::collections::BTreeSet;
@@ -81,6 +82,12 @@ impl<'h> Excused<'h> {
         tries.count() > 1
     }
 
+    /// Whether somebody follows one aggregate, and that is split.
+    fn follows_a_split_key(&self, stream: StreamOf) -> bool {
+        let mut followers = self.history.follows.iter().filter(|follower| follower.client == stream.client);
+        followers.any(|follower| matches!(&follower.followed, Followed::Key(key) if self.split.contains(key)))
+    }
+
     /// Whether two places of a split key lie in two of its partitions.
     fn is_apart(&self, key: &Key, one: Partition, other: Partition) -> bool {
         self.split.contains(key) && one != other
@@ -113,6 +120,7 @@ impl<'h> Excused<'h> {
                 let lost = &self.history.excuses.truncations;
                 self.removed.contains(key) || lost.iter().any(|lost| begin <= lost.until)
             }
+            Violation::FollowedMissing { stream, .. } => self.follows_a_split_key(*stream),
             Violation::StoredTwice { key, one, other, .. }
             | Violation::IdStoredTwice { key, one: (_, one), other: (_, other) } => {
                 self.is_apart(key, one.partition, other.partition)

@@ -71,8 +71,7 @@ impl Partitions {
         }
         if !self.is_past() {
             self.past.rest();
-            // Of a partition that is not served yet nothing is shown, though there may be something.
-            if is_all && !was_showing && self.lanes.not_begun().next().is_none() {
+            if is_all && !was_showing {
                 outbox.catch_up();
             }
         }
