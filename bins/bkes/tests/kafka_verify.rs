@@ -98,7 +98,7 @@ async fn a_topic_with_everything_in_it_is_verified_and_counted() {
     let report = ran.json();
     assert_eq!(report["findings"], json!([]));
     assert_eq!((&report["aggregates"], &report["split"]), (&json!(3), &json!(1)));
-    assert_eq!(report["compared"], json!({"aggregates": 3, "events": 8, "newer_events": 0}));
+    assert_eq!(report["compared"], json!({"aggregates": 3, "events": 8, "heads": 3, "newer_events": 0}));
     let sum = |name: &str| {
         let of = |number: usize| report["partitions"][number][name].as_u64().expect("a number");
         of(0) + of(1)
