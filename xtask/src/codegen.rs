@@ -8,16 +8,18 @@ use prost::Message;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A contract: its file in `proto/`, its package, and the codec of its generated clients and servers.
+/// The codec of generated clients and servers.
+const CODEC: &str = "crate::codec::BoundedCodec";
+
+/// A contract: its file in `proto/`, and its package.
 struct Contract {
     file: &'static str,
     package: &'static str,
-    codec: &'static str,
 }
 
 const CONTRACTS: [Contract; 2] = [
-    Contract { file: "api.proto", package: "tech.gklijs.bkes.api", codec: "crate::codec::OwnMemoryCodec" },
-    Contract { file: "bkes/v2/event_store.proto", package: "bkes.v2", codec: "crate::codec::BoundedCodec" },
+    Contract { file: "api.proto", package: "tech.gklijs.bkes.api" },
+    Contract { file: "bkes/v2/event_store.proto", package: "bkes.v2" },
 ];
 
 /// Writes the generated files, and says which changed.
@@ -57,7 +59,7 @@ fn of_contract(contract: &Contract) -> Result<[(String, Vec<u8>); 2]> {
     let out = tempdir()?;
     let builder = tonic_prost_build::configure()
         .bytes(".")
-        .codec_path(contract.codec)
+        .codec_path(CODEC)
         .emit_rerun_if_changed(false)
         .out_dir(&out);
     let written = builder.compile_fds(set).context("the contract does not compile to Rust").and_then(|()| {

@@ -14,7 +14,7 @@ use crate::limits::{
 use crate::{BadField, status, v1, v2};
 use bkes_core::limits::{BATCH_EVENTS_MAX, EVENT_HEADERS_MAX};
 use bytes::{Buf, Bytes};
-use prost::Message;
+use prost::{DecodeError, Message};
 use std::marker::PhantomData;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -114,6 +114,11 @@ pub trait Shaped {
 
     /// Whether it comes to a server, and gets memory of its own there.
     const IS_REQUEST: bool = false;
+
+    /// What the call ends with where the message is none.
+    fn undecodable(error: &DecodeError) -> Status {
+        status::of(&BadField::new("message", error.to_string()).in_request())
+    }
 }
 
 macro_rules! shapes {
@@ -147,15 +152,20 @@ shapes! {
     StatusReply;
 }
 
-macro_rules! requests_of_v1 {
+macro_rules! messages_of_v1 {
     ($($message:ident $is_request:literal),* $(,)?) => {
         $(impl Shaped for v1::$message {
             const IS_REQUEST: bool = $is_request;
+
+            // As the library says it: the first contract has no statuses of ours.
+            fn undecodable(error: &DecodeError) -> Status {
+                Status::internal(error.to_string())
+            }
         })*
     };
 }
 
-requests_of_v1! {
+messages_of_v1! {
     StartRequest true, StartReply false,
     AddRequest true, AddReply false,
     RetrieveRequest true, RetrieveReply false,
@@ -221,54 +231,7 @@ fn broken() -> BadField {
     BadField::new("message", "is not one of this call")
 }
 
-/// Decodes a message that is all that is there; a request into memory of its own.
-fn decoded<M: Message + Default + Shaped>(buf: &mut DecodeBuf<'_>) -> Result<M, prost::DecodeError> {
-    // The library hands over a whole message in one piece.
-    assert_eq!(buf.chunk().len(), buf.remaining(), "a message lies in one piece");
-    if M::IS_REQUEST { own_memory::decode(buf) } else { M::decode(buf) }
-}
-
-/// The codec that the generated clients and servers of the first contract use.
-pub struct OwnMemoryCodec<T, U>(PhantomData<(T, U)>);
-
-impl<T, U> Default for OwnMemoryCodec<T, U> {
-    fn default() -> OwnMemoryCodec<T, U> {
-        OwnMemoryCodec(PhantomData)
-    }
-}
-
-impl<T, U> Codec for OwnMemoryCodec<T, U>
-where
-    T: Message + Send + 'static,
-    U: Message + Default + Shaped + Send + 'static,
-{
-    type Encode = T;
-    type Decode = U;
-    type Encoder = SizedEncoder<T>;
-    type Decoder = OwnMemoryDecoder<U>;
-
-    fn encoder(&mut self) -> SizedEncoder<T> {
-        SizedEncoder(PhantomData)
-    }
-
-    fn decoder(&mut self) -> OwnMemoryDecoder<U> {
-        OwnMemoryDecoder(PhantomData)
-    }
-}
-
-/// Decodes messages, requests into memory of their own.
-pub struct OwnMemoryDecoder<U>(PhantomData<U>);
-
-impl<U: Message + Default + Shaped> Decoder for OwnMemoryDecoder<U> {
-    type Item = U;
-    type Error = Status;
-
-    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        decoded(buf).map(Some).map_err(|error| Status::internal(error.to_string()))
-    }
-}
-
-/// The codec that the generated clients and servers of the second contract use.
+/// The codec that the generated clients and servers of both contracts use.
 pub struct BoundedCodec<T, U>(PhantomData<(T, U)>);
 
 impl<T, U> Default for BoundedCodec<T, U> {
@@ -310,7 +273,7 @@ impl<T: Message> Encoder for SizedEncoder<T> {
     }
 }
 
-/// Decodes messages that pass no bound.
+/// Decodes messages that pass no bound, requests into memory of their own.
 pub struct BoundedDecoder<U>(PhantomData<U>);
 
 impl<U: Message + Default + Shaped> Decoder for BoundedDecoder<U> {
@@ -318,9 +281,11 @@ impl<U: Message + Default + Shaped> Decoder for BoundedDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        let refused = |bad: BadField| status::of(&bad.in_request());
-        check::<U>(buf.chunk()).map_err(refused)?;
-        decoded(buf).map(Some).map_err(|error| refused(BadField::new("message", error.to_string())))
+        // The library hands over a whole message in one piece.
+        assert_eq!(buf.chunk().len(), buf.remaining(), "a message lies in one piece");
+        check::<U>(buf.chunk()).map_err(|bad| status::of(&bad.in_request()))?;
+        let decoded = if U::IS_REQUEST { own_memory::decode(buf) } else { U::decode(buf) };
+        decoded.map(Some).map_err(|error| U::undecodable(&error))
     }
 }
 

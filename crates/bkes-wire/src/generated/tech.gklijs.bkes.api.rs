@@ -547,7 +547,7 @@ pub mod bkes_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = crate::codec::OwnMemoryCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tech.gklijs.bkes.api.Bkes/Start",
             );
@@ -571,7 +571,7 @@ pub mod bkes_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = crate::codec::OwnMemoryCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tech.gklijs.bkes.api.Bkes/Add",
             );
@@ -593,7 +593,7 @@ pub mod bkes_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = crate::codec::OwnMemoryCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tech.gklijs.bkes.api.Bkes/Retrieve",
             );
@@ -742,7 +742,7 @@ pub mod bkes_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StartSvc(inner);
-                        let codec = crate::codec::OwnMemoryCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -785,7 +785,7 @@ pub mod bkes_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AddSvc(inner);
-                        let codec = crate::codec::OwnMemoryCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -828,7 +828,7 @@ pub mod bkes_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RetrieveSvc(inner);
-                        let codec = crate::codec::OwnMemoryCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
