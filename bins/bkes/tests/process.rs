@@ -1,25 +1,11 @@
 //! The program as a process: exit codes of wrong usage, and what needs no server.
 
+#[path = "support/program.rs"]
+mod program;
+
+use program::program as bkes;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-
-/// The program, without anything of this machine's environment that it looks at.
-fn bkes(words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bkes"));
-    command.args(words).stdin(Stdio::null());
-    for name in [
-        "BKES_SERVER",
-        "BKES_CONTEXT_FILE",
-        "XDG_CONFIG_HOME",
-        "HOME",
-        "NO_COLOR",
-        "KAFKA_BROKERS",
-        "KAFKA_TOPIC",
-    ] {
-        command.env_remove(name);
-    }
-    command
-}
 
 fn run(command: &mut Command) -> (i32, String, String) {
     let Output { status, stdout, stderr } = command.output().expect("it runs");

@@ -2,14 +2,16 @@
 
 #![allow(dead_code)]
 
+mod program;
+
 use bkes_api::{Append, EventStore, Key, Order};
 use bkes_engine::{Engine, EngineHandle, EngineOptions};
 use bkes_foreign::{Cluster, ForeignRecord, Producer};
 use bkes_grpc::{Gate, ServeOptions};
 use bkes_kafka::{KafkaLog, KafkaOptions};
 use bkes_storage::{RedbOptions, RedbStore};
+use program::program;
 use serde_json::Value;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -112,22 +114,9 @@ impl Ran {
     }
 }
 
-/// Runs the program with these words, without anything of this machine's environment that it looks at.
+/// Runs the program with these words.
 pub async fn bkes(words: &[&str]) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bkes"));
-    command.args(words).stdin(Stdio::null());
-    for name in [
-        "BKES_SERVER",
-        "BKES_CONTEXT_FILE",
-        "XDG_CONFIG_HOME",
-        "HOME",
-        "NO_COLOR",
-        "KAFKA_PROPERTIES",
-        "KAFKA_BROKERS",
-        "KAFKA_TOPIC",
-    ] {
-        command.env_remove(name);
-    }
+    let mut command = program(words);
     let running = tokio::task::spawn_blocking(move || command.output().expect("it runs"));
     let output = running.await.expect("no panic");
     let text = |bytes| String::from_utf8(bytes).expect("it is text");
