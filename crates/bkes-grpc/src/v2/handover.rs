@@ -15,19 +15,14 @@ use tonic::Status;
 
 /// The two sides. `broken` is the end of a stream whose writer was dropped without one: it panicked.
 pub fn handover<T>(broken: fn() -> Status) -> (Writer<T>, Messages<T>) {
-    let state = State { queued: VecDeque::new(), end: None, has_reader: true, waker: None };
-    let shared =
-        Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), holds_room: false.into() });
+    let shared = Shared::new(VecDeque::new(), None);
     (Writer { shared: Arc::clone(&shared), broken }, Messages { shared, holding: OnTheirWay::default() })
 }
 
 /// The messages of an answer that is one, and small.
 pub fn whole<T>(message: T) -> Messages<T> {
     let queued = VecDeque::from([(message, Taken::of_a_small_one())]);
-    let state = State { queued, end: Some(Ok(())), has_reader: true, waker: None };
-    let shared =
-        Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), holds_room: false.into() });
-    Messages { shared, holding: OnTheirWay::default() }
+    Messages { shared: Shared::new(queued, Some(Ok(()))), holding: OnTheirWay::default() }
 }
 
 struct Shared<T> {
@@ -49,6 +44,11 @@ struct State<T> {
 }
 
 impl<T> Shared<T> {
+    fn new(queued: VecDeque<(T, Taken)>, end: Option<Result<(), Status>>) -> Arc<Shared<T>> {
+        let state = State { queued, end, has_reader: true, waker: None };
+        Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), holds_room: false.into() })
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().expect("nothing panics while it is locked")
     }
