@@ -170,6 +170,11 @@ pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Events in a page. With what they take beside their content ([`READ_EVENT_BYTES`]) so many small ones are 0.8 MB.
 pub const PAGE_EVENTS_MAX: usize = 4_096;
 
+/// Events in the first page of a read; each page after it has twice as many as the one before, up to [`PAGE_EVENTS_MAX`]. The first ones are
+/// read on the spot where they are at hand, and are on their way while the others are read: of a thousand events a lone caller has the last
+/// one a seventh sooner than in one page. In pages of 256 it would have it sooner still, and many callers a tenth fewer reads.
+pub const FIRST_PAGE_EVENTS_MAX: usize = READ_INLINE_EVENTS as usize;
+
 /// Outlines that are looked at together where an aggregate is searched for a moment: 0.4 MB, some 4 ms.
 pub const OUTLINES_MAX: usize = 4_096;
 
@@ -214,8 +219,3 @@ pub const FOLLOW_POLL_RECORDS: usize = 64;
 
 /// How often one who follows is told its positions while they change.
 pub const FOLLOW_POSITIONS_MS: u64 = 1_000;
-
-/// Events in the first page of a read; each page after it has twice as many as the one before, up to [`PAGE_EVENTS_MAX`]. The first ones are
-/// read on the spot where they are at hand, and are on their way while the others are read: of a thousand events a lone caller has the last
-/// one a seventh sooner than in one page. In pages of 256 it would have it sooner still, and many callers a tenth fewer reads.
-pub const FIRST_PAGE_EVENTS_MAX: usize = READ_INLINE_EVENTS as usize;

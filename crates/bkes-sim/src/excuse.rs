@@ -1,8 +1,8 @@
 //! What BKES does not promise, and the checker cannot know: situations that the documents name.
 //!
 //! * A *split* key: it can be read, partition by partition. While one of its partitions is caught up and another is not, a
-//!   read shows the first only, and so does who follows the key, and is told that it is caught up; and when a topic grows while several instances write, the same key may be begun in two
-//!   partitions at once, by writers that rested on different halves.
+//!   read shows the first only, and so does who follows the key, and is told that it is caught up; and when a topic grows while
+//!   several instances write, the same key may be begun in two partitions at once, by writers that rested on different halves.
 //! * An append with an id to a key that is, or becomes, split: each partition has its own orders, so one try may be accepted in one of
 //!   them and another try, by an instance that does not know that one, in another; and one of them may be told a conflict in the
 //!   other's partition.
