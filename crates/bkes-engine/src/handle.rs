@@ -273,10 +273,11 @@ impl EngineHandle {
         let key = request.key.clone();
         // Before the aggregate is located: whatever took the place of one of these is among its events then.
         let pending = if request.include_pending { self.pending(&request).await } else { Vec::new() };
-        if request.freshness != Freshness::Local {
-            Box::pin(self.fresh(&request.freshness, Some(&request.key))).await?;
-        }
-        let located = self.locate(key, request.freshness == Freshness::Latest).await?;
+        let located = if request.freshness == Freshness::Local {
+            self.locate(key, false).await?
+        } else {
+            Box::pin(self.locate_fresh(key, &request.freshness)).await?
+        };
         if from == ReadFrom::Last {
             request.from = located.last();
         }
@@ -323,6 +324,14 @@ impl EngineHandle {
         }
     }
 
+    /// Finds an aggregate, as fresh as it is wanted.
+    async fn locate_fresh(&self, key: Key, freshness: &Freshness) -> Result<Located, ReadError> {
+        let fresh = self.fresh(freshness, Some(&key)).await?;
+        let located = self.locate(key, *freshness == Freshness::Latest).await;
+        self.check_fresh(&fresh)?;
+        located
+    }
+
     /// Where an aggregate stands: a read of its last event without the event.
     pub async fn head(&self, key: Key, freshness: Freshness) -> Result<AggregateHead, ReadError> {
         let from_end = ReadRequest { events_max: 1, bytes_max: 1, freshness, ..ReadRequest::all(key) };
@@ -338,8 +347,10 @@ impl EngineHandle {
         let keys_max = request.keys_max.clamp(1, KEYS_MAX);
         let bytes_max = request.bytes_max.min(KEYS_BYTES_MAX);
         let request = KeysRequest { keys_max, bytes_max, ..request };
-        self.fresh(&request.freshness, None).await?;
-        self.look(false, list_weight(&request), move |view| view.list(&request)).await
+        let fresh = self.fresh(&request.freshness, None).await?;
+        let list = self.look(false, list_weight(&request), move |view| view.list(&request)).await;
+        self.check_fresh(&fresh)?;
+        list
     }
 
     /// Looks into the store at once, or on a thread that may wait, if the caller has a runtime that keeps such threads. There it

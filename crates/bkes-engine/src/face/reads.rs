@@ -4,6 +4,7 @@ use super::failures::{failure, in_field, of_read, of_unready};
 use super::pages::Pages;
 use super::range::shown;
 use crate::api::ReadError;
+use crate::freshness::Fresh;
 use crate::frozen::Frozen;
 use crate::handle::{EngineHandle, read_weight};
 use crate::limits::{FIRST_PAGE_EVENTS_MAX, OUTLINES_MAX, READ_KEYS_MAX};
@@ -27,9 +28,11 @@ impl EngineHandle {
         if read.part_by_part && (read.direction == Direction::Backwards || read.as_of.is_some()) {
             return Err(in_field("part_by_part", "parts are read forwards and as of now only"));
         }
-        self.fresh(&read.freshness, Some(&read.key)).await.map_err(of_read)?;
+        let fresh = self.fresh(&read.freshness, Some(&read.key)).await.map_err(of_read)?;
         let is_verified = &mut (read.freshness == Freshness::Latest);
-        let Begun { first, rest } = self.begin(read, is_verified).await?;
+        let begun = self.begin(read, is_verified).await;
+        self.check_fresh(&fresh).map_err(of_read)?;
+        let Begun { first, rest } = begun?;
         let rest = stream::unfold(rest, async |rest| {
             let mut rest = rest?;
             let page = rest.next().await;
@@ -52,10 +55,10 @@ impl EngineHandle {
             [key] => Some(key),
             _ => None,
         };
-        self.fresh(&freshness, one).await.map_err(of_read)?;
+        let fresh = self.fresh(&freshness, one).await.map_err(of_read)?;
         let is_verified = freshness == Freshness::Latest;
         let (handle, keys) = (self.clone(), keys.into_iter());
-        let mut many = Many { handle, keys, from, limit, with_headers, is_verified, open: None };
+        let mut many = Many { handle, keys, from, limit, with_headers, fresh, is_verified, open: None };
         // What hinders the first page is the answer to the call.
         let first = match many.next().await {
             None => return Ok(Box::pin(tokio_stream::empty())),
@@ -79,11 +82,11 @@ impl EngineHandle {
             None => frozen.end(),
             Some(AsOf::Offset(offset)) => {
                 let partition = frozen.partition().expect("a split one is shown as of now only");
-                self.decided(partition, offset).await.map_err(of_read)?;
+                let fresh = self.decided(partition, offset).await.map_err(of_read)?;
                 // What was applied meanwhile was not there when it was frozen.
-                frozen = self
-                    .freeze(&read, is_verified)
-                    .await?
+                let again = self.freeze(&read, is_verified).await;
+                self.check_fresh(&fresh).map_err(of_read)?;
+                frozen = again?
                     .filter(|again| again.partition() == Some(partition))
                     .ok_or_else(|| of_unready(&self.context().board.still_catching_up()))?;
                 self.end_at_offset(&frozen, offset).await?
@@ -188,6 +191,8 @@ struct Many {
     from: Order,
     limit: u64,
     with_headers: bool,
+    /// What each of them takes in.
+    fresh: Fresh,
     /// Whether everything is applied that the log held at some time since the call began.
     is_verified: bool,
     /// The one that is read now, if there is more of it.
@@ -208,7 +213,8 @@ impl Many {
         let (limit, with_headers) = (self.limit, self.with_headers);
         let read = Read { limit, with_headers, ..Read::after(key.clone(), self.from) };
         let begun = self.handle.begin(read, &mut self.is_verified).await;
-        Some(begun.map(|Begun { first, rest }| {
+        let checked = self.handle.check_fresh(&self.fresh).map_err(of_read);
+        Some(checked.and(begun).map(|Begun { first, rest }| {
             self.open = rest;
             KeyedPage { key, page: first }
         }))

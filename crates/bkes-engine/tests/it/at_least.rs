@@ -1,15 +1,19 @@
 //! Reads that are at least as fresh as given positions: engines stepped by hand, on one log.
 
 use crate::support::flawed::FlawedLog;
+use crate::support::watched::Watched;
 use crate::support::{Bench, Reading, poll};
+use bkes_api::{EventStore, Failure, Read, ReadMany, Reason};
 use bkes_core::{Key, Offset, Order, Partition, Position};
 use bkes_engine::assembly::begin_stop;
 use bkes_engine::{
-    Appended, Expected, Freshness, KeysRequest, Positions, PositionsError, ReadError, ReadRequest, TopicId,
-    Unready,
+    Appended, EngineHandle, Expected, Freshness, KeysRequest, Positions, PositionsError, ReadError,
+    ReadRequest, TopicId, Unready,
 };
 use bkes_testkit::store::SimulatedStore;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
 
 const ZERO: Partition = Partition(0);
 
@@ -250,6 +254,106 @@ fn a_fold_that_begins_at_nothing_is_waited_for() {
     log.flaws().unread.clear();
     bench.run(1_000);
     assert_eq!(count(&mut reading), Some(Ok(6)));
+}
+
+/// An aggregate in two partitions, of which the first is read anew and does not come.
+fn split() -> (FlawedLog, Arc<Watched>, Bench) {
+    let (log, store) = (FlawedLog::new(2), Arc::new(Watched::default()));
+    let mut bench = Bench::ready(log.clone(), store.clone());
+    for (partition, value) in [(0, "0/0"), (0, "0/1"), (1, "1/0")] {
+        log.log.append_foreign(Partition(partition), Some("a".into()), Some(value.into()), Vec::new());
+    }
+    bench.run(1_000);
+    assert_eq!(bench.count("a"), Ok(3));
+    (log, store, bench)
+}
+
+/// Whoever found the part that is left took it for the whole.
+#[test]
+fn what_was_waited_for_and_is_read_anew_is_waited_for_again() {
+    let (log, store, mut bench) = split();
+    let wanted = positions(&[(0, 3)]);
+    let mut reading = waiting(&bench, "a", &wanted);
+    let (latest, key_list) = (Freshness::Latest, bench.handle.clone());
+    let latest = ReadRequest { freshness: latest, ..ReadRequest::all(key("a")) };
+    let handle = bench.handle.clone();
+    let mut latest: Reading = Box::pin(async move { handle.read(latest).await });
+    assert!(count(&mut latest).is_none(), "it asks the log");
+    let freshness = Freshness::AtLeast(wanted.clone());
+    let mut listing =
+        Box::pin(async move { key_list.keys(KeysRequest { freshness, ..KeysRequest::default() }).await });
+    assert!(poll(&mut listing).is_none(), "it waits");
+    log.log.append_foreign(ZERO, Some("a".into()), Some("0/2".into()), Vec::new());
+    bench.run(10);
+    // All of them have what they waited for, and do not know it yet.
+    store.inner.damage("a page");
+    assert!(bench.read("a").is_err(), "it meets the damage");
+    log.flaws().unread = [ZERO].into();
+    bench.run_until("the other partition is there", |bench| bench.count("a") == Ok(1));
+    assert_eq!(count(&mut reading), None);
+    assert_eq!(count(&mut latest), None);
+    assert!(poll(&mut listing).is_none());
+    log.flaws().unread.clear();
+    bench.run(1_000);
+    assert_eq!(count(&mut reading), Some(Ok(4)));
+    assert_eq!(count(&mut latest), Some(Ok(4)));
+    assert_eq!(poll(&mut listing).expect("it is there").expect("it is there").keys[0].next, Order(4));
+}
+
+/// What was there when it was waited for is gone when it is looked up.
+#[test]
+fn what_is_read_anew_while_it_is_looked_up_is_not_left_out() {
+    type Call = Box<dyn FnOnce(EngineHandle, Freshness) -> Option<Reason> + Send>;
+    let failed = |failure: Failure| failure.reason;
+    let calls: [(&str, Call); 4] = [
+        (
+            "read",
+            Box::new(move |handle, freshness| {
+                let mut read = Box::pin(handle.read(ReadRequest { freshness, ..ReadRequest::all(key("a")) }));
+                let refused = poll(&mut read).expect("nothing is missing").err()?;
+                assert!(matches!(refused, ReadError::Unavailable(Unready::CatchingUp { .. })), "{refused:?}");
+                Some(Reason::CatchingUp)
+            }),
+        ),
+        (
+            "head",
+            Box::new(move |handle, freshness| {
+                poll(&mut EventStore::head(&handle, key("a"), freshness)).expect("at once").err().map(failed)
+            }),
+        ),
+        (
+            "read in pages",
+            Box::new(move |handle, freshness| {
+                let read = Read { part_by_part: true, freshness, ..Read::all(key("a")) };
+                poll(&mut EventStore::read(&handle, read)).expect("at once").err().map(failed)
+            }),
+        ),
+        (
+            "read of many",
+            Box::new(move |handle, freshness| {
+                let (from, with_headers) = (Order(0), true);
+                let many = ReadMany { keys: vec![key("a")], from, limit: 9, freshness, with_headers };
+                poll(&mut EventStore::read_many(&handle, many)).expect("at once").err().map(failed)
+            }),
+        ),
+    ];
+    for (name, call) in calls {
+        let (log, store, mut bench) = split();
+        let ((looks_up, is_looking), (goes_on, may_go_on)) = (channel(), channel());
+        *store.before_heads.lock().expect("no panic") = Some(Box::new(move || {
+            looks_up.send(()).expect("somebody waits for this");
+            may_go_on.recv().expect("the engine has stepped");
+        }));
+        let (handle, freshness) = (bench.handle.clone(), Freshness::AtLeast(positions(&[(0, 2)])));
+        let calling = thread::spawn(move || call(handle, freshness));
+        is_looking.recv().expect("it looks it up");
+        store.inner.damage("a page");
+        assert!(bench.read("a").is_err(), "it meets the damage");
+        log.flaws().unread = [ZERO].into();
+        bench.run_until("the other partition is there", |bench| bench.count("a") == Ok(1));
+        goes_on.send(()).expect("it waits for this");
+        assert_eq!(calling.join().expect("no panic"), Some(Reason::CatchingUp), "{name}");
+    }
 }
 
 /// What is said at the end of ten seconds tells why.

@@ -15,6 +15,8 @@ pub type Hook = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 pub struct Watched {
     pub inner: SimulatedStore,
+    /// Before the next look for where aggregates stand.
+    pub before_heads: Mutex<Option<Hook>>,
     /// Before the next look for events of the past.
     pub before_look: Mutex<Option<Hook>>,
     /// After the next time it was opened anew, before anybody is told what it lost.
@@ -46,6 +48,7 @@ impl Store for Watched {
     }
 
     fn heads(&self, keys: &[Key], out: &mut Vec<Heads>) -> Result<(), StoreError> {
+        happen(&self.before_heads);
         self.inner.heads(keys, out)
     }
 
