@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
 mod data_path;
 mod exit;
 mod kafka;
@@ -14,10 +15,12 @@ mod settings;
 mod shutdown;
 mod stop;
 
+use crate::admin::Admin;
 use crate::exit::{Ended, Reason};
 use crate::logging::LogQueue;
 use crate::settings::Settings;
 use crate::stop::Stop;
+use bkes_admin::Instance;
 use bkes_engine::Engine;
 use bkes_grpc::{Gate, ServeOptions, check_health, run};
 use std::io::{self, Write};
@@ -112,6 +115,9 @@ async fn serve(settings: &Settings, log: &LogQueue) -> Result<(), Ended> {
     let connections_max = open_files::connections(settings)?.get();
     // The port is taken first, so that a mistake shows at once; calls are answered "starting" until the gate opens.
     let listener = listen(settings).await?;
+    let admin_listener = admin::listen(settings.admin_listen).await?;
+    let instance = if settings.standby { Instance::starting_standby() } else { Instance::starting() };
+    let admin = Admin::serve(admin_listener, instance);
     let options = ServeOptions {
         reply_bytes_max: settings.reply_limit as usize,
         requests_max: settings.max_requests.get(),
@@ -126,11 +132,13 @@ async fn serve(settings: &Settings, log: &LogQueue) -> Result<(), Ended> {
     let engine = open_engine(settings, &stop).await?;
     if let Some(engine) = &engine {
         gate.open(engine.handle());
+        admin.instance().open(engine.handle());
         let showing = tokio::spawn(progress::show(engine.handle()));
         stop.asked().await;
         showing.abort();
     }
-    shutdown::shut_down(interface, engine, gate, grace).await
+    admin.instance().stopping();
+    shutdown::shut_down(interface, admin, engine, gate, grace).await
 }
 
 async fn listen(settings: &Settings) -> Result<TcpListener, Ended> {

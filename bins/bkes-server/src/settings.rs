@@ -2,6 +2,7 @@
 //!
 //! A variable without content is not set: compose files write `NAME=` for one that the deployment leaves out.
 
+use crate::admin::{AdminListen, DEFAULT as ADMIN_DEFAULT};
 use bkes_kafka::{Properties, PropertySources, shown_value};
 use clap::builder::{BoolishValueParser, NonEmptyStringValueParser, Resettable};
 use clap::error::ErrorKind;
@@ -147,6 +148,10 @@ pub struct Settings {
     #[arg(long, env = "STANDBY", value_parser = BoolishValueParser::new())]
     pub standby: bool,
 
+    /// The address and port of the admin port (probes, metrics), or `off`. The default, 127.0.0.1:9097, is left out where it is taken
+    #[arg(long, env = "BKES_ADMIN_LISTEN", value_name = "ADDRESS")]
+    pub admin_listen: Option<AdminListen>,
+
     /// Ask a running server on this address and port whether it is ready, and exit
     #[arg(long, action = ArgAction::SetTrue)]
     pub health: bool,
@@ -250,6 +255,7 @@ impl Settings {
         line("SPLIT_BY_ORDER_HEADERS", &self.split_by_order_headers);
         line("STANDBY", &self.standby);
         line("KAFKA_CONFIG", &self.kafka_config.as_deref().unwrap_or(Path::new("")).display());
+        line("BKES_ADMIN_LISTEN", &self.admin_listen.unwrap_or(AdminListen::At(ADMIN_DEFAULT)));
         for (name, value) in &self.kafka.list {
             line(&format!("property {name}"), &shown_value(name, value).escape_debug());
         }

@@ -4,6 +4,7 @@
 //! before it left of the time, so that the whole ends in it. Who overruns is left behind, and ends with the process: the log's client, which
 //! may wait for a broker that is dead, and at last the store too, which then resumes as after a kill.
 
+use crate::admin::Admin;
 use crate::exit::{Ended, Reason};
 use crate::on_a_thread;
 use crate::progress;
@@ -50,6 +51,7 @@ pub fn watched<E: Display + Send + 'static>(
 /// Stops everything; `None` for an engine that was not opened yet.
 pub async fn shut_down(
     interface: Interface,
+    admin: Admin,
     engine: Option<Engine>,
     gate: Gate,
     grace: Duration,
@@ -64,6 +66,8 @@ pub async fn shut_down(
         Ok(Ok(Err(ended))) => Err(ended),
         Ok(Err(error)) => Err(Ended::new(Reason::Unexpected, error)),
     };
+    // It holds the engine's handle, so it ends before the engine does.
+    admin.end().await;
     let Some(engine) = engine else { return served };
     progress::counts(&engine.handle().status());
     close(engine, gate, until).await?;

@@ -61,6 +61,7 @@ impl Server {
     pub fn command(program: &Path, data: &Path, brokers: &str, topic: &str) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("DATA_PATH", data).env("API_PORT", "0").env("KAFKA_BROKERS", brokers);
+        command.env("BKES_ADMIN_LISTEN", "off");
         command.env("KAFKA_TOPIC", topic).env("NO_COLOR", "1");
         command
     }

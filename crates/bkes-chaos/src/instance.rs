@@ -98,7 +98,11 @@ impl Instance {
         Ok(match kind {
             Kind::Server => {
                 let mut command = Command::new(server);
-                command.env_clear().env("DATA_PATH", data).env("API_PORT", port.to_string());
+                command
+                    .env_clear()
+                    .env("DATA_PATH", data)
+                    .env("API_PORT", port.to_string())
+                    .env("BKES_ADMIN_LISTEN", "off");
                 command.env("KAFKA_BROKERS", brokers).env("KAFKA_TOPIC", topic).env("NO_COLOR", "1");
                 command.env("MESSAGE_TIMEOUT_MS", "2000").env("CACHE_MIB", "16");
                 command

@@ -6,6 +6,7 @@
 //! A fold that has begun anew and is not announced yet, or whose owner has not taken over, is not caught up: nothing is read from it.
 
 mod fault_flag;
+mod readiness;
 mod store_view;
 
 use self::fault_flag::FaultFlag;
@@ -425,8 +426,8 @@ impl Board {
         if self.stopping.load(Ordering::Acquire) {
             return Some(Unready::ShuttingDown);
         }
-        if self.fault.is_set() || self.partitions().iter().all(|board| board.state().is_away()) {
-            return self.degraded().or_else(|| self.catching_up());
+        if let Some(unready) = self.none_served() {
+            return Some(unready);
         }
         if let Some(cause) = self.log_down() {
             return Some(Unready::LogDown { cause });
@@ -434,9 +435,18 @@ impl Board {
         if let Some(cause) = self.store_down() {
             return Some(Unready::Store { cause });
         }
-        if let Some(unready) = self.catching_up_among(|state| !state.is_read_anew) {
-            return Some(unready);
-        }
+        let catching_up = self.catching_up_among(|state| !state.is_read_anew);
+        catching_up.or_else(|| self.lagging(ready_lag_ms, now))
+    }
+
+    /// Why no partition at all is served, if that is so.
+    fn none_served(&self) -> Option<Unready> {
+        let none = self.fault.is_set() || self.partitions().iter().all(|board| board.state().is_away());
+        if none { self.degraded().or_else(|| self.catching_up()) } else { None }
+    }
+
+    /// A partition that lags for too long.
+    fn lagging(&self, ready_lag_ms: NowMs, now: NowMs) -> Option<Unready> {
         self.partitions().iter().find_map(|board| {
             let state = board.state();
             let lag_ms = state.seen.lag_ms(now);

@@ -38,6 +38,7 @@ mod engine;
 mod face;
 mod handle;
 mod options;
+mod readiness;
 mod wait_for;
 
 pub mod assembly;
@@ -86,6 +87,7 @@ pub use handle::EngineHandle;
 pub use no_order::NoOrder;
 pub use options::{EngineOptions, StartError};
 pub use positions_error::PositionsError;
+pub use readiness::Readiness;
 
 // Words of bkes-api and bkes-core that the face speaks.
 pub use bkes_api::{

@@ -37,6 +37,7 @@ const ARROWS: &[Arrows] = &[
         knows: &["bkes-api", "bkes-core", "bkes-engine", "bkes-wire"],
         in_tests: &["bkes-client", "bkes-storage", "bkes-log", "bkes-embedded", "bkes-kafka", "bkes-testkit"],
     },
+    Arrows { name: "bkes-admin", knows: &["bkes-engine"], in_tests: &["bkes-core", "bkes-testkit"] },
     Arrows { name: "bkes-client", knows: &["bkes-api", "bkes-core", "bkes-wire"], in_tests: &[] },
     Arrows {
         name: "bkes-server",
@@ -48,6 +49,7 @@ const ARROWS: &[Arrows] = &[
             "bkes-embedded",
             "bkes-engine",
             "bkes-grpc",
+            "bkes-admin",
         ],
         in_tests: &["bkes-api", "bkes-client", "bkes-foreign"],
     },
@@ -131,6 +133,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap_complete", &["bkes"]),
     ("clap_mangen", &["bkes"]),
     ("indicatif", &["bkes"]),
+    ("axum", &["bkes-admin"]),
+    ("hyper", &["bkes-admin"]),
 ];
 
 /// Libraries that crates of the product name in their tests only: the product draws nothing that a seed could repeat.

@@ -27,7 +27,12 @@ pub struct Server {
 
 pub fn command(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bkes-server"));
-    command.env_clear().env("DATA_PATH", data).env("API_PORT", "0").env("NO_COLOR", "1");
+    command
+        .env_clear()
+        .env("DATA_PATH", data)
+        .env("API_PORT", "0")
+        .env("NO_COLOR", "1")
+        .env("BKES_ADMIN_LISTEN", "127.0.0.1:0");
     command
 }
 
