@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// Most connections: an orchestrator, two scrapers and a few people with a browser's six each. One above is closed at once. With the buffers
-/// below they hold 64 * (64 + 64) KiB = 8 MiB.
-pub const CONNECTIONS_MAX: usize = 64;
+/// Most connections: an orchestrator, two scrapers and four people with a browser's six each. One above is closed at once. With the buffers
+/// below they hold 32 * (64 + 64) KiB = 4 MiB. They have a file descriptor each, out of those that a server keeps for itself.
+pub const CONNECTIONS_MAX: usize = 32;
 
 /// What a connection reads and writes at once, and with it the most that the headers of a request may have: browsers send some 2 KiB, with
 /// a bearer token and a trace 4.

@@ -147,7 +147,7 @@ async fn a_standby_that_is_current_is_ready_and_serves_no_calls() {
 async fn connections_beyond_the_limit_are_closed_at_once_and_the_others_end_with_the_server() {
     let port = serve(Instance::starting()).await;
     let mut idle = Vec::new();
-    for _ in 0..64 {
+    for _ in 0..32 {
         idle.push(TcpStream::connect(port.address).await.expect("it listens"));
     }
     let mut one_more = TcpStream::connect(port.address).await.expect("the system takes it");
