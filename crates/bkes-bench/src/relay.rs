@@ -1,19 +1,20 @@
 //! The references of the interface: a handler that produces the record, awaits its delivery and replies, and one that only
 //! replies. Same contracts, same library, nothing else.
 
+mod bare;
 mod pages;
 
+use self::bare::Bare;
 use crate::parts::reads::EVENTS;
 use crate::raw::Awaited;
 use crate::sides::{PARTITIONS, VALUE_BYTES};
 use bkes_core::Partitioner;
-use bkes_grpc::api::bkes_server::{Bkes, BkesServer};
+use bkes_grpc::api::bkes_server::Bkes;
 use bkes_grpc::api::{
     AddReply, AddRequest, Record, RetrieveReply, RetrieveRequest, StartReply, StartRequest, StoreSuccess,
     StoredRecords, add_reply, retrieve_reply, start_reply,
 };
 use bkes_wire::v2;
-use bkes_wire::v2::event_store_server::EventStoreServer;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -114,8 +115,8 @@ pub async fn serve(relay: Relay) -> anyhow::Result<()> {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
-        .add_service(BkesServer::new(relay.clone()))
-        .add_service(EventStoreServer::new(relay))
+        .add_service(Bare::first(relay.clone()))
+        .add_service(Bare::second(relay))
         .serve_with_incoming(incoming)
         .await?;
     Ok(())

@@ -18,6 +18,8 @@ pub struct Frozen {
     pub key: Key,
     pub layout: Layout,
     heads: Vec<Head>,
+    /// Where it stood in the store then.
+    stored: Vec<Head>,
     epoch: Epoch,
     version: Version,
 }
@@ -36,8 +38,9 @@ pub struct Wanted {
 impl Frozen {
     /// What was located, and how its events are shown.
     pub fn new(key: Key, located: &Located, layout: Layout) -> Frozen {
-        let Located { heads, epoch, version, .. } = located;
-        Frozen { key, layout, heads: heads.clone(), epoch: *epoch, version: *version }
+        let Located { heads, stored, epoch, version, .. } = located;
+        let (heads, stored) = (heads.clone(), stored.clone());
+        Frozen { key, layout, heads, stored, epoch: *epoch, version: *version }
     }
 
     /// The order of its first event.
@@ -52,6 +55,20 @@ impl Frozen {
     pub fn end(&self) -> Order {
         let events = end_of(&self.heads).0 - base_of(&self.heads).0;
         Order(self.base().0 + events)
+    }
+
+    /// The same again, where all that is wanted was in the store then: it still is.
+    fn in_store(&self, wanted: Wanted) -> Option<Located> {
+        let ([_], [stored]) = (&self.heads[..], &self.stored[..]) else { return None };
+        let Wanted { from, events_max, .. } = wanted;
+        let is_stored = stored.next.0 >= from.0.saturating_add(events_max as u64).min(self.end().0);
+        is_stored.then(|| Located {
+            overlay: Vec::new(),
+            stored: self.stored.clone(),
+            heads: self.heads.clone(),
+            epoch: self.epoch,
+            version: self.version,
+        })
     }
 
     /// The partition of an aggregate that lies in one.
@@ -125,6 +142,9 @@ impl View<'_> {
 
     fn located_again(&self, frozen: &Frozen, wanted: Wanted) -> Result<Located, ReadError> {
         let Frozen { key, heads, epoch, version, .. } = frozen;
+        if let Some(located) = frozen.in_store(wanted) {
+            return Ok(located);
+        }
         let overlay = match heads[..] {
             [Head { partition, .. }] => {
                 let Wanted { from, events_max, .. } = wanted;

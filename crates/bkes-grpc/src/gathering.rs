@@ -105,7 +105,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
         if !ready!(self.make_room(cx, bytes))? {
             return Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         }
-        self.gathered.reserve(bytes);
+        // Where much comes, more follows: room that grew with it would be copied each time.
+        let room = if bytes > GATHERED_BYTES_KEPT { GATHERED_BYTES_MAX - self.gathered.len() } else { bytes };
+        self.gathered.reserve(room);
         bufs.iter().for_each(|buf| self.gathered.extend_from_slice(buf));
         Poll::Ready(Ok(bytes))
     }

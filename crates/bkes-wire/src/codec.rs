@@ -5,6 +5,7 @@
 //! parts are counted where it lies: how many there are of each repeated field that a peer may fill, and what they take together. What
 //! passes a bound is refused, and was never built.
 
+mod events;
 mod own_memory;
 
 use crate::limits::{
@@ -13,7 +14,7 @@ use crate::limits::{
 };
 use crate::{BadField, status, v1, v2};
 use bkes_core::limits::{BATCH_EVENTS_MAX, EVENT_HEADERS_MAX};
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use prost::{DecodeError, Message};
 use std::marker::PhantomData;
 use tonic::Status;
@@ -105,7 +106,7 @@ const WAIT_FOR: Shape =
     Shape(&[Repeated { name: "positions", number: 1, most: usize::MAX, bytes: 0, inner: &POSITIONS }]);
 
 /// A message of which it is known what repeats in it.
-pub trait Shaped {
+pub trait Shaped: Message {
     /// It. Answers are not counted: a client believes its server.
     const SHAPE: Shape = NOTHING;
 
@@ -115,6 +116,14 @@ pub trait Shaped {
     /// Whether it comes to a server, and gets memory of its own there.
     const IS_REQUEST: bool = false;
 
+    /// Writes it where there is room for all of it.
+    fn put(&self, buf: &mut impl BufMut)
+    where
+        Self: Sized,
+    {
+        self.encode(buf).expect("there is room for all of it");
+    }
+
     /// What the call ends with where the message is none.
     fn undecodable(error: &DecodeError) -> Status {
         status::of(&BadField::new("message", error.to_string()).in_request())
@@ -122,8 +131,11 @@ pub trait Shaped {
 }
 
 macro_rules! shapes {
-    ($($message:ident $(= $shape:expr $(, at most $bytes_max:expr)?)?);* $(;)?) => {
+    ($($message:ident $(= $shape:expr $(, at most $bytes_max:expr)?)? $(=> $put:path)?);* $(;)?) => {
         $(impl Shaped for v2::$message {
+            $(fn put(&self, buf: &mut impl BufMut) {
+                $put(self, buf);
+            })?
             $(const SHAPE: Shape = $shape;
             const IS_REQUEST: bool = true;
             $(const BYTES_MAX: usize = $bytes_max;)?)?
@@ -143,8 +155,8 @@ shapes! {
     StatusRequest = NOTHING, at most QUESTION_BYTES_MAX;
     AppendReply;
     AppendStreamReply;
-    ReadReply;
-    ReadManyReply;
+    ReadReply => events::put_page;
+    ReadManyReply => events::put_page_of_many;
     HeadReply;
     ListKeysReply;
     FollowReply;
@@ -153,8 +165,12 @@ shapes! {
 }
 
 macro_rules! messages_of_v1 {
-    ($($message:ident $is_request:literal),* $(,)?) => {
+    ($($message:ident $is_request:literal $(=> $put:path)?),* $(,)?) => {
         $(impl Shaped for v1::$message {
+            $(fn put(&self, buf: &mut impl BufMut) {
+                $put(self, buf);
+            })?
+
             const IS_REQUEST: bool = $is_request;
 
             // As the library says it: the first contract has no statuses of ours.
@@ -168,7 +184,7 @@ macro_rules! messages_of_v1 {
 messages_of_v1! {
     StartRequest true, StartReply false,
     AddRequest true, AddReply false,
-    RetrieveRequest true, RetrieveReply false,
+    RetrieveRequest true, RetrieveReply false => events::put_retrieved,
 }
 
 /// Counts the parts of an encoded message, and refuses what passes a bound or is no message at all.
@@ -242,8 +258,8 @@ impl<T, U> Default for BoundedCodec<T, U> {
 
 impl<T, U> Codec for BoundedCodec<T, U>
 where
-    T: Message + Send + 'static,
-    U: Message + Default + Shaped + Send + 'static,
+    T: Shaped + Send + 'static,
+    U: Shaped + Default + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
@@ -262,13 +278,13 @@ where
 /// Encodes a message into room that was made for all of it: by doubling, a page would be copied once more on its way.
 pub struct SizedEncoder<T>(PhantomData<T>);
 
-impl<T: Message> Encoder for SizedEncoder<T> {
+impl<T: Shaped> Encoder for SizedEncoder<T> {
     type Item = T;
     type Error = Status;
 
     fn encode(&mut self, message: T, buf: &mut EncodeBuf<'_>) -> Result<(), Status> {
         buf.reserve(message.encoded_len());
-        message.encode(buf).expect("there is room for all of it");
+        message.put(buf);
         Ok(())
     }
 }
@@ -276,7 +292,7 @@ impl<T: Message> Encoder for SizedEncoder<T> {
 /// Decodes messages that pass no bound, requests into memory of their own.
 pub struct BoundedDecoder<U>(PhantomData<U>);
 
-impl<U: Message + Default + Shaped> Decoder for BoundedDecoder<U> {
+impl<U: Shaped + Default> Decoder for BoundedDecoder<U> {
     type Item = U;
     type Error = Status;
 
