@@ -4,7 +4,7 @@ use super::failures::of_read;
 use super::range::Shown;
 use crate::frozen::{Frozen, Wanted};
 use crate::handle::{EngineHandle, read_weight};
-use crate::limits::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
+use crate::limits::{FIRST_PAGES_EVENTS, FIRST_PAGES_EVENTS_MAX, PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 use crate::read::View;
 use bkes_api::{Direction, Event, Failure, Layout, Order, Page, PageEnd};
 use bkes_core::StoredEvent;
@@ -19,8 +19,11 @@ pub struct Pages {
     /// What its last page says.
     pub end: PageEnd,
     pub with_headers: bool,
-    /// How many events are looked at together: more from page to page, and fewer where they are large and the last of them are wanted.
+    /// How many events are looked at together: more from page to page after the first ones, and fewer where they are large and the last of
+    /// them are wanted.
     pub block: usize,
+    /// How many events were shown in pages that might have been larger.
+    pub shown: usize,
 }
 
 impl Pages {
@@ -38,9 +41,9 @@ impl Pages {
 
     async fn forwards(&mut self) -> Result<Vec<StoredEvent>, Failure> {
         let mut events = self.read(self.left.low, self.count(self.block)).await?;
-        self.block = (self.block * 2).min(PAGE_EVENTS_MAX);
         trim(&mut events, PAGE_BYTES_MAX);
         self.left.low = Order(self.left.low.0 + events.len() as u64);
+        self.grow(events.len());
         Ok(events)
     }
 
@@ -57,11 +60,19 @@ impl Pages {
         };
         events.reverse();
         let is_small = trim(&mut events, PAGE_BYTES_MAX) <= PAGE_BYTES_MAX / 2;
-        if is_small {
-            self.block = (self.block * 2).min(PAGE_EVENTS_MAX);
-        }
         self.left.high = Order(self.left.high.0 - events.len() as u64);
+        if is_small {
+            self.grow(events.len());
+        }
         Ok(events)
+    }
+
+    /// After a page of so many events the next one may have more.
+    fn grow(&mut self, events: usize) {
+        self.shown += events;
+        let is_long = self.shown >= FIRST_PAGES_EVENTS;
+        let events_max = if is_long { PAGE_EVENTS_MAX } else { FIRST_PAGES_EVENTS_MAX };
+        self.block = (self.block * 2).min(events_max);
     }
 
     /// How many events are left, so many at most.

@@ -7,7 +7,7 @@ use crate::api::ReadError;
 use crate::freshness::Fresh;
 use crate::frozen::Frozen;
 use crate::handle::{EngineHandle, read_weight};
-use crate::limits::{FIRST_PAGE_EVENTS_MAX, OUTLINES_MAX, READ_KEYS_MAX};
+use crate::limits::{FIRST_PAGES_EVENTS_MAX, OUTLINES_MAX, READ_KEYS_MAX};
 use crate::read::{Located, View};
 use bkes_api::{
     AsOf, BoxStream, Direction, Failure, Freshness, Key, KeyedPage, Layout, Offset, Order, Page, PageEnd,
@@ -107,8 +107,8 @@ impl EngineHandle {
             layout: frozen.layout.clone(),
         };
         let Read { direction, with_headers, .. } = read;
-        let (handle, block) = (self.clone(), FIRST_PAGE_EVENTS_MAX);
-        let mut rest = Pages { handle, frozen, direction, left, end, with_headers, block };
+        let (handle, block) = (self.clone(), FIRST_PAGES_EVENTS_MAX);
+        let mut rest = Pages { handle, frozen, direction, left, end, with_headers, block, shown: 0 };
         let first = rest.next().await?;
         let rest = first.end.is_none().then_some(rest);
         Ok(Begun { first, rest })
