@@ -167,8 +167,8 @@ pub const RETRY_LATER: Duration = LOOK_INTERVAL;
 /// 2 ms, and a reader that takes its pages slowly holds no more.
 pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Events in a page. With what they take beside their content ([`READ_EVENT_BYTES`]) so many small ones are 0.8 MB.
-pub const PAGE_EVENTS_MAX: usize = 4_096;
+/// Events in a page. With what they take beside their content ([`READ_EVENT_BYTES`]) so many small ones are 0.4 MB.
+pub const PAGE_EVENTS_MAX: usize = 2_048;
 
 /// Events in the first pages of a read. They are read on the spot where they are at hand, and are on their way while the next ones are read:
 /// a thousand events are there a fifth sooner than in pages that double, for a fifth less work, since none goes to another thread and

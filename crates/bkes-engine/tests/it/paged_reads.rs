@@ -107,7 +107,7 @@ fn pages_begin_small_grow_and_are_bounded_in_events() {
         let shown = bench.show(read).expect("it is there");
         assert_eq!(shown.orders().len(), 10_000);
         let sizes: Vec<usize> = shown.pages.iter().map(|page| page.events.len()).collect();
-        assert_eq!(sizes, [256, 256, 256, 256, 512, 1_024, 2_048, 4_096, 1_296]);
+        assert_eq!(sizes, [256, 256, 256, 256, 512, 1_024, 2_048, 2_048, 2_048, 1_296]);
     }
 }
 
