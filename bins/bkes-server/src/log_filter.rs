@@ -11,8 +11,9 @@ const USUAL: &str = "info";
 
 /// Crates that log something: ours, and libraries'. Who asks for another one by name and level gets it, and is told that it is not
 /// known here.
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 19] = [
     "bkes",
+    "bkes_admin",
     "bkes_core",
     "bkes_embedded",
     "bkes_engine",

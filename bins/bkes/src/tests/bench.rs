@@ -74,9 +74,10 @@ async fn failures_are_counted_by_their_reason_and_the_loop_goes_on() {
         ]);
         let ran = run(&store, &["--yes", load]).await.done();
         let told = &ran.json()[0];
-        for (reason, count) in [("OVERLOADED", 1), ("OUTCOME_UNKNOWN", 2), ("ALREADY_EXISTS", 1)] {
-            assert_eq!(told["errors"][reason].as_u64(), Some(count), "{load}: {told}");
-        }
+        let of = |reason: &str| told["errors"][reason].as_u64().unwrap_or_default();
+        assert_eq!((of("OVERLOADED"), of("OUTCOME_UNKNOWN")), (1, 2), "{load}: {told}");
+        // Another one's event took the place of an aggregate's first one, or of a later one, as the callers' turns had it.
+        assert_eq!(of("ALREADY_EXISTS") + of("CONFLICT"), 1, "{load}: {told}");
         assert!(told["appends"]["calls"].as_u64() > Some(10), "{load}: {told}");
     }
 }
