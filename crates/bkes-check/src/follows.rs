@@ -228,12 +228,20 @@ impl<'h> Shown<'_, 'h> {
             found.push(Violation::FollowedBefore { stream: self.of, shown, append: told.call });
         }
         let Some(opened) = self.stream.opened else { return };
-        let is_left_out =
-            |one: &&Decided<'_>| told().any(|told| told.begin > opened && told.offset == one.lies_at);
+        let is_left_out = |one: &&Decided<'_>| {
+            told().any(|told| told.begin > opened && told.offset == one.lies_at)
+                && !self.was_tried_before(one, opened)
+        };
         if let Some(one) = sequence[..place].iter().find(is_left_out) {
             let position = (partition, first.map_or(Position::START, |first| Position(first.0)));
             self.missing(one, position, found);
         }
+    }
+
+    /// Whether it may have been stored before: a later try of its append is told where it lies.
+    fn was_tried_before(&self, one: &Decided<'_>, opened: u64) -> bool {
+        let append = self.index.writer(&one.event.value);
+        append.is_some_and(|append| append.tries.iter().any(|tried| tried.call.begin <= opened))
     }
 
     /// What lies below the position is shown, and nothing else.

@@ -1,10 +1,10 @@
 //! Followers: a right record passes, and each way to show something else is caught.
 
-use crate::forge::{Forge, bytes, key};
+use crate::forge::{Forge, Tried, bytes, key};
 use crate::promises;
 use bkes_check::{
-    AppendOutcome, ClientId, Event, FollowStream, Followed, FollowedFrom, FollowedItem, Follower, History,
-    InstanceId, Promise, Truncation, Violation, check,
+    AppendOutcome, ClientId, Event, Expecting, FollowStream, Followed, FollowedFrom, FollowedItem, Follower,
+    History, InstanceId, Promise, Truncation, Violation, check,
 };
 use bkes_core::{Key, Offset, Partition, Position};
 
@@ -258,6 +258,29 @@ fn a_follower_from_now_on_is_shown_all_that_is_new_and_nothing_that_was_told() {
     finds("a position behind what is new, which is not shown", &[FollowedOnce], told("c2", 5));
     finds("a position before what was told", &[FollowedOnce], told("3", 8));
     finds("a position behind all that was told", &[], told("c2", 8));
+}
+
+/// The story: a try was unanswered and stored, a follower began after that, and then a second try was told where the first one lay.
+#[test]
+fn what_a_later_try_found_was_there_before_a_follower_began() {
+    let began = |opened: u64| {
+        let mut forge = Forge::default();
+        forge.acknowledged(0, 1, "b", &["b1"]);
+        let expected = Expecting::Any;
+        let tried = Tried { instance: 0, name: "a", id: "x", expected, seen: 0, values: &["1"] };
+        forge.tried(tried, AppendOutcome::Unanswered);
+        let found = forge.store(0, "a", &["1"]);
+        forge.tried(tried, found);
+        let mut history = forge.finish();
+        let end = FollowedItem::Positions(positions(&history, &["1"]));
+        let mut stream = stream(Vec::new(), vec![end]);
+        (stream.begin, stream.opened, stream.from) = (opened, Some(opened), FollowedFrom::Now);
+        let (client, followed) = (ClientId(7), Followed::All);
+        history.follows = vec![Follower { client, followed, streams: vec![stream] }];
+        promises(&check(&history)).into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(began(3), [], "between the two");
+    assert_eq!(began(1), [Promise::FollowedOnce], "before both");
 }
 
 #[test]
