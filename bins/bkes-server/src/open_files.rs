@@ -10,7 +10,8 @@ use std::num::NonZeroUsize;
 
 /// What the process has open beside connections and Kafka: three standard streams, the listener, the runtime's epoll and wake-ups, a
 /// pipe for signals, the files of the store and of the embedded log with their locks and directories: 20 when it was counted. The admin
-/// port has a listener and 32 connections. The rest is for files that are open for a moment: a damaged store that is set aside, name resolution, one connection too many.
+/// port has a listener and 32 connections. The rest is for files that are open for a moment: a damaged store that is set aside, name
+/// resolution, one connection too many.
 const OWN: usize = 64;
 
 /// Handles of librdkafka beside those of owners: two that are asked questions.

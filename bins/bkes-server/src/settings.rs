@@ -148,7 +148,7 @@ pub struct Settings {
     #[arg(long, env = "STANDBY", value_parser = BoolishValueParser::new())]
     pub standby: bool,
 
-    /// The address and port of the admin port (probes, metrics), or `off`. The default, 127.0.0.1:9097, is left out where it is taken
+    /// The address and port of the admin port (probes), or `off`. The default, 127.0.0.1:9097, is left out where it is taken
     #[arg(long, env = "BKES_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<AdminListen>,
 

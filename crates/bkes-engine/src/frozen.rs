@@ -1,8 +1,9 @@
 //! An aggregate as it was when a read began, and what is looked up of it later.
 //!
 //! What was decided does not change, so numbers are enough to see the same again: where the aggregate stood in each partition, and
-//! which folds counted. Each look copies the overlay first and asks the store second, as every read does, and is of no worth if a fold
-//! of these partitions has begun anew since, or the store is being opened anew: then the events may be other ones.
+//! which folds counted. Each look copies the overlay first and asks the store second, as every read does, or the store alone for what it had
+//! then; and it is of no worth if a fold of these partitions has begun anew since, or the store is being opened anew: then the events may be
+//! other ones.
 
 use crate::api::{ReadError, ReadRequest};
 use crate::board::Version;
